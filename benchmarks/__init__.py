@@ -1,0 +1,1 @@
+"""Measured claims: each command writes its own section of ``benchmarks/RESULTS.md``."""

@@ -1,0 +1,50 @@
+"""The app: its subcommands, and what becomes of errors."""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+import ddaudio
+from ddaudio.errors import DdaudioError
+
+from .export import export
+from .fit import fit
+from .info import info
+from .render import render
+from .speech import tell
+
+app = App(
+    name="ddaudio",
+    help="Turn a recording into a small, trainable model made of waves, and back into sound.",
+    help_format="plaintext",
+    help_epilogue="Exit codes: 0 done (doubts are told in words), 1 failed, 2 refused, 130 stopped by Ctrl-C.",
+    version=ddaudio.__version__,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+app.command(fit, sort_key=1)
+app.command(render, sort_key=2)
+app.command(info, sort_key=3)
+app.command(export, sort_key=4)
+app.register_install_completion_command(help="Install completion for your shell (bash, zsh, fish, PowerShell).")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; what the user can mend is told in one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what a terminal cannot show
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except (CycloptsError, DdaudioError) as error:
+        tell("error", str(error))
+        return 2
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python flushes once more at its end: that must not fail either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,38 @@
+"""``ddaudio export``: a model's partials as a table."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from .files import check_file
+from .speech import say
+
+
+def export(
+    model: Path,
+    /,
+    *,
+    table_format: Annotated[Literal["csv", "json"], Parameter(name="--format")] = "csv",
+    out: Path | None = None,
+    force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> None:
+    """Print the partials of a model, a row each: signal, frame time (s), frequency (Hz), amplitude, phase (rad).
+
+    Args:
+        model: A fit's folder, or its model.safetensors.
+        table_format: How the table is written.
+        out: File to write (default: print to stdout).
+        force: Overwrite the file if it exists.
+    """
+    if out is not None:
+        check_file(out, model, force=force)
+    from ddaudio import audio  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio import export as exporting  # noqa: PLC0415
+
+    text = exporting.partials_table(exporting.load_model(model), table_format)
+    if out is None:
+        say(text.removesuffix("\n"))
+        return
+    with audio.whole_file(out) as stream:
+        stream.write(text.encode())

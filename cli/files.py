@@ -1,0 +1,17 @@
+"""Output files: checked before the work begins."""
+
+from pathlib import Path
+
+from ddaudio.errors import OutputError
+
+
+def check_file(path: Path, model: Path, *, force: bool) -> None:
+    """Raise `OutputError` if a file made from ``model`` cannot go to ``path``: it exists, or its folder does not."""
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it, or use another --out")
+    if path.is_dir():
+        raise OutputError(f"cannot write {str(path)!r}: it is a folder; give the path of a file with --out")
+    if path.resolve() in (model.resolve(), (model / "model.safetensors").resolve()):
+        raise OutputError(f"cannot write {str(path)!r}: that is the model itself; name another file with --out")
+    if path.exists() and not force:
+        raise OutputError(f"{str(path)!r} exists; name another file with --out, or use --force")

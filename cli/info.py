@@ -1,0 +1,124 @@
+"""``ddaudio info``: what is in a recording or a model."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from .speech import say_json
+
+if TYPE_CHECKING:
+    from ddaudio.audio import Recording
+    from ddaudio.models import Network
+
+STRONGEST = 10
+"""Partials that a model's table shows."""
+
+
+def info(file: Path, /, *, json: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> None:
+    """Say what is in a recording or in a model.
+
+    Args:
+        file: A sound file, a fit's folder, or its model.safetensors.
+        json: Print JSON in place of tables.
+    """
+    is_model = file.suffix == ".safetensors" or (file.is_dir() and (file / "model.safetensors").exists())
+    facts = model_facts(file) if is_model else recording_facts(file)
+    if json:
+        say_json(facts)
+    else:
+        _show(facts)
+
+
+def recording_facts(path: Path) -> dict[str, Any]:
+    """Return what is known of a recording; levels are None for silence."""
+    import soundfile  # type: ignore[import-untyped]  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    from ddaudio import audio  # noqa: PLC0415
+
+    recording: Recording = audio.read(path)
+    head = soundfile.info(str(path))
+    low, high = (float(extreme) for extreme in torch.aminmax(recording.samples))
+    rms = float(torch.linalg.vector_norm(recording.samples)) / math.sqrt(recording.samples.numel())
+    return {
+        "kind": "recording",
+        "file": str(path),
+        "format": head.format_info,
+        "encoding": head.subtype_info,
+        "duration_s": recording.duration_s,
+        "sample_rate": recording.sample_rate,
+        "channels": recording.n_channels,
+        "samples": recording.n_samples,
+        "declared_samples": recording.declared_samples,
+        "cut_short": recording.truncated,
+        "clipped_samples": recording.clipped_samples,
+        "peak_dbfs": _decibels(max(high, -low)),
+        "rms_dbfs": _decibels(rms),
+        "sha256": recording.content_hash,
+    }
+
+
+def model_facts(path: Path) -> dict[str, Any]:
+    """Return what is known of a model, its strongest partials included."""
+    from ddaudio import export  # noqa: PLC0415 - imports torch, which takes its time
+
+    network: Network = export.load_model(path)
+    grid, table = network.grid, network.describe()
+    order = table["amplitude"].argsort(descending=True, stable=True)[:STRONGEST]
+    columns = {name: column[order].tolist() for name, column in table.items()}
+    return {
+        "kind": "model",
+        "file": str(path),
+        "model": network.name,
+        "numbers": network.numbers(),
+        "numbers_per_sample": network.numbers() / (grid.n_samples * network.n_signals),
+        "partials": network.ranked(),
+        "frames": network.n_frames,
+        "frame_s": grid.frame_length / grid.sample_rate,
+        "overlap": grid.overlap,
+        "window": grid.window,
+        "duration_s": grid.n_samples / grid.sample_rate,
+        "sample_rate": grid.sample_rate,
+        "channels": network.n_signals,
+        "samples": grid.n_samples,
+        "strongest": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
+    }
+
+
+def _decibels(level: float) -> float | None:
+    return 20 * math.log10(level) if level > 0 else None
+
+
+def _show(facts: dict[str, Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console()
+    strongest = facts.get("strongest", [])
+    listing = Table(show_header=False, box=None, pad_edge=False)
+    listing.add_column()
+    listing.add_column(overflow="fold")
+    for name, value in facts.items():
+        if name in ("strongest", "sha256"):
+            continue
+        listing.add_row(name.removesuffix("_s").removesuffix("_dbfs").replace("_", " "), Text(_in_words(name, value)))
+    console.print(listing)
+    if strongest:
+        table = Table(title=f"strongest {len(strongest)} of {facts['partials']} partials", title_justify="left", box=None)
+        for name in strongest[0]:
+            table.add_column(name, justify="right")
+        for row in strongest:
+            table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
+        console.print(table)
+
+
+def _in_words(name: str, value: Any) -> str:
+    units = {"duration_s": " s", "frame_s": " s", "sample_rate": " Hz", "peak_dbfs": " dBFS", "rms_dbfs": " dBFS"}
+    if value is None:
+        return "none: digital silence"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (f"{value:.4g}" if isinstance(value, float) else str(value)) + units.get(name, "")

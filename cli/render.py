@@ -1,0 +1,56 @@
+"""``ddaudio render``: sound from a saved model."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ddaudio.errors import OutputError
+from ddaudio.options import Encoding
+
+from .files import check_file
+from .speech import say, tell, tell_gain
+
+
+def render(
+    model: Path,
+    /,
+    *,
+    out: Path,
+    sample_rate: int | None = None,
+    partials: int | None = None,
+    encoding: Encoding = "float32",
+    force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> None:
+    """Turn a saved model back into sound: whole, at another sample rate, or with its strongest partials only.
+
+    Args:
+        model: A fit's folder, or its model.safetensors.
+        out: WAV file to write.
+        sample_rate: Rate in Hz, 1000 to 384000 (default: the recording's); waves beyond its Nyquist are left out.
+        partials: Keep only this many partials of the whole model, the strongest; 0 is silence (default: all).
+        encoding: Sample format of the WAV file.
+        force: Overwrite the file if it exists.
+    """
+    if out.suffix.lower() not in (".wav", ".wave", ""):
+        raise OutputError(f"cannot write {str(out)!r}: only WAV is written; give --out a name that ends in .wav")
+    check_file(out, model, force=force)
+    from ddaudio import audio, export, rendering  # noqa: PLC0415 - imports torch, which takes its time
+
+    network = export.load_model(model)
+    rate = network.grid.sample_rate if sample_rate is None else sample_rate
+    samples = rendering.render(network, rate, partials)
+    gain = audio.write_wav(out, samples, rate, encoding)
+    kept = network if partials is None else network.without_last(min(partials, network.ranked()))
+    beyond = int((kept.describe()["frequency_hz"] >= rate / 2).sum()) if rate < network.grid.sample_rate else 0
+    if beyond:
+        tell(
+            "note",
+            f"{beyond} of {kept.ranked()} partials lie beyond the Nyquist frequency of {rate} Hz and were left out",
+        )
+    tell_gain(str(out), gain, encoding)
+    channels, n_samples = samples.shape
+    say(
+        f"wrote {out}: {n_samples / rate:.3g} s, {n_samples} samples in {channels} channel{'s' * (channels > 1)} at "
+        f"{rate} Hz, {encoding}, {kept.ranked() - beyond} partials"
+    )

@@ -1,0 +1,32 @@
+"""What the command says: results to stdout, messages to stderr."""
+
+import json
+import sys
+from typing import Any
+
+
+def say(text: str) -> None:
+    """Print a result."""
+    print(text)  # noqa: T201
+
+
+def say_json(content: Any) -> None:
+    """Print a result as JSON, in ASCII, so that it survives every terminal and pipe."""
+    say(json.dumps(content, indent=1, allow_nan=False))
+
+
+def tell(kind: str, text: str) -> None:
+    """Print a message in one line, such as ``ddaudio: error: ...``."""
+    print(f"ddaudio: {kind}: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+
+
+def tell_gain(name: str, gain: float, encoding: str) -> None:
+    """Say so if a WAV file had to be scaled down to fit its encoding by more than a step."""
+    if gain < 0.999:
+        from math import log10  # noqa: PLC0415
+
+        change = 20 * log10(gain)
+        tell(
+            "note",
+            f"{name} went beyond full scale: it was scaled by {change:.1f} dB to fit {encoding}; float32 keeps it",
+        )

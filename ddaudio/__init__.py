@@ -1,0 +1,67 @@
+"""ddaudio turns a recording into a small, trainable model made of waves, and back into sound.
+
+>>> import ddaudio
+>>> result = ddaudio.fit("recordings/bark.wav", target_snr_db=20)
+>>> ddaudio.save_fit(result, "bark-fit")  # doctest: +SKIP
+
+Names are loaded when they are first used: importing the package does not import torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ddaudio.audio import Recording, read, write_wav
+    from ddaudio.errors import DdaudioError, ModelError, OptionError, OutputError, RecordingError
+    from ddaudio.export import load_model, partials_table, save_fit
+    from ddaudio.fitting import FitResult, fit
+    from ddaudio.grid import TimeGrid
+    from ddaudio.options import FitOptions, read_settings
+    from ddaudio.rendering import render
+    from ddaudio.report import summary
+
+__version__ = version("ddaudio")
+
+_HOMES = {
+    "audio": ("Recording", "read", "write_wav"),
+    "errors": ("DdaudioError", "ModelError", "OptionError", "OutputError", "RecordingError"),
+    "export": ("load_model", "partials_table", "save_fit"),
+    "fitting": ("FitResult", "fit"),
+    "grid": ("TimeGrid",),
+    "options": ("FitOptions", "read_settings"),
+    "rendering": ("render",),
+    "report": ("summary",),
+}
+
+__all__ = [
+    "DdaudioError",
+    "FitOptions",
+    "FitResult",
+    "ModelError",
+    "OptionError",
+    "OutputError",
+    "Recording",
+    "RecordingError",
+    "TimeGrid",
+    "fit",
+    "load_model",
+    "partials_table",
+    "read",
+    "read_settings",
+    "render",
+    "save_fit",
+    "summary",
+    "write_wav",
+]
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"ddaudio.{module}"), name)
+    raise AttributeError(f"module 'ddaudio' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,247 @@
+"""Settings of a fit: frozen dataclasses, checked when made.
+
+The command line, TOML files and the documentation all come from these classes. Nothing here imports torch, so that
+``ddaudio --help`` answers at once. A setting is known by its field's name everywhere (``target_snr_db``); the groups
+are the tables of a TOML file.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from ddaudio.errors import OptionError, nearest
+
+LOSSES = ("mae", "mse", "mss", "pdl")
+MODELS = ("sine",)
+WindowName = Literal["hann", "sine", "triangle"]
+StartName = Literal["peaks", "random", "equal"]
+OptimiserName = Literal["adam", "sgd", "lbfgs"]
+ScheduleName = Literal["cosine", "constant", "warm-up"]
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 384_000
+Encoding = Literal["pcm16", "pcm24", "float32"]
+
+
+def _check_range(options: object, name: str, low: float, high: float, unit: str = "") -> None:
+    """Refuse a value out of range; a whole number given for a float becomes one, so that equal settings are equal."""
+    value = getattr(options, name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise OptionError(f"{name} is {value!r}; allowed is {low:.12g} to {high:.12g}{unit and ' ' + unit}")
+    object.__setattr__(options, name, float(value))
+
+
+def _check_whole(options: object, name: str, low: int, high: int, unit: str = "") -> None:
+    value = getattr(options, name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise OptionError(f"{name} is {value!r}; it must be a whole number from {low} to {high}{unit and ' ' + unit}")
+    if not low <= value <= high:
+        raise OptionError(f"{name} is {value!r}; allowed is {low} to {high}{unit and ' ' + unit}")
+
+
+def _check_choice(options: object, name: str, known: tuple[str, ...]) -> None:
+    value = getattr(options, name)
+    if value not in known:
+        raise OptionError(f"{name} is {value!r}, which is unknown; {nearest(str(value), known)}")
+
+
+def parse_terms(text: str) -> dict[str, float]:
+    """Read named, weighted terms such as ``mse=1,pdl=0.5`` or ``mse+mss`` (weight 1 each), in the order given.
+
+    Raises `OptionError` on an unknown name (the nearest known one is given), a repeated name, or a weight that is not
+    a positive, finite number.
+    """
+    if not isinstance(text, str):
+        raise OptionError(f"losses is {text!r}; it must be text such as 'mse=1,pdl=0.5'")
+    terms: dict[str, float] = {}
+    for part in re.split(r",|\+(?=\s*[a-z])", text):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        if name not in LOSSES:
+            raise OptionError(f"losses names {name!r}, which is unknown; {nearest(name, LOSSES)}")
+        if name in terms:
+            raise OptionError(f"losses names {name!r} twice; give each loss once, as in mse=1,pdl=0.5")
+        try:
+            weight = float(number or 1)
+        except ValueError:
+            raise OptionError(f"losses has the weight {number!r} for {name}; it must be a number, as in {name}=0.5") from None
+        if not 0 < weight < float("inf"):
+            raise OptionError(f"losses has the weight {weight:g} for {name}; it must be above 0 and finite")
+        terms[name] = weight
+    return terms
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How the recording is read."""
+
+    sample_rate: int | None = None
+    """Resample to this rate before fitting, 1000 to 384000 Hz (default: the recording's own rate)."""
+
+    def __post_init__(self) -> None:
+        _check_whole(self, "sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """How the recording is cut into frames."""
+
+    frame_s: float | None = None
+    """Frame length, 0.0005 to 5 s (default: the best of several, found by a quick trial)."""
+    overlap: float = 0.5
+    """Share of a frame that it has in common with the next one, 0.05 to 0.9."""
+    window: WindowName = "hann"
+    """Shape of the crossfade between frames."""
+
+    def __post_init__(self) -> None:
+        _check_range(self, "frame_s", 0.0005, 5.0, "s")
+        _check_range(self, "overlap", 0.05, 0.9)
+        _check_choice(self, "window", get_args(WindowName))
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which network, how large, and where it starts."""
+
+    model: str = "sine"
+    """The network; ``sine`` is a bank of partials in each frame."""
+    target_snr_db: float = 25.0
+    """Stop spending numbers when this SNR is reached, -10 to 140 dB."""
+    max_numbers_per_sample: float = 0.25
+    """Cap on what the goal may cost, 0.0001 to 4 numbers per sample."""
+    numbers: int | None = None
+    """Spend this many numbers instead of aiming at an SNR, 4 or more."""
+    partials: int | None = None
+    """Give every frame this many partials instead of aiming at an SNR, 1 to 10000."""
+    start: StartName = "peaks"
+    """Starting point: spectral peaks, random or equally spaced frequencies."""
+
+    def __post_init__(self) -> None:
+        _check_choice(self, "model", MODELS)
+        _check_range(self, "target_snr_db", -10, 140, "dB")
+        _check_range(self, "max_numbers_per_sample", 0.0001, 4)
+        _check_whole(self, "numbers", 4, 10**12)
+        _check_whole(self, "partials", 1, 10000)
+        _check_choice(self, "start", get_args(StartName))
+        if self.numbers is not None and self.partials is not None:
+            raise OptionError(f"numbers is {self.numbers} and partials is {self.partials}; give only one of the two")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How the network is trained."""
+
+    losses: str = "mse=1"
+    """Named losses with weights, of mse, mae, pdl, mss."""
+    optimiser: OptimiserName = "adam"
+    """Who moves the parameters."""
+    steps: int = 80
+    """Gradient steps, 0 to 1000000."""
+    learning_rate: float = 0.02
+    """Largest step of the optimiser, in units of the parameters' scales, 1e-8 to 10."""
+    schedule: ScheduleName = "warm-up"
+    """The learning rate over the steps: level, falling to zero, or rising over a tenth of them and then falling."""
+    judge_every: int = 10
+    """Steps between two looks of the judge, 1 to 100000."""
+    tolerance: float = 0.01
+    """Stop when the judge's last four looks differ by no more than this share, 0 to 1."""
+    crop_s: float = 0.75
+    """Spectral losses are trained on crops of this length, 0.05 to 60 s."""
+    seed: int = 0
+    """Seed of everything random, 0 to 2147483647."""
+
+    def __post_init__(self) -> None:
+        parse_terms(self.losses)
+        _check_choice(self, "optimiser", get_args(OptimiserName))
+        _check_choice(self, "schedule", get_args(ScheduleName))
+        _check_whole(self, "steps", 0, 10**6)
+        _check_range(self, "learning_rate", 1e-8, 10)
+        _check_whole(self, "judge_every", 1, 10**5)
+        _check_range(self, "tolerance", 0, 1)
+        _check_range(self, "crop_s", 0.05, 60, "s")
+        _check_whole(self, "seed", 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written."""
+
+    encoding: Encoding = "float32"
+    """Sample format of the WAV files."""
+
+    def __post_init__(self) -> None:
+        _check_choice(self, "encoding", get_args(Encoding))
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """All settings of a fit, in groups."""
+
+    input: InputOptions = field(default_factory=InputOptions)
+    grid: GridOptions = field(default_factory=GridOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    output: OutputOptions = field(default_factory=OutputOptions)
+
+    def with_settings(self, settings: Mapping[str, Any]) -> "FitOptions":
+        """Return these options with some settings replaced, each by its field's name, such as ``target_snr_db``.
+
+        Raises `OptionError` on an unknown name (the nearest known one is given) or a value out of range.
+        """
+        homes = setting_groups()
+        for name in settings:
+            if name not in homes:
+                raise OptionError(f"there is no setting {name!r}; {nearest(name, homes)}")
+        changes = {
+            group: replace(getattr(self, group), **{n: v for n, v in settings.items() if homes[n] == group})
+            for group in {homes[name] for name in settings}
+        }
+        return replace(self, **changes)
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Return the settings as nested tables, as TOML holds them: settings without a value are left out."""
+        return {
+            group: {name: value for name, value in table.items() if value is not None} for group, table in asdict(self).items()
+        }
+
+    def flat(self) -> dict[str, Any]:
+        """Return every setting by its name, groups left out."""
+        return {name: value for table in asdict(self).values() for name, value in table.items()}
+
+
+def setting_groups() -> dict[str, str]:
+    """Return the group of each setting, by the setting's name; names are unique over all groups."""
+    hints = get_type_hints(FitOptions)
+    return {member.name: group.name for group in fields(FitOptions) for member in fields(hints[group.name])}
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """Read the settings of a TOML file such as ``fit.toml`` into one flat mapping for `FitOptions.with_settings`.
+
+    The table ``[recording]``, which ``fit.toml`` adds to say what was fitted, is passed over. Raises `OptionError` when
+    the file cannot be read, is not TOML, or names an unknown table or setting.
+    """
+    path = Path(path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OptionError(f"there is no settings file {str(path)!r}; give a TOML file such as a fit's fit.toml") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise OptionError(f"{str(path)!r} cannot be read as TOML: {error}") from None
+    groups, homes = [member.name for member in fields(FitOptions)], setting_groups()
+    settings: dict[str, Any] = {}
+    for group, table in tables.items():
+        if group == "recording":
+            continue
+        if group not in groups or not isinstance(table, dict):
+            raise OptionError(f"{str(path)!r} has {group!r} at its top, which is no table of settings; {nearest(group, groups)}")
+        for name, value in table.items():
+            if homes.get(name) != group:
+                known = [n for n, home in homes.items() if home == group]
+                raise OptionError(f"{str(path)!r} has no setting {name!r} in [{group}]; {nearest(name, known)}")
+            settings[name] = value
+    return settings

@@ -1,0 +1,106 @@
+"""What a fit found out, as data (``report.json``) and in four lines. ``docs/report.md`` documents the schema."""
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddaudio.fitting import FitResult
+from ddaudio.metrics import DEFINITIONS, Metric
+from ddaudio.options import FitOptions
+from ddaudio.training import Training
+
+SCHEMA = 1
+"""Version of the report's schema; it rises with every change that a reader could stumble over."""
+
+
+def settings_hash(options: FitOptions) -> str:
+    """Return the SHA-256 of all settings, as hexadecimal digits: equal for equal settings."""
+    return hashlib.sha256(json.dumps(options.flat(), sort_keys=True).encode()).hexdigest()
+
+
+def build(result: FitResult) -> dict[str, Any]:
+    """Return the report of a fit as nested dicts and lists that JSON can hold; undefined values are None."""
+    recording, network, options = result.recording, result.network, result.options
+    grid, model = network.grid, options.model
+    metrics = {name: value for name, value in result.metrics.items() if isinstance(value, Metric)}
+    return {
+        "schema": SCHEMA,
+        "versions": {"ddaudio": version("ddaudio"), "torch": torch.__version__, "numpy": np.__version__}
+        | {"python": platform.python_version()},
+        "status": result.status,
+        "reason": result.reason,
+        "doubts": list(result.doubts),
+        "recording": {
+            "source": recording.source,
+            "sha256": recording.content_hash,
+            "sample_rate": recording.sample_rate,
+            "channels": recording.n_channels,
+            "samples": recording.n_samples,
+            "declared_samples": recording.declared_samples,
+            "duration_s": recording.duration_s,
+            "clipped_samples": recording.clipped_samples,
+        },
+        "settings": options.tables(),
+        "settings_sha256": settings_hash(options),
+        "goal": _goal(result),
+        "model": {
+            "name": model.model,
+            "numbers": result.numbers,
+            "numbers_per_sample": result.numbers_per_sample,
+            "parts": network.ranked(),
+            "frames": network.n_frames,
+            "frame_samples": grid.frame_length,
+            "hop_samples": grid.hop,
+        },
+        "metrics": {name: asdict(metric) | {"definition": DEFINITIONS[name]} for name, metric in metrics.items()},
+        "bands": [asdict(band) for band in result.metrics["bands"]],
+        "baseline": asdict(result.baseline) | {"name": "best-k MDCT", "numbers": 2 * result.baseline.coefficients},
+        "training": {
+            "start_snr_db": result.stages[0].looks[0].snr_db,
+            "gain_db": result.training_gain_db,
+            "stages": [_stage(run) for run in result.stages],
+        },
+        "seconds": result.seconds | {"per_second_of_sound": sum(result.seconds.values()) / recording.duration_s},
+    }
+
+
+def _goal(result: FitResult) -> dict[str, Any]:
+    model = result.options.model
+    if model.numbers is not None:
+        return {"name": "numbers", "asked": model.numbers, "reached": result.numbers <= model.numbers}
+    if model.partials is not None:
+        return {"name": "partials", "asked": model.partials, "reached": True}
+    return {"name": "target_snr_db", "asked": model.target_snr_db, "reached": result.reached_goal}
+
+
+def _stage(run: Training) -> dict[str, Any]:
+    looks = [{"step": look.step, "snr_db": look.snr_db, "terms": look.terms} for look in run.looks]
+    return {"status": run.status, "judge": looks, "losses": run.losses}
+
+
+def summary(result: FitResult) -> list[str]:
+    """Return four lines: what is doubtful, what was reached (and by the baseline), what it cost, and the time."""
+    recording, metrics, model = result.recording, result.metrics, result.options.model
+    kind = "partials" if model.model == "sine" else "parts"
+    bar = f"{result.baseline.snr_db:.1f} dB" if result.baseline.snr_db is not None else result.baseline.reason
+    gain = result.training_gain_db
+    seconds = sum(result.seconds.values())
+    trained = f"training brought {gain:+.2f} dB" if gain is not None else "training had nothing to bring"
+    return [
+        "doubt    " + ("; ".join(result.doubts) or "none: " + result.reason),
+        f"reached  SNR {_in_words(metrics['snr_db'], 'dB')}, log-spectral distance {_in_words(metrics['lsd_db'], 'dB')}; "
+        f"the best-k MDCT reaches {bar} with as many numbers",
+        f"cost     {result.numbers} numbers ({result.numbers_per_sample:.3g} per sample): {result.network.ranked()} {kind} "
+        f"in {result.network.n_frames} frames of {1000 * (result.options.grid.frame_s or 0):g} ms",
+        f"time     {seconds:.1f} s for {recording.duration_s:.1f} s of sound; {trained}",
+    ]
+
+
+def _in_words(metric: Metric, unit: str) -> str:
+    return f"{metric.value:.2f} {unit}" if metric.value is not None else f"undefined ({metric.reason})"

@@ -1,0 +1,191 @@
+"""Files: what a fit's folder holds, and that a model file is refused unless it is whole and ours."""
+
+import csv
+import io
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from sounds import RATE, noise, pluck
+
+import ddaudio
+from ddaudio import export, report
+from ddaudio.audio import Recording
+from ddaudio.errors import ModelError, OptionError, OutputError
+from ddaudio.fitting import FitResult, fit
+from ddaudio.metrics import DEFINITIONS
+from ddaudio.options import FitOptions
+
+
+@pytest.fixture(scope="module")
+def result() -> FitResult:
+    return fit(pluck(), steps=8)
+
+
+@pytest.fixture
+def folder(result: FitResult, tmp_path: Path) -> Path:
+    export.save_fit(result, tmp_path / "pluck-fit")
+    return tmp_path / "pluck-fit"
+
+
+def test_the_folder_holds_the_fit(result: FitResult, folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == sorted(export.FILES)
+    assert list(folder.parent.iterdir()) == [folder], "nothing stays beside the folder"
+    resynth, residual = (ddaudio.read(folder / name) for name in ("resynth.wav", "residual.wav"))
+    assert resynth.sample_rate == RATE
+    assert torch.equal(resynth.samples, result.estimate)
+    # One float32 addition after one subtraction.
+    assert torch.allclose(resynth.samples + residual.samples, result.recording.samples, atol=1e-7)
+
+
+def test_the_model_file_is_what_was_measured(result: FitResult, folder: Path) -> None:
+    network = ddaudio.load_model(folder)
+    # Radians to Hz and back once more: see the test of stored networks.
+    assert torch.allclose(ddaudio.render(network), result.estimate, atol=2e-6)
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
+        assert set(file.metadata()) == {"ddaudio_model", "settings", "sha256"}
+    assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 4 == result.numbers
+
+
+def test_fit_toml_names_every_setting(result: FitResult, folder: Path) -> None:
+    tables = tomllib.loads((folder / "fit.toml").read_text(encoding="utf-8"))
+    assert tables.pop("recording") == {"source": "pluck.wav", "sha256": result.recording.content_hash}
+    assert FitOptions().with_settings(ddaudio.read_settings(folder / "fit.toml")) == result.options
+    assert tables == result.options.tables()
+
+
+def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
+    contents = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert contents["schema"] == report.SCHEMA
+    assert contents["status"] == result.status
+    assert contents["model"]["numbers"] == result.numbers
+    assert contents["metrics"]["snr_db"]["value"] == result.snr_db
+    assert {row["definition"] for row in contents["metrics"].values()} <= set(DEFINITIONS.values())
+    assert contents["training"]["stages"][0]["judge"][0]["step"] == 0
+    assert contents["files"] == list(export.FILES)
+    page = (Path(__file__).parents[1] / "docs" / "report.md").read_text(encoding="utf-8")
+    missing = [key for key in _keys(contents) if f"`{key}`" not in page]
+    assert not missing, f"docs/report.md does not explain {missing}"
+
+
+def _keys(contents: dict[str, object]) -> set[str]:
+    nested = [value for key, value in contents.items() if isinstance(value, dict) and key not in ("settings", "metrics")]
+    return set(contents) | {key for table in nested for key in table}
+
+
+def test_undefined_values_are_null_with_a_reason(tmp_path: Path) -> None:
+    silent = fit(Recording(torch.zeros(1, 800), RATE))
+    contents = export.save_fit(silent, tmp_path / "silent")
+    assert contents == json.loads((tmp_path / "silent" / "report.json").read_text(encoding="utf-8"))
+    assert contents["metrics"]["snr_db"]["value"] is None
+    assert contents["metrics"]["snr_db"]["reason"]
+
+
+def test_the_hash_of_the_settings_follows_the_settings() -> None:
+    plain, other = FitOptions(), FitOptions().with_settings({"seed": 1})
+    assert report.settings_hash(plain) == report.settings_hash(FitOptions())
+    assert report.settings_hash(plain) != report.settings_hash(other)
+
+
+def test_nothing_is_overwritten_without_force(result: FitResult, folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(OutputError, match=r"holds a fit already .* use --force"):
+        export.save_fit(result, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    other = fit(pluck(), steps=0, target_snr_db=10)
+    export.save_fit(other, folder, force=True)
+    assert (folder / "model.safetensors").read_bytes() != before["model.safetensors"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("fails_at", ["resynth.wav", "model.safetensors", "report.json"])
+def test_a_failure_leaves_everything_as_it_was(
+    result: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, force: bool, fails_at: str
+) -> None:
+    target = tmp_path / "fit"
+    if force:
+        export.save_fit(result, target)
+    before = {path.name: path.read_bytes() for path in target.iterdir()} if force else None
+    move = Path.replace
+
+    def failing(self: Path, to: Path) -> Path:
+        if self.name == fails_at and Path(to).parent == target and "old" not in self.parts:
+            raise OSError(28, "No space left on device")
+        return move(self, to)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(OutputError, match="No space left on device"):
+        export.save_fit(fit(pluck(), steps=0), target, force=force)
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == ([target] if force else [])
+    if before is not None:
+        assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+
+
+def test_a_folder_that_would_replace_the_recording_is_refused(result: FitResult, tmp_path: Path) -> None:
+    ddaudio.write_wav(tmp_path / "resynth.wav", result.recording.samples, RATE, "float32")
+    with pytest.raises(OutputError, match="holds the recording itself"):
+        export.check_folder(tmp_path, str(tmp_path / "resynth.wav"), force=True)
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        export.check_folder(tmp_path / "resynth.wav", "x.wav", force=True)
+
+
+def test_a_loud_resynthesis_is_scaled_and_said_so(tmp_path: Path) -> None:
+    loud = fit(Recording(20 * noise(0.2), RATE), steps=0, max_numbers_per_sample=1, encoding="pcm16")
+    contents = export.save_fit(loud, tmp_path / "loud")
+    gain = contents["wav"]["gains"]["resynth.wav"]
+    assert gain < 1
+    written = ddaudio.read(tmp_path / "loud" / "resynth.wav").samples
+    # PCM 16 rounds to half a step of 2^-15.
+    assert torch.allclose(written, loud.estimate * gain, atol=2**-16 * 1.01)
+
+
+def rewritten(path: Path, **changes: str | None) -> Path:
+    """Write the model anew with other metadata."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = {**file.metadata(), **changes}
+    save_file(tensors, path, {key: value for key, value in metadata.items() if value is not None})
+    return path
+
+
+BAD_MODELS = {
+    "missing": (lambda path: path.unlink(), "there is no model file"),
+    "empty": (lambda path: path.write_bytes(b""), "cannot be read as a model"),
+    "text": (lambda path: path.write_text("not a model"), "cannot be read as a model"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "cannot be read as a model"),
+    "foreign": (lambda path: rewritten(path, ddaudio_model=None), "not a ddaudio model"),
+    "another version": (lambda path: rewritten(path, ddaudio_model="99"), "version 99; this ddaudio reads version 1"),
+    "settings changed": (lambda path: rewritten(path, settings='{"model": "sine"}'), "was changed after it was written"),
+    "a bit turned": (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\x7f"), "was changed after it was written"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MODELS)
+def test_bad_model_files_are_refused(name: str, folder: Path) -> None:
+    change, message = BAD_MODELS[name]
+    change(folder / "model.safetensors")
+    with pytest.raises(ModelError, match=message):
+        ddaudio.load_model(folder / "model.safetensors")
+
+
+def test_the_table_of_partials(result: FitResult) -> None:
+    rows = list(csv.DictReader(io.StringIO(ddaudio.partials_table(result.network, "csv"))))
+    same = json.loads(ddaudio.partials_table(result.network, "json"))
+    assert len(rows) == len(same) == result.network.ranked()
+    assert [float(row["frequency_hz"]) for row in rows] == [row["frequency_hz"] for row in same]
+    assert set(rows[0]) == {"signal", "time_s", "frequency_hz", "amplitude", "phase_rad"}
+    with pytest.raises(OptionError, match="did you mean 'csv'"):
+        ddaudio.partials_table(result.network, "cvs")
+
+
+def test_four_lines_sum_it_up(result: FitResult) -> None:
+    lines = report.summary(result)
+    assert [line.split()[0] for line in lines] == ["doubt", "reached", "cost", "time"]
+    assert f"{result.snr_db:.2f} dB" in lines[1]
+    assert f"{result.numbers} numbers" in lines[2]

@@ -1,0 +1,317 @@
+"""Settings: ranges, names, the file they are kept in, and that they cost no torch."""
+
+import ast
+import inspect
+import math
+import re
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields
+from itertools import pairwise
+from typing import get_args, get_type_hints
+
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddaudio import options
+from ddaudio.errors import OptionError
+from ddaudio.options import FitOptions, TrainingOptions, parse_terms, read_settings, setting_groups
+
+# name: lowest, highest, whole number
+RANGES = {
+    "sample_rate": (1000, 384_000, True),
+    "frame_s": (0.0005, 5, False),
+    "overlap": (0.05, 0.9, False),
+    "target_snr_db": (-10, 140, False),
+    "max_numbers_per_sample": (0.0001, 4, False),
+    "numbers": (4, 10**12, True),
+    "partials": (1, 10_000, True),
+    "steps": (0, 10**6, True),
+    "learning_rate": (1e-8, 10, False),
+    "judge_every": (1, 10**5, True),
+    "tolerance": (0, 1, False),
+    "crop_s": (0.05, 60, False),
+    "seed": (0, 2**31 - 1, True),
+}
+CHOICES = {
+    "window": ("hann", "sine", "triangle"),
+    "model": options.MODELS,
+    "start": ("peaks", "random", "equal"),
+    "optimiser": ("adam", "sgd", "lbfgs"),
+    "schedule": ("cosine", "constant", "warm-up"),
+    "encoding": ("pcm16", "pcm24", "float32"),
+}
+
+
+def groups():
+    """Group name and its class, from the annotations."""
+    return get_type_hints(FitOptions)
+
+
+def docs():
+    """The string below each setting in the source, by class and name."""
+    found = {}
+    for owner in ast.parse(inspect.getsource(options)).body:
+        for line, below in pairwise(owner.body) if isinstance(owner, ast.ClassDef) else ():
+            if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                found[owner.name, line.target.id] = below.value.value
+    return found
+
+
+def refusal(name, value):
+    with pytest.raises(OptionError) as caught:
+        FitOptions().with_settings({name: value})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def allowed_in(message):
+    """The two ends of the range that a message names, to the last digit."""
+    stated = re.search(r"allowed is (\S+) to ([^\s;,]+)", message)
+    assert stated, message
+    return float(stated[1]), float(stated[2])
+
+
+# --- names and docs -------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_has_a_line_of_documentation():
+    found = docs()
+    for home in groups().values():
+        assert home.__doc__.strip().endswith(".")
+        for member in fields(home):
+            line = found.get((home.__name__, member.name), "")
+            assert line.endswith((".", ")")), f"{home.__name__}.{member.name}"
+            assert "\n" not in line
+
+
+def test_names_are_unique_over_the_groups_and_all_are_found():
+    names = [member.name for home in groups().values() for member in fields(home)]
+    assert len(names) == len(set(names))
+    assert list(setting_groups()) == names
+    assert list(FitOptions().flat()) == names
+
+
+def test_every_setting_is_ranged_a_choice_or_the_losses():
+    assert set(RANGES) | set(CHOICES) | {"losses"} == set(setting_groups())
+    for home in groups().values():
+        for name, hint in get_type_hints(home).items():
+            kinds = {hint, *get_args(hint)}
+            assert (int in kinds) == RANGES.get(name, (0, 0, False))[2], name
+            assert (int in kinds or float in kinds) == (name in RANGES), name
+
+
+def test_documented_ranges_are_the_ones_that_hold():
+    homes = {name: groups()[group].__name__ for name, group in setting_groups().items()}
+    for name, (low, high, _) in RANGES.items():
+        line = docs()[homes[name], name]
+        stated = re.search(r"(-?[\d.e-]*\d) to (\d[\d.e-]*)", line)
+        if name == "numbers":
+            assert "4 or more" in line
+        elif name != "tolerance":
+            assert stated, line
+            assert (float(stated[1]), float(stated[2].rstrip("."))) == (low, high), line
+        else:
+            assert "0 to 1." in line
+
+
+def test_names_of_losses_and_models_are_those_of_the_registries():
+    from ddaudio.losses import LOSSES  # noqa: PLC0415 - torch only where a test needs it
+    from ddaudio.models import NETWORKS  # noqa: PLC0415
+
+    assert tuple(LOSSES) == options.LOSSES
+    assert tuple(NETWORKS) == options.MODELS
+    assert all(network.name == name for name, network in NETWORKS.items())
+    listed = docs()["TrainingOptions", "losses"]
+    assert all(name in listed for name in LOSSES)
+
+
+def test_options_are_read_without_torch():
+    code = "import sys, ddaudio, ddaudio.options; ddaudio.FitOptions(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+# --- ranges and choices ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_both_ends_of_a_range_are_allowed(name):
+    for end in RANGES[name][:2]:
+        assert FitOptions().with_settings({name: end}).flat()[name] == end
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_values_beyond_the_range_are_refused_with_the_range(name):
+    low, high, whole = RANGES[name]
+    beyond = (low - 1, high + 1) if whole else (math.nextafter(low, -math.inf), math.nextafter(high, math.inf), low - 1)
+    for value in beyond:
+        message = refusal(name, value)
+        assert message.startswith(f"{name} is {value!r}; ")
+        assert allowed_in(message) == (low, high)
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, False, "1", [1]], ids=repr)
+def test_what_is_no_number_is_refused(name, value):
+    low, high, whole = RANGES[name]
+    message = refusal(name, value)
+    assert f"{name} is {value!r}" in message
+    assert "whole number" in message if whole else allowed_in(message) == (low, high)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, whole) in RANGES.items() if whole])
+def test_fractions_are_refused_where_a_whole_number_is_wanted(name):
+    assert "whole number" in refusal(name, 1000.5)
+    assert "whole number" in refusal(name, 1000.0)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices_are_those_listed_and_others_are_refused_with_the_nearest(name):
+    known = CHOICES[name]
+    for value in known:
+        assert FitOptions().with_settings({name: value}).flat()[name] == value
+        assert f"did you mean {value!r}" in refusal(name, value + "x")
+    message = refusal(name, "?")
+    assert all(value in message for value in known)
+    refusal(name, None)
+
+
+def test_numbers_and_partials_exclude_each_other():
+    with pytest.raises(OptionError, match="numbers is 100 and partials is 3"):
+        FitOptions().with_settings({"numbers": 100, "partials": 3})
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_name():
+    with pytest.raises(OptionError, match=r"no setting 'target_snr'; did you mean 'target_snr_db'\?"):
+        FitOptions().with_settings({"target_snr": 20})
+
+
+def test_settings_replace_only_what_they_name_and_leave_the_original():
+    before = FitOptions()
+    after = before.with_settings({"overlap": 0.25, "steps": 3, "window": "sine"})
+    assert before == FitOptions()
+    changed = {name: value for name, value in after.flat().items() if value != before.flat()[name]}
+    assert changed == {"overlap": 0.25, "steps": 3, "window": "sine"}
+    assert before.with_settings({}) == before
+    with pytest.raises(FrozenInstanceError):
+        after.grid.overlap = 0.5
+
+
+# --- losses by name -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("mse", {"mse": 1.0}),
+        ("mse=2", {"mse": 2.0}),
+        ("mse=1,pdl=0.5", {"mse": 1.0, "pdl": 0.5}),
+        ("pdl+mse", {"pdl": 1.0, "mse": 1.0}),
+        (" mss = 1e-3 , mae ", {"mss": 1e-3, "mae": 1.0}),
+    ],
+)
+def test_terms_are_read_in_their_order(text, terms):
+    assert list(parse_terms(text).items()) == list(terms.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "known are: mae, mse, mss, pdl"),
+        ("mse,", "known are"),
+        ("msee", "did you mean 'mse'"),
+        ("mse=1,pld=2", "did you mean 'pdl'"),
+        ("MSE", "known are"),
+        ("mse+mse", "twice"),
+        ("mse=1,pdl=1,mse=2", "twice"),
+        ("mse=x", "must be a number"),
+        ("mse=1=2", "must be a number"),
+        ("mse=0", "above 0"),
+        ("mse=-1", "above 0"),
+        ("mse=nan", "above 0 and finite"),
+        ("mse=inf", "above 0 and finite"),
+        ("mse=1e400", "above 0 and finite"),
+    ],
+)
+def test_bad_terms_are_refused_where_they_are_given(text, said):
+    with pytest.raises(OptionError, match=re.escape(said)):
+        parse_terms(text)
+    assert said in refusal("losses", text)
+
+
+# --- settings files -------------------------------------------------------------------------------------------------
+
+
+def values_of(name):
+    if name in RANGES:
+        low, high, whole = RANGES[name]
+        # Whole numbers, as a hand-written file may have them, where a fraction is allowed too.
+        inside = st.sampled_from([number for number in (0, 1, 2) if low <= number <= high] or [low])
+        return st.integers(low, high) if whole else st.floats(low, high) | inside
+    return st.sampled_from(CHOICES.get(name, ["mse", "mse=1,pdl=0.5", "mss + mae=1e-3"]))
+
+
+SETTINGS = st.fixed_dictionaries({}, optional={name: values_of(name) for name in setting_groups() if name != "numbers"})
+
+
+@settings(deadline=None, max_examples=60)
+@given(chosen=SETTINGS)
+def test_options_come_back_from_their_file(chosen, tmp_path_factory):
+    path = tmp_path_factory.mktemp("settings") / "fit.toml"
+    wanted = FitOptions().with_settings(chosen)
+    path.write_text(tomli_w.dumps({"recording": {"path": "bark.wav"}} | wanted.tables()), encoding="utf-8")
+    read = read_settings(path)
+    assert FitOptions().with_settings(read) == wanted
+    # Settings without a value are left out of the file, and all others are in it.
+    assert set(read) == {name for name, value in wanted.flat().items() if value is not None}
+    floats = [value for name, value in read.items() if name in RANGES and not RANGES[name][2]]
+    assert all(type(value) is float for value in floats)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[grid]\noverlp = 0.5", "no setting 'overlp' in [grid]; did you mean 'overlap'?"),
+        ("[grid]\nsteps = 5", "no setting 'steps' in [grid]"),
+        ("[gird]\noverlap = 0.5", "did you mean 'grid'?"),
+        ("overlap = 0.5", "'overlap' at its top"),
+        ("grid = 3", "'grid' at its top"),
+        ("[grid\n", "cannot be read as TOML"),
+    ],
+)
+def test_bad_files_are_refused_with_what_is_wrong(tmp_path, text, said):
+    path = tmp_path / "fit.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(OptionError, match=re.escape(said)) as caught:
+        read_settings(path)
+    assert "fit.toml" in str(caught.value)
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(OptionError, match="no settings file"):
+        read_settings(tmp_path / "absent.toml")
+    with pytest.raises(OptionError, match="cannot be read"):
+        read_settings(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
+    with pytest.raises(OptionError, match="cannot be read"):
+        read_settings(tmp_path / "latin.toml")
+
+
+def test_losses_must_be_text_and_may_have_exponents():
+    with pytest.raises(OptionError, match="losses is 3; it must be text"):
+        TrainingOptions(losses=3)
+    assert parse_terms("mse=1e+2+pdl=0.5") == {"mse": 100.0, "pdl": 0.5}
+
+
+def test_a_number_beyond_all_floats_is_refused(tmp_path):
+    (tmp_path / "huge.toml").write_text(f"[grid]\noverlap = 1{'0' * 400}\n")
+    with pytest.raises(OptionError, match=r"allowed is 0\.05 to 0\.9"):
+        FitOptions().with_settings(read_settings(tmp_path / "huge.toml"))
+
+
+def test_equal_settings_are_equal_however_written():
+    assert (
+        FitOptions().with_settings({"target_snr_db": 30}).tables() == FitOptions().with_settings({"target_snr_db": 30.0}).tables()
+    )

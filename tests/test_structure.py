@@ -1,0 +1,76 @@
+"""The ladder of modules, and documentation that must stay true."""
+
+import ast
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import ddaudio
+
+ROOT = Path(__file__).parents[1]
+RUNGS = (
+    {"errors"},
+    {"options"},
+    {"audio"},
+    {"grid"},
+    {"oscillators"},
+    {"losses", "mdct"},
+    {"metrics"},
+    {"models.partials"},
+    {"models.pursuit"},
+    {"models.base"},
+    {"models.sine"},
+    {"models"},
+    {"framing", "rendering"},
+    {"training"},
+    {"fitting"},
+    {"report"},
+    {"export"},
+)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT / "ddaudio").with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ddaudio"):
+            module = (node.module or "").removeprefix("ddaudio").lstrip(".")
+            names |= {module} if module else {alias.name for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ddaudio").rglob("*.py")), ids=module_name)
+def test_a_module_imports_from_lower_rungs_only(path: Path) -> None:
+    name = module_name(path)
+    if name == "__init__":
+        return
+    rung = next((index for index, rung in enumerate(RUNGS) if name in rung), None)
+    assert rung is not None, f"{name} stands on no rung: give it one"
+    above = imported(path) - set().union(*RUNGS[:rung])
+    assert not above, f"{name} imports {above}, which stand beside or above it"
+
+
+def test_the_public_surface_is_what_is_declared() -> None:
+    assert sorted(ddaudio.__all__) == sorted(name for names in ddaudio._HOMES.values() for name in names)
+    assert all(getattr(ddaudio, name).__doc__ for name in ddaudio.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        _ = ddaudio.fitt
+
+
+def test_one_version() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert ddaudio.__version__ == version("ddaudio") == declared
+    assert f"## {declared}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "recordings" / "README.md"]
+    links = [(page, link) for page in documents for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))]
+    assert links, "no links found: the pattern is wrong"
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []

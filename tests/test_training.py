@@ -1,0 +1,139 @@
+"""The training loop: what it keeps, when it stops, and what never reaches the parameters."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from sounds import noise, pluck
+
+from ddaudio.grid import TimeGrid
+from ddaudio.losses import Objective
+from ddaudio.models import Network, SineNetwork, Size
+from ddaudio.options import TrainingOptions
+from ddaudio.training import Adam, Progress, has_converged, rate_factor, snr_of, train
+
+
+def prepared(losses: dict[str, float] | None = None) -> tuple[Network, torch.Tensor, Objective]:
+    target = pluck(0.25).samples
+    network = SineNetwork(TimeGrid(8000, target.shape[1], 0.032), 1)
+    network.guess(target, Size(60), "peaks", torch.Generator())
+    return network, target, Objective(losses or {"mse": 1.0}, target, 1000, 16)
+
+
+def silent(_: Progress) -> None:
+    pass
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("losses", [{"mse": 1.0}, {"mse": 1.0, "pdl": 0.5, "mss": 0.001}, {"mae": 1.0}])
+def test_training_beats_its_start(optimiser: str, losses: dict[str, float]) -> None:
+    network, target, objective = prepared(losses)
+    rate = {"adam": 0.02, "sgd": 0.02, "lbfgs": 0.5}[optimiser]
+    run = train(network, target, objective, TrainingOptions(optimiser=optimiser, learning_rate=rate, steps=30), silent)
+    assert run.best.total < run.looks[0].total
+    # The network is left at the best look, not at the last step.
+    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+    assert {name for terms in run.losses for name in terms} == set(losses)
+
+
+def test_adam_is_that_of_torch() -> None:
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
+    mine, reference = Adam([ours], 0.01), torch.optim.Adam([theirs], 0.01, betas=(0.9, 0.99), eps=1e-30)
+    for _ in range(20):
+        for parameter, optimiser in ((ours, mine), (theirs, reference)):
+            parameter.grad = None
+
+            def closure(parameter: torch.nn.Parameter = parameter) -> float:
+                loss = (parameter**4 + parameter.sin()).sum()
+                loss.backward()
+                return float(loss.detach())
+
+            optimiser.step(closure)
+    # The same arithmetic in another order: float32 rounding over 20 steps of 0.01.
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_the_stopping_rule() -> None:
+    assert not has_converged([1.0, 1.0, 1.0], 0.01)
+    assert has_converged([5.0, 1.0, 1.0, 0.995, 0.991], 0.01)
+    assert not has_converged([5.0, 1.0, 1.0, 0.995, 0.989], 0.01)
+    # A loss that first rises and then falls is still on its way.
+    assert not has_converged([1.0, 3.0, 2.0, 1.5], 0.01)
+
+
+def test_a_level_loss_stops_early() -> None:
+    network, target, objective = prepared()
+    options = TrainingOptions(learning_rate=1e-7, steps=200, judge_every=5)
+    run = train(network, target, objective, options, silent)
+    assert run.status == "converged"
+    assert run.looks[-1].step == 15
+
+
+def test_schedules() -> None:
+    assert [rate_factor("constant", step, 10) for step in (0, 9)] == [1.0, 1.0]
+    assert rate_factor("cosine", 0, 10) == 1.0
+    assert rate_factor("cosine", 5, 10) == pytest.approx(0.5)
+    assert rate_factor("warm-up", 0, 80) == pytest.approx(1 / 8)
+    assert rate_factor("warm-up", 40, 80) == pytest.approx(0.5)
+    assert all(0 < rate_factor(name, step, 33) <= 1 for name in ("constant", "cosine", "warm-up") for step in range(33))
+
+
+@pytest.mark.parametrize("kind", ["NaN", "infinity", "explosion"])
+def test_a_loss_gone_wrong_ends_at_the_best_point(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, target, objective = prepared()
+    calls = 0
+    estimate = network.estimate
+
+    def wrong_later() -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return estimate() * ({"NaN": math.nan, "infinity": math.inf, "explosion": 1e4}[kind] if calls > 15 else 1)
+
+    monkeypatch.setattr(network, "estimate", wrong_later)
+    run = train(network, target, objective, TrainingOptions(steps=40, judge_every=5), silent)
+    assert run.status == "diverged"
+    monkeypatch.undo()
+    assert all(bool(parameter.isfinite().all()) for parameter in network.parameters())
+    assert float((target - network.estimate()).detach().square().sum()) <= float(target.square().sum()) * 10 ** (
+        -run.looks[0].snr_db / 10
+    ) * (1 + 1e-5)
+
+
+def test_stopped_by_the_user_it_keeps_the_best_so_far() -> None:
+    network, target, objective = prepared()
+
+    def stop(progress: Progress) -> None:
+        if progress.step >= 20:
+            raise KeyboardInterrupt
+
+    run = train(network, target, objective, TrainingOptions(steps=80), stop)
+    assert run.status == "stopped"
+    assert run.looks[-1].step == 20
+    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+
+
+def test_the_same_seed_trains_the_same() -> None:
+    ends = []
+    for seed in (3, 3, 4):
+        network, target, objective = prepared({"mse": 1.0, "mss": 0.001})
+        train(network, target, objective, replace(TrainingOptions(), seed=seed, steps=30), silent)
+        ends.append(network.stored()["frequency_hz"])
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2]), "the seed chooses the crops"
+
+
+def test_nothing_to_train() -> None:
+    target = torch.zeros(1, 500)
+    network = SineNetwork(TimeGrid(8000, 500, 0.032), 1)
+    run = train(network, target, Objective({"mse": 1.0}, target, 500, 1), TrainingOptions(), silent)
+    assert run.status == "not trained"
+    assert len(run.looks) == 1
+
+
+def test_snr() -> None:
+    residual = noise(1.0)
+    assert snr_of(residual, float(residual.double().square().sum()) * 1000) == pytest.approx(30)
+    assert snr_of(residual, 0.0) is None
+    assert snr_of(torch.zeros(3), 1.0) is None
