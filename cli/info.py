@@ -1,6 +1,7 @@
 """``ddaudio info``: what is in a recording or a model."""
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +40,7 @@ def recording_facts(path: Path) -> dict[str, Any]:
     from ddaudio import audio  # noqa: PLC0415
 
     recording: Recording = audio.read(path)
-    head = soundfile.info(str(path))
+    head = soundfile.info(os.fsencode(path) if os.name == "posix" else str(path))
     low, high = (float(extreme) for extreme in torch.aminmax(recording.samples))
     rms = float(torch.linalg.vector_norm(recording.samples)) / math.sqrt(recording.samples.numel())
     return {

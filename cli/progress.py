@@ -25,6 +25,7 @@ def progress_bar(*, quiet: bool) -> Iterator["ProgressCallback | None"]:
         task = bar.add_task("reading", total=None, state="")
 
         def tell(progress: "Progress") -> None:
+            """Show one report of progress."""
             bar.update(
                 task,
                 description=progress.stage,

@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 from cyclopts import Group, Parameter
 
 from ddaudio import options
-from ddaudio.errors import OptionError
 from ddaudio.options import FitOptions
 
 UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
 """Suffixes of setting names that are units."""
-GOALS = ("target_snr_db", "numbers", "partials")
-"""Settings of which only one can be aimed at."""
 PANELS = {
     name: Group(f"{name.capitalize()} settings", sort_key=place)
     for place, name in enumerate((member.name for member in fields(FitOptions)), 2)
@@ -80,13 +77,7 @@ else:
 def resolve(given: Mapping[str, Any], config: Path | None) -> FitOptions:
     """Return the options that flags and a TOML file ask for: flags win over the file, the file over the defaults.
 
-    A goal given as a flag replaces whatever goal the file has. Raises `OptionError` as `FitOptions` does, and when two
-    goals are given.
+    A goal given as a flag replaces whatever goal the file has. Raises `OptionError` as `FitOptions.with_settings` does.
     """
-    asked = [name for name in GOALS if name in given]
-    if len(asked) > 1:
-        raise OptionError(f"{flag(asked[0])} and {flag(asked[1])} are two goals; give only one of the two")
     settings = options.read_settings(config) if config is not None else {}
-    if asked:
-        settings = {name: value for name, value in settings.items() if name not in GOALS}
-    return FitOptions().with_settings({**settings, **given})
+    return FitOptions().with_settings(settings).with_settings(given)

@@ -62,8 +62,10 @@ def save_fit(result: FitResult, folder: str | os.PathLike[str], *, force: bool =
     folder = Path(folder)
     check_folder(folder, result.recording.source, force=force)
     try:
+        # Inside the folder where there is one: it may be mounted, or its parent closed to us.
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name[:100]}.tmp-", dir=folder.parent) as beside:
+        place = folder if folder.exists() else folder.parent
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name[:100]}.tmp-", dir=place) as beside:
             contents = _write_all(result, Path(beside))
             _move_in(Path(beside), folder)
     except OSError as error:

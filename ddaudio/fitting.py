@@ -12,27 +12,30 @@ from torch import Tensor
 
 from ddaudio import audio
 from ddaudio.audio import Recording
+from ddaudio.errors import RecordingError
 from ddaudio.framing import allowance, choose_frame_s, grid_for, size_for
 from ddaudio.losses import LONGEST_CROPS_S, Objective
 from ddaudio.mdct import MdctBaseline, best_k_snr
 from ddaudio.metrics import Metrics, measure
 from ddaudio.models import NETWORKS, NUMBERS_PER_PARTIAL, Network, Size
 from ddaudio.options import FitOptions, parse_terms
-from ddaudio.training import Progress, ProgressCallback, Training, train
+from ddaudio.training import LOOKS, Progress, ProgressCallback, Training, train
 
 NOT_FITTED_DB = 0.5
 """Below this SNR the model says no more than silence does."""
-EXPECTED_GAIN_DB = 0.6
+EXPECTED_GAIN_DB = 1.0
 """The starting point stops this far short of the goal: training brings about as much."""
 MOST_EXTENSIONS = 4
 """Times that partials are added when training stays short of the goal."""
+LOUDEST_PEAK = 1e6
+"""Samples beyond this are no sound: their squares would leave float32."""
 CLIPPED_SHARE = 1e-4
 """Share of samples in clipped runs from which on the input counts as clipped."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """Everything that a fit found out. Immutable; `ddaudio.save` writes it to a folder."""
+    """Everything that a fit found out. Immutable; `ddaudio.save_fit` writes it to a folder."""
 
     recording: Recording
     """What was fitted."""
@@ -128,6 +131,9 @@ def fit(
     tell = progress or _silent
     clock = _Clock()
     target = recording.samples
+    peak = float(target.abs().max())
+    if peak > LOUDEST_PEAK:
+        raise RecordingError(f"{recording.source!r} peaks at {peak:g}; allowed is {LOUDEST_PEAK:g}: scale it to full scale 1")
     tell(Progress("choosing the frame length", 0, 0, math.nan, math.nan))
     frame_s = choose_frame_s(target, recording.sample_rate, options)
     options = replace(options, grid=replace(options.grid, frame_s=frame_s))
@@ -166,6 +172,7 @@ class _Clock:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        """Note the seconds since the lap before, under a name."""
         now = time.perf_counter()
         self.seconds[name] = now - self._last
         self._last = now
@@ -193,12 +200,12 @@ def _train_to_goal(
             if not network.extend(target, size):
                 break
             stages.append(train(network, target, objective, later, tell))
+        # What is trimmed and measured from here on has gone through a file's units and rounding once.
+        network.restore(network.stored())
         if size.goal_energy:
             network = _trimmed(network, target, size.goal_energy)
     except KeyboardInterrupt:
         stages[-1].status = "stopped"
-    # What is measured from here on is what the file holds, rounding included.
-    network.restore(network.stored())
     return network, stages
 
 
@@ -235,12 +242,19 @@ def _verdict(stages: list[Training], metrics: Metrics) -> tuple[str, str]:
     status = stages[-1].status
     sentences = {
         "converged": f"After {steps} steps the loss no longer fell.",
-        "step limit": f"The loss still fell after the last of {steps} steps; more steps would bring more.",
+        "step limit": _at_step_limit(stages[-1], steps),
         "diverged": "The loss grew beyond bounds; the best point before that was kept. Lower the learning rate.",
         "stopped": f"Stopped after {steps} steps; the best point until then was kept.",
         "not trained": "The network stands at its starting point.",
     }
     return status, sentences[status]
+
+
+def _at_step_limit(run: Training, steps: int) -> str:
+    before, last = run.looks[max(0, len(run.looks) - 1 - LOOKS)], run.looks[-1]
+    if last.total < before.total:
+        return f"The loss still fell at the last of {steps} steps; more steps would bring more."
+    return f"The loss rose over the last of {steps} steps; the best point was kept. Lower the learning rate."
 
 
 def _doubts(
@@ -257,14 +271,15 @@ def _doubts(
         cap = allowance(model, recording.n_channels, recording.n_samples)
         at_cap = network.numbers() + NUMBERS_PER_PARTIAL > cap
         yield f"goal missed: {snr_db:.1f} of {model.target_snr_db:g} dB" + (
-            f" at the cap of {model.max_numbers_per_sample:g} numbers per sample"
+            f" with {spent:.3g} numbers per sample, at the cap of {model.max_numbers_per_sample:g}"
             if at_cap
             else f" with {spent:.3g} numbers per sample"
         )
     if recording.truncated:
+        promised = f" of {recording.declared_samples}" if recording.declared_samples > recording.n_samples else ""
         yield (
-            f"input cut short: the file ends after {recording.n_samples} of {recording.declared_samples} samples; "
-            "what is there was fitted"
+            f"input cut short: the file ends after {recording.n_samples}{promised} samples, before its own end mark or "
+            "declared length; what is there was fitted"
         )
     if recording.clipped_samples > CLIPPED_SHARE * recording.samples.numel():
         yield f"input clipped: {recording.clipped_samples} samples lie in runs at full scale"

@@ -92,6 +92,7 @@ def choose_frame_s(target: Tensor, sample_rate: int, options: FitOptions) -> flo
     trials: dict[int, Trial] = {}
 
     def trial(index: int) -> Trial:
+        """Try a frame length, once."""
         if index not in trials:
             grid = grid_for(excerpt, sample_rate, FRAMES_S[index], options.grid)
             trials[index] = _try(excerpt, grid, options.model, scale)
@@ -118,4 +119,7 @@ def _try(excerpt: Tensor, grid: TimeGrid, options: ModelOptions, scale: float) -
     if energy == 0:
         return Trial(0.0, 0)
     short_db = 10 * math.log10(max(left, energy * 1e-15) / (size.goal_energy or energy))
-    return Trial(max(0.0, short_db) if size.goal_energy else short_db, NUMBERS_PER_PARTIAL * len(partials) + grid.n_frames)
+    return Trial(
+        max(0.0, short_db) if size.goal_energy else short_db,
+        NUMBERS_PER_PARTIAL * len(partials) + excerpt.shape[0] * grid.n_frames,
+    )

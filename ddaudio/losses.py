@@ -99,8 +99,8 @@ class Objective:
     """Named terms with weights, for one target.
 
     Signals are divided by the target's level (root mean square, one for all signals of the recording) first, so that
-    weights mean the same for a quiet and a loud recording; ``mse`` then is the noise-to-signal ratio. The target's
-    spectra are computed once per crop.
+    weights mean the same for a quiet and a loud recording; ``mse`` then is the noise-to-signal ratio. Training draws from
+    all crops; the target's spectra on those that the judge looks at are computed once.
 
     Args:
         terms: weight of each loss, by name.
@@ -121,16 +121,17 @@ class Objective:
         crops = list(pairwise(edges))
         looked_at = min(count, most_crops)
         picked = [round(index * (count - 1) / max(1, looked_at - 1)) for index in range(looked_at)]
-        self.crops = [crops[index] for index in picked]
+        self.crops = crops
+        self.judged = picked
         self._spectra: dict[int, list[Tensor]] = {}
 
     def __call__(self, estimate: Tensor, crop: int | None = None) -> dict[str, Tensor]:
-        """Return each term's weighted mean over signals; spectral terms on one crop, or on all of them for ``None``."""
+        """Return each term's weighted mean over signals; spectral terms on one crop, or on those that are judged."""
         estimate = estimate * self.scale
         values = {}
         for name, weight in self.terms.items():
             if name in SPECTRAL:
-                chosen = range(len(self.crops)) if crop is None else [crop % len(self.crops)]
+                chosen = self.judged if crop is None else [crop]
                 value = torch.stack([self._on_crop(estimate, index) for index in chosen]).mean()
             else:
                 value = LOSSES[name](estimate, self.target).mean()
@@ -144,7 +145,9 @@ class Objective:
 
     def _on_crop(self, estimate: Tensor, index: int) -> Tensor:
         first, last = self.crops[index]
-        if index not in self._spectra:
-            wanted = self.target[:, first:last]
-            self._spectra[index] = [magnitudes(wanted, resolution) for resolution in MSS_DEFAULT]
-        return spectral_distance(estimate[:, first:last], self._spectra[index], MSS_DEFAULT).mean()
+        spectra = self._spectra.get(index)
+        if spectra is None:
+            spectra = [magnitudes(self.target[:, first:last], resolution) for resolution in MSS_DEFAULT]
+            if index in self.judged:
+                self._spectra[index] = spectra
+        return spectral_distance(estimate[:, first:last], spectra, MSS_DEFAULT).mean()

@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from ddaudio.errors import OptionError, nearest
 
+GOALS = ("target_snr_db", "numbers", "partials")
+"""Settings that say how large a model gets: only one of them may be asked for."""
 LOSSES = ("mae", "mse", "mss", "pdl")
 MODELS = ("sine",)
 WindowName = Literal["hann", "sine", "triangle"]
@@ -112,11 +114,11 @@ class ModelOptions:
     target_snr_db: float = 25.0
     """Stop spending numbers when this SNR is reached, -10 to 140 dB."""
     max_numbers_per_sample: float = 0.25
-    """Cap on what the goal may cost, 0.0001 to 4 numbers per sample."""
+    """Cap on what the goal may cost, 0.0001 to 4 numbers per sample; one partial a channel always fits."""
     numbers: int | None = None
     """Spend this many numbers instead of aiming at an SNR, 4 or more."""
     partials: int | None = None
-    """Give every frame this many partials instead of aiming at an SNR, 1 to 10000."""
+    """Give every frame this many partials instead of aiming at an SNR, 1 to 10000; frames get short unless set."""
     start: StartName = "peaks"
     """Starting point: spectral peaks, random or equally spaced frequencies."""
 
@@ -190,9 +192,15 @@ class FitOptions:
     def with_settings(self, settings: Mapping[str, Any]) -> "FitOptions":
         """Return these options with some settings replaced, each by its field's name, such as ``target_snr_db``.
 
+        A goal that is given replaces whatever goal these options have.
         Raises `OptionError` on an unknown name (the nearest known one is given) or a value out of range.
         """
         homes = setting_groups()
+        asked = [name for name in GOALS if settings.get(name) is not None]
+        if len(asked) > 1:
+            raise OptionError(f"{asked[0]} and {asked[1]} are two goals; give only one of the two")
+        if asked:
+            settings = {"numbers": None, "partials": None, **settings}
         for name in settings:
             if name not in homes:
                 raise OptionError(f"there is no setting {name!r}; {nearest(name, homes)}")
@@ -203,9 +211,12 @@ class FitOptions:
         return replace(self, **changes)
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """Return the settings as nested tables, as TOML holds them: settings without a value are left out."""
+        """Return the settings as nested tables, as TOML holds them, without those that have no value or no effect."""
+        sized = self.model.numbers is not None or self.model.partials is not None
+        idle = {"target_snr_db"} if sized else set()
         return {
-            group: {name: value for name, value in table.items() if value is not None} for group, table in asdict(self).items()
+            group: {name: value for name, value in table.items() if value is not None and name not in idle}
+            for group, table in asdict(self).items()
         }
 
     def flat(self) -> dict[str, Any]:

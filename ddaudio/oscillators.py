@@ -152,6 +152,7 @@ class _Synthesis(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, frequency: Tensor, cosine: Tensor, sine: Tensor, packing: Packing, origin: float) -> Tensor:
+        """Sum the partials, and keep the tables for the way back."""
         ctx.bank = Bank(frequency, packing, origin)
         ctx.save_for_backward(cosine, sine)
         frames: Tensor = ctx.bank.forward(cosine, sine)
@@ -160,6 +161,7 @@ class _Synthesis(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients by the adjoint: see the head of this file."""
         cosine, sine = ctx.saved_tensors
         to_cosine, to_sine = ctx.bank.adjoint(gradient)
         to_frequency = None

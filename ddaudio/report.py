@@ -43,6 +43,7 @@ def build(result: FitResult) -> dict[str, Any]:
             "channels": recording.n_channels,
             "samples": recording.n_samples,
             "declared_samples": recording.declared_samples,
+            "truncated": recording.truncated,
             "duration_s": recording.duration_s,
             "clipped_samples": recording.clipped_samples,
         },

@@ -17,6 +17,8 @@ LOOKS = 3
 """Looks of the judge over which a gain must show."""
 DIVERGED = 100.0
 """A training loss this many times the start's is a run that has gone wrong."""
+SMALLEST_START = 1e-3
+"""A start better than this counts as this: from an exact one every step leads away."""
 
 
 class Progress(NamedTuple):
@@ -99,6 +101,7 @@ def train(network: Network, target: Tensor, objective: Objective, options: Train
     best: list[Tensor] = []
 
     def look(step: int) -> None:
+        """Let the judge look; keep the parameters if they are the best so far."""
         estimate = network.estimate().detach()
         run.looks.append(Look(step, objective.judge(estimate), snr_of(target - estimate, energy)))
         if run.best is run.looks[-1]:
@@ -143,6 +146,7 @@ def _descend(
         terms: dict[str, float] = {}
 
         def closure(crop: int = crop, terms: dict[str, float] = terms) -> float:
+            """Evaluate loss and gradients; raise before anything that is not finite can move a parameter."""
             for parameter in parameters:
                 parameter.grad = None
             values = objective(network.estimate(), crop)
@@ -150,7 +154,7 @@ def _descend(
             total.backward()  # type: ignore[no-untyped-call]
             terms.update({name: float(value.detach()) for name, value in values.items()})
             finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in parameters)
-            if not finite or not sum(terms.values()) <= DIVERGED * max(start, 1.0):
+            if not finite or not sum(terms.values()) <= DIVERGED * max(start, SMALLEST_START):
                 raise _DivergedError
             return sum(terms.values())
 

@@ -29,7 +29,13 @@ from ddaudio.options import FitOptions
 
 FILES = ["fit.toml", "model.safetensors", "report.json", "residual.wav", "resynth.wav"]
 QUICK = ("--steps", "5", "--frame", "0.02")
-COMMAND = [sys.executable, "-c", "import sys; from ddaudio_cli import main; sys.exit(main())"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    # A test run in the background is deaf to SIGINT, and so would be its children.
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from ddaudio_cli import main; sys.exit(main())",
+]
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -217,8 +223,10 @@ def test_a_terminal_gets_a_progress_bar_and_ctrl_c_works(sound: Path, tmp_path: 
             seen += os.read(terminal, 4096).decode(errors="replace")
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(OSError):  # a terminal whose other side is closed cannot be read
-            while os.read(terminal, 4096):
+            while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0] and os.read(terminal, 4096):
                 pass
+        if time.monotonic() > deadline:
+            process.kill()
         out = process.stdout.read().decode() if process.stdout else ""
     os.close(terminal)
     assert process.returncode == 130

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ddaudio import options
 from ddaudio.errors import OptionError
-from ddaudio.options import FitOptions, TrainingOptions, parse_terms, read_settings, setting_groups
+from ddaudio.options import GOALS, FitOptions, ModelOptions, TrainingOptions, parse_terms, read_settings, setting_groups
 
 # name: lowest, highest, whole number
 RANGES = {
@@ -178,9 +178,14 @@ def test_choices_are_those_listed_and_others_are_refused_with_the_nearest(name):
     refusal(name, None)
 
 
-def test_numbers_and_partials_exclude_each_other():
-    with pytest.raises(OptionError, match="numbers is 100 and partials is 3"):
+def test_goals_exclude_and_replace_each_other():
+    with pytest.raises(OptionError, match="numbers and partials are two goals"):
         FitOptions().with_settings({"numbers": 100, "partials": 3})
+    with pytest.raises(OptionError, match="numbers is 100 and partials is 3"):
+        ModelOptions(numbers=100, partials=3)
+    later = FitOptions().with_settings({"numbers": 100}).with_settings({"target_snr_db": 30})
+    assert (later.model.numbers, later.model.target_snr_db) == (None, 30)
+    assert "target_snr_db" not in FitOptions().with_settings({"numbers": 100}).tables()["model"]
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest_name():
@@ -253,7 +258,7 @@ def values_of(name):
     return st.sampled_from(CHOICES.get(name, ["mse", "mse=1,pdl=0.5", "mss + mae=1e-3"]))
 
 
-SETTINGS = st.fixed_dictionaries({}, optional={name: values_of(name) for name in setting_groups() if name != "numbers"})
+SETTINGS = st.fixed_dictionaries({}, optional={name: values_of(name) for name in setting_groups() if name not in GOALS})
 
 
 @settings(deadline=None, max_examples=60)

@@ -55,16 +55,19 @@ class Peaks(NamedTuple):
 def spectral_peaks(residual: Tensor, grid: TimeGrid) -> Peaks:
     """Return the peaks of each frame's spectrum of ``residual [B, T]``.
 
-    A partial is windowed when it is added up, so the energy that it takes away at frequency ``w`` is
-    ``|sum_n v_n^2 r_n exp(-i w n)|^2 / (sum_n v_n^2 / 2)`` with the window ``v``. Its maxima are read off a spectrum at
+    A partial is windowed when it is added up, so one at frequency ``w`` takes ``|sum_n v_n^2 r_n exp(-i w n)|^2 /
+    (sum_n v_n^2 / 2)`` off the frame's own error ``sum_n (v_n r_n)^2``, with the window ``v``: what it is worth if the
+    frames around get their share of the same sound. Its maxima are read off a spectrum at
     half-bin steps and refined by a parabola through the logarithms of three points (Smith and Serra, 1987, PARSHL).
     """
     squared = grid.windows.to(residual) ** 2
-    n_fft = next_fast_len(2 * grid.frame_length, real=True)
+    n_fft = 2 * next_fast_len(grid.frame_length, real=True)
     frames = grid.frame(residual)
     parts, done = [], 0
     for block in torch.split(frames, max(1, BLOCK_ELEMENTS // n_fft)):
         power = torch.fft.rfft(block * squared, n_fft).abs().square_() / (squared.sum() / 2)
+        # At both ends a partial is a cosine alone, whose energy is not halved.
+        power[:, [0, -1]] /= 2
         # A real signal's spectrum is even about 0 and Nyquist, so both ends can be peaks as well.
         even = torch.nn.functional.pad(power[:, None], (1, 1), mode="reflect")[:, 0]
         is_peak = (power > even[:, :-2]) & (power >= even[:, 2:])
@@ -94,9 +97,11 @@ def solve_amplitudes(partials: Partials, target: Tensor, grid: TimeGrid, steps: 
     energy = (window**2).sum() / 2
 
     def sound(amplitudes: Tensor) -> Tensor:
+        """Return the signals for amplitudes ``[2, P]``."""
         return grid.overlap_add(bank.forward(amplitudes[0], amplitudes[1]) * window)
 
     def correlate(signals: Tensor) -> Tensor:
+        """Apply the adjoint, in units of a partial's energy."""
         return torch.stack(bank.adjoint(grid.frame_adjoint(signals))) / energy
 
     amplitudes = torch.stack([partials.cosine, partials.sine])
