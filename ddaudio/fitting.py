@@ -27,6 +27,8 @@ EXPECTED_GAIN_DB = 1.0
 """The starting point stops this far short of the goal: training brings about as much."""
 MOST_EXTENSIONS = 4
 """Times that partials are added when training stays short of the goal."""
+WORSE_BY_DB = 3.0
+"""A fit that much worse than its baseline is doubtful."""
 LOUDEST_PEAK = 1e6
 """Samples beyond this are no sound: their squares would leave float32."""
 CLIPPED_SHARE = 1e-4
@@ -154,7 +156,7 @@ def fit(
     baseline = best_k_snr(target, network.numbers())
     clock.lap("measuring")
     status, reason = _verdict(stages, metrics)
-    doubts = tuple(_doubts(recording, options, status, reason, metrics, network))
+    doubts = tuple(_doubts(recording, options, status, reason, metrics, baseline, network))
     return FitResult(
         recording, options, network, estimate, status, reason, doubts, tuple(stages), metrics, baseline, clock.seconds
     )
@@ -241,7 +243,7 @@ def _verdict(stages: list[Training], metrics: Metrics) -> tuple[str, str]:
         return "not fitted", f"The SNR is {snr_db:.1f} dB: the model says hardly more than silence does."
     status = stages[-1].status
     sentences = {
-        "converged": f"After {steps} steps the loss no longer fell.",
+        "converged": f"The loss was level at the end of {steps} steps.",
         "step limit": _at_step_limit(stages[-1], steps),
         "diverged": "The loss grew beyond bounds; the best point before that was kept. Lower the learning rate.",
         "stopped": f"Stopped after {steps} steps; the best point until then was kept.",
@@ -258,23 +260,30 @@ def _at_step_limit(run: Training, steps: int) -> str:
 
 
 def _doubts(
-    recording: Recording, options: FitOptions, status: str, reason: str, metrics: Metrics, network: Network
+    recording: Recording,
+    options: FitOptions,
+    status: str,
+    reason: str,
+    metrics: Metrics,
+    baseline: MdctBaseline,
+    network: Network,
 ) -> Iterator[str]:
     """Yield what may be wrong, the gravest first."""
-    snr_db = metrics["snr_db"].value
-    if status in ("not fitted", "diverged", "stopped", "step limit"):
-        yield f"{status}: {reason}"
-    model = options.model
+    snr_db, model = metrics["snr_db"].value, options.model
     has_goal = model.numbers is None and model.partials is None
-    if has_goal and snr_db is not None and snr_db < model.target_snr_db:
-        spent = network.numbers() / recording.samples.numel()
+    missed = has_goal and snr_db is not None and snr_db < model.target_snr_db
+    if status in ("not fitted", "diverged", "stopped"):
+        yield f"{status}: {reason.rstrip('.')}"
+    if missed and snr_db is not None:
         cap = allowance(model, recording.n_channels, recording.n_samples)
         at_cap = network.numbers() + NUMBERS_PER_PARTIAL > cap
-        yield f"goal missed: {snr_db:.1f} of {model.target_snr_db:g} dB" + (
-            f" with {spent:.3g} numbers per sample, at the cap of {model.max_numbers_per_sample:g}"
-            if at_cap
-            else f" with {spent:.3g} numbers per sample"
-        )
+        spent = network.numbers() / recording.samples.numel()
+        size = f"at the cap of {model.max_numbers_per_sample:g}" if at_cap and network.numbers() <= cap else f"with {spent:.3g}"
+        yield f"goal missed: {snr_db:.1f} of {model.target_snr_db:g} dB {size} numbers per sample"
+    if status == "step limit" and (missed or not has_goal):
+        yield f"{status}: {reason.rstrip('.')}"
+    if snr_db is not None and baseline.snr_db is not None and baseline.snr_db > snr_db + WORSE_BY_DB:
+        yield f"poor value: the best-k MDCT is {baseline.snr_db - snr_db:.0f} dB better with as many numbers"
     if recording.truncated:
         promised = f" of {recording.declared_samples}" if recording.declared_samples > recording.n_samples else ""
         yield (
