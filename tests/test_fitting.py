@@ -205,3 +205,11 @@ def test_real_recordings(name: str, shared_recordings: Path) -> None:
     assert result.reached_goal or any("goal missed" in doubt for doubt in result.doubts)
     if result.reached_goal:
         assert snr_without_last(result) < 25
+
+
+def test_an_hour_is_fitted() -> None:
+    """An hour, at the lowest rate that is read, so that it fits into a test."""
+    recording = Recording(tones([110.0, 220.0], [0.3, 0.1], [0.0, 1.0], 3600, 1000), 1000)
+    result = fit(recording, frame_s=0.4, steps=1)
+    assert result.estimate.shape == (1, 3_600_000)
+    assert result.reached_goal
