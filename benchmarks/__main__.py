@@ -1,11 +1,19 @@
-"""``python -m benchmarks fit | losses | speed | memory``: measure, print and write the section of that name."""
+"""``python -m benchmarks NAME...``: measure, print and write the section of each name, of those in `COMMANDS`."""
 
 import sys
 
-from benchmarks import fits, losses, process
+from benchmarks import fits, losses, optimisers, oscillators, process, size
 from benchmarks.results import write_section
 
-COMMANDS = {"fit": fits.run, "losses": losses.run, "speed": process.speed, "memory": process.memory}
+COMMANDS = {
+    "fit": fits.run,
+    "losses": losses.run,
+    "optimisers": optimisers.run,
+    "oscillators": oscillators.run,
+    "size": size.run,
+    "speed": process.speed,
+    "memory": process.memory,
+}
 
 
 def main() -> int:

@@ -26,8 +26,8 @@ def run() -> tuple[str, list[str]]:
     paths = recordings(*SHORT_FOLDERS)
     for path in paths:
         result = fit(path)
-        looks = result.stages[0].looks
-        better += result.stages[0].best.total < looks[0].total
+        first = result.blocks[0][0]
+        better += first.best.total < first.looks[0].total
         gain = result.training_gain_db
         gains += [] if gain is None else [gain]
         if result.snr_db is not None and result.baseline.snr_db is not None:
@@ -54,7 +54,7 @@ def _columns(result: FitResult) -> tuple[str, ...]:
         number(result.numbers_per_sample, 4),
         number(seconds),
         number(result.baseline.snr_db),
-        number(result.stages[0].looks[0].snr_db),
+        number(result.blocks[0][0].looks[0].snr_db),
         number(result.training_gain_db),
         result.status,
         "; ".join(result.doubts) or "none",

@@ -9,16 +9,20 @@ import tempfile
 import time
 from pathlib import Path
 
+import soundfile
+
 from benchmarks.results import recordings, table
 
 REPEATS = 5
+MINUTES = (1, 10, 60)
+FEW_STEPS = ("--steps", "2", "--exchanges", "0", "--target-snr", "15")
 
 
-def _fit(path: Path) -> tuple[float, float, dict]:
+def _fit(path: Path, *flags: str) -> tuple[float, float, dict]:
     """Fit a file in a process of its own; return seconds, peak megabytes and the report."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        command = [sys.executable, "-m", "ddaudio_cli", "fit", str(path), "--out", f"{folder}/fit", "--json"]
+        command = [sys.executable, "-m", "ddaudio_cli", "fit", str(path), "--out", f"{folder}/fit", "--json", *flags]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             text = process.stdout.read()
             _, code, usage = os.wait4(process.pid, 0)
@@ -45,10 +49,31 @@ def speed() -> tuple[str, list[str]]:
 
 
 def memory() -> tuple[str, list[str]]:
-    """Measure the peak memory of the command on the 61-second stereo recording."""
+    """Measure peak memory and speed of the command on longer and longer sound, few steps each."""
     path = next(path for path in recordings("long") if path.name.startswith("vibe-ace"))
-    seconds, megabytes, report = _fit(path)
+    rows = [_row(path.name, *_fit(path))]
+    with tempfile.TemporaryDirectory() as folder:
+        for minutes in MINUTES:
+            long = _repeated(path, Path(folder) / f"{minutes}-minutes.wav", minutes)
+            rows.append(_row(f"{minutes} min of it, mono, {' '.join(FEW_STEPS)}", *_fit(long, *FEW_STEPS)))
+            print(" | ".join(rows[-1]), flush=True)
+            long.unlink()
+    title = "peak memory and speed of the command on long recordings"
+    return title, table(("recording", "peak MB", "wall s", "s per s", "SNR dB", "numbers/sample"), rows)
+
+
+def _row(name: str, seconds: float, megabytes: float, report: dict) -> tuple[str, ...]:
     snr_db, spent = report["metrics"]["snr_db"]["value"], report["model"]["numbers_per_sample"]
-    row = (path.name, f"{megabytes:.0f}", f"{seconds:.1f}", f"{snr_db:.2f}", f"{spent:.4f}")
-    title = "peak memory of the command on a long stereo recording"
-    return title, table(("recording", "peak MB", "wall s", "SNR dB", "numbers/sample"), [row])
+    pace = seconds / report["recording"]["duration_s"]
+    return name, f"{megabytes:.0f}", f"{seconds:.1f}", f"{pace:.3f}", f"{snr_db:.2f}", f"{spent:.4f}"
+
+
+def _repeated(path: Path, out: Path, minutes: int) -> Path:
+    """Write the first channel of a recording over and over, as a WAV file of some minutes."""
+    samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    left = minutes * 60 * sample_rate
+    with soundfile.SoundFile(out, "w", sample_rate, 1, "PCM_16") as file:
+        while left > 0:
+            file.write(samples[:left, 0])
+            left -= len(samples)
+    return out

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 import ddaudio
-from ddaudio.errors import DdaudioError
+from ddaudio.errors import DdaudioError, OptionError
 
 from .export import export
 from .fit import fit
 from .info import info
 from .render import render
+from .settings import refusal_in_flags
 from .speech import tell
 
 app = App(
@@ -41,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
         code = app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (CycloptsError, DdaudioError) as error:
-        tell("error", str(error))
+        tell("error", refusal_in_flags(str(error)) if isinstance(error, OptionError) else str(error))
         return 2
     except BrokenPipeError:
         # Whoever read our output has seen enough. Python flushes once more at its end: that must not fail either.

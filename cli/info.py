@@ -35,14 +35,12 @@ def info(file: Path, /, *, json: Annotated[bool, Parameter(negative="", show_def
 def recording_facts(path: Path) -> dict[str, Any]:
     """Return what is known of a recording; levels are None for silence."""
     import soundfile  # type: ignore[import-untyped]  # noqa: PLC0415
-    import torch  # noqa: PLC0415
 
     from ddaudio import audio  # noqa: PLC0415
 
     recording: Recording = audio.read(path)
     head = soundfile.info(os.fsencode(path) if os.name == "posix" else str(path))
-    low, high = (float(extreme) for extreme in torch.aminmax(recording.samples))
-    rms = float(torch.linalg.vector_norm(recording.samples)) / math.sqrt(recording.samples.numel())
+    rms = math.sqrt(recording.energy / (recording.n_channels * recording.n_samples))
     return {
         "kind": "recording",
         "file": str(path),
@@ -55,7 +53,7 @@ def recording_facts(path: Path) -> dict[str, Any]:
         "declared_samples": recording.declared_samples,
         "cut_short": recording.truncated,
         "clipped_samples": recording.clipped_samples,
-        "peak_dbfs": _decibels(max(high, -low)),
+        "peak_dbfs": _decibels(recording.peak),
         "rms_dbfs": _decibels(rms),
         "sha256": recording.content_hash,
     }
@@ -74,15 +72,15 @@ def model_facts(path: Path) -> dict[str, Any]:
         "file": str(path),
         "model": network.name,
         "numbers": network.numbers(),
-        "numbers_per_sample": network.numbers() / (grid.n_samples * network.n_signals),
+        "numbers_per_sample": network.numbers() / (grid.n_samples * grid.n_signals),
         "partials": network.ranked(),
-        "frames": network.n_frames,
-        "frame_s": grid.frame_length / grid.sample_rate,
-        "overlap": grid.overlap,
+        "frames": grid.n_frames,
+        "shortest_frame_s": int(grid.cells.length.min()) / grid.sample_rate,
+        "longest_frame_s": int(grid.cells.length.max()) / grid.sample_rate,
         "window": grid.window,
         "duration_s": grid.n_samples / grid.sample_rate,
         "sample_rate": grid.sample_rate,
-        "channels": network.n_signals,
+        "channels": grid.n_signals,
         "samples": grid.n_samples,
         "strongest": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
     }
@@ -117,7 +115,14 @@ def _show(facts: dict[str, Any]) -> None:
 
 
 def _in_words(name: str, value: Any) -> str:
-    units = {"duration_s": " s", "frame_s": " s", "sample_rate": " Hz", "peak_dbfs": " dBFS", "rms_dbfs": " dBFS"}
+    units = {
+        "duration_s": " s",
+        "shortest_frame_s": " s",
+        "longest_frame_s": " s",
+        "sample_rate": " Hz",
+        "peak_dbfs": " dBFS",
+        "rms_dbfs": " dBFS",
+    }
     if value is None:
         return "none: digital silence"
     if isinstance(value, bool):

@@ -35,12 +35,12 @@ def render(
     if out.suffix.lower() not in (".wav", ".wave", ""):
         raise OutputError(f"cannot write {str(out)!r}: only WAV is written; give --out a name that ends in .wav")
     check_file(out, model, force=force)
-    from ddaudio import audio, export, rendering  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio import export, rendering, wav  # noqa: PLC0415 - imports torch, which takes its time
 
     network = export.load_model(model)
     rate = network.grid.sample_rate if sample_rate is None else sample_rate
     samples = rendering.render(network, rate, partials)
-    gain = audio.write_wav(out, samples, rate, encoding)
+    gain = wav.write_wav(out, samples, rate, encoding)
     kept = network if partials is None else network.without_last(min(partials, network.ranked()))
     beyond = int((kept.describe()["frequency_hz"] >= rate / 2).sum()) if rate < network.grid.sample_rate else 0
     if beyond:

@@ -2,7 +2,8 @@
 
 import ast
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 from cyclopts import Group, Parameter
 
 from ddaudio import options
-from ddaudio.options import FitOptions
+from ddaudio.errors import OptionError
+from ddaudio.options import GOALS, FitOptions, setting_groups
 
 UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
 """Suffixes of setting names that are units."""
@@ -32,11 +34,29 @@ def flag(name: str) -> str:
     return "--" + name.removesuffix(suffix).replace("_", "-")
 
 
+def refusal_in_flags(message: str) -> str:
+    """Return the library's refusal of a value with settings named as flags; other messages, and what is quoted, stay.
+
+    A refusal of a value begins with the setting's name; one that is about a settings file begins with the file's.
+
+    >>> refusal_in_flags("overlap is 0.3, but frames are as long as the sound asks for; give frame_s as well")
+    '--overlap is 0.3, but frames are as long as the sound asks for; give --frame as well'
+    """
+    names = setting_groups()
+    return _in_flags(message, names) if message.split(" ", 1)[0] in names else message
+
+
+def _in_flags(text: str, names: Collection[str]) -> str:
+    words = re.compile(rf"'[^']*'|\b({'|'.join(names)})\b")
+    return words.sub(lambda found: flag(found[1]) if found[1] else found[0], text)
+
+
 def _docs() -> dict[tuple[str, str], str]:
-    """Return the line below each field in the source of `ddaudio.options`, by class and field."""
+    """Return the line below each field in the source of `ddaudio.options`, by class and field; with flags for settings."""
     module = ast.parse(inspect.getsource(options))
+    names = [name for name in setting_groups() if "_" in name]  # the others are words as well
     return {
-        (owner.name, line.target.id): str(ast.literal_eval(doc.value)).replace("``", "")
+        (owner.name, line.target.id): _in_flags(str(ast.literal_eval(doc.value)).replace("``", ""), names)
         for owner in module.body
         if isinstance(owner, ast.ClassDef)
         for line, doc in pairwise(owner.body)
@@ -77,7 +97,16 @@ else:
 def resolve(given: Mapping[str, Any], config: Path | None) -> FitOptions:
     """Return the options that flags and a TOML file ask for: flags win over the file, the file over the defaults.
 
-    A goal given as a flag replaces whatever goal the file has. Raises `OptionError` as `FitOptions.with_settings` does.
+    A goal given as a flag replaces whatever goal the file has. Raises `OptionError` as `FitOptions.with_settings` does;
+    where the flags alone are in order, it names the file.
     """
-    settings = options.read_settings(config) if config is not None else {}
-    return FitOptions().with_settings(settings).with_settings(given)
+    if config is None:
+        return FitOptions().with_settings(given)
+    settings = options.read_settings(config)
+    if any(name in given for name in GOALS):
+        settings = {name: value for name, value in settings.items() if name not in GOALS}
+    try:
+        return FitOptions().with_settings({**settings, **given})
+    except OptionError as error:
+        FitOptions().with_settings(given)
+        raise OptionError(f"{str(config)!r}: {error}") from None

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ddaudio.audio import Recording, read, write_wav
+    from ddaudio.audio import Recording, read
     from ddaudio.errors import DdaudioError, ModelError, OptionError, OutputError, RecordingError
     from ddaudio.export import load_model, partials_table, save_fit
     from ddaudio.fitting import FitResult, fit
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from ddaudio.options import FitOptions, read_settings
     from ddaudio.rendering import render
     from ddaudio.report import summary
+    from ddaudio.wav import write_wav
 
 __version__ = version("ddaudio")
 
 _HOMES = {
-    "audio": ("Recording", "read", "write_wav"),
+    "audio": ("Recording", "read"),
     "errors": ("DdaudioError", "ModelError", "OptionError", "OutputError", "RecordingError"),
     "export": ("load_model", "partials_table", "save_fit"),
     "fitting": ("FitResult", "fit"),
@@ -32,6 +33,7 @@ _HOMES = {
     "options": ("FitOptions", "read_settings"),
     "rendering": ("render",),
     "report": ("summary",),
+    "wav": ("write_wav",),
 }
 
 __all__ = [

@@ -17,14 +17,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ddaudio import report
-from ddaudio.audio import write_wav
 from ddaudio.errors import ModelError, OptionError, OutputError, nearest
 from ddaudio.fitting import FitResult
-from ddaudio.grid import TimeGrid
 from ddaudio.models import NETWORKS, Network
+from ddaudio.tree import decode, encode
+from ddaudio.wav import write_wav
 
-MODEL_VERSION = "1"
+MODEL_VERSION = "2"
 """Version of the model file; files of another one are refused."""
+CODE = "division"
+"""Tensor of a model file that says how time is divided."""
 FILES = ("resynth.wav", "residual.wav", "model.safetensors", "fit.toml", "report.json")
 """What a fit's folder holds, in the order of writing: the report comes last and marks the fit as complete."""
 
@@ -113,16 +115,16 @@ def _write_all(result: FitResult, folder: Path) -> dict[str, Any]:
 def model_bytes(network: Network) -> bytes:
     """Return the network as a safetensors file: its `stored` tensors, and nothing but settings in the metadata."""
     grid = network.grid
+    division, code = encode(grid)
     settings = {
         "model": network.name,
-        "signals": network.n_signals,
+        "signals": grid.n_signals,
         "samples": grid.n_samples,
         "sample_rate": grid.sample_rate,
-        "frame_s": grid.frame_s,
-        "overlap": grid.overlap,
         "window": grid.window,
+        **division,
     }
-    tensors = network.stored()
+    tensors = network.stored() | {CODE: code}
     text = json.dumps(settings)
     metadata = {"ddaudio_model": MODEL_VERSION, "settings": text, "sha256": _checksum(text, tensors)}
     return _in_fixed_order(save(tensors, metadata), metadata)
@@ -172,12 +174,13 @@ def load_model(path: str | os.PathLike[str]) -> Network:
     return _build(path, text, tensors)
 
 
-def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Network:
+def _build(path: Path, text: str, tensors: dict[str, Tensor]) -> Network:
     try:
         settings = json.loads(text)
         network_class = NETWORKS[settings["model"]]
-        grid = TimeGrid(*(settings[name] for name in ("sample_rate", "samples", "frame_s", "overlap", "window")))
-        network = network_class(grid, settings["signals"])
+        sample_rate, signals, samples, window = (settings[name] for name in ("sample_rate", "signals", "samples", "window"))
+        grid = decode(sample_rate, signals, samples, window, settings, tensors.pop(CODE))
+        network = network_class(grid)
         network.restore(tensors)
     except (KeyError, TypeError, ValueError, ModelError) as error:
         raise ModelError(f"{str(path)!r} holds no model that fits its settings: {error}; fit the recording again") from None

@@ -3,30 +3,30 @@
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ddaudio import audio
+from ddaudio.allocation import allowance
 from ddaudio.audio import Recording
+from ddaudio.blocks import fit_blocks
 from ddaudio.errors import RecordingError
-from ddaudio.framing import allowance, choose_frame_s, grid_for, size_for
-from ddaudio.losses import LONGEST_CROPS_S, Objective
 from ddaudio.mdct import MdctBaseline, best_k_snr
 from ddaudio.metrics import Metrics, measure
-from ddaudio.models import NETWORKS, NUMBERS_PER_PARTIAL, Network, Size
-from ddaudio.options import FitOptions, parse_terms
-from ddaudio.training import LOOKS, Progress, ProgressCallback, Training, train
+from ddaudio.models import NUMBERS_PER_PARTIAL, Network
+from ddaudio.options import FitOptions
+from ddaudio.spool import Difference, Samples
+from ddaudio.training import LOOKS, Progress, ProgressCallback, Training
 
+PARTIALS_FRAME_S = 0.05
+"""Frame length when each frame gets a fixed number of partials, unless one is given."""
 NOT_FITTED_DB = 0.5
 """Below this SNR the model says no more than silence does."""
-EXPECTED_GAIN_DB = 1.0
-"""The starting point stops this far short of the goal: training brings about as much."""
-MOST_EXTENSIONS = 4
-"""Times that partials are added when training stays short of the goal."""
+UNSPENT_SHARE = 0.02
+"""Share of the cap that blocks may leave over between them."""
+GRAVITY = ("not trained", "converged", "step limit", "diverged", "stopped")
+"""How training may end, the gravest last."""
 WORSE_BY_DB = 3.0
 """A fit that much worse than its baseline is doubtful."""
 LOUDEST_PEAK = 1e6
@@ -45,16 +45,16 @@ class FitResult:
     """The settings as resolved: a frame length that was chosen by trial is filled in."""
     network: Network
     """The trained network, at the best point that the judge saw."""
-    estimate: Tensor
-    """What the network says, ``[C, T]`` float32."""
+    estimate: Samples
+    """What the network says, ``[C, T]`` float32; a tensor unless it is long, see `ddaudio.spool`."""
     status: str
     """How training ended: converged, step limit, diverged, stopped, not trained; or not fitted."""
     reason: str
     """The status in a sentence."""
     doubts: tuple[str, ...]
     """What may be wrong with this fit, in sentences; the gravest first."""
-    stages: tuple[Training, ...]
-    """Training runs: the first, and one for each time that partials were added."""
+    blocks: tuple[tuple[Training, ...], ...]
+    """Training runs of each block of the recording: the first, and one for each time that partials came or went."""
     metrics: Metrics
     """Distances between estimate and recording, each defined in `ddaudio.metrics.DEFINITIONS`."""
     baseline: MdctBaseline
@@ -63,9 +63,9 @@ class FitResult:
     """Wall time of each part of the fit."""
 
     @property
-    def residual(self) -> Tensor:
+    def residual(self) -> Samples:
         """Recording minus estimate, ``[C, T]``."""
-        return self.recording.samples - self.estimate
+        return Difference(self.recording.samples, self.estimate)
 
     @property
     def numbers(self) -> int:
@@ -75,7 +75,7 @@ class FitResult:
     @property
     def numbers_per_sample(self) -> float:
         """Numbers over the samples of all channels."""
-        return self.numbers / self.recording.samples.numel()
+        return self.numbers / (self.recording.n_channels * self.recording.n_samples)
 
     @property
     def snr_db(self) -> float | None:
@@ -90,10 +90,13 @@ class FitResult:
 
     @property
     def training_gain_db(self) -> float | None:
-        """SNR that training added, over all stages, not counting what added partials brought; None where undefined."""
-        gains = [(run.best.snr_db, run.looks[0].snr_db) for run in self.stages]
-        known = [after - before for after, before in gains if after is not None and before is not None]
-        return sum(known) if known and len(known) == len(gains) else None
+        """SNR that training added, mean over blocks, not counting what partials that came later brought; None where undefined."""
+        gains = []
+        for stages in self.blocks:
+            pairs = [(run.best.snr_db, run.looks[0].snr_db) for run in stages]
+            known = [after - before for after, before in pairs if after is not None and before is not None]
+            gains += [sum(known)] if len(known) == len(pairs) else []
+        return sum(gains) / len(gains) if gains else None
 
 
 def fit(
@@ -125,41 +128,39 @@ def fit(
         (True, 'converged')
 
     """
-    options = (options or FitOptions()).with_settings(settings)
+    options = _resolved((options or FitOptions()).with_settings(settings))
+    clock, tell = _Clock(), progress or _silent
+    tell(Progress("reading", 0, 0, math.nan, math.nan))
     if not isinstance(recording, Recording):
         recording = audio.read(recording, options.input.sample_rate)
     elif options.input.sample_rate is not None:
         recording = audio.resample(recording, options.input.sample_rate)
-    tell = progress or _silent
-    clock = _Clock()
-    target = recording.samples
-    peak = float(target.abs().max())
-    if peak > LOUDEST_PEAK:
-        raise RecordingError(f"{recording.source!r} peaks at {peak:g}; allowed is {LOUDEST_PEAK:g}: scale it to full scale 1")
-    tell(Progress("choosing the frame length", 0, 0, math.nan, math.nan))
-    frame_s = choose_frame_s(target, recording.sample_rate, options)
-    options = replace(options, grid=replace(options.grid, frame_s=frame_s))
-    grid = grid_for(target, recording.sample_rate, frame_s, options.grid)
-    size = size_for(target, grid, options.model)
-    clock.lap("frame_length")
-    tell(Progress("finding the starting point", 0, 0, math.nan, math.nan))
-    network = NETWORKS[options.model.model](grid, recording.n_channels)
-    generator = torch.Generator().manual_seed(options.training.seed)
-    network.guess(target, _short_of(size), options.model.start, generator)
-    clock.lap("start")
-    network, stages = _train_to_goal(network, target, size, options, tell)
-    clock.lap("training")
+    if recording.peak > LOUDEST_PEAK:
+        raise RecordingError(
+            f"{recording.source!r} peaks at {recording.peak:g}; allowed is {LOUDEST_PEAK:g}: scale it to full scale 1"
+        )
+    clock.lap("reading")
+    fitted = fit_blocks(recording.samples, recording.sample_rate, recording.energy, options, tell)
+    clock.lap("fitting")
     tell(Progress("measuring", 0, 0, math.nan, math.nan))
-    with torch.no_grad():
-        estimate = network.estimate()
-    metrics = measure(estimate, target, recording.sample_rate)
-    baseline = best_k_snr(target, network.numbers())
+    metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
+    baseline = best_k_snr(recording.samples, fitted.network.numbers())
     clock.lap("measuring")
-    status, reason = _verdict(stages, metrics)
-    doubts = tuple(_doubts(recording, options, status, reason, metrics, baseline, network))
+    status, reason = _verdict(fitted.blocks, metrics)
+    doubts = tuple(_doubts(recording, options, status, reason, metrics, baseline, fitted.network))
+    blocks = tuple(tuple(stages) for stages in fitted.blocks)
     return FitResult(
-        recording, options, network, estimate, status, reason, doubts, tuple(stages), metrics, baseline, clock.seconds
+        recording, options, fitted.network, fitted.estimate, status, reason, doubts, blocks, metrics, baseline, clock.seconds
     )
+
+
+def _resolved(options: FitOptions) -> FitOptions:
+    """Return the options with what depends on others filled in."""
+    frame_s = options.grid.frame_s
+    if frame_s is None and options.model.partials is not None:
+        frame_s = PARTIALS_FRAME_S
+    grid = replace(options.grid, frame_s=frame_s)
+    return replace(options, grid=grid, training=options.training.resolved())
 
 
 def _silent(_: Progress) -> None:
@@ -180,83 +181,32 @@ class _Clock:
         self._last = now
 
 
-def _short_of(size: Size) -> Size:
-    """Return ``size`` with its goal lowered by what training is expected to bring."""
-    return replace(size, goal_energy=size.goal_energy * 10 ** (EXPECTED_GAIN_DB / 10))
-
-
-def _train_to_goal(
-    network: Network, target: Tensor, size: Size, options: FitOptions, tell: ProgressCallback
-) -> tuple[Network, list[Training]]:
-    """Train; where that stays short of the goal, add partials and train on; leave out what the goal does not need."""
-    sample_rate, training = network.grid.sample_rate, options.training
-    crop_samples = max(1, round(training.crop_s * sample_rate))
-    most_crops = max(1, round(LONGEST_CROPS_S / training.crop_s))
-    objective = Objective(parse_terms(training.losses), target, crop_samples, most_crops)
-    stages = [train(network, target, objective, training, tell)]
-    later = replace(training, steps=math.ceil(training.steps / 2))
-    try:
-        for _ in range(MOST_EXTENSIONS if size.goal_energy else 0):
-            if stages[-1].status == "stopped" or _left_over(network, target) <= size.goal_energy:
-                break
-            if not network.extend(target, size):
-                break
-            stages.append(train(network, target, objective, later, tell))
-        # What is trimmed and measured from here on has gone through a file's units and rounding once.
-        network.restore(network.stored())
-        if size.goal_energy:
-            network = _trimmed(network, target, size.goal_energy)
-    except KeyboardInterrupt:
-        stages[-1].status = "stopped"
-    return network, stages
-
-
-def _left_over(network: Network, target: Tensor) -> float:
-    with torch.no_grad():
-        return float((target - network.estimate()).double().square().sum())
-
-
-def _trimmed(network: Network, target: Tensor, goal_energy: float) -> Network:
-    """Return ``network`` without the weakest parts that the goal does not need.
-
-    What is kept reaches the goal, and misses it with its own weakest part left out: the bisection holds this at every
-    step. A network that does not reach the goal stays whole.
-    """
-    if _left_over(network, target) > goal_energy:
-        return network
-    misses, reaches = -1, network.ranked()
-    while reaches - misses > 1:
-        half = (misses + reaches) // 2
-        if _left_over(network.without_last(half), target) <= goal_energy:
-            reaches = half
-        else:
-            misses = half
-    return network.without_last(reaches)
-
-
-def _verdict(stages: list[Training], metrics: Metrics) -> tuple[str, str]:
+def _verdict(blocks: Sequence[Sequence[Training]], metrics: Metrics) -> tuple[str, str]:
     """Return the status of a fit and a sentence that explains it."""
-    snr_db, steps = metrics["snr_db"].value, sum(run.looks[-1].step for run in stages)
+    snr_db = metrics["snr_db"].value
     if metrics["snr_db"].reason is not None:
         return "converged", f"Nothing is left to fit: {metrics['snr_db'].reason}."
     if snr_db is not None and snr_db < NOT_FITTED_DB:
         return "not fitted", f"The SNR is {snr_db:.1f} dB: the model says hardly more than silence does."
-    status = stages[-1].status
+    ends = [stages[-1] for stages in blocks]
+    worst = max(ends, key=lambda run: GRAVITY.index(run.status))
+    steps = sum(run.looks[-1].step for stages in blocks for run in stages)
+    where = f" in {sum(run.status == worst.status for run in ends)} of {len(ends)} blocks" if len(ends) > 1 else ""
     sentences = {
         "converged": f"The loss was level at the end of {steps} steps.",
-        "step limit": _at_step_limit(stages[-1], steps),
-        "diverged": "The loss grew beyond bounds; the best point before that was kept. Lower the learning rate.",
+        "step limit": _at_step_limit(worst, steps, where),
+        "diverged": f"The loss grew beyond bounds{where}; the best point before that was kept. Lower the learning rate.",
         "stopped": f"Stopped after {steps} steps; the best point until then was kept.",
         "not trained": "The network stands at its starting point.",
     }
-    return status, sentences[status]
+    return worst.status, sentences[worst.status]
 
 
-def _at_step_limit(run: Training, steps: int) -> str:
+def _at_step_limit(run: Training, steps: int, where: str) -> str:
     before, last = run.looks[max(0, len(run.looks) - 1 - LOOKS)], run.looks[-1]
     if last.total < before.total:
-        return f"The loss still fell at the last of {steps} steps; more steps would bring more."
-    return f"The loss rose over the last of {steps} steps; the best point was kept. Lower the learning rate."
+        return f"The loss still fell at the last of {steps} steps{where}; more steps would bring more."
+    return f"The loss rose over the last of {steps} steps{where}; the best point was kept. Lower the learning rate."
 
 
 def _doubts(
@@ -276,8 +226,8 @@ def _doubts(
         yield f"{status}: {reason.rstrip('.')}"
     if missed and snr_db is not None:
         cap = allowance(model, recording.n_channels, recording.n_samples)
-        at_cap = network.numbers() + NUMBERS_PER_PARTIAL > cap
-        spent = network.numbers() / recording.samples.numel()
+        at_cap = network.numbers() + NUMBERS_PER_PARTIAL > (1 - UNSPENT_SHARE) * cap
+        spent = network.numbers() / (recording.n_channels * recording.n_samples)
         size = f"at the cap of {model.max_numbers_per_sample:g}" if at_cap and network.numbers() <= cap else f"with {spent:.3g}"
         yield f"goal missed: {snr_db:.1f} of {model.target_snr_db:g} dB {size} numbers per sample"
     if status == "step limit" and (missed or not has_goal):
@@ -290,5 +240,5 @@ def _doubts(
             f"input cut short: the file ends after {recording.n_samples}{promised} samples, before its own end mark or "
             "declared length; what is there was fitted"
         )
-    if recording.clipped_samples > CLIPPED_SHARE * recording.samples.numel():
+    if recording.clipped_samples > CLIPPED_SHARE * recording.n_channels * recording.n_samples:
         yield f"input clipped: {recording.clipped_samples} samples lie in runs at full scale"

@@ -1,139 +1,317 @@
-"""The time grid: how signals are cut into overlapping frames, and put together again without a seam."""
+"""The time grid: how signals are cut into overlapping frames, and put together again without a seam.
+
+Each signal is divided into cells, one after the other. At the edge between two cells their sounds fade into each other
+over ``2 h`` samples, with ``h`` at most half of the shorter cell. A frame is a cell with its fades: its window is 1 in
+the middle and falls to 0 over the fades, and the windows sum to one over every sample. Cells may be of any length: short
+ones at an attack, long ones where a sound rings on (window switching: Edler, 1989, "Coding of audio signals with
+overlapping block transform and adaptive window functions", Frequenz 43).
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import fold, pad
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from ddaudio.errors import OptionError, nearest
 from ddaudio.options import WindowName
 
 
 def fade_in(position: Tensor, shape: WindowName) -> Tensor:
-    """Return the rising side of a window at ``position`` (0 to 1); with the falling side it need not sum to one."""
+    """Return the rising side of a window at ``position`` (0 to 1); with the falling side it sums to one."""
     if shape == "hann":
         return torch.sin(position * (math.pi / 2)) ** 2
-    return torch.sin(position * (math.pi / 2)) if shape == "sine" else position
+    if shape == "sine":
+        rising, falling = torch.sin(position * (math.pi / 2)), torch.cos(position * (math.pi / 2))
+        return rising / (rising + falling)
+    return position
 
 
-@dataclass(frozen=True)
+class Cells(NamedTuple):
+    """Cells in the order of signal, then time; all columns ``[F]`` int64, in samples."""
+
+    signal: Tensor
+    """Signal that the cell is cut from."""
+    first: Tensor
+    """First sample of the cell."""
+    size: Tensor
+    """Samples in the cell; where the signal ends before, the cell ends with it."""
+    rise: Tensor
+    """Half the length of the fade at its beginning, 0 for none."""
+    fall: Tensor
+    """Half the length of the fade at its end."""
+    lead: Tensor
+    """Samples by which its frame begins before it, at least ``rise``."""
+    length: Tensor
+    """Samples in its frame."""
+
+    def keep(self, which: Tensor) -> "Cells":
+        """Return the cells that a mask or an index selects."""
+        return Cells(*(column[which] for column in self))
+
+
+class Group(NamedTuple):
+    """Frames of one length ``L``, side by side."""
+
+    frames: slice
+    """Which frames of the grid these are."""
+    length: int
+    """Samples in each frame, ``L``."""
+    places: Tensor
+    """Where each sample of each frame lies in the signals, ``[N, L]`` int32; ``B T`` where it lies in none."""
+    windows: Tensor
+    """``[N, L]`` float32."""
+
+
+@dataclass(frozen=True, eq=False)
 class TimeGrid:
-    """Frames of ``frame_length`` samples, ``hop`` samples apart, over signals of ``n_samples`` samples.
+    """Cells over ``n_signals`` signals of ``n_samples`` samples each, and their frames.
 
-    The first frame begins before the signal and the last ends after it, so that every sample lies under as many frames
-    as in the middle. Lengths are given in seconds: the same options mean the same thing at every sample rate.
+    Frames are numbered by length, then by signal, then by time, so that frames of one length are one matrix: what is
+    "one tensor a group" below is a list of ``[N, L]``, in this order.
 
     Example:
-        >>> grid = TimeGrid(sample_rate=8000, n_samples=1000, frame_s=0.02)
+        >>> grid = TimeGrid.uniform(8000, 1, 1000, frame_s=0.02)
         >>> ramp = torch.linspace(-1, 1, 1000).reshape(1, -1)
-        >>> torch.allclose(grid.overlap_add(grid.frame(ramp) * grid.windows), ramp, atol=1e-6)
+        >>> torch.allclose(grid.overlap_add(grid.windowed(grid.frame(ramp))), ramp, atol=1e-6)
         True
 
     """
 
     sample_rate: int
     """Samples per second, above 0."""
+    n_signals: int
+    """Number of signals, ``B``."""
     n_samples: int
-    """Length of each signal, 1 or more."""
-    frame_s: float
-    """Length of a frame in seconds; rounded to an even number of samples, at least 4."""
-    overlap: float = 0.5
-    """Share of a frame in common with the next, 0 < overlap < 1; up to one half two frames overlap."""
+    """Length of each signal, ``T``, 1 or more."""
+    cells: Cells
+    """How the signals are divided."""
     window: WindowName = "hann"
-    """Shape of the crossfade."""
+    """Shape of the fades."""
 
-    def __post_init__(self) -> None:
-        if self.n_samples < 1 or self.sample_rate < 1 or not 0 < self.frame_s < math.inf or not 0 < self.overlap < 1:
+    @classmethod
+    def of_sizes(
+        cls,
+        sample_rate: int,
+        n_samples: int,
+        sizes: Sequence[Sequence[int]],
+        window: WindowName = "hann",
+        longest_fade: int | None = None,
+    ) -> "TimeGrid":
+        """Return a grid of cells with given sizes.
+
+        Args:
+            sample_rate: samples per second, above 0.
+            n_samples: length of each signal, 1 or more.
+            sizes: for each signal the even sizes of its cells, from its first sample on; the last reaches the signal's end
+                or beyond.
+            window: shape of the fades.
+            longest_fade: bound on half the length of a fade, in samples (default: half of the shorter cell).
+
+        """
+        if not sizes or n_samples < 1 or sample_rate < 1 or any(min(row, default=0) < 2 for row in sizes):
             raise OptionError(
-                f"a time grid needs samples, a sample rate, a frame length and an overlap between 0 and 1; given are "
-                f"{self.n_samples}, {self.sample_rate} Hz, {self.frame_s} s and {self.overlap}"
+                f"a time grid needs signals, samples, a sample rate, and cells of 2 samples or more; given are "
+                f"{len(sizes)} signals of {n_samples} samples at {sample_rate} Hz"
             )
-        if self.window not in get_args(WindowName):
-            raise OptionError(f"window is {self.window!r}, which is unknown; {nearest(str(self.window), get_args(WindowName))}")
+        if window not in get_args(WindowName):
+            raise OptionError(f"window is {window!r}, which is unknown; {nearest(str(window), get_args(WindowName))}")
+        longest_fade = max(map(max, sizes)) if longest_fade is None else longest_fade
+        columns = []
+        for signal, row in enumerate(sizes):
+            size = torch.tensor(row, dtype=torch.int64)
+            first = size.cumsum(0) - size
+            half = (torch.minimum(size[:-1], size[1:]) // 2).clamp(max=longest_fade)
+            rise, fall = pad(half, (1, 0)), pad(half, (0, 1))
+            lead = (size // 2).clamp(max=longest_fade)
+            if not int(first[-1]) < n_samples <= int(first[-1] + size[-1]):
+                raise OptionError(f"cells of {sum(row)} samples in all do not end with the signal's {n_samples}")
+            # A cell without fades needs no room for them: then its frame is the cell.
+            alone = (rise + fall) == 0
+            lead, length = (
+                torch.where(alone, 0, lead),
+                torch.where(alone, torch.minimum(size, n_samples - first), size + 2 * lead),
+            )
+            columns.append((torch.full_like(size, signal), first, size, rise, fall, lead, length))
+        cells = Cells(*(torch.cat(parts) for parts in zip(*columns, strict=True)))
+        return cls(sample_rate, len(sizes), n_samples, cells, window)
 
-    @cached_property
-    def frame_length(self) -> int:
-        """Samples in a frame, ``L``."""
-        return max(4, 2 * round(self.frame_s * self.sample_rate / 2))
+    @classmethod
+    def uniform(
+        cls, sample_rate: int, n_signals: int, n_samples: int, frame_s: float, overlap: float = 0.5, window: WindowName = "hann"
+    ) -> "TimeGrid":
+        """Return a grid of equal frames of ``frame_s`` seconds, an even number of samples and at least 4.
 
-    @cached_property
-    def hop(self) -> int:
-        """Samples from the start of one frame to the start of the next, ``H``."""
-        return min(self.frame_length - 1, max(1, round(self.frame_length * (1 - self.overlap))))
+        ``overlap`` is the share of a frame in common with the next one, 0 to 0.5.
+        """
+        if not 0 < frame_s < math.inf or not 0 <= overlap <= 0.5:
+            raise OptionError(
+                f"a time grid needs a frame length above 0 s and an overlap of 0 to 0.5; given are {frame_s} s and {overlap}"
+            )
+        length = max(4, 2 * round(frame_s * sample_rate / 2))
+        half_fade = int(length * overlap / 2)
+        hop = length - 2 * half_fade
+        count = math.ceil(n_samples / hop)
+        return cls.of_sizes(sample_rate, n_samples, [[hop] * count] * n_signals, window, half_fade)
+
+    def part(self, which: Tensor, first: int, n_samples: int) -> "TimeGrid":
+        """Return the grid of some cells only, over the ``n_samples`` samples from ``first`` on.
+
+        Windows stay as they are: where a neighbour is missing, they do not sum to one.
+        """
+        cells = self.cells.keep(which)
+        return TimeGrid(self.sample_rate, self.n_signals, n_samples, cells._replace(first=cells.first - first), self.window)
 
     @property
-    def lead(self) -> int:
-        """Samples by which the first frame begins before the signal."""
-        return self.frame_length - self.hop
-
-    @cached_property
     def n_frames(self) -> int:
-        """Frames per signal, ``F``."""
-        return math.ceil((self.n_samples + self.lead) / self.hop)
+        """Frames over all signals, ``F``."""
+        return self.cells.first.numel()
 
     @property
     def nyquist_hz(self) -> float:
         """Half the sample rate."""
         return self.sample_rate / 2
 
-    @property
-    def bin_hz(self) -> float:
-        """Width of one bin of a frame: the sample rate over the frame length."""
-        return self.sample_rate / self.frame_length
+    @cached_property
+    def order(self) -> Tensor:
+        """Cell of each frame, ``[F]``."""
+        return torch.argsort(self.cells.length, stable=True)
 
     @cached_property
-    def starts(self) -> Tensor:
-        """First sample of each frame, ``[F]``; negative where it lies before the signal."""
-        return torch.arange(self.n_frames) * self.hop - self.lead
-
-    @property
-    def times_s(self) -> Tensor:
-        """Time of each sample of each frame in seconds, ``[F, L]`` float64; before the signal it is negative."""
-        return (self.starts[:, None] + torch.arange(self.frame_length)).double() / self.sample_rate
-
-    def window_at(self, position: Tensor) -> Tensor:
-        """Return the window at ``position`` samples from a frame's first edge; zero outside ``0 < position < L``."""
-        fade = min(self.lead, self.frame_length / 2)
-        inside = torch.minimum(position, self.frame_length - position)
-        return fade_in((inside / fade).clamp(0, 1), self.window)
+    def frames(self) -> Cells:
+        """The cells in the order of the frames."""
+        return self.cells.keep(self.order)
 
     @cached_property
-    def windows(self) -> Tensor:
-        """The window, ``[L]`` float32, above 0: a sample sits in the middle of its cell."""
-        return self.window_at(torch.arange(self.frame_length, dtype=torch.float64) + 0.5).float()
+    def sounding(self) -> Tensor:
+        """Samples of each frame's cell that lie within its signal, ``[F]``."""
+        return torch.minimum(self.frames.size, self.n_samples - self.frames.first)
 
     @cached_property
-    def _padding(self) -> tuple[int, int]:
-        return self.lead, (self.n_frames - 1) * self.hop + self.frame_length - self.lead - self.n_samples
+    def begins(self) -> Tensor:
+        """First sample of each frame, ``[F]``; negative where it lies before its signal."""
+        return self.frames.first - self.frames.lead
 
     @cached_property
-    def window_sum(self) -> Tensor:
-        """Sum of all windows over each sample of a signal, ``[T]`` float32, above 0."""
-        return self._add(self.windows.double().expand(self.n_frames, -1))[0].float()
+    def groups(self) -> list[Group]:
+        """The frames of each length, the shortest first."""
+        found, counts = torch.unique_consecutive(self.frames.length, return_counts=True)
+        lasts = counts.cumsum(0)
+        return [
+            self._group(slice(last - count, last), length)
+            for length, count, last in zip(found.tolist(), counts.tolist(), lasts.tolist(), strict=True)
+        ]
 
-    def frame(self, signals: Tensor) -> Tensor:
-        """Cut ``signals [B, T]`` into frames ``[B * F, L]``, signal by signal; not windowed, zero beyond the ends."""
-        return pad(signals, self._padding).unfold(-1, self.frame_length, self.hop).reshape(-1, self.frame_length)
+    def _group(self, frames: slice, length: int) -> Group:
+        where = self.begins[frames, None] + torch.arange(length)
+        inside = (where >= 0) & (where < self.n_samples)
+        places = torch.where(inside, where + self.frames.signal[frames, None] * self.n_samples, self.n_signals * self.n_samples)
+        at = torch.arange(length, dtype=torch.float64) + 0.5
+        windows = self.window_at(frames, at) * inside
+        return Group(frames, length, places.int(), windows.float())
 
-    def overlap_add(self, windowed: Tensor) -> Tensor:
-        """Add windowed frames ``[B * F, L]`` up to signals ``[B, T]``, divided by the sum of the windows."""
-        return self._add(windowed) / self.window_sum.to(windowed)
+    def window_at(self, frames: slice, position: Tensor) -> Tensor:
+        """Return the windows of some frames at ``position`` samples from the frames' own beginnings, ``[L]`` or ``[N, L]``.
 
-    def frame_adjoint(self, signals: Tensor) -> Tensor:
-        """Apply the adjoint of ``overlap_add(frames * windows)`` to ``signals [B, T]``: frames ``[B * F, L]``."""
-        return self.frame(signals / self.window_sum.to(signals)) * self.windows.to(signals)
+        A sample sits in the middle of its place: sample ``n`` of a frame is at ``n + 1/2``.
+        """
+        _, _, _, rise, fall, lead, _ = (column[frames, None].double() for column in self.frames)
+        inside = position - lead
+        rising, falling = _step(inside, rise), _step(self.sounding[frames, None] - inside, fall)
+        return fade_in(rising, self.window) * fade_in(falling, self.window)
 
-    def signal_of_frame(self, n_signals: int) -> Tensor:
-        """Return the index of the signal that each of ``n_signals * F`` frames is cut from."""
-        return torch.arange(n_signals).repeat_interleave(self.n_frames)
+    @cached_property
+    def energy(self) -> Tensor:
+        """Sum of the squared window of each frame, ``[F]`` float32, above 0."""
+        return self._moments[0]
 
-    def _add(self, windowed: Tensor) -> Tensor:
-        columns = windowed.reshape(-1, self.n_frames, self.frame_length).transpose(1, 2)
-        before, after = self._padding
-        padded = before + self.n_samples + after
-        signals = fold(columns, (1, padded), (1, self.frame_length), stride=(1, self.hop))[:, 0, 0]
-        return signals[:, before : before + self.n_samples]
+    @cached_property
+    def spread(self) -> Tensor:
+        """Root mean square distance of a frame's samples from its middle, weighted by the squared window, ``[F]`` samples."""
+        return self._moments[1]
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Energy and spread; frames of one shape have the same, and of shapes there are few, however long the signals."""
+        reach = torch.minimum(self.frames.length, self.n_samples - self.begins)
+        shapes = torch.stack([self.sounding, reach, *self.frames[3:]], 1)
+        found, which = torch.unique(shapes, dim=0, return_inverse=True)
+        moments = torch.empty(2, len(found), dtype=torch.float64)
+        like = torch.full((len(found),), len(which)).scatter_reduce(0, which, torch.arange(len(which)), "amin")
+        for row, frame in enumerate(like.tolist()):
+            length = int(self.frames.length[frame])
+            at = torch.arange(int(reach[frame]), dtype=torch.float64)
+            square = self.window_at(slice(frame, frame + 1), at + 0.5)[0] ** 2
+            energy = square.sum()
+            moments[0, row] = energy
+            moments[1, row] = ((square * (at - (length - 1) / 2) ** 2).sum() / energy).sqrt().clamp(min=0.5)
+        energies, spreads = moments.float()[:, which]
+        return energies, spreads
+
+    @cached_property
+    def _contributions(self) -> tuple[Tensor, Tensor]:
+        """Where the two frames that each sample lies in hold it, ``[B T]`` int32 each; the number of frame samples for none."""
+        total = sum(group.places.numel() for group in self.groups)
+        first, second = torch.full((2, self.n_signals * self.n_samples + 1), total, dtype=torch.int32)
+        offset = 0
+        for group in self.groups:
+            own = torch.arange(offset, offset + group.places.numel(), dtype=torch.int32).reshape(group.places.shape)
+            inside = torch.arange(group.length) - self.frames.lead[group.frames, None]
+            in_cell = (inside >= 0) & (inside < self.sounding[group.frames, None])
+            for place, which in ((first, in_cell), (second, ~in_cell & (group.windows > 0))):
+                place[group.places[which].long()] = own[which]
+            offset += group.places.numel()
+        return first[:-1], second[:-1]
+
+    def frame(self, signals: Tensor) -> list[Tensor]:
+        """Cut ``signals [B, T]`` into frames, one tensor a group; not windowed, zero beyond the ends."""
+        flat = pad(signals.reshape(-1), (0, 1))
+        return [flat.index_select(0, group.places.reshape(-1)).reshape(group.places.shape) for group in self.groups]
+
+    def windowed(self, frames: Sequence[Tensor]) -> list[Tensor]:
+        """Return frames times their windows, one tensor a group."""
+        return [part * group.windows.to(part) for part, group in zip(frames, self.groups, strict=True)]
+
+    def overlap_add(self, windowed: Sequence[Tensor]) -> Tensor:
+        """Add windowed frames, one tensor a group, up to signals ``[B, T]``; differentiable once."""
+        signals: Tensor = _OverlapAdd.apply(self, *windowed)  # type: ignore[no-untyped-call]
+        return signals
+
+    def frame_adjoint(self, signals: Tensor) -> list[Tensor]:
+        """Apply the adjoint of ``overlap_add(windowed(frames))`` to ``signals [B, T]``: one tensor a group."""
+        return self.windowed(self.frame(signals))
+
+    def add(self, windowed: Sequence[Tensor]) -> Tensor:
+        """`overlap_add` without gradient: every sample lies in one frame's cell and in one fade at most."""
+        flat = pad(torch.cat([part.reshape(-1) for part in windowed]), (0, 1))
+        first, second = self._contributions
+        return flat.index_select(0, first).add_(flat.index_select(0, second)).reshape(self.n_signals, self.n_samples)
+
+
+def _step(inside: Tensor, half_fade: Tensor) -> Tensor:
+    """Return how far a fade of ``2 half_fade`` samples around 0 has come; a step where it has no length."""
+    return torch.where(half_fade > 0, (inside + half_fade) / (2 * half_fade.clamp(min=0.5)), (inside > 0).double()).clamp(0, 1)
+
+
+class _OverlapAdd(torch.autograd.Function):
+    """`TimeGrid.add` with its gradient, which is framing."""
+
+    @staticmethod
+    def forward(ctx: Any, grid: TimeGrid, *windowed: Tensor) -> Tensor:
+        """Add up."""
+        ctx.grid = grid
+        return grid.add(windowed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Hand each sample's gradient to the frames that it lies in."""
+        grid: TimeGrid = ctx.grid
+        frames = grid.frame(gradient)
+        # Outside the window a frame's samples are not added up.
+        return (None, *(part * (group.windows > 0) for part, group in zip(frames, grid.groups, strict=True)))

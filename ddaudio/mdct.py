@@ -8,7 +8,9 @@ coefficients the k largest miss the least energy.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,25 @@ import torch
 from numpy.typing import NDArray
 from scipy.fft import dct  # type: ignore[import-untyped]
 
+from ddaudio.histogram import MagnitudeHistogram
+from ddaudio.spool import Samples, on_cpu
+from ddaudio.survey import survey
+
 FRAME_SIZES = tuple(2**power for power in range(6, 15))
 """The hops N that the baseline tries, in samples: 64, 128, ..., 16384."""
 
 _EXACT = 1e-13
 """Residual energy over signal energy (-130 dB) below which only the rounding of the float32 transform is left."""
 
+EXACT_SAMPLES = 2**22
+"""Samples, of all channels together, up to which all coefficients of a frame size are held at once and sorted."""
+
+_STREAMED_SAMPLES = 2**18
+"""Samples, of all channels together, that are transformed at a time in longer recordings."""
+
 Array = NDArray[np.float32] | NDArray[np.float64]
+ResidualEnergy = Callable[[int, int], float]
+"""From hop N and count k to the energy that the best k coefficients miss."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +91,15 @@ def mdct(signal: Array, frame_samples: int) -> Array:
     n_blocks = frame_count(n_samples, frame_samples) + 1
     padded = np.zeros((*signal.shape[:-1], n_blocks * frame_samples), signal.dtype)
     padded[..., frame_samples : frame_samples + n_samples] = signal
-    blocks = padded.reshape(*signal.shape[:-1], n_blocks, frame_samples)
+    return _forward(padded.reshape(*signal.shape[:-1], n_blocks, frame_samples))
+
+
+def _forward(blocks: Array) -> Array:
+    """Return the coefficients ``[..., F, N]`` of the F frames over F + 1 blocks ``[..., F + 1, N]``, two for each."""
     # A windowed frame is four quarters (a, b, c, d). Its cosine sum over 2N samples equals the DCT-IV over N samples of
     # (-c_reversed - d, a - b_reversed): the cosines are odd about the end of b and even about the end of d.
-    window, half = _sine_window(frame_samples, signal.dtype), frame_samples // 2
+    frame_samples = blocks.shape[-1]
+    window, half = _sine_window(frame_samples, blocks.dtype), frame_samples // 2
     early = blocks[..., :-1, :] * window[:frame_samples]
     late = blocks[..., 1:, :] * window[frame_samples:]
     folded = np.empty_like(early)
@@ -112,7 +131,13 @@ def inverse_mdct(coefficients: Array, n_samples: int) -> Array:
     _check_frame(frame_samples)
     if n_samples < 1 or n_frames != frame_count(n_samples, frame_samples):
         raise ValueError(f"{n_frames} frames with hop {frame_samples} do not cover {n_samples} samples as mdct does")
+    return _backward(coefficients)[..., frame_samples : frame_samples + n_samples]
+
+
+def _backward(coefficients: Array) -> Array:
+    """Return the samples ``[..., (F + 1) N]`` over which frames ``[..., F, N]`` reach; the transpose of `_forward`."""
     # The transpose of the fold: from (p, q) to the four quarters (q, -q_reversed, -p_reversed, -p).
+    n_frames, frame_samples = coefficients.shape[-2:]
     folded, half = _dct4(coefficients), frame_samples // 2
     window = _sine_window(frame_samples, folded.dtype)
     first, second = folded[..., :half], folded[..., half:]
@@ -121,16 +146,21 @@ def inverse_mdct(coefficients: Array, n_samples: int) -> Array:
     blocks[..., :-1, half:] -= second[..., ::-1] * window[half:frame_samples]
     blocks[..., 1:, :half] -= first[..., ::-1] * window[frame_samples:-half]
     blocks[..., 1:, half:] -= first * window[-half:]
-    return blocks.reshape(*folded.shape[:-2], -1)[..., frame_samples : frame_samples + n_samples]
+    return blocks.reshape(*folded.shape[:-2], -1)
 
 
-def best_k_snr(target: torch.Tensor | Array, numbers: int) -> MdctBaseline:
+def best_k_snr(target: Samples | Array, numbers: int) -> MdctBaseline:
     """Return the best signal-to-noise ratio that an MDCT reaches with a count of numbers, over all `FRAME_SIZES`.
 
     A coefficient costs two numbers, its value and its index, so ``k = numbers // 2`` of them are kept: the k largest,
     pooled over frames and channels. The signal is made from them again and the error counted within its T samples.
     (The energy of the dropped coefficients also holds what they put into the zeros around the signal: it would show
     the baseline too low, by up to half a decibel on short recordings.)
+
+    Above `EXACT_SAMPLES` the recording is read block by block, once for each frame size, and only a histogram of its
+    coefficients is kept: the transform is orthonormal, so the energy of the dropped coefficients, less what the first
+    and the last frames put beside the signal, is that error. The split of the histogram bin that holds the k-th
+    coefficient is all that is not exact: about 0.0001 dB.
 
     Args:
         target: Recording ``[C, T]``, full scale 1.0.
@@ -144,23 +174,22 @@ def best_k_snr(target: torch.Tensor | Array, numbers: int) -> MdctBaseline:
         ValueError: ``numbers`` is negative, or the recording is not ``[C, T]`` with at least one sample.
 
     """
-    samples = _as_samples(target)
+    _check_target(target)
     if numbers < 0:
         raise ValueError(f"numbers is {numbers}: it must be at least 0")
-    peak = float(np.abs(samples).max())
-    if peak == 0.0:
+    energy, residual_of = (_held if math.prod(target.shape) <= EXACT_SAMPLES else _streamed)(target)
+    if energy == 0.0:
         return MdctBaseline(None, 0, 0, "the target is digital silence")
-    samples = samples / samples.dtype.type(peak)
-    energy, count = _energy(samples), numbers // 2
+    count = numbers // 2
     if count == 0:
         return MdctBaseline(0.0, 0, 0, None)
     residuals: dict[int, float] = {}
     for size in FRAME_SIZES:
-        residuals[size] = _residual_energy(samples, size, count)
+        residuals[size] = residual_of(size, count)
         if residuals[size] <= _EXACT * energy:
-            return MdctBaseline(None, size, _kept(samples, size, count), "exact: only rounding is left of the residual")
+            return MdctBaseline(None, size, _kept(target, size, count), "exact: only rounding is left of the residual")
     best = min(residuals, key=residuals.__getitem__)
-    return MdctBaseline(10.0 * math.log10(energy / residuals[best]), best, _kept(samples, best, count), None)
+    return MdctBaseline(10.0 * math.log10(energy / residuals[best]), best, _kept(target, best, count), None)
 
 
 def keep_largest(coefficients: Array, count: int) -> Array:
@@ -187,17 +216,65 @@ def keep_largest(coefficients: Array, count: int) -> Array:
     return kept
 
 
-def _kept(samples: Array, frame_samples: int, count: int) -> int:
+def _kept(target: Samples | Array, frame_samples: int, count: int) -> int:
     """Return the count of coefficients that are kept: all there are where they are fewer."""
-    channels, n_samples = samples.shape
+    channels, n_samples = target.shape
     available: int = channels * frame_count(n_samples, frame_samples) * frame_samples
     return min(count, available)
+
+
+def _held(target: Samples | Array) -> tuple[float, ResidualEnergy]:
+    """Return the energy of a recording that is held in memory, over its peak squared, and that of what k coefficients miss."""
+    part = target[:, :]
+    samples = _floating(part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part)
+    samples = samples / samples.dtype.type(float(np.abs(samples).max()) or 1.0)
+    return _energy(samples), partial(_residual_energy, samples)
 
 
 def _residual_energy(samples: Array, frame_samples: int, count: int) -> float:
     """Return the energy, within the signal, of what its best ``count`` coefficients miss."""
     kept = keep_largest(mdct(samples, frame_samples), count)
     return _energy(samples - inverse_mdct(kept, samples.shape[-1]))
+
+
+def _streamed(target: Samples | Array) -> tuple[float, ResidualEnergy]:
+    """Return the same as `_held`, of a recording that is read block by block."""
+    signal: Samples = target if not isinstance(target, np.ndarray) else torch.from_numpy(target)
+    found = survey(signal)
+    peak = found.peak or 1.0
+    return found.energy / peak**2, partial(_streamed_residual, signal, peak)
+
+
+def _streamed_residual(signal: Samples, peak: float, frame_samples: int, count: int) -> float:
+    """Return the energy that the dropped coefficients have within the signal, over its peak squared."""
+    histogram = MagnitudeHistogram()
+    first: Array = np.empty((signal.shape[0], 0, frame_samples), np.float32)
+    last = first
+    for coefficients in _coefficients(signal, peak, frame_samples):
+        histogram.add(coefficients)
+        first = first if first.size else coefficients[:, :1].copy()
+        last = np.concatenate([last, coefficients[:, -2:]], axis=1)[:, -2:]
+    edge = histogram.edge_of(count)
+    # Beside the signal there are zeros, so what the kept coefficients put there is error that does not count. Only the
+    # first frame reaches in front of the signal, and only the last two reach behind it.
+    before, after = (_backward(np.where(np.abs(frames) > edge, frames, np.float32(0.0))) for frames in (first, last))
+    n_frames = frame_count(signal.shape[1], frame_samples)
+    end = signal.shape[1] - (n_frames - 3) * frame_samples
+    beside = _energy(before[..., :frame_samples]) + _energy(after[..., end:])
+    return max(0.0, histogram.energy_of_all_but(count) - beside)
+
+
+def _coefficients(signal: Samples, peak: float, frame_samples: int) -> Iterator[Array]:
+    """Yield the coefficients ``[C, frames, N]`` of a signal divided by its peak, in blocks of frames, each frame once."""
+    channels, n_samples = signal.shape
+    n_frames, step = frame_count(n_samples, frame_samples), max(1, _STREAMED_SAMPLES // (channels * frame_samples))
+    for first in range(0, n_frames, step):
+        start, stop = (first - 1) * frame_samples, min(first + step, n_frames) * frame_samples
+        padded = np.zeros((channels, stop - start), np.float32)
+        inside = slice(max(start, 0), min(stop, n_samples))
+        padded[:, inside.start - start : inside.stop - start] = on_cpu(signal[:, inside]).numpy()
+        padded /= np.float32(peak)
+        yield _forward(padded.reshape(channels, -1, frame_samples))
 
 
 def _energy(signal: Array) -> float:
@@ -222,12 +299,10 @@ def _floating(values: Array) -> Array:
     return values if values.dtype == np.float32 else values.astype(np.float64, copy=False)
 
 
-def _as_samples(target: torch.Tensor | Array) -> Array:
-    """Return a recording ``[C, T]`` as an array, checked."""
-    samples = _floating(target.detach().cpu().numpy() if isinstance(target, torch.Tensor) else target)
-    if samples.ndim != 2 or samples.size == 0:
-        raise ValueError(f"the target has shape {samples.shape}: it must be [channels, samples], neither of them 0")
-    return samples
+def _check_target(target: Samples | Array) -> None:
+    """Refuse what is no recording ``[C, T]``."""
+    if len(target.shape) != 2 or math.prod(target.shape) == 0:
+        raise ValueError(f"the target has shape {tuple(target.shape)}: it must be [channels, samples], neither of them 0")
 
 
 def _check_frame(frame_samples: int) -> None:

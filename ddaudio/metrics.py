@@ -2,18 +2,21 @@
 
 Every metric pools all channels, is finite or None with a reason, and is a ratio or mean of sums over samples or over
 frames. The sums are added up over blocks of a recording, cut so that every frame is computed once and from all of its
-samples: the values are those of the whole recording, and an hour of sound needs little more memory than a minute.
+samples: the values are those of the whole recording, and an hour of sound needs no more memory than a minute.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+from ddaudio.spool import Samples, on_cpu
+from ddaudio.stft_distance import multi_resolution_distance
 
 _BLOCK_SAMPLES = 2**17  # of all channels together: 3 s of mono at 44.1 kHz
 _FRAME_S = 0.046  # frames of the log-spectral, mel and onset metrics
@@ -97,11 +100,12 @@ class Metrics(TypedDict):
     bands: list[Band]
 
 
-def measure(estimate: Tensor, target: Tensor, sample_rate: int) -> Metrics:
+def measure(estimate: Samples, target: Samples, sample_rate: int) -> Metrics:
     """Compare an estimate with its target by every metric in `DEFINITIONS`.
 
     Args:
-        estimate: What the model says, ``[C, T]``, full scale 1.0, any length of at least one sample.
+        estimate: What the model says, ``[C, T]``, full scale 1.0, any length of at least one sample; read seven times,
+            block by block: samples that are costly to compute are better spooled first.
         target: What was recorded, of the same shape.
         sample_rate: Samples per second, in Hz, above 0.
 
@@ -121,37 +125,41 @@ def measure(estimate: Tensor, target: Tensor, sample_rate: int) -> Metrics:
 
     """
     _check(estimate, target, sample_rate)
-    estimate, target = estimate.detach().cpu().float(), target.detach().cpu().float()
-    snr, si_sdr, mse = _sample_metrics(estimate, target)
-    lsd, mel, flux = _frame_metrics(estimate, target, sample_rate)
+    sums = _sums(estimate, target)
+    snr, si_sdr, mse = _sample_metrics(estimate, target, sums)
+    lsd, mel, flux = _frame_metrics(estimate, target, sample_rate, sums.peak)
+    distance = multi_resolution_distance(estimate, target)
     return Metrics(
         snr_db=snr,
         si_sdr_db=si_sdr,
         mse=mse,
         lsd_db=lsd,
-        mr_stft=_mr_stft(estimate, target),
+        mr_stft=Metric(None, _QUIET) if distance is None else _defined(distance),
         mel_db=mel,
         onset_flux=flux,
-        bands=_bands(estimate, target, sample_rate),
+        bands=_bands(estimate, target, sample_rate, sums.peak),
     )
 
 
-def snr_db(estimate: Tensor, target: Tensor) -> float:
+def snr_db(estimate: Samples, target: Samples) -> float:
     """Return the signal-to-noise ratio in dB, all signals pooled: ``10 log10(sum target^2 / sum residual^2)``.
 
     Args:
-        estimate: ``[..., T]``.
+        estimate: ``[B, T]``.
         target: Of the same shape.
 
     Returns:
         dB; ``inf`` where the residual is zero and the target is not, ``nan`` where the target is silent.
 
+    Raises:
+        ValueError: The shapes differ or are not ``[B, T]``.
+
     """
-    signal, noise = _energies(estimate, target)
-    return float(_decibels(signal.sum(), noise.sum()))
+    sums = _sums(estimate, target)
+    return float(_decibels(sums.signal.sum(), sums.noise.sum()))
 
 
-def snr_db_per_signal(estimate: Tensor, target: Tensor) -> Tensor:
+def snr_db_per_signal(estimate: Samples, target: Samples) -> Tensor:
     """Return the signal-to-noise ratio in dB of each signal on its own.
 
     Args:
@@ -162,30 +170,51 @@ def snr_db_per_signal(estimate: Tensor, target: Tensor) -> Tensor:
         dB ``[B]``, float64 on the CPU, without gradient; ``inf`` where the residual is zero and the target is not,
         ``nan`` where the target is silent.
 
+    Raises:
+        ValueError: The shapes differ or are not ``[B, T]``.
+
     """
-    return _decibels(*_energies(estimate, target))
+    sums = _sums(estimate, target)
+    return _decibels(sums.signal, sums.noise)
 
 
 # Sums over samples.
 
 
-def _energies(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the energies ``[...]`` of target and residual, float64."""
-    if estimate.shape != target.shape:
-        raise ValueError(f"estimate {tuple(estimate.shape)} and target {tuple(target.shape)} must have the same shape")
-    signal = torch.zeros(target.shape[:-1], dtype=torch.float64)
-    noise = torch.zeros_like(signal)
+@dataclass(frozen=True)
+class _Sums:
+    """What one pass over the samples of both signals adds up, in float64."""
+
+    signal: Tensor
+    """Energies ``[B]`` of the target."""
+    noise: Tensor
+    """Energies ``[B]`` of the residual."""
+    product: float
+    """Sum of estimate times target over all signals."""
+    peak: float
+    """The target's largest absolute sample over all signals; NaN if any is, 0 if there are none."""
+
+
+def _sums(estimate: Samples, target: Samples) -> _Sums:
+    """Go through both signals once."""
+    if tuple(estimate.shape) != tuple(target.shape) or len(target.shape) != 2:
+        shapes = f"estimate {tuple(estimate.shape)} and target {tuple(target.shape)}"
+        raise ValueError(f"{shapes} must have the same shape, [signals, samples]")
+    signal = torch.zeros(target.shape[0], dtype=torch.float64)
+    noise, product, peak = torch.zeros_like(signal), torch.zeros_like(signal), torch.zeros_like(signal)
     for part, wanted in _pieces(estimate, target):
         signal += wanted.square().sum(-1)
         noise += (wanted - part).square().sum(-1)
-    return signal, noise
+        product += (part * wanted).sum(-1)
+        peak = torch.maximum(peak, wanted.abs().amax(-1))  # unlike Python's max, this keeps a NaN
+    return _Sums(signal, noise, float(product.sum()), float(peak.amax()) if len(peak) else 0.0)
 
 
-def _pieces(estimate: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _pieces(estimate: Samples, target: Samples) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield both signals piece by piece, in float64 on the CPU."""
-    step = max(1, _BLOCK_SAMPLES // max(1, math.prod(target.shape[:-1])))
-    for start in range(0, target.shape[-1], step):
-        part, wanted = (signal[..., start : start + step].detach().cpu().double() for signal in (estimate, target))
+    step = max(1, _BLOCK_SAMPLES // max(1, target.shape[0]))
+    for start in range(0, target.shape[1], step):
+        part, wanted = (signal[:, start : start + step].detach().cpu().double() for signal in (estimate, target))
         yield part, wanted
 
 
@@ -194,15 +223,14 @@ def _decibels(signal: Tensor, noise: Tensor) -> Tensor:
     return torch.where(signal > 0.0, 10.0 * (signal.log10() - noise.log10()), torch.nan)
 
 
-def _sample_metrics(estimate: Tensor, target: Tensor) -> tuple[Metric, Metric, Metric]:
+def _sample_metrics(estimate: Samples, target: Samples, sums: _Sums) -> tuple[Metric, Metric, Metric]:
     """Return SNR, SI-SDR and MSE."""
-    signal, noise = (float(energy.sum()) for energy in _energies(estimate, target))
-    product = sum(float((part * wanted).sum()) for part, wanted in _pieces(estimate, target))
-    scale = product / signal if signal else 0.0
+    signal, noise = float(sums.signal.sum()), float(sums.noise.sum())
+    scale = sums.product / signal if signal else 0.0
     # Not |estimate|^2 - scale^2 |target|^2, which would be rounding noise for an estimate near the target.
     distortion = sum(float((scale * wanted - part).square().sum()) for part, wanted in _pieces(estimate, target))
     si_sdr = _ratio_db(scale**2 * signal, distortion, _ORTHOGONAL if signal else _SILENT)
-    return _ratio_db(signal, noise), si_sdr, _defined(noise / target.numel())
+    return _ratio_db(signal, noise), si_sdr, _defined(noise / math.prod(target.shape))
 
 
 def _ratio_db(signal: float, noise: float, no_signal: str = _SILENT) -> Metric:
@@ -230,12 +258,11 @@ class _Frames:
     peak: float
 
     @classmethod
-    def of(cls, target: Tensor, sample_rate: int, frame_s: float) -> "_Frames":
+    def of(cls, peak: float, sample_rate: int, frame_s: float) -> "_Frames":
         """Return frames of the power of two nearest to ``frame_s`` on a log scale, at least 16 samples."""
-        low, high = target.aminmax()
-        return cls(2 ** max(4, round(math.log2(frame_s * sample_rate))), max(float(high), -float(low)) or 1.0)
+        return cls(2 ** max(4, round(math.log2(frame_s * sample_rate))), peak or 1.0)
 
-    def blocks(self, estimate: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def blocks(self, estimate: Samples, target: Samples) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the samples of both signals, divided by the peak, that the frames of each block need."""
         channels, n_samples = target.shape
         hop = self.n_fft // 4
@@ -244,7 +271,8 @@ class _Frames:
             start, stop = (first + 1) * hop - self.n_fft, min(first + step, n_frames) * hop
             zeros = max(-start, 0), max(stop - n_samples, 0)
             inside = slice(max(start, 0), min(stop, n_samples))
-            yield pad(estimate[:, inside] / self.peak, zeros), pad(target[:, inside] / self.peak, zeros)
+            part, wanted = (pad(on_cpu(signal[:, inside]) / self.peak, zeros) for signal in (estimate, target))
+            yield part, wanted
 
     def magnitudes(self, samples: Tensor) -> Tensor:
         """Return the magnitudes ``[C, bins, frames]`` of a block: a sinusoid as loud as the peak shows 1."""
@@ -253,9 +281,9 @@ class _Frames:
         return spectra.abs() * (2.0 / float(window.sum()))
 
 
-def _frame_metrics(estimate: Tensor, target: Tensor, sample_rate: int) -> tuple[Metric, Metric, Metric]:
+def _frame_metrics(estimate: Samples, target: Samples, sample_rate: int, peak: float) -> tuple[Metric, Metric, Metric]:
     """Return log-spectral distance, mel distance and onset-flux error."""
-    frames = _Frames.of(target, sample_rate, _FRAME_S)
+    frames = _Frames.of(peak, sample_rate, _FRAME_S)
     filters = _mel_filters(frames.n_fft, sample_rate)
     sums = torch.zeros(4, dtype=torch.float64)
     count = 0
@@ -295,9 +323,9 @@ def _mel_filters(n_fft: int, sample_rate: int) -> Tensor:
     return filters.T.contiguous()
 
 
-def _bands(estimate: Tensor, target: Tensor, sample_rate: int) -> list[Band]:
+def _bands(estimate: Samples, target: Samples, sample_rate: int, peak: float) -> list[Band]:
     """Return the SNR of each octave band."""
-    frames = _Frames.of(target, sample_rate, _BAND_FRAME_S)
+    frames = _Frames.of(peak, sample_rate, _BAND_FRAME_S)
     signal = torch.zeros(frames.n_fft // 2 + 1, dtype=torch.float64)
     noise = torch.zeros_like(signal)
     for part, wanted in frames.blocks(estimate, target):
@@ -322,59 +350,9 @@ def _octaves(nyquist_hz: float) -> Iterator[tuple[float, float]]:
         low_hz *= 2.0
 
 
-# The multi-resolution STFT distance: auraloss's settings and formula, over spectrogram frames that we take in blocks
-# (a reflection at each end of the recording, none between blocks). The phases that auraloss computes besides take most
-# of its time, and it turns a target without sound into a huge number.
-
-
-def _mr_stft(estimate: Tensor, target: Tensor) -> Metric:
-    """Return the multi-resolution STFT distance."""
-    from auraloss.freq import MultiResolutionSTFTLoss  # type: ignore[import-untyped]  # noqa: PLC0415
-
-    resolutions = MultiResolutionSTFTLoss().stft_losses
-    zeros = 0, max(0, max(resolution.fft_size for resolution in resolutions) - target.shape[1])
-    estimate, target = pad(estimate, zeros), pad(target, zeros)
-    distances = [_stft_distance(estimate, target, resolution) for resolution in resolutions]
-    defined = [distance for distance in distances if distance is not None]
-    return _defined(sum(defined) / len(defined)) if len(defined) == len(distances) else Metric(None, _QUIET)
-
-
-def _stft_distance(estimate: Tensor, target: Tensor, resolution: Any) -> float | None:
-    """Return auraloss's ``STFTLoss`` with its default weights; None where the target lies below its floor."""
-    error = energy = logarithms = 0.0
-    count = 0
-    for part, wanted in _spectrograms(estimate, target, resolution):
-        error += float((wanted - part).square().sum(dtype=torch.float64))
-        energy += float(wanted.square().sum(dtype=torch.float64))
-        logarithms += float((part.log() - wanted.log()).abs().sum(dtype=torch.float64))
-        count += wanted.numel()
-    if energy <= count * resolution.eps * (1.0 + 1e-6):
-        return None
-    return math.sqrt(error / energy) + logarithms / count
-
-
-def _spectrograms(estimate: Tensor, target: Tensor, resolution: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield auraloss's floored magnitudes of both signals in blocks of frames, each frame once."""
-    n_fft, hop = resolution.fft_size, resolution.hop_size
-    channels, n_samples = target.shape
-    n_frames, step = n_samples // hop + 1, max(1, _BLOCK_SAMPLES // (channels * hop))
-    margin = -(-n_fft // (2 * hop))  # frames at either side of a block that its own reflection spoils
-    for first in range(0, n_frames, step):
-        last = min(first + step, n_frames)
-        start = max(first - margin, 0)
-        samples = slice(start * hop, (last - 1 + margin) * hop + 1)
-        frames = slice(first - start, last - start)
-        part, wanted = (
-            torch.stft(signal[:, samples], n_fft, hop, resolution.win_length, resolution.window, return_complex=True)
-            for signal in (estimate, target)
-        )
-        floor = math.sqrt(resolution.eps)
-        yield part[..., frames].abs().clamp(min=floor), wanted[..., frames].abs().clamp(min=floor)
-
-
-def _check(estimate: Tensor, target: Tensor, sample_rate: int) -> None:
+def _check(estimate: Samples, target: Samples, sample_rate: int) -> None:
     """Refuse what cannot be measured."""
-    if estimate.shape != target.shape or target.ndim != 2 or target.numel() == 0:
+    if tuple(estimate.shape) != tuple(target.shape) or len(target.shape) != 2 or math.prod(target.shape) == 0:
         shapes = f"{tuple(estimate.shape)} and {tuple(target.shape)}"
         raise ValueError(f"estimate and target have shapes {shapes}: both must be [channels, samples], alike, not empty")
     if sample_rate <= 0:

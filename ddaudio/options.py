@@ -20,7 +20,7 @@ LOSSES = ("mae", "mse", "mss", "pdl")
 MODELS = ("sine",)
 WindowName = Literal["hann", "sine", "triangle"]
 StartName = Literal["peaks", "random", "equal"]
-OptimiserName = Literal["adam", "sgd", "lbfgs"]
+OptimiserName = Literal["gauss-newton", "adam", "sgd", "lbfgs"]
 ScheduleName = Literal["cosine", "constant", "warm-up"]
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 384_000
 Encoding = Literal["pcm16", "pcm24", "float32"]
@@ -93,16 +93,18 @@ class GridOptions:
     """How the recording is cut into frames."""
 
     frame_s: float | None = None
-    """Frame length, 0.0005 to 5 s (default: the best of several, found by a quick trial)."""
+    """Length of all frames, 0.0005 to 5 s (default: frames of 6 to 770 ms, as the sound asks for; 0.05 s with partials)."""
     overlap: float = 0.5
-    """Share of a frame that it has in common with the next one, 0.05 to 0.9."""
+    """Share of a frame that it has in common with the next one, 0 to 0.5; less than that only with frame_s."""
     window: WindowName = "hann"
     """Shape of the crossfade between frames."""
 
     def __post_init__(self) -> None:
         _check_range(self, "frame_s", 0.0005, 5.0, "s")
-        _check_range(self, "overlap", 0.05, 0.9)
+        _check_range(self, "overlap", 0, 0.5)
         _check_choice(self, "window", get_args(WindowName))
+        if self.overlap != 0.5 and self.frame_s is None:
+            raise OptionError(f"overlap is {self.overlap:g}, but frames are as long as the sound asks for; give frame_s as well")
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class ModelOptions:
     numbers: int | None = None
     """Spend this many numbers instead of aiming at an SNR, 4 or more."""
     partials: int | None = None
-    """Give every frame this many partials instead of aiming at an SNR, 1 to 10000; frames get short unless set."""
+    """Give every frame this many partials instead of aiming at an SNR, 1 to 10000."""
     start: StartName = "peaks"
     """Starting point: spectral peaks, random or equally spaced frequencies."""
 
@@ -139,16 +141,18 @@ class TrainingOptions:
 
     losses: str = "mse=1"
     """Named losses with weights, of mse, mae, pdl, mss."""
-    optimiser: OptimiserName = "adam"
-    """Who moves the parameters."""
-    steps: int = 80
-    """Gradient steps, 0 to 1000000."""
+    optimiser: OptimiserName | None = None
+    """Who moves the parameters (default: gauss-newton for mse alone, which it needs; adam otherwise)."""
+    steps: int | None = None
+    """Steps of the optimiser, 0 to 1000000 (default: 6 for gauss-newton, 80 otherwise)."""
+    exchanges: int = 2
+    """Times that the weakest partials are exchanged for better ones, 0 to 100; each time is followed by half the steps."""
     learning_rate: float = 0.02
-    """Largest step of the optimiser, in units of the parameters' scales, 1e-8 to 10."""
+    """Largest step of the optimiser, in units of the parameters' scales, 1e-8 to 10; gauss-newton has none."""
     schedule: ScheduleName = "warm-up"
     """The learning rate over the steps: level, falling to zero, or rising over a tenth of them and then falling."""
     judge_every: int = 10
-    """Steps between two looks of the judge, 1 to 100000."""
+    """Steps between two looks of the judge, 1 to 100000; with gauss-newton it looks at each."""
     tolerance: float = 0.01
     """Stop when the judge's last four looks differ by no more than this share, 0 to 1."""
     crop_s: float = 0.75
@@ -158,14 +162,29 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         parse_terms(self.losses)
-        _check_choice(self, "optimiser", get_args(OptimiserName))
+        if self.optimiser is not None:
+            _check_choice(self, "optimiser", get_args(OptimiserName))
+        if self.optimiser == "gauss-newton" and not self.least_squares:
+            raise OptionError(f"optimiser is 'gauss-newton', which fits mse alone; losses is {self.losses!r}: use adam")
         _check_choice(self, "schedule", get_args(ScheduleName))
         _check_whole(self, "steps", 0, 10**6)
+        _check_whole(self, "exchanges", 0, 100)
         _check_range(self, "learning_rate", 1e-8, 10)
         _check_whole(self, "judge_every", 1, 10**5)
         _check_range(self, "tolerance", 0, 1)
         _check_range(self, "crop_s", 0.05, 60, "s")
         _check_whole(self, "seed", 0, 2**31 - 1)
+
+    @property
+    def least_squares(self) -> bool:
+        """Whether mse is the only loss."""
+        return list(parse_terms(self.losses)) == ["mse"]
+
+    def resolved(self) -> "TrainingOptions":
+        """Return these options with optimiser and steps filled in."""
+        optimiser = self.optimiser or ("gauss-newton" if self.least_squares else "adam")
+        steps = self.steps if self.steps is not None else 6 if optimiser == "gauss-newton" else 80
+        return replace(self, optimiser=optimiser, steps=steps)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Sound from a trained network: at its own sample rate or another one, whole or with its strongest partials only."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -8,10 +9,14 @@ from torch import Tensor
 from ddaudio.errors import OptionError
 from ddaudio.models import Network
 from ddaudio.options import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from ddaudio.spool import Samples, collect
+
+PIECE_SAMPLES = 1 << 21
+"""Samples of all signals that are computed at once."""
 
 
-def render(network: Network, sample_rate: int | None = None, partials: int | None = None) -> Tensor:
-    """Return the network's sound, ``[n_signals, T]`` float32.
+def render(network: Network, sample_rate: int | None = None, partials: int | None = None) -> Samples:
+    """Return the network's sound, ``[B, T]`` float32: a tensor unless it is long, see `ddaudio.spool`.
 
     Args:
         network: a trained network, such as `ddaudio.load_model` gives.
@@ -28,34 +33,62 @@ def render(network: Network, sample_rate: int | None = None, partials: int | Non
         if isinstance(partials, bool) or not isinstance(partials, int) or partials < 0:
             raise OptionError(f"partials is {partials!r}; it must be a whole number, 0 or more")
         network = network.without_last(min(partials, network.ranked()))
-    with torch.no_grad():
-        if sample_rate is None or sample_rate == network.grid.sample_rate:
-            return network.estimate()
-        if (
-            isinstance(sample_rate, bool)
-            or not isinstance(sample_rate, int)
-            or not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE
-        ):
-            raise OptionError(f"sample_rate is {sample_rate!r}; allowed is {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
-        return _at_rate(network, sample_rate)
+    grid = network.grid
+    rate = grid.sample_rate if sample_rate is None else sample_rate
+    if rate != grid.sample_rate and (
+        isinstance(rate, bool) or not isinstance(rate, int) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE
+    ):
+        raise OptionError(f"sample_rate is {rate!r}; allowed is {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
+    return collect(_pieces(network, rate / grid.sample_rate))
 
 
-def _at_rate(network: Network, sample_rate: int) -> Tensor:
-    """Evaluate frames and windows at the sample times of another rate, and overlap-add them.
+@torch.no_grad()
+def _pieces(network: Network, ratio: float) -> Iterator[Tensor]:
+    """Yield the sound ``[B, n]`` piece by piece, at ``ratio`` times the sample rate."""
+    grid = network.grid
+    root = int(grid.cells.size.max())
+    length = root * max(1, PIECE_SAMPLES // (grid.n_signals * root))
+    tail = torch.zeros(grid.n_signals, 0)
+    for first in range(0, grid.n_samples, length):
+        last = min(first + length, grid.n_samples)
+        # Fades reach half a cell into the neighbours, and half a sample more: they begin and end between samples.
+        reach = root // 2 + 1
+        begin, end = max(0, first - reach), min(grid.n_samples, last + reach)
+        done = end if last == grid.n_samples else last - reach
+        part = network
+        if length < grid.n_samples:
+            own = (grid.cells.first >= first) & (grid.cells.first < last)
+            part = network.moved(grid.part(own, begin, end - begin), [(network, torch.where(own, own.cumsum(0) - 1, -1))])
+        sound = part.estimate() if ratio == 1 else _at_rate(part, begin, ratio)
+        sound[:, : tail.shape[1]] += tail
+        finished = math.ceil(done * ratio) - math.ceil(begin * ratio)
+        yield sound[:, :finished]
+        tail = sound[:, finished:]
 
-    Frame ``f`` begins at ``s_f`` old samples, between two new ones: its first new sample is ``j_f = ceil(s_f r)`` with
-    ``r`` the ratio of the rates, and new sample ``j_f + i`` sits at ``(j_f + i) / r - s_f`` old samples inside it.
+
+def _at_rate(network: Network, begin: int, ratio: float) -> Tensor:
+    """Evaluate frames and windows at the sample times of another rate, and add them up.
+
+    The network's first sample is sample ``begin`` of the recording. A frame whose first old sample is ``s`` begins half
+    a sample before that, between two new ones: its first is ``j = ceil((s - 1/2) r)`` with ``r`` the ratio of the rates,
+    and new sample ``j + i`` sits at ``(j + i) / r - s + 1/2`` old samples inside it.
     """
     grid = network.grid
-    ratio = sample_rate / grid.sample_rate
-    n_samples, length = math.ceil(grid.n_samples * ratio), math.ceil(grid.frame_length * ratio) + 1
-    first = torch.ceil(grid.starts.double() * ratio - 1e-9).long()
-    inside = (first[:, None] + torch.arange(length)).double() / ratio - grid.starts[:, None]
-    window = grid.window_at(inside + 0.5).float()
-    frames = network.frames_at(inside[:, 0] * ratio, length, ratio).reshape(network.n_signals, grid.n_frames, length)
-    where = first[:, None] + torch.arange(length)
-    seen = (where >= 0) & (where < n_samples)
-    total = torch.zeros(network.n_signals, n_samples)
-    weight = torch.zeros(n_samples, dtype=torch.float64).index_add(0, where[seen], window[seen].double()).float()
-    total.index_add_(1, where[seen], (frames * window)[:, seen])
-    return total / weight.clamp(min=1e-12)
+    end = begin + grid.n_samples
+    origin, n_samples = math.ceil(begin * ratio), math.ceil(end * ratio) - math.ceil(begin * ratio)
+    total = torch.zeros(grid.n_signals * n_samples)
+    for index, group in enumerate(grid.groups):
+        starts, length = (grid.begins[group.frames] + begin).double(), math.ceil(group.length * ratio) + 1
+        first = torch.ceil((starts - 0.5) * ratio - 1e-9).long()
+        new = first[:, None] + torch.arange(length)
+        inside = new.double() / ratio + 0.5 - starts[:, None]
+        # Where the sound ends without a fade, times between the last old sample and the end still belong to the frame.
+        frame = grid.frames.keep(torch.arange(grid.n_frames)[group.frames])
+        ends = frame.lead + grid.sounding[group.frames] - 0.25
+        inside = torch.where((frame.fall == 0)[:, None], torch.minimum(inside, ends[:, None]), inside)
+        window = grid.window_at(group.frames, inside) * ((inside > 0) & (inside < group.length + 1))
+        frames = network.frames_at(index, first.double() - starts * ratio, length, ratio) * window.float()
+        seen = (new >= origin) & (new < origin + n_samples)
+        place = new - origin + grid.frames.signal[group.frames, None] * n_samples
+        total.index_add_(0, place[seen], frames[seen])
+    return total.reshape(grid.n_signals, n_samples)

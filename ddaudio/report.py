@@ -12,10 +12,11 @@ import torch
 
 from ddaudio.fitting import FitResult
 from ddaudio.metrics import DEFINITIONS, Metric
+from ddaudio.models import Network
 from ddaudio.options import FitOptions
 from ddaudio.training import Training
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the report's schema; it rises with every change that a reader could stumble over."""
 
 
@@ -55,20 +56,24 @@ def build(result: FitResult) -> dict[str, Any]:
             "numbers": result.numbers,
             "numbers_per_sample": result.numbers_per_sample,
             "parts": network.ranked(),
-            "frames": network.n_frames,
-            "frame_samples": grid.frame_length,
-            "hop_samples": grid.hop,
+            "frames": grid.n_frames,
+            "cell_samples": {str(size): count for size, count in _tally(grid.cells.size)},
         },
         "metrics": {name: asdict(metric) | {"definition": DEFINITIONS[name]} for name, metric in metrics.items()},
         "bands": [asdict(band) for band in result.metrics["bands"]],
         "baseline": asdict(result.baseline) | {"name": "best-k MDCT", "numbers": 2 * result.baseline.coefficients},
         "training": {
-            "start_snr_db": result.stages[0].looks[0].snr_db,
             "gain_db": result.training_gain_db,
-            "stages": [_stage(run) for run in result.stages],
+            "blocks": [[_stage(run) for run in stages] for stages in result.blocks],
         },
         "seconds": result.seconds | {"per_second_of_sound": sum(result.seconds.values()) / recording.duration_s},
     }
+
+
+def _tally(values: torch.Tensor) -> list[tuple[int, int]]:
+    """Return each value and how often it occurs, smallest first."""
+    found, counts = torch.unique(values, return_counts=True)
+    return list(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def _goal(result: FitResult) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def _stage(run: Training) -> dict[str, Any]:
 
 def summary(result: FitResult) -> list[str]:
     """Return four lines: what is doubtful, what was reached (and by the baseline), what it cost, and the time."""
-    recording, metrics, model = result.recording, result.metrics, result.options.model
+    recording, network, metrics, model = result.recording, result.network, result.metrics, result.options.model
     kind = "partials" if model.model == "sine" else "parts"
     bar = f"{result.baseline.snr_db:.1f} dB" if result.baseline.snr_db is not None else result.baseline.reason
     gain = result.training_gain_db
@@ -98,9 +103,15 @@ def summary(result: FitResult) -> list[str]:
         f"reached  SNR {_in_words(metrics['snr_db'], 'dB')}, log-spectral distance {_in_words(metrics['lsd_db'], 'dB')}; "
         f"the best-k MDCT reaches {bar} with as many numbers",
         f"cost     {result.numbers} numbers ({result.numbers_per_sample:.3g} per sample): {result.network.ranked()} {kind} "
-        f"in {result.network.n_frames} frames of {1000 * (result.options.grid.frame_s or 0):g} ms",
+        f"in {network.grid.n_frames} frames of {_lengths_in_words(network)}",
         f"time     {seconds:.1f} s for {recording.duration_s:.1f} s of sound; {trained}",
     ]
+
+
+def _lengths_in_words(network: Network) -> str:
+    """Return the length of the shortest and the longest frame in ms."""
+    low_ms, high_ms = (1000 * int(length) / network.grid.sample_rate for length in network.grid.cells.length.aminmax())
+    return f"{low_ms:.0f} ms" if low_ms == high_ms else f"{low_ms:.0f} to {high_ms:.0f} ms"
 
 
 def _in_words(metric: Metric, unit: str) -> str:

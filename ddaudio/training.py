@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ddaudio.gauss_newton import GaussNewton
 from ddaudio.losses import Objective
 from ddaudio.models import Network
 from ddaudio.options import OptimiserName, ScheduleName, TrainingOptions
@@ -34,6 +35,10 @@ class Progress(NamedTuple):
     """Sum of the judge's terms, as last looked at."""
     snr_db: float
     """SNR as last looked at; NaN while unknown."""
+    block: int = 0
+    """Blocks of the recording that are done."""
+    blocks: int = 1
+    """Blocks of the recording."""
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -95,7 +100,7 @@ def train(network: Network, target: Tensor, objective: Objective, options: Train
     not finite never reaches the parameters: the run ends as diverged, at its best point. `KeyboardInterrupt` ends it
     as stopped, likewise.
     """
-    run = Training()
+    run, steps = Training(), options.steps or 0
     energy = float(target.double().square().sum())
     parameters = [parameter for parameter in network.parameters() if parameter.numel()]
     best: list[Tensor] = []
@@ -107,12 +112,12 @@ def train(network: Network, target: Tensor, objective: Objective, options: Train
         if run.best is run.looks[-1]:
             best[:] = [parameter.detach().clone() for parameter in parameters]
         snr_db = run.looks[-1].snr_db
-        tell(Progress("training", step, options.steps, run.looks[-1].total, math.nan if snr_db is None else snr_db))
+        tell(Progress("training", step, steps, run.looks[-1].total, math.nan if snr_db is None else snr_db))
 
     try:
         look(0)
-        if parameters and options.steps and energy > 0:
-            run.status = _descend(network, parameters, objective, options, look, run)
+        if parameters and steps and energy > 0:
+            run.status = _descend(network, target, parameters, objective, options, look, run)
     except KeyboardInterrupt:
         if not run.looks:
             raise
@@ -129,6 +134,7 @@ class _DivergedError(ArithmeticError):
 
 def _descend(
     network: Network,
+    target: Tensor,
     parameters: list[torch.nn.Parameter],
     objective: Objective,
     options: TrainingOptions,
@@ -136,12 +142,14 @@ def _descend(
     run: Training,
 ) -> Status:
     """Take the steps of `train`; return how they ended."""
+    if options.optimiser == "gauss-newton":
+        return _refine(network, target, options, look, run)
     optimiser = _optimiser(options.optimiser, parameters, options.learning_rate)
-    order = torch.Generator().manual_seed(options.seed)
+    order, steps = torch.Generator().manual_seed(options.seed), options.steps or 0
     start = run.looks[0].total
-    for step in range(options.steps):
+    for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = options.learning_rate * rate_factor(options.schedule, step, options.steps)
+            group["lr"] = options.learning_rate * rate_factor(options.schedule, step, steps)
         crop = int(torch.randint(len(objective.crops), (), generator=order))
         terms: dict[str, float] = {}
 
@@ -164,10 +172,23 @@ def _descend(
             return "diverged"
         run.losses.append(terms)
         network.project()
-        if (step + 1) % options.judge_every == 0 or step + 1 == options.steps:
+        if (step + 1) % options.judge_every == 0 or step + 1 == steps:
             look(step + 1)
             if has_converged([seen.total for seen in run.looks], options.tolerance):
                 return "converged"
+    return "step limit"
+
+
+def _refine(network: Network, target: Tensor, options: TrainingOptions, look: Callable[[int], None], run: Training) -> Status:
+    """Take Gauss-Newton steps; return how they ended."""
+    descent = GaussNewton(network, target)
+    for step in range(options.steps or 0):
+        if not descent.step():
+            return "converged"
+        look(step + 1)
+        run.losses.append(run.looks[-1].terms)
+        if has_converged([seen.total for seen in run.looks], options.tolerance):
+            return "converged"
     return "step limit"
 
 
@@ -204,7 +225,7 @@ class Adam:
         return loss
 
 
-def _optimiser(name: OptimiserName, parameters: list[torch.nn.Parameter], rate: float) -> Adam | torch.optim.Optimizer:
+def _optimiser(name: OptimiserName | None, parameters: list[torch.nn.Parameter], rate: float) -> Adam | torch.optim.Optimizer:
     if name == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=0.9, nesterov=True)
     if name == "lbfgs":

@@ -14,14 +14,15 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from ddaudio_cli import main
 from ddaudio_cli.app import app
-from ddaudio_cli.progress import state_in_words
-from ddaudio_cli.settings import flag
+from ddaudio_cli.progress import share_done, stage_in_words, state_in_words
+from ddaudio_cli.settings import flag, refusal_in_flags
 from ddaudio_cli.speech import tell_gain
 
 import ddaudio
@@ -153,6 +154,34 @@ def test_flags_beat_the_file_and_the_file_beats_defaults(sound: Path, tmp_path: 
     assert settings["grid"]["overlap"] == FitOptions().grid.overlap
 
 
+def test_a_flag_may_give_what_a_setting_of_the_file_needs(sound: Path, tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text("[grid]\noverlap = 0.25\n[training]\nlosses = 'mse,pdl'\noptimiser = 'gauss-newton'\n")
+    flags = ("--frame", "0.02", "--losses", "mse", "--steps", "2")
+    assert run("fit", sound, "--out", tmp_path / "a", "--config", config, *flags)[0] == 0
+    settings = tomllib.loads((tmp_path / "a" / "fit.toml").read_text())
+    assert settings["grid"] == {"frame_s": 0.02, "overlap": 0.25, "window": "hann"}
+    assert settings["training"]["optimiser"] == "gauss-newton"
+
+
+@pytest.mark.parametrize(
+    ("given", "grid", "training"),
+    [
+        ((), {}, ("gauss-newton", 6)),
+        (("--losses", "mse,pdl", "--steps", "3"), {}, ("adam", 3)),
+        (("--partials", "2", "--optimiser", "adam"), {"frame_s": 0.05}, ("adam", 80)),
+    ],
+)
+def test_fit_toml_holds_what_was_taken(
+    given: tuple[str, ...], grid: dict[str, float], training: tuple[str, int], sound: Path, tmp_path: Path
+) -> None:
+    assert run("fit", sound, "--out", tmp_path / "a", *given)[0] == 0
+    settings = tomllib.loads((tmp_path / "a" / "fit.toml").read_text())
+    assert settings["grid"] == {"overlap": 0.5, "window": "hann"} | grid
+    assert (settings["training"]["optimiser"], settings["training"]["steps"]) == training
+    assert settings["training"]["exchanges"] == 2
+
+
 @pytest.mark.parametrize("goal", [("target_snr_db", "12"), ("partials", "2")])
 def test_a_goal_as_a_flag_replaces_the_files_goal(goal: tuple[str, str], sound: Path, tmp_path: Path) -> None:
     config = tmp_path / "mine.toml"
@@ -192,18 +221,43 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(sound: Path, tmp_path: Path, m
         return 1.0
 
     monkeypatch.setattr("ddaudio.training.rate_factor", interrupted)
+    code, out, err = run("fit", sound, "--out", tmp_path / "fit", *QUICK, "--optimiser", "adam")
+    assert (code, err) == (130, "")
+    assert out.startswith("doubt    stopped")
+    assert sorted(contents(tmp_path / "fit")) == FILES
+    ((training,),) = json.loads((tmp_path / "fit" / "report.json").read_text())["training"]["blocks"]
+    assert training["status"] == "stopped"
+
+
+def test_ctrl_c_in_a_later_block_keeps_the_blocks_before(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ddaudio.models.sine import SineNetwork  # noqa: PLC0415 - not before its time
+
+    guess, guessed = SineNetwork.guess, []
+
+    def interrupted(self: SineNetwork, *arguments: object) -> None:
+        guessed.append(self)
+        if len(guessed) == 3:
+            raise KeyboardInterrupt
+        guess(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SineNetwork, "guess", interrupted)
+    monkeypatch.setattr("ddaudio.blocks.BLOCK_SAMPLES", 1000)
     code, out, err = run("fit", sound, "--out", tmp_path / "fit", *QUICK)
     assert (code, err) == (130, "")
-    assert "stopped" in out.splitlines()[0]
+    assert out.startswith("doubt    stopped")
     assert sorted(contents(tmp_path / "fit")) == FILES
-    assert json.loads((tmp_path / "fit" / "report.json").read_text())["training"]["stages"][-1]["status"] == "stopped"
+    samples = soundfile.read(tmp_path / "fit" / "resynth.wav")[0]
+    assert samples.shape == (2400, 2)
+    # Two blocks of six hops of 10 ms, and half a hop of fade.
+    assert samples[:960].any()
+    assert not samples[1000:].any()
 
 
 def test_ctrl_c_before_training_writes_nothing(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ddaudio.fitting.choose_frame_s", interrupted)
+    monkeypatch.setattr("ddaudio.fitting.fit_blocks", interrupted)
     assert run("fit", sound, "--out", tmp_path / "fit") == (130, "", "ddaudio: stopped\n")
     assert contents(tmp_path) == {}
 
@@ -211,7 +265,18 @@ def test_ctrl_c_before_training_writes_nothing(sound: Path, tmp_path: Path, monk
 def test_a_terminal_gets_a_progress_bar_and_ctrl_c_works(sound: Path, tmp_path: Path) -> None:
     pty = pytest.importorskip("pty")
     terminal, stderr = pty.openpty()
-    arguments = ["fit", str(sound), "--out", str(tmp_path / "fit"), "--steps", "1000000", "--tolerance", "0"]
+    arguments = [
+        "fit",
+        str(sound),
+        "--out",
+        str(tmp_path / "fit"),
+        "--optimiser",
+        "adam",
+        "--steps",
+        "1000000",
+        "--tolerance",
+        "0",
+    ]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=stderr, env=environment) as process:
         os.close(stderr)
@@ -242,6 +307,46 @@ def test_state_leaves_out_what_is_unknown() -> None:
 
     assert state_in_words(Progress("measuring", 0, 0, math.nan, math.nan)) == ""
     assert state_in_words(Progress("training", 20, 80, 0.00314, 24.9)) == "step 20/80  loss 0.00314  SNR 24.90 dB"
+
+
+def test_the_bar_of_several_blocks_knows_the_end() -> None:
+    from ddaudio.training import Progress  # noqa: PLC0415
+
+    begun, half, done = (Progress("training", step, 6, 0.1, 20.0, 2, 76) for step in (0, 3, 6))
+    assert [share_done(progress) for progress in (begun, half, done)] == pytest.approx([2 / 76, 2.5 / 76, 3 / 76])
+    assert stage_in_words(half) == "training, block 3/76"
+    assert share_done(Progress("dividing time", 0, 0, math.nan, math.nan, 75, 76)) == pytest.approx(75 / 76)
+    assert stage_in_words(Progress("measuring", 0, 0, math.nan, math.nan)) == "measuring"
+
+
+def test_the_bar_goes_from_start_to_end_and_never_back(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import rich.progress  # noqa: PLC0415 - slow to import
+
+    shown: list[dict[str, Any]] = []
+
+    class Bar(rich.progress.Progress):
+        def update(self, task_id: rich.progress.TaskID, **fields: Any) -> None:
+            shown.append(fields)
+            super().update(task_id, **fields)
+
+    monkeypatch.setattr(rich.progress, "Progress", Bar)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("ddaudio.blocks.BLOCK_SAMPLES", 1000)
+    # In this process, but not through `run`, which takes stderr away.
+    assert main(["fit", str(sound), "--out", str(tmp_path / "fit"), *QUICK, "--exchanges", "1"]) == 0
+    assert capsys.readouterr().out.startswith("doubt")
+    inside = [fields for fields in shown if "block" in fields["description"]]
+    assert {fields["total"] for fields in inside} == {1}
+    shares = [fields["completed"] for fields in inside]
+    assert shares[0] == 0
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 8
+    # The last block may converge before its last step.
+    assert 0.8 <= shares[-1] <= 1
+    assert [fields["description"] for fields in inside][-1] == "training, block 5/5"
+    assert (shown[-1]["description"], shown[-1]["total"]) == ("measuring", None)
 
 
 # render
@@ -337,6 +442,19 @@ def test_export_never_replaces_the_model(fitted: Path) -> None:
         assert contents(fitted) == before
 
 
+def test_render_of_what_is_too_long_for_memory_is_the_same(fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    for name in ("memory", "file"):
+        code, out, err = run("render", fitted, "--out", tmp_path / f"{name}.wav", "--sample-rate", "11025", "--encoding", "pcm16")
+        assert (code, err) == (0, "")
+        said.append(out.replace(name, "it"))
+        monkeypatch.setattr("ddaudio.spool.IN_MEMORY_SAMPLES", 100)
+        monkeypatch.setattr("ddaudio.rendering.PIECE_SAMPLES", 1)
+    assert said[0] == said[1]
+    both = [soundfile.read(tmp_path / f"{name}.wav", dtype="int16")[0] for name in ("memory", "file")]
+    assert np.abs(both[0].astype(int) - both[1]).max() <= 1  # what differs in the last bit of float32 may round elsewhere
+
+
 # export and info
 
 
@@ -381,6 +499,16 @@ def test_info_on_a_recording(sound: Path) -> None:
     assert "32 bit float" in words
 
 
+def test_info_on_what_is_too_long_for_memory_is_the_same(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = json.loads(run("info", sound, "--json")[1])
+    monkeypatch.setattr("ddaudio.spool.IN_MEMORY_SAMPLES", 500)
+    monkeypatch.setattr("ddaudio.spool.BLOCK_SAMPLES", 300)
+    code, out, err = run("info", sound, "--json")
+    assert (code, err) == (0, "")
+    levels = {name: pytest.approx(facts[name], abs=1e-6) for name in ("peak_dbfs", "rms_dbfs")}  # sums in another order
+    assert json.loads(out) == facts | levels
+
+
 def test_info_on_a_model(fitted: Path) -> None:
     report = json.loads((fitted / "report.json").read_text())
     rows = json.loads(run("export", fitted, "--format", "json")[1])
@@ -392,6 +520,7 @@ def test_info_on_a_model(fitted: Path) -> None:
         assert (facts["kind"], facts["model"], facts["partials"]) == ("model", "sine", len(rows))
         assert (facts["numbers"], facts["frames"]) == (report["model"]["numbers"], report["model"]["frames"])
         assert (facts["sample_rate"], facts["channels"], facts["samples"]) == (8000, 2, 2400)
+        assert (facts["shortest_frame_s"], facts["longest_frame_s"]) == (0.02, 0.02)
         assert [row["amplitude"] for row in facts["strongest"]] == loudest
     words = " ".join(run("info", fitted)[1].split())
     assert f"strongest 10 of {len(rows)} partials" in words
@@ -422,6 +551,32 @@ def test_help_shows_units_defaults_and_choices() -> None:
     )
 
 
+def test_help_names_flags_not_settings() -> None:
+    words = " ".join(run("fit", "--help")[1].replace("│", " ").split())
+    assert "0 to 0.5; less than that only with --frame." in words
+    assert "[choices: gauss-newton, adam, sgd, lbfgs]" in words
+    assert [name for name in FitOptions().flat() if "_" in name and name in words] == []
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("target_snr_db is 500; allowed is -10 to 140 dB", "--target-snr is 500; allowed is -10 to 140 dB"),
+        ("numbers and partials are two goals; give only one", "--numbers and --partials are two goals; give only one"),
+        ("numbers is 5; raise numbers or set a longer frame_s", "--numbers is 5; raise --numbers or set a longer --frame"),
+        ("losses names 'steps', which is unknown", "--losses names 'steps', which is unknown"),
+        ("max_numbers_per_sample is 9", "--max-numbers-per-sample is 9"),
+        (
+            "'a.toml' has no setting 'x' in [grid]; known are: frame_s",
+            "'a.toml' has no setting 'x' in [grid]; known are: frame_s",
+        ),
+        ("a time grid needs numbers", "a time grid needs numbers"),
+    ],
+)
+def test_refusals_name_flags_and_leave_the_rest(message: str, said: str) -> None:
+    assert refusal_in_flags(message) == said
+
+
 def test_version_and_help_of_the_whole() -> None:
     assert run("--version") == (0, f"{ddaudio.__version__}\n", "")
     code, out, _ = run("--help")
@@ -450,7 +605,7 @@ def test_the_installed_command_exits_as_its_code_says(sound: Path, tmp_path: Pat
     refused = [*COMMAND, "fit", str(sound), "--steps", "-1"]
     done = subprocess.run(refused, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "ddaudio: error: steps is -1; allowed is 0 to 1000000\n"
+    assert done.stderr == "ddaudio: error: --steps is -1; allowed is 0 to 1000000\n"
     arguments = [*COMMAND, "fit", str(sound), *QUICK]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")  # no progress bar where nobody watches
@@ -461,7 +616,7 @@ def test_a_bug_is_not_hidden(sound: Path, tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("ddaudio.fitting.choose_frame_s", broken)
+    monkeypatch.setattr("ddaudio.fitting.fit_blocks", broken)
     with pytest.raises(ZeroDivisionError):
         run("fit", sound, "--out", tmp_path / "fit")
     assert contents(tmp_path) == {}

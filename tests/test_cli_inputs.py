@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from badfiles import BAD_FILES
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -60,16 +61,23 @@ def test_a_refused_recording_leaves_the_earlier_fit(name: str, model: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--steps", "-1"), ("steps is -1", "0 to 1000000")),
-        (("--target-snr", "500"), ("target_snr_db is 500", "-10 to 140 dB")),
-        (("--target-snr", "nan"), ("target_snr_db is nan", "-10 to 140 dB")),
-        (("--frame", "9"), ("frame_s is 9", "0.0005 to 5 s")),
-        (("--overlap", "1"), ("overlap is 1", "0.05 to 0.9")),
-        (("--sample-rate", "12"), ("sample_rate is 12", "1000 to 384000 Hz")),
-        (("--partials", "0"), ("partials is 0", "1 to 10000")),
-        (("--max-numbers-per-sample", "9"), ("max_numbers_per_sample is 9", "0.0001 to 4")),
-        (("--numbers", "9", "--partials", "2"), ("numbers and partials are two goals", "give only one")),
-        (("--numbers", "9", "--target-snr", "2"), ("target_snr_db and numbers are two goals", "give only one")),
+        (("--steps", "-1"), ("error: --steps is -1", "0 to 1000000")),
+        (("--exchanges", "101"), ("error: --exchanges is 101", "0 to 100")),
+        (("--target-snr", "500"), ("error: --target-snr is 500", "-10 to 140 dB")),
+        (("--target-snr", "nan"), ("error: --target-snr is nan", "-10 to 140 dB")),
+        (("--frame", "9"), ("error: --frame is 9", "0.0005 to 5 s")),
+        (("--overlap", "1"), ("error: --overlap is 1", "0 to 0.5")),
+        (("--overlap", "0.6", "--frame", "0.05"), ("error: --overlap is 0.6", "0 to 0.5")),
+        (("--overlap", "0.3"), ("error: --overlap is 0.3, but frames are as long as the sound asks for", "give --frame as well")),
+        (("--sample-rate", "12"), ("error: --sample-rate is 12", "1000 to 384000 Hz")),
+        (("--partials", "0"), ("error: --partials is 0", "1 to 10000")),
+        (("--max-numbers-per-sample", "9"), ("error: --max-numbers-per-sample is 9", "0.0001 to 4")),
+        (("--numbers", "9", "--partials", "2"), ("error: --numbers and --partials are two goals", "give only one")),
+        (("--numbers", "9", "--target-snr", "2"), ("error: --target-snr and --numbers are two goals", "give only one")),
+        (
+            ("--optimiser", "gauss-newton", "--losses", "mse,mss"),
+            ("error: --optimiser is 'gauss-newton', which fits mse alone; --losses is 'mse,mss': use adam",),
+        ),
         (("--numbers", "many"), ("--numbers", "many")),
         (("--window", "han"), ("--window", "Did you mean", "hann")),
         (("--losses", "mse=1,pld=1"), ("losses names 'pld'", "did you mean 'pdl'?")),
@@ -95,7 +103,9 @@ def test_bad_options_are_refused(
         ("[model]\nsteps = 3\n", ("'steps' in [model]",)),
         ("[training]\nsteps = 1.5\n", ("steps is 1.5", "whole number")),
         ("[training]\nsteps = -3\n", ("steps is -3", "0 to 1000000")),
-        ("[grid]\nwindow = 3\n", ("window is 3", "hann")),
+        ("[grid]\nwindow = 3\n", ("'mine.toml': window is 3", "hann")),
+        ("[grid]\noverlap = 0.3\n", ("'mine.toml': overlap is 0.3", "give frame_s as well")),
+        ("[training]\noptimiser = 'gauss-newton'\nlosses = 'pdl'\n", ("'mine.toml': optimiser is 'gauss-newton'", "use adam")),
         ("[training\n", ("cannot be read as TOML",)),
     ],
 )
@@ -105,6 +115,28 @@ def test_bad_settings_files_are_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(text)
     assert_refused(tmp_path, words, "fit", sound, "--config", "mine.toml")
+
+
+def test_a_budget_without_room_is_refused_with_the_least_that_has(sound: Path, tmp_path: Path) -> None:
+    given = ("fit", sound, "--out", tmp_path / "fit", "--frame", "0.02")
+    words = (
+        "error: --numbers is 9; this recording's frames take 30",
+        "a single partial needs 33; raise --numbers or set a longer --frame",
+    )
+    assert_refused(tmp_path, words, *given, "--numbers", "9")
+    assert_refused(tmp_path, ("--numbers is 32", "needs 33"), *given, "--numbers", "32")
+    assert run(*given, "--numbers", "33")[0] == 0
+    report = json.loads((tmp_path / "fit" / "report.json").read_text())
+    assert (report["model"]["numbers"], report["model"]["parts"], report["goal"]["reached"]) == (33, 1, True)
+
+
+def test_a_goal_beyond_the_cap_is_fitted_and_doubted(sound: Path, tmp_path: Path) -> None:
+    code, out, _ = run("fit", sound, "--out", tmp_path / "fit", *QUICK, "--target-snr", "70", "--max-numbers-per-sample", "0.05")
+    report = json.loads((tmp_path / "fit" / "report.json").read_text())
+    assert code == 0
+    assert "of 70 dB at the cap of 0.05 numbers per sample" in out.splitlines()[0]
+    assert report["goal"] == {"name": "target_snr_db", "asked": 70.0, "reached": False}
+    assert report["model"]["numbers_per_sample"] <= 0.05
 
 
 def test_words_that_are_no_command_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +199,19 @@ def _other_version(model: Path, folder: Path) -> Path:
     return _rewritten(model, folder, ddaudio_model="99")
 
 
+def _version_before(model: Path, folder: Path) -> Path:
+    return _rewritten(model, folder, ddaudio_model="1")
+
+
+def _changed_division(model: Path, folder: Path) -> Path:
+    with safe_open(model, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        metadata = file.metadata()
+    tensors["division"] = torch.cat([tensors["division"], torch.ones(1, dtype=torch.int32)])
+    save_file(tensors, folder / "model.safetensors", metadata)
+    return folder / "model.safetensors"
+
+
 def _changed_settings(model: Path, folder: Path) -> Path:
     with safe_open(model, framework="pt") as file:
         settings = file.metadata()["settings"]
@@ -201,7 +246,9 @@ def _missing(_: Path, folder: Path) -> Path:
 
 
 BAD_MODELS = [
-    (_other_version, ("a model of version 99", "reads version 1", "fit it again")),
+    (_other_version, ("a model of version 99", "reads version 2", "fit it again")),
+    (_version_before, ("a model of version 1", "reads version 2", "fit it again")),
+    (_changed_division, ("was changed after it was written", "fit the recording again")),
     (_changed_settings, ("was changed after it was written", "fit the recording again")),
     (_changed_number, ("was changed after it was written", "fit the recording again")),
     (_cut, ("cannot be read as a model",)),
@@ -224,8 +271,8 @@ def test_bad_models_are_refused(make: Callable[[Path, Path], Path], words: tuple
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--sample-rate", "999"), ("sample_rate is 999", "1000 to 384000 Hz")),
-        (("--partials", "-1"), ("partials is -1", "0 or more")),
+        (("--sample-rate", "999"), ("error: --sample-rate is 999", "1000 to 384000 Hz")),
+        (("--partials", "-1"), ("error: --partials is -1", "0 or more")),
         (("--encoding", "pcm8"), ("--encoding", "pcm16")),
         (("--partails", "3"), ("Unknown option: --partails", "Did you mean --partials?")),
     ],

@@ -3,14 +3,19 @@
 import csv
 import io
 import json
+import math
+import struct
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from sounds import RATE, noise, pluck
+from torch import Tensor
 
 import ddaudio
 from ddaudio import export, report
@@ -66,16 +71,34 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     assert contents["model"]["numbers"] == result.numbers
     assert contents["metrics"]["snr_db"]["value"] == result.snr_db
     assert {row["definition"] for row in contents["metrics"].values()} <= set(DEFINITIONS.values())
-    assert contents["training"]["stages"][0]["judge"][0]["step"] == 0
+    (block,) = contents["training"]["blocks"]
+    assert [run["status"] for run in block] == [run.status for run in result.blocks[0]]
+    assert block[0]["judge"][0]["step"] == 0
+    assert len(block[0]["losses"]) == block[0]["judge"][-1]["step"]
+    sizes = result.network.grid.cells.size.tolist()
+    assert contents["model"]["cell_samples"] == {str(size): sizes.count(size) for size in sorted(set(sizes))}
+    assert (contents["model"]["frames"], contents["model"]["parts"]) == (len(sizes), result.network.ranked())
     assert contents["files"] == list(export.FILES)
     page = (Path(__file__).parents[1] / "docs" / "report.md").read_text(encoding="utf-8")
     missing = [key for key in _keys(contents) if f"`{key}`" not in page]
     assert not missing, f"docs/report.md does not explain {missing}"
+    assert f"schema {report.SCHEMA}\n" in page
+    tensors = {"division", *result.network.stored()}
+    assert {name for name in tensors if f"`{name}`" not in page} == set()
 
 
-def _keys(contents: dict[str, object]) -> set[str]:
-    nested = [value for key, value in contents.items() if isinstance(value, dict) and key not in ("settings", "metrics")]
-    return set(contents) | {key for table in nested for key in table}
+def _keys(contents: dict[str, Any]) -> set[str]:
+    """Return every key at any depth but those that are names or sizes themselves: of settings, metrics, terms, cells, files."""
+    named = ("settings", "metrics", "terms", "losses", "cell_samples", "gains")
+    below = [value for key, value in contents.items() if key not in named] + list(contents.get("metrics", {}).values())
+    tables = [table for value in below for table in _tables(value)]
+    return set(contents).union(*(_keys(table) for table in tables))
+
+
+def _tables(value: object) -> list[dict[str, Any]]:
+    if isinstance(value, dict):
+        return [value]
+    return [table for part in value for table in _tables(part)] if isinstance(value, list) else []
 
 
 def test_undefined_values_are_null_with_a_reason(tmp_path: Path) -> None:
@@ -154,16 +177,89 @@ def rewritten(path: Path, **changes: str | None) -> Path:
     return path
 
 
+def _turn_division(data: bytes) -> bytes:
+    """Turn the lowest bit of the division tensor, where the file holds it."""
+    length = struct.unpack_from("<Q", data)[0]
+    place = 8 + length + json.loads(data[8 : 8 + length])["division"]["data_offsets"][0]
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
 BAD_MODELS = {
     "missing": (lambda path: path.unlink(), "there is no model file"),
     "empty": (lambda path: path.write_bytes(b""), "cannot be read as a model"),
     "text": (lambda path: path.write_text("not a model"), "cannot be read as a model"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "cannot be read as a model"),
     "foreign": (lambda path: rewritten(path, ddaudio_model=None), "not a ddaudio model"),
-    "another version": (lambda path: rewritten(path, ddaudio_model="99"), "version 99; this ddaudio reads version 1"),
+    "another version": (
+        lambda path: rewritten(path, ddaudio_model="99"),
+        "version 99; this ddaudio reads version 2: fit it again",
+    ),
+    "the version before": (
+        lambda path: rewritten(path, ddaudio_model="1"),
+        "version 1; this ddaudio reads version 2: fit it again",
+    ),
     "settings changed": (lambda path: rewritten(path, settings='{"model": "sine"}'), "was changed after it was written"),
+    "a division changed": (
+        lambda path: path.write_bytes(_turn_division(path.read_bytes())),
+        "was changed after it was written: its checksum differs; fit the recording again",
+    ),
     "a bit turned": (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\x7f"), "was changed after it was written"),
 }
+
+
+def resealed(path: Path, change: Callable[[dict[str, Tensor], dict[str, Any]], None]) -> None:
+    """Change tensors or settings of a model and give it a checksum that is right: as another writer might."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = dict(file.metadata())
+    settings = json.loads(metadata["settings"])
+    change(tensors, settings)
+    metadata["settings"] = json.dumps(settings)
+    save_file(tensors, path, metadata | {"sha256": export._checksum(metadata["settings"], tensors)})
+
+
+def _set_code(code: Tensor) -> Callable[[dict[str, Tensor], dict[str, Any]], None]:
+    return lambda tensors, _: tensors.update(division=code)
+
+
+IMPOSSIBLE_MODELS: dict[str, tuple[Callable[[dict[str, Tensor], dict[str, Any]], Any], str]] = {
+    "no division": (lambda tensors, _: tensors.pop("division"), "division"),
+    "a division cut short": (_set_code(torch.zeros(0, dtype=torch.int32)), "ends after 0 bits"),
+    "a division too long": (
+        lambda tensors, _: tensors.update(division=torch.cat([tensors["division"], torch.zeros(5, dtype=torch.int32)])),
+        "but the signals take",
+    ),
+    "another division": (lambda tensors, _: tensors.update(division=tensors["division"] ^ 1), "partials_in_cell|bits"),
+    "a division in two rows": (_set_code(torch.zeros(2, 3, dtype=torch.int32)), "division"),
+    "a division of floats": (_set_code(torch.full((3,), 0.5)), "division"),
+    "counts below zero": (lambda tensors, _: tensors["partials_in_cell"].sub_(9), "none below 0"),
+    "a tensor too many": (lambda tensors, _: tensors.update(more=torch.zeros(1)), "holds the tensors"),
+    "a tensor missing": (lambda tensors, _: tensors.pop("cosine"), "holds the tensors"),
+    "beyond Nyquist": (lambda tensors, _: tensors["frequency_hz"].add_(5000), "half the sample rate"),
+    "not a number": (lambda tensors, _: tensors["sine"].mul_(math.nan), "must be finite"),
+    "no such network": (lambda _, settings: settings.update(model="nothing"), "nothing"),
+    "no rate": (lambda _, settings: settings.pop("sample_rate"), "sample_rate"),
+    "a rate in words": (lambda _, settings: settings.update(sample_rate="fast"), "fit the recording again"),
+    "another length": (lambda _, settings: settings.update(samples=99_999), "fit the recording again"),
+    "no samples": (lambda _, settings: settings.update(samples=0), "fit the recording again"),
+    "cells of nothing": (lambda _, settings: settings.update(smallest_cell=0, largest_cell=0), "fit the recording again"),
+    "cells below nothing": (lambda _, settings: settings.update(smallest_cell=-8, largest_cell=-8), "fit the recording again"),
+    "a largest cell that is no smallest doubled": (
+        lambda _, settings: settings.update(largest_cell=1000),
+        "fit the recording again",
+    ),
+    "an odd window": (lambda _, settings: settings.update(window="square"), "window is 'square'"),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE_MODELS)
+def test_models_that_cannot_be_are_refused(name: str, folder: Path) -> None:
+    change, message = IMPOSSIBLE_MODELS[name]
+    resealed(folder / "model.safetensors", change)
+    with pytest.raises(ModelError, match=message) as caught:
+        ddaudio.load_model(folder / "model.safetensors")
+    assert "fit the recording again" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", BAD_MODELS)

@@ -12,8 +12,9 @@ import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from soundchecks import spooled
 
-from ddaudio import metrics
+from ddaudio import metrics, stft_distance
 from ddaudio.metrics import DEFINITIONS, Metrics, measure, snr_db, snr_db_per_signal
 
 RATE = 16000
@@ -288,11 +289,22 @@ def test_blocks_give_what_the_whole_gives(n_samples, channels, power):
     whole = values(measure(estimate, target, RATE))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "_BLOCK_SAMPLES", 2**power)
+        patch.setattr(stft_distance, "_BLOCK_SAMPLES", 2**power)
         blocks = values(measure(estimate, target, RATE))
     # each frame is the same samples through the same FFT: only float32 rounding inside differently batched FFTs differs
     assert blocks.keys() == whole.keys()
     for name, value in whole.items():
         assert blocks[name] == (None if value is None else pytest.approx(value, rel=1e-5, abs=1e-6)), name
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 300), (1, 9000), (3, 2 * 2**16)])
+def test_a_spool_measures_like_its_tensor(shape):
+    target, estimate = noise(*shape), noise(*shape, seed=1)
+    expected = measure(estimate, target, RATE)
+    assert measure(spooled(estimate), spooled(target), RATE) == expected
+    assert measure(estimate, spooled(target), RATE) == expected
+    assert snr_db(spooled(estimate), spooled(target)) == snr_db(estimate, target)
+    assert torch.equal(snr_db_per_signal(spooled(estimate), target), snr_db_per_signal(estimate, target))
 
 
 def test_a_recording_longer_than_a_block_is_cut():
@@ -326,6 +338,8 @@ def test_bad_arguments_are_refused(estimate, target, sample_rate):
 def test_snr_refuses_shapes_that_would_broadcast():
     with pytest.raises(ValueError, match="same shape"):
         snr_db(torch.ones(1, 5), torch.ones(2, 5))
+    with pytest.raises(ValueError, match="same shape"):
+        snr_db(torch.ones(5), torch.ones(5))
 
 
 def test_measuring_leaves_no_gradient_and_no_trace():

@@ -6,7 +6,7 @@ import math
 import re
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from itertools import pairwise
 from typing import get_args, get_type_hints
 
@@ -23,23 +23,26 @@ from ddaudio.options import GOALS, FitOptions, ModelOptions, TrainingOptions, pa
 RANGES = {
     "sample_rate": (1000, 384_000, True),
     "frame_s": (0.0005, 5, False),
-    "overlap": (0.05, 0.9, False),
+    "overlap": (0, 0.5, False),
     "target_snr_db": (-10, 140, False),
     "max_numbers_per_sample": (0.0001, 4, False),
     "numbers": (4, 10**12, True),
     "partials": (1, 10_000, True),
     "steps": (0, 10**6, True),
+    "exchanges": (0, 100, True),
     "learning_rate": (1e-8, 10, False),
     "judge_every": (1, 10**5, True),
     "tolerance": (0, 1, False),
     "crop_s": (0.05, 60, False),
     "seed": (0, 2**31 - 1, True),
 }
+NEEDED = {"overlap": {"frame_s": 0.05}}
+"""What else has to be given where a setting has no meaning alone."""
 CHOICES = {
     "window": ("hann", "sine", "triangle"),
     "model": options.MODELS,
     "start": ("peaks", "random", "equal"),
-    "optimiser": ("adam", "sgd", "lbfgs"),
+    "optimiser": ("gauss-newton", "adam", "sgd", "lbfgs"),
     "schedule": ("cosine", "constant", "warm-up"),
     "encoding": ("pcm16", "pcm24", "float32"),
 }
@@ -60,9 +63,13 @@ def docs():
     return found
 
 
+def given_with_what_it_needs(name, value):
+    return FitOptions().with_settings({**NEEDED.get(name, {}), name: value})
+
+
 def refusal(name, value):
     with pytest.raises(OptionError) as caught:
-        FitOptions().with_settings({name: value})
+        given_with_what_it_needs(name, value)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -139,7 +146,7 @@ def test_options_are_read_without_torch():
 @pytest.mark.parametrize("name", RANGES)
 def test_both_ends_of_a_range_are_allowed(name):
     for end in RANGES[name][:2]:
-        assert FitOptions().with_settings({name: end}).flat()[name] == end
+        assert given_with_what_it_needs(name, end).flat()[name] == end
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -175,7 +182,8 @@ def test_choices_are_those_listed_and_others_are_refused_with_the_nearest(name):
         assert f"did you mean {value!r}" in refusal(name, value + "x")
     message = refusal(name, "?")
     assert all(value in message for value in known)
-    refusal(name, None)
+    if getattr(FitOptions(), setting_groups()[name]).__dataclass_fields__[name].default is not None:
+        refusal(name, None)
 
 
 def test_goals_exclude_and_replace_each_other():
@@ -195,13 +203,61 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name():
 
 def test_settings_replace_only_what_they_name_and_leave_the_original():
     before = FitOptions()
-    after = before.with_settings({"overlap": 0.25, "steps": 3, "window": "sine"})
+    after = before.with_settings({"crop_s": 0.25, "steps": 3, "window": "sine"})
     assert before == FitOptions()
     changed = {name: value for name, value in after.flat().items() if value != before.flat()[name]}
-    assert changed == {"overlap": 0.25, "steps": 3, "window": "sine"}
+    assert changed == {"crop_s": 0.25, "steps": 3, "window": "sine"}
     assert before.with_settings({}) == before
     with pytest.raises(FrozenInstanceError):
         after.grid.overlap = 0.5
+
+
+def test_an_overlap_other_than_half_needs_a_frame_length():
+    """Frames that are as long as the sound asks for fade over half of the shorter one, so there is nothing to choose."""
+    with pytest.raises(OptionError, match=r"overlap is 0\.3, but frames are as long as the sound asks for; give frame_s as well"):
+        FitOptions().with_settings({"overlap": 0.3})
+    assert FitOptions().with_settings({"overlap": 0.5}).grid.frame_s is None
+    both = FitOptions().with_settings({"frame_s": 0.02, "overlap": 0.3})
+    assert (both.grid.frame_s, both.grid.overlap) == (0.02, 0.3)
+
+
+def test_gauss_newton_is_for_mse_alone():
+    for losses in ("mse=1,pdl=0.5", "mae", "mse,mss"):
+        with pytest.raises(OptionError, match=f"'gauss-newton', which fits mse alone; losses is '{losses}': use adam"):
+            TrainingOptions(optimiser="gauss-newton", losses=losses)
+    assert TrainingOptions(optimiser="gauss-newton", losses="mse=3").resolved().optimiser == "gauss-newton"
+
+
+@pytest.mark.parametrize(
+    ("given", "optimiser", "steps"),
+    [
+        ({}, "gauss-newton", 6),
+        ({"losses": "mse=0.5"}, "gauss-newton", 6),
+        ({"losses": "mse,pdl"}, "adam", 80),
+        ({"losses": "mae"}, "adam", 80),
+        ({"optimiser": "sgd"}, "sgd", 80),
+        ({"optimiser": "adam", "steps": 6}, "adam", 6),
+        ({"steps": 0}, "gauss-newton", 0),
+        ({"steps": 500}, "gauss-newton", 500),
+    ],
+)
+def test_optimiser_and_steps_follow_the_losses_unless_given(given, optimiser, steps):
+    before = TrainingOptions(**given)
+    assert {name: getattr(before, name) for name in ("optimiser", "steps")} == {"optimiser": None, "steps": None} | {
+        name: value for name, value in given.items() if name != "losses"
+    }
+    resolved = before.resolved()
+    assert (resolved.optimiser, resolved.steps) == (optimiser, steps)
+    assert resolved.resolved() == resolved
+    assert replace(resolved, optimiser=before.optimiser, steps=before.steps) == before, "nothing else is changed"
+
+
+def test_documented_defaults_of_optimiser_and_steps_are_the_ones_taken():
+    plain, other = TrainingOptions().resolved(), TrainingOptions(losses="pdl").resolved()
+    found = docs()
+    assert f"default: {plain.optimiser} for mse alone" in found["TrainingOptions", "optimiser"]
+    assert f"{other.optimiser} otherwise" in found["TrainingOptions", "optimiser"]
+    assert f"default: {plain.steps} for {plain.optimiser}, {other.steps} otherwise" in found["TrainingOptions", "steps"]
 
 
 # --- losses by name -------------------------------------------------------------------------------------------------
@@ -258,7 +314,17 @@ def values_of(name):
     return st.sampled_from(CHOICES.get(name, ["mse", "mse=1,pdl=0.5", "mss + mae=1e-3"]))
 
 
-SETTINGS = st.fixed_dictionaries({}, optional={name: values_of(name) for name in setting_groups() if name not in GOALS})
+def combined(chosen):
+    """Settings as chosen, and what they need besides."""
+    needed = {name: value for key in chosen for name, value in NEEDED.get(key, {}).items()}
+    if chosen.get("optimiser") == "gauss-newton":
+        needed["losses"] = "mse"
+    return needed | chosen | {name: value for name, value in needed.items() if name == "losses"}
+
+
+SETTINGS = st.fixed_dictionaries({}, optional={name: values_of(name) for name in setting_groups() if name not in GOALS}).map(
+    combined
+)
 
 
 @settings(deadline=None, max_examples=60)
@@ -312,7 +378,7 @@ def test_losses_must_be_text_and_may_have_exponents():
 
 def test_a_number_beyond_all_floats_is_refused(tmp_path):
     (tmp_path / "huge.toml").write_text(f"[grid]\noverlap = 1{'0' * 400}\n")
-    with pytest.raises(OptionError, match=r"allowed is 0\.05 to 0\.9"):
+    with pytest.raises(OptionError, match=r"allowed is 0 to 0\.5"):
         FitOptions().with_settings(read_settings(tmp_path / "huge.toml"))
 
 

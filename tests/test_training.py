@@ -13,10 +13,12 @@ from ddaudio.models import Network, SineNetwork, Size
 from ddaudio.options import TrainingOptions
 from ddaudio.training import Adam, Progress, has_converged, rate_factor, snr_of, train
 
+CELLS = [256, 128, 128, 512, 512, 256, 256]
+
 
 def prepared(losses: dict[str, float] | None = None) -> tuple[Network, torch.Tensor, Objective]:
     target = pluck(0.25).samples
-    network = SineNetwork(TimeGrid(8000, target.shape[1], 0.032), 1)
+    network = SineNetwork(TimeGrid.of_sizes(8000, target.shape[1], [CELLS]))
     network.guess(target, Size(60), "peaks", torch.Generator())
     return network, target, Objective(losses or {"mse": 1.0}, target, 1000, 16)
 
@@ -35,6 +37,58 @@ def test_training_beats_its_start(optimiser: str, losses: dict[str, float]) -> N
     # The network is left at the best look, not at the last step.
     assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
     assert {name for terms in run.losses for name in terms} == set(losses)
+
+
+def test_defaults_are_filled_in_by_the_losses() -> None:
+    assert (TrainingOptions().resolved().optimiser, TrainingOptions().resolved().steps) == ("gauss-newton", 6)
+    spectral = TrainingOptions(losses="mse=1,mss=0.1").resolved()
+    assert (spectral.optimiser, spectral.steps) == ("adam", 80)
+    given = TrainingOptions(optimiser="sgd", steps=7)
+    assert given.resolved() == given
+
+
+def test_gauss_newton_looks_at_each_step_and_only_goes_down() -> None:
+    network, target, objective = prepared()
+    run = train(network, target, objective, TrainingOptions(tolerance=0).resolved(), silent)
+    assert [look.step for look in run.looks] == list(range(7))
+    assert run.status == "step limit"
+    totals = [look.total for look in run.looks]
+    assert totals == sorted(totals, reverse=True)
+    # The judge's mse is the noise-to-signal ratio, so its decibels are the SNR.
+    assert all(look.snr_db == pytest.approx(-10 * math.log10(look.total), abs=1e-4) for look in run.looks)
+    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+    level = train(network, target, objective, TrainingOptions(steps=50).resolved(), silent)
+    assert level.status == "converged"
+    assert len(level.looks) < 30
+
+
+def test_gauss_newton_ends_where_no_step_helps() -> None:
+    network, _, _ = prepared()
+    exact = network.estimate().detach()
+    run = train(network, exact, Objective({"mse": 1.0}, exact, 1000, 16), TrainingOptions().resolved(), silent)
+    assert (run.status, len(run.looks)) == ("converged", 1)
+
+
+def test_a_run_that_gets_worse_comes_back_to_its_best() -> None:
+    network, target, objective = prepared()
+    options = TrainingOptions(optimiser="adam", learning_rate=0.06, schedule="constant", steps=20, judge_every=5)
+    run = train(network, target, objective, options, silent)
+    # Far too large steps: the start is the best that the judge sees.
+    assert run.looks[-1].total > 1.5 * run.best.total
+    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+
+
+def test_gauss_newton_stopped_by_the_user_keeps_the_best_so_far() -> None:
+    network, target, objective = prepared()
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    run = train(network, target, objective, TrainingOptions(steps=5, tolerance=0).resolved(), stop)
+    assert run.status == "stopped"
+    assert run.looks[-1].step == 2
+    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
 
 
 def test_adam_is_that_of_torch() -> None:
@@ -65,7 +119,7 @@ def test_the_stopping_rule() -> None:
 
 def test_a_level_loss_stops_early() -> None:
     network, target, objective = prepared()
-    options = TrainingOptions(learning_rate=1e-7, steps=200, judge_every=5)
+    options = TrainingOptions(optimiser="adam", learning_rate=1e-7, steps=200, judge_every=5)
     run = train(network, target, objective, options, silent)
     assert run.status == "converged"
     assert run.looks[-1].step == 15
@@ -92,7 +146,7 @@ def test_a_loss_gone_wrong_ends_at_the_best_point(kind: str, monkeypatch: pytest
         return estimate() * ({"NaN": math.nan, "infinity": math.inf, "explosion": 1e4}[kind] if calls > 15 else 1)
 
     monkeypatch.setattr(network, "estimate", wrong_later)
-    run = train(network, target, objective, TrainingOptions(steps=40, judge_every=5), silent)
+    run = train(network, target, objective, TrainingOptions(optimiser="adam", steps=40, judge_every=5), silent)
     assert run.status == "diverged"
     monkeypatch.undo()
     assert all(bool(parameter.isfinite().all()) for parameter in network.parameters())
@@ -108,7 +162,7 @@ def test_stopped_by_the_user_it_keeps_the_best_so_far() -> None:
         if progress.step >= 20:
             raise KeyboardInterrupt
 
-    run = train(network, target, objective, TrainingOptions(steps=80), stop)
+    run = train(network, target, objective, TrainingOptions(optimiser="adam", steps=80), stop)
     assert run.status == "stopped"
     assert run.looks[-1].step == 20
     assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
@@ -118,7 +172,7 @@ def test_the_same_seed_trains_the_same() -> None:
     ends = []
     for seed in (3, 3, 4):
         network, target, objective = prepared({"mse": 1.0, "mss": 0.001})
-        train(network, target, objective, replace(TrainingOptions(), seed=seed, steps=30), silent)
+        train(network, target, objective, replace(TrainingOptions(losses="mse+mss").resolved(), seed=seed, steps=30), silent)
         ends.append(network.stored()["frequency_hz"])
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2]), "the seed chooses the crops"
@@ -126,8 +180,8 @@ def test_the_same_seed_trains_the_same() -> None:
 
 def test_nothing_to_train() -> None:
     target = torch.zeros(1, 500)
-    network = SineNetwork(TimeGrid(8000, 500, 0.032), 1)
-    run = train(network, target, Objective({"mse": 1.0}, target, 500, 1), TrainingOptions(), silent)
+    network = SineNetwork(TimeGrid.uniform(8000, 1, 500, 0.032))
+    run = train(network, target, Objective({"mse": 1.0}, target, 500, 1), TrainingOptions().resolved(), silent)
     assert run.status == "not trained"
     assert len(run.looks) == 1
 

@@ -1,7 +1,7 @@
 """What every network offers: one contract, so that one trainer, one file format and one report serve them all."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +9,27 @@ from torch import Tensor, nn
 from ddaudio.grid import TimeGrid
 from ddaudio.models.pursuit import Size
 from ddaudio.options import StartName
+from ddaudio.tree import encode
+
+
+class Tangent(ABC):
+    """A linear map from small changes of a network's parameters to changes of its signals (the Jacobian), and its adjoint."""
+
+    @abstractmethod
+    def forward(self, changes: Sequence[Tensor]) -> Tensor:
+        """Return the change of the signals ``[B, T]`` for a change of each parameter, in the parameters' own units."""
+
+    @abstractmethod
+    def adjoint(self, signals: Tensor) -> list[Tensor]:
+        """Return the gradient of ``(signals * forward(changes)).sum()`` for each parameter."""
+
+    @abstractmethod
+    def squares(self) -> list[Tensor]:
+        """Return the squared change of the signals for a change of 1 of each single parameter (the Jacobian's columns)."""
 
 
 class Network(nn.Module, ABC):
-    """A network that fits ``n_signals`` signals on a time grid: ``forward()`` gives frames, not yet windowed.
+    """A network that fits the signals of a time grid: ``forward()`` gives frames, not yet windowed.
 
     Parameters are in units in which a step of equal size means about equally much for each, so that one learning rate
     fits all; files and tables hold natural units (Hz, full scale).
@@ -21,25 +38,24 @@ class Network(nn.Module, ABC):
     name: str
     """Name in the registry and in files."""
 
-    def __init__(self, grid: TimeGrid, n_signals: int) -> None:
+    def __init__(self, grid: TimeGrid) -> None:
         super().__init__()
-        self.grid, self.n_signals = grid, n_signals
-
-    @property
-    def n_frames(self) -> int:
-        """Frames over all signals."""
-        return self.n_signals * self.grid.n_frames
+        self.grid = grid
 
     @abstractmethod
-    def forward(self) -> Tensor:
-        """Return the frames of all signals, ``[n_signals * F, L]``."""
+    def forward(self) -> list[Tensor]:
+        """Return the frames of all signals, one tensor a group of the grid."""
 
     @abstractmethod
-    def frames_at(self, offset: Tensor, length: int, ratio: float) -> Tensor:
-        """Return frames ``[n_signals * F, length]`` at another sample rate, ``ratio`` times the network's own.
+    def frames_at(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
+        """Return the ``[N, length]`` frames of one group at another sample rate, ``ratio`` times the network's own.
 
-        The first sample of frame ``f`` lies ``offset [F]`` new samples after the frame's own beginning.
+        The first sample of a frame lies ``offset [N]`` new samples after the frame's own beginning.
         """
+
+    @abstractmethod
+    def tangent(self) -> "Tangent":
+        """Return how the signals change with the parameters, to first order, at the parameters as they are."""
 
     @abstractmethod
     def guess(self, target: Tensor, size: Size, start: StartName, generator: torch.Generator) -> None:
@@ -58,6 +74,13 @@ class Network(nn.Module, ABC):
         """Return a copy with only the ``keep`` strongest parts."""
 
     @abstractmethod
+    def moved(self, grid: TimeGrid, pieces: Sequence[tuple["Network", Tensor]]) -> "Network":
+        """Return a network on ``grid`` that takes its cells from ``pieces``, networks of this kind.
+
+        Each piece comes with the place of each of its cells among the cells of ``grid``, ``[F]`` int64; -1 leaves it out.
+        """
+
+    @abstractmethod
     def stored(self) -> dict[str, Tensor]:
         """Return what is written to a file: named tensors of float32 and int32 on the CPU, in natural units."""
 
@@ -72,11 +95,14 @@ class Network(nn.Module, ABC):
     def project(self) -> None:
         """Bring parameters back into their bounds; called after each step of the optimiser."""
 
+    @abstractmethod
+    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+        """Return changes of the parameters with those that enter nonlinearly kept within ``most`` of their units."""
+
     def estimate(self) -> Tensor:
-        """Return the signals ``[n_signals, T]``: windowed frames, overlapped and added."""
-        frames = self()
-        return self.grid.overlap_add(frames * self.grid.windows.to(frames))
+        """Return the signals ``[B, T]``: windowed frames, overlapped and added."""
+        return self.grid.overlap_add(self.grid.windowed(self()))
 
     def numbers(self) -> int:
-        """Return how many numbers a file of this network holds."""
-        return sum(tensor.numel() for tensor in self.stored().values())
+        """Return how many numbers a file of this network holds, the division of time included."""
+        return sum(tensor.numel() for tensor in self.stored().values()) + encode(self.grid)[1].numel()

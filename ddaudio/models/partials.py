@@ -1,13 +1,15 @@
 """Partials: sinusoids inside frames, in natural units."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ddaudio.oscillators import Packing
+from ddaudio.grid import TimeGrid
+from ddaudio.oscillators import Bank, Packing
 
 
 @dataclass(frozen=True)
@@ -41,42 +43,94 @@ class Partials:
         """Mean square of each partial, ``(cosine^2 + sine^2) / 2``, ``[P]``."""
         return (self.cosine**2 + self.sine**2) / 2
 
-    def counts(self, n_frames: int) -> Tensor:
+    def counts(self, grid: TimeGrid) -> Tensor:
         """Return how many partials each frame has, ``[F]`` int64."""
-        return torch.bincount(self.frame, minlength=n_frames)
-
-    def packing(self, n_frames: int, frame_length: int) -> Packing:
-        """Return how these partials are packed for the engine."""
-        return Packing(self.counts(n_frames), frame_length)
+        return torch.bincount(self.frame, minlength=grid.n_frames)
 
     def keep(self, which: Tensor) -> "Partials":
         """Return the partials that a mask ``[P]`` or a rising index selects."""
         return Partials(self.frame[which], self.frequency[which], self.cosine[which], self.sine[which])
 
-    def strongest(self, count: int) -> "Partials":
-        """Return the ``count`` partials of highest power, or all where there are fewer; ties go to the earlier one."""
-        return self.keep(self.ranking[:count].sort().values)
+    def strongest(self, count: int, grid: TimeGrid) -> "Partials":
+        """Return the ``count`` partials that bring most energy into the signals, or all; ties go to the earlier one."""
+        energy = self.power * grid.energy.to(self.power)[self.frame]
+        return self.keep(torch.argsort(energy, descending=True, stable=True)[:count].sort().values)
 
-    @cached_property
-    def ranking(self) -> Tensor:
-        """Index of the partials from the strongest to the weakest, ``[P]``."""
-        return torch.argsort(self.power, descending=True, stable=True)
-
-    def joined(self, other: "Partials") -> "Partials":
-        """Return these and the other partials in one list."""
-        frame = torch.cat([self.frame, other.frame])
-        order = torch.argsort(frame, stable=True)
-        pairs = ((self.frequency, other.frequency), (self.cosine, other.cosine), (self.sine, other.sine))
-        return Partials(frame[order], *(torch.cat(pair)[order] for pair in pairs))
+    def joined(self, *others: "Partials") -> "Partials":
+        """Return these and other partials in one list."""
+        every = (self, *others)
+        order = torch.argsort(torch.cat([part.frame for part in every]), stable=True)
+        return Partials(*(torch.cat([getattr(part, column.name) for part in every])[order] for column in fields(self)))
 
     def with_amplitudes(self, cosine: Tensor, sine: Tensor) -> "Partials":
         """Return the same sinusoids with other amplitudes."""
         return replace(self, cosine=cosine, sine=sine)
 
 
-def equally_spaced(n_frames: int, per_frame: Tensor, like: Tensor) -> Partials:
+@dataclass(frozen=True)
+class Layout:
+    """Where the partials of a list stand: which frames of a grid they sound in, group by group."""
+
+    grid: TimeGrid
+    counts: Tensor
+    """Partials in each frame, ``[F]`` int64."""
+
+    @cached_property
+    def packings(self) -> list[Packing]:
+        """How the engine packs each group's partials."""
+        return [Packing(self.counts[group.frames], group.length) for group in self.grid.groups]
+
+    @cached_property
+    def shares(self) -> list[slice]:
+        """Which partials belong to each group."""
+        ends = torch.tensor([packing.n_partials for packing in self.packings]).cumsum(0).tolist()
+        return [slice(first, last) for first, last in zip([0, *ends], ends, strict=False)]
+
+    @cached_property
+    def frame_of_partial(self) -> Tensor:
+        """Frame of each partial, ``[P]``."""
+        return torch.arange(self.grid.n_frames).repeat_interleave(self.counts)
+
+
+class Banks:
+    """Sinusoids of fixed frequency on a grid: a linear map from their amplitudes to signals, and its adjoint.
+
+    Args:
+        frequency: radians per sample, ``[P]``, sorted by frame.
+        layout: which frames they sound in.
+
+    """
+
+    def __init__(self, frequency: Tensor, layout: Layout) -> None:
+        self.layout = layout
+        self._banks = [
+            Bank(frequency[share], packing, middle(packing.frame_length))
+            for share, packing in zip(layout.shares, layout.packings, strict=True)
+        ]
+
+    def frames(self, cosine: Tensor, sine: Tensor) -> list[Tensor]:
+        """Return the frames for amplitudes ``[P]``, one tensor a group; not windowed."""
+        return [bank.forward(cosine[share], sine[share]) for bank, share in zip(self._banks, self.layout.shares, strict=True)]
+
+    def signals(self, cosine: Tensor, sine: Tensor) -> Tensor:
+        """Return the signals ``[B, T]`` for amplitudes ``[P]``."""
+        grid = self.layout.grid
+        return grid.add(grid.windowed(self.frames(cosine, sine)))
+
+    def adjoint(self, windowed: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return each partial's products with frames, one tensor a group: its cosine's and its sine's, ``[P]`` each."""
+        pairs = [bank.adjoint(frames) for bank, frames in zip(self._banks, windowed, strict=True)]
+        return torch.cat([cosine for cosine, _ in pairs]), torch.cat([sine for _, sine in pairs])
+
+
+def middle(frame_length: int) -> float:
+    """Return the middle of a frame in samples from its beginning: phases are counted from there."""
+    return (frame_length - 1) / 2
+
+
+def equally_spaced(per_frame: Tensor, like: Tensor) -> Partials:
     """Return silent partials that divide the band of each frame equally, ``per_frame [F]`` of them."""
-    frame = torch.arange(n_frames).repeat_interleave(per_frame)
+    frame = torch.arange(per_frame.numel()).repeat_interleave(per_frame)
     slot = torch.arange(frame.numel()) - (per_frame.cumsum(0) - per_frame)[frame]
     frequency = (math.pi * (slot + 0.5) / per_frame[frame]).to(like)
     return Partials(frame, frequency, torch.zeros_like(frequency), torch.zeros_like(frequency))

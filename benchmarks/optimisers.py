@@ -1,0 +1,75 @@
+"""Which optimiser brings most per second, from the same starting points on the same grids."""
+
+import copy
+import time
+from statistics import mean
+
+import torch
+
+from benchmarks.results import recordings, table
+from benchmarks.size import without_silence
+from ddaudio import audio
+from ddaudio.allocation import size_for
+from ddaudio.division import divide
+from ddaudio.grid import TimeGrid
+from ddaudio.losses import Objective
+from ddaudio.models import SineNetwork, Size
+from ddaudio.options import ModelOptions, TrainingOptions
+from ddaudio.training import train
+from ddaudio.tree import encode
+
+NAMES = (
+    "barks/4-191687-A.ogg",
+    "birds/killdeer.wav",
+    "birds/misc_crow.flac",
+    "instruments/piano.wav",
+    "instruments/violin-B3.wav",
+    "percussion/drum_snare_hard.flac",
+    "speech/sentence-16k.wav",
+)
+SHARE = 0.03
+RUNS = {
+    "gauss-newton, 2 steps": {"optimiser": "gauss-newton", "steps": 2},
+    "gauss-newton, 6 steps": {"optimiser": "gauss-newton", "steps": 6},
+    "gauss-newton, 20 steps": {"optimiser": "gauss-newton", "steps": 20},
+    "adam, 20 steps": {"optimiser": "adam", "steps": 20},
+    "adam, 80 steps": {"optimiser": "adam", "steps": 80},
+    "adam, 300 steps": {"optimiser": "adam", "steps": 300},
+    "lbfgs, 5 steps of 5": {"optimiser": "lbfgs", "steps": 5, "learning_rate": 0.5},
+    "lbfgs, 20 steps of 5": {"optimiser": "lbfgs", "steps": 20, "learning_rate": 0.5},
+}
+
+
+def run() -> tuple[str, list[str]]:
+    """Train each start with each optimiser, one after the other; return title and table of means."""
+    gains: dict[str, list[float]] = {name: [] for name in RUNS}
+    seconds: dict[str, list[float]] = {name: [] for name in RUNS}
+    paths = [path for path in recordings("barks", "birds", "instruments", "percussion", "speech") if str(path).endswith(NAMES)]
+    for path in paths:
+        recording = without_silence(audio.read(path))
+        target, start = (
+            torch.as_tensor(recording.samples[:, :]),
+            _start(torch.as_tensor(recording.samples[:, :]), recording.sample_rate),
+        )
+        for name, settings in RUNS.items():
+            network = copy.deepcopy(start)
+            options = TrainingOptions(tolerance=0.0, **settings).resolved()
+            began = time.perf_counter()
+            done = train(network, target, Objective({"mse": 1.0}, target, target.shape[1], 1), options, lambda _: None)
+            seconds[name].append(time.perf_counter() - began)
+            gains[name].append((done.best.snr_db or 0.0) - (done.looks[0].snr_db or 0.0))
+            print(path.name, name, f"{gains[name][-1]:.2f} dB {seconds[name][-1]:.2f} s", flush=True)
+    rows = [(name, f"{mean(gains[name]):.2f}", f"{min(gains[name]):.2f}", f"{sum(seconds[name]):.2f}") for name in RUNS]
+    title = f"SNR that training adds to the starting point, {len(paths)} recordings at {SHARE:g} numbers per sample"
+    return title, table(("optimiser", "mean dB", "least dB", "s in all"), rows)
+
+
+def _start(target: torch.Tensor, sample_rate: int) -> SineNetwork:
+    """Return a network at its starting point."""
+    numbers = SHARE * target.numel()
+    sizes = divide(target, sample_rate, Size(int(numbers / 3)), "hann")
+    grid = TimeGrid.of_sizes(sample_rate, target.shape[1], sizes)
+    network = SineNetwork(grid)
+    size = size_for(ModelOptions(numbers=int(numbers)), numbers, 0.0, grid.n_frames, encode(grid)[1].numel())
+    network.guess(target, size, "peaks", torch.Generator())
+    return network

@@ -1,0 +1,60 @@
+"""What a number buys: SNR at a fixed count of numbers, against the MDCT, and what each part of the fit adds."""
+
+from statistics import mean
+
+import torch
+
+from benchmarks.results import SHORT_FOLDERS, recordings, table
+from ddaudio import audio
+from ddaudio.audio import Recording
+from ddaudio.fitting import fit
+from ddaudio.options import FitOptions
+
+SHARES = (0.01, 0.03)
+EQUAL_FRAMES_S = (0.0125, 0.025, 0.05, 0.1, 0.2)
+HEAD = ("recording", "share", "MDCT dB", "equal frames dB", "adaptive dB", "over MDCT", "by training", "cells", "s per s")
+
+
+def without_silence(recording: Recording) -> Recording:
+    """Return the recording without the digital silence at its ends."""
+    sounding = (recording.samples[:, :].abs().amax(0) > 0).nonzero()[:, 0]
+    samples = recording.samples[:, int(sounding[0]) : int(sounding[-1]) + 1].contiguous()
+    return Recording(samples, recording.sample_rate, recording.source)
+
+
+def run() -> tuple[str, list[str]]:
+    """Fit every short recording at each size; return title and table."""
+    rows: list[tuple[str, ...]] = []
+    over: dict[float, list[tuple[float, float, float]]] = {share: [] for share in SHARES}
+    paths = recordings(*SHORT_FOLDERS)
+    fit(paths[0], steps=1)  # Warm-up: the first fit of a process also loads libraries.
+    for path in paths:
+        recording = without_silence(audio.read(path))
+        for share in SHARES:
+            numbers = int(share * recording.samples.numel())
+            result = fit(recording, numbers=numbers)
+            mdct_db, snr_db = result.baseline.snr_db or 0.0, result.snr_db or 0.0
+            equal_db = max(_with_equal_frames(recording, numbers, frame_s) for frame_s in EQUAL_FRAMES_S)
+            gain = result.training_gain_db or 0.0
+            over[share].append((snr_db - mdct_db, equal_db - mdct_db, gain))
+            seconds = sum(result.seconds.values()) / recording.duration_s
+            figures = (mdct_db, equal_db, snr_db, snr_db - mdct_db, gain)
+            cells = str(result.network.grid.n_frames)
+            rows.append(
+                (f"{path.parent.name}/{path.name}", f"{share:g}", *(f"{x:.2f}" for x in figures), cells, f"{seconds:.2f}")
+            )
+            print(" | ".join(rows[-1]), flush=True)
+    lines = [
+        f"At {share:g} numbers per sample, mean of {len(paths)} recordings: {mean(column[0] for column in over[share]):+.2f} dB "
+        f"over the best-k MDCT ({mean(column[1] for column in over[share]):+.2f} dB with the best of "
+        f"{len(EQUAL_FRAMES_S)} equal frame lengths); training brought {mean(column[2] for column in over[share]):.2f} dB of it."
+        for share in SHARES
+    ]
+    return "SNR at a fixed size, digital silence at both ends cut off", [*lines, "", *table(HEAD, rows)]
+
+
+def _with_equal_frames(recording: Recording, numbers: int, frame_s: float) -> float:
+    """Return the SNR with frames of one length; -inf where the budget has no room for them."""
+    if recording.n_channels * (recording.duration_s / (frame_s / 2) + 1) + 3 > numbers:
+        return -torch.inf
+    return fit(recording, FitOptions().with_settings({"numbers": numbers, "frame_s": frame_s})).snr_db or 0.0

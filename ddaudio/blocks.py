@@ -1,0 +1,237 @@
+"""A recording of any length, fitted block by block in the same memory.
+
+A block is a row of root cells, and one more root cell after it that is fitted with it and then forgotten: its sound
+fades into the block's last cells, which so are fitted as if the recording were one. How that cell was divided is kept,
+and the next block begins with it, so that fades meet; what the last cells sound beyond the block's end is taken off the
+next block's target. A recording that fits into one block is fitted as a whole.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ddaudio.allocation import allowance, check_budget, goal_energy, share_out, size_for, whole
+from ddaudio.division import FIRST_LEVEL, cell_sizes, divide
+from ddaudio.grid import TimeGrid
+from ddaudio.models import NETWORKS, NUMBERS_PER_PARTIAL, Network, Size
+from ddaudio.options import FitOptions
+from ddaudio.refining import refine
+from ddaudio.spool import Samples, collect
+from ddaudio.training import Progress, ProgressCallback, Training
+from ddaudio.tree import WORD, count_words, encode
+
+BLOCK_SAMPLES = 1 << 20
+"""Samples of all channels in a block: 24 s of mono at 44.1 kHz."""
+EXPECTED_GAIN_DB = 1.0
+"""The starting point stops this far short of the goal: training brings about as much."""
+WITHIN_REASON = 0.5, 2.0
+"""Bounds on the residual that a block may leave to make good what others did, as factors of its own share."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came out of all blocks."""
+
+    network: Network
+    estimate: Samples
+    """What the network says, ``[C, T]``."""
+    blocks: list[list[Training]]
+    """Training runs of each block."""
+
+
+def fit_blocks(samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback) -> Fitted:
+    """Fit a recording block by block.
+
+    Args:
+        samples: what was recorded, ``[C, T]``.
+        sample_rate: samples per second.
+        energy: sum of squares of all samples.
+        options: settings, resolved.
+        tell: told how far the fit is.
+
+    Raises `OptionError`, before any work, when a budget has no room for a single partial.
+    """
+    run = _Run(samples, sample_rate, energy, options, tell)
+    estimate = collect(run.pieces())
+    return Fitted(run.network(), estimate, run.blocks)
+
+
+class _Run:
+    """A fit on its way through the blocks."""
+
+    def __init__(self, samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback) -> None:
+        self.samples, self.sample_rate, self.options, self.tell = samples, sample_rate, options, tell
+        self.n_signals, self.n_samples = samples.shape
+        frame_s, overlap = options.grid.frame_s, options.grid.overlap
+        # A grid of equal frames is one whose root cells are never divided.
+        equal = None if frame_s is None else TimeGrid.uniform(sample_rate, 1, self.n_samples, frame_s, overlap).cells
+        self.root = cell_sizes(sample_rate, self.n_samples)[-1] if equal is None else int(equal.size[0])
+        self.longest_fade = None if equal is None else int(equal.lead.max())
+        self.ranges = self._ranges()
+        numbers = allowance(options.model, self.n_signals, self.n_samples)
+        # Each block's undivided cells are paid for first: what is shared out is what is left for partials and more cells.
+        cells = [self.n_signals * math.ceil((last - first) / self.root) for first, last in self.ranges]
+        fewest = cells if len(self.ranges) == 1 or equal else [count + math.ceil(count / WORD) for count in cells]
+        check_budget(options.model, sum(fewest))
+        goal = goal_energy(options.model, energy)
+        self.shares = (
+            whole(numbers, goal)
+            if len(self.ranges) == 1
+            else share_out(samples, sample_rate, self.ranges, options.model, max(0, numbers - sum(fewest)), goal)
+        )
+        if len(self.ranges) > 1:
+            self.shares = self.shares._replace(numbers=self.shares.numbers + torch.tensor(fewest))
+        self.blocks: list[list[Training]] = []
+        self._sizes: list[list[int]] = [[] for _ in range(self.n_signals)]
+        self._begun: list[list[int]] | None = None
+        self._rise: Tensor | None = None
+        self._kept: list[tuple[Network, Tensor]] = []
+        self._spent, self._left = 0, 0.0
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        """Return first sample and end of each block."""
+        length = self.root * max(4, BLOCK_SAMPLES // (self.n_signals * self.root))
+        count = max(1, round(self.n_samples / length))
+        return list(pairwise([*(length * index for index in range(count)), self.n_samples]))
+
+    def pieces(self) -> Iterator[Tensor]:
+        """Fit block after block; yield the estimate ``[C, n]`` as far as it is finished."""
+        tail = torch.zeros(self.n_signals, 0)
+        for index, (first, last) in enumerate(self.ranges):
+            begin = first - self.root // 2 if index else 0
+            ends = last == self.n_samples
+            stop = last if ends else min(self.n_samples, last + self.root)
+            target = torch.zeros(self.n_signals, stop - begin) + self.samples[:, begin:stop]
+            recorded = target.clone() if len(self.ranges) > 1 else target
+            target[:, : tail.shape[1]] -= tail
+            try:
+                network = self._fit_block(index, target, first - begin)
+            except KeyboardInterrupt:
+                if not index:
+                    raise
+                self.blocks[-1][-1].status = "stopped"
+                yield from self._silence(tail, begin)
+                return
+            sound = self._keep(network, begin, last)
+            sound[:, : tail.shape[1]] += tail
+            done = stop - begin if ends else last - self.root // 2 - begin
+            self._left += float((recorded - sound)[:, :done].double().square().sum())
+            yield sound[:, :done]
+            tail = sound[:, done : done + self.root]
+            if self.blocks[-1][-1].status == "stopped" and not ends:
+                yield from self._silence(tail, begin + done)
+                return
+
+    def _fit_block(self, index: int, target: Tensor, margin: int) -> Network:
+        """Fit one block; its cells begin ``margin`` samples after its target ``[C, n]`` does."""
+        options, share = self.options, self._share(index)
+        tell = self._telling(index)
+        tell(Progress("dividing time", 0, 0, math.nan, math.nan))
+        grid = self._grid(target, margin, *share)
+        least = self.n_signals if len(self.ranges) == 1 else 0
+        size = size_for(options.model, share[0], share[1], grid.n_frames, self._words(grid), least)
+        tell(Progress("finding the starting point", 0, 0, math.nan, math.nan))
+        network = NETWORKS[options.model.model](grid)
+        generator = torch.Generator().manual_seed(options.training.seed + index)
+        short = Size(size.most, size.goal_energy * 10 ** (EXPECTED_GAIN_DB / 10), size.most_per_frame)
+        network.guess(target, short, options.model.start, generator)
+        exchanges = options.training.exchanges if options.model.start == "peaks" else 0
+        network, stages = refine(network, target, size, options.training, exchanges, tell)
+        self.blocks.append(stages)
+        return network
+
+    def _grid(self, target: Tensor, margin: int, numbers: float, goal: float) -> TimeGrid:
+        """Return the grid of a block."""
+        options, n_samples = self.options, target.shape[1] - margin
+        rows = [[self.root] * math.ceil(n_samples / self.root)] * self.n_signals
+        if options.grid.frame_s is None:
+            cell = self.root >> max(0, len(cell_sizes(self.sample_rate, self.n_samples)) - 1 - FIRST_LEVEL)
+            trial = Size(max(1, int(numbers - self.n_signals * n_samples / cell) // NUMBERS_PER_PARTIAL), goal)
+            divided = divide(target[:, margin:], self.sample_rate, trial, options.grid.window, self._begun)
+            # A budget too small for so many cells is better spent on partials in few.
+            if options.model.numbers is None or 2 * sum(map(len, divided)) < numbers:
+                rows = divided
+        grid = TimeGrid.of_sizes(self.sample_rate, n_samples, rows, options.grid.window, self.longest_fade)
+        if not margin:
+            return grid
+        part = grid.part(torch.arange(grid.n_frames), -margin, target.shape[1])
+        rise = part.cells.rise.clone()
+        rise[part.cells.first == margin] = self._rise if self._rise is not None else 0
+        return TimeGrid(self.sample_rate, self.n_signals, target.shape[1], part.cells._replace(rise=rise), grid.window)
+
+    def _share(self, index: int) -> tuple[float, float]:
+        """Return the numbers and the residual energy that a block and the cell after it may have.
+
+        What the blocks before have left of either is passed on; in the last block it is all there is.
+        """
+        _, last = self.ranges[index]
+        beyond = 0.0 if last == self.n_samples else self.root / (self.ranges[index + 1][1] - last)
+        own, after = (float(self.shares.energy[i : i + 1].sum()) for i in (index, index + 1))
+        goal = float(self.shares.energy[:index].sum()) + own + beyond * after - self._left
+        if beyond:
+            low, high = (factor * (own + beyond * after) for factor in WITHIN_REASON)
+            goal = min(max(goal, low), high)
+        own, after = (float(self.shares.numbers[i : i + 1].sum()) for i in (index, index + 1))
+        return float(self.shares.numbers[:index].sum()) + own + beyond * after - self._spent, max(goal, 0.0)
+
+    def _words(self, grid: TimeGrid) -> int:
+        """Return what a block's code costs within that of the whole, at most."""
+        if len(self.ranges) == 1:
+            return encode(grid)[1].numel()
+        smallest = self.root if self.options.grid.frame_s is not None else cell_sizes(self.sample_rate, self.n_samples)[0]
+        return count_words(grid, smallest, self.root)
+
+    def _keep(self, network: Network, begin: int, last: int) -> Tensor:
+        """Keep the block's own cells and begin the next block with the others; return what the block sounds, ``[C, n]``."""
+        grid = network.grid
+        own = grid.cells.first < last - begin
+        for signal, row in enumerate(self._sizes):
+            row.extend(grid.cells.size[own & (grid.cells.signal == signal)].tolist())
+        if not bool(own.all()):
+            after = grid.cells.keep(~own)
+            self._begun = [after.size[after.signal == signal].tolist() for signal in range(self.n_signals)]
+            self._rise = after.rise[after.first == last - begin]
+        if len(self.ranges) > 1:
+            places = torch.where(own, own.cumsum(0) - 1, -1)
+            network = network.moved(grid.part(own, 0, grid.n_samples), [(network, places)])
+        self._kept.append((network, network.grid.cells.first + begin))
+        self._spent += sum(tensor.numel() for tensor in network.stored().values()) + self._words(network.grid)
+        with torch.no_grad():
+            return network.estimate()
+
+    def _silence(self, tail: Tensor, done: int) -> Iterator[Tensor]:
+        """Yield what is left when the user stops the fit: a fade, then silence; with empty cells for it."""
+        yield tail
+        done += tail.shape[1]
+        for signal, row in enumerate(self._sizes):
+            row.extend(self._begun[signal] if self._begun else [])
+            row.extend([self.root] * math.ceil((self.n_samples - sum(row)) / self.root))
+        for first in range(done, self.n_samples, BLOCK_SAMPLES):
+            yield torch.zeros(self.n_signals, min(BLOCK_SAMPLES, self.n_samples - first))
+
+    def network(self) -> Network:
+        """Return the network of the whole recording."""
+        if len(self.ranges) == 1:
+            return self._kept[0][0]
+        window = self.options.grid.window
+        grid = TimeGrid.of_sizes(self.sample_rate, self.n_samples, self._sizes, window, self.longest_fade)
+        # Cells are told apart by signal and first sample: both rise through the grid.
+        key = grid.cells.signal * self.n_samples + grid.cells.first
+        pieces = [
+            (piece, torch.searchsorted(key, piece.grid.cells.signal * self.n_samples + first)) for piece, first in self._kept
+        ]
+        return self._kept[0][0].moved(grid, pieces)
+
+    def _telling(self, index: int) -> ProgressCallback:
+        """Return a callable that passes progress on, with how much of the whole fit is done."""
+        count = len(self.ranges)
+
+        def tell(progress: Progress) -> None:
+            """Add the share of the blocks that are done."""
+            self.tell(progress._replace(block=index, blocks=count))
+
+        return tell

@@ -1,0 +1,286 @@
+"""Sums of sinusoids as matrix products of short tables.
+
+Write the sample index as ``n = p Q + q`` and the partial as ``Re(z exp(s (n - m)))`` with ``z = a - i b`` and
+``s = i w - d``, of frequency ``w``, decay ``d`` and origin ``m``. Then
+
+    exp(-d (n - m)) (a cos(w (n - m)) + b sin(w (n - m))) = Re([z exp(s (p Q - m))] exp(s q)),
+
+so that the sum over partials is one matrix product: ``[P, 2K] @ [2K, Q]``, rows ``(Re, -Im)`` of the bracket against
+columns ``(Re, Im)`` of ``exp(s q)``. It takes ``K (P + Q)`` table entries instead of ``K N``, and as much memory.
+
+The tables are factored once more, ``exp(s (u V + v)) = exp(s u V) exp(s v)``: of ``Q`` entries only about ``2 sqrt(Q)``
+are sines, the others are products of two. Phases are reduced to half a turn in float64 before the sine, so a float32
+result is as exact as float32 can be, however far ``n - m`` is from zero.
+
+A decaying partial is largest at the start of its row, a growing one at the end. The column's factor is taken from
+there, which makes it at most one: however steep, no product overflows where the sum itself is far from it.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+CHUNK_ELEMENTS = 1 << 22
+"""Largest table or block of samples that is worked on at once, in elements; 2^20 to 2^24 are equally fast (measured)."""
+KEEP_ELEMENTS = 1 << 26
+"""Tables are kept between products while they have fewer elements than this (256 MB in float32), else made anew."""
+
+
+CALL_ELEMENTS = 300_000
+"""Partials times samples that may be computed in vain where that saves a matrix product: about what the call costs
+(measured: fits of seconds of sound take half as long as with none)."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Which partials sound in which frame, sorted into chunks of frames with about equally many.
+
+    Frames of different partial counts share one list of partials ``[P]``, frame after frame. Frames whose counts differ
+    by less than a fifth are padded to one matrix, and so are few and short frames: little is computed in vain.
+    """
+
+    counts: Tensor
+    """Partials in each frame, ``[F]`` int64."""
+    frame_length: int
+    """Samples in each frame."""
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames, ``F``."""
+        return self.counts.numel()
+
+    @cached_property
+    def n_partials(self) -> int:
+        """Number of partials over all frames, ``P``."""
+        return int(self.counts.sum())
+
+    @cached_property
+    def frame_of_partial(self) -> Tensor:
+        """Frame of each partial, ``[P]``."""
+        return torch.arange(self.n_frames, device=self.counts.device).repeat_interleave(self.counts)
+
+    @cached_property
+    def factors(self) -> tuple[int, int]:
+        """Rows and columns ``(P, Q)`` that a frame's samples are written in; ``P Q >= L``."""
+        columns = math.isqrt(self.frame_length - 1) + 1
+        return math.ceil(self.frame_length / columns), columns
+
+    @cached_property
+    def chunks(self) -> list[tuple[Tensor, Tensor]]:
+        """Pairs of frames ``[R]`` and their partials ``[R, K]``; the index ``n_partials`` stands for none."""
+        first = self.counts.cumsum(0) - self.counts
+        order = torch.argsort(self.counts, descending=True, stable=True)
+        chunks, place = [], 0
+        for high, n_frames in self._steps(self.counts[order]):
+            rows = max(1, CHUNK_ELEMENTS // (2 * max(high * sum(self.factors), self.frame_length)))
+            for part in torch.split(order[place : place + n_frames].sort().values, rows):
+                slot = torch.arange(high, device=part.device)
+                partials = torch.where(slot < self.counts[part, None], first[part, None] + slot, self.n_partials)
+                chunks.append((part, partials))
+            place += n_frames
+        return chunks
+
+    def _steps(self, falling: Tensor) -> list[tuple[int, int]]:
+        """Return how many partials the frames of each chunk are padded to, and how many frames it has."""
+        steps: list[tuple[int, int]] = []
+        counts, numbers = torch.unique_consecutive(falling, return_counts=True)
+        for count, n_frames in zip(counts.tolist(), numbers.tolist(), strict=True):
+            high, above = steps[-1] if steps else (0, 0)
+            padding = n_frames * (high - count) * self.frame_length
+            if count and steps and (padding <= CALL_ELEMENTS or high <= count * 6 // 5):
+                steps[-1] = high, above + n_frames
+            elif count:
+                steps.append((count, n_frames))
+        return steps
+
+    @cached_property
+    def groups(self) -> list["Group"]:
+        """Chunks that share their tables, so that small ones cost few calls; a chunk that is too wide is split."""
+        most_partials = max(1, CHUNK_ELEMENTS // (2 * sum(self.factors)))
+        most_frames = max(1, CHUNK_ELEMENTS // (2 * self.frame_length))
+        groups: list[Group] = []
+        gathered: list[tuple[Tensor, Tensor]] = []
+        for frames, partials in self.chunks:
+            beside = [(frames, partials), *gathered]
+            full = sum(part.numel() for _, part in beside) > most_partials or sum(len(part) for part, _ in beside) > most_frames
+            if full and gathered:
+                groups.append(Group.of(gathered, again=False))
+                gathered = []
+            if partials.numel() > most_partials:
+                parts = torch.split(partials, most_partials, 1)
+                groups += [Group.of([(frames, part)], again=index > 0) for index, part in enumerate(parts)]
+            else:
+                gathered.append((frames, partials))
+        return [*groups, Group.of(gathered, again=False)] if gathered else groups
+
+
+class Group(NamedTuple):
+    """Chunks side by side."""
+
+    frames: Tensor
+    """Frames of all chunks, ``[R']``, each once."""
+    partials: Tensor
+    """Partials of all chunks, ``[K']``."""
+    shapes: list[tuple[int, int]]
+    """Frames and partials per frame ``(R, K)`` of each chunk."""
+    again: bool
+    """Whether another group before this one holds other partials of the same frames."""
+
+    @classmethod
+    def of(cls, chunks: list[tuple[Tensor, Tensor]], *, again: bool) -> "Group":
+        """Put chunks side by side."""
+        frames, partials = (torch.cat([part.flatten() for part in parts]) for parts in zip(*chunks, strict=True))
+        return cls(frames, partials, [(part.shape[0], part.shape[1]) for _, part in chunks], again)
+
+    def parts(self) -> Iterator[tuple[slice, slice, int]]:
+        """Yield for each chunk where its frames and its partials are, and how many frames it has."""
+        frame = partial = 0
+        for n_frames, size in self.shapes:
+            yield slice(frame, frame + n_frames), slice(partial, partial + n_frames * size), n_frames
+            frame, partial = frame + n_frames, partial + n_frames * size
+
+
+def reduced_phase(frequency: Tensor, steps: Tensor) -> Tensor:
+    """Return the phases ``frequency * steps`` (float64, radians and samples) less whole turns, between -pi and pi."""
+    turns = frequency * (1 / (2 * math.pi)) * steps
+    return turns.sub_(turns.round()).mul_(2 * math.pi)
+
+
+class _Waves(NamedTuple):
+    """Partials as exponents ``s = i w - d``, and the type that tables are made in."""
+
+    frequency: Tensor
+    """``w``, ``[K]`` float64."""
+    decay: Tensor | None
+    """``d``, ``[K]`` float64."""
+    dtype: torch.dtype
+
+    def table(self, start: float, step: int, count: int, lead: int) -> Tensor:
+        """Return ``exp(s (start + step i))`` for ``i < count``, complex ``[count, K]``.
+
+        The envelope of growing partials is taken ``lead`` samples later: what is at most one in the one table has to
+        be made up for in the other.
+        """
+        n_fine = math.isqrt(count - 1) + 1
+        steps = torch.arange(count, device=self.frequency.device, dtype=torch.float64).mul_(step)[:, None]
+        fine, coarse = self._unit(steps[:n_fine]), self._unit(steps[::n_fine] + start)
+        waves = (coarse[:, None] * fine).flatten(0, 1)[:count]
+        if self.decay is None:
+            return waves
+        return waves.mul_(torch.exp(-self.decay * (steps + (start + lead * (self.decay < 0)))).to(self.dtype))
+
+    def _unit(self, steps: Tensor) -> Tensor:
+        """Return ``exp(i w steps)`` with a sine and a cosine for each entry, complex ``[len(steps), K]``."""
+        phase = reduced_phase(self.frequency, steps).to(self.dtype)
+        return torch.complex(phase.cos(), phase.sin())
+
+
+def _matrices(table: Tensor, n_frames: int) -> Tensor:
+    """Return a complex table ``[N, R K]`` as a real matrix for each frame, ``[R, N, 2K]``; nothing is copied."""
+    return torch.view_as_real(table).reshape(len(table), n_frames, -1).transpose(0, 1)
+
+
+class Bank:
+    """Partials of fixed frequency in frames: a linear map from amplitudes to samples, and its adjoint.
+
+    Args:
+        frequency: radians per sample, ``[P]`` float32 or float64, frame after frame as in the packing.
+        packing: which partials sound in which frame.
+        origin: position in the frame where phases are counted from, in samples.
+        decay: per sample, ``[P]``; negative for partials that grow; ``None`` for none.
+
+    """
+
+    def __init__(self, frequency: Tensor, packing: Packing, origin: float, decay: Tensor | None = None) -> None:
+        self.packing, self.origin = packing, origin
+        self._frequency = pad(frequency.detach().double(), (0, 1))
+        self._decay = None if decay is None else pad(decay.detach().double(), (0, 1))
+        self._dtype = frequency.dtype
+        size = sum(group.partials.numel() for group in packing.groups) * 2 * sum(packing.factors)
+        self._kept: dict[int, tuple[Tensor, Tensor]] | None = {} if size < KEEP_ELEMENTS else None
+
+    def _tables(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return the conjugate table over the rows and the table over the columns, complex ``[P, K']`` and ``[Q, K']``."""
+        if self._kept is not None and index in self._kept:
+            return self._kept[index]
+        partials = self.packing.groups[index].partials
+        frequency = self._frequency[partials]
+        decay = None if self._decay is None else self._decay[partials]
+        n_rows, n_columns = self.packing.factors
+        lead = n_columns - 1
+        rows = _Waves(-frequency, decay, self._dtype).table(-self.origin, n_columns, n_rows, lead)
+        tables = rows, _Waves(frequency, decay, self._dtype).table(0.0, 1, n_columns, -lead)
+        if self._kept is not None:
+            self._kept[index] = tables
+        return tables
+
+    def _blocks(self, group: Group) -> Iterator[tuple[slice, slice]]:
+        """Yield stretches of time as rows and as samples, so short that all frames of the group fit a block."""
+        n_rows, n_columns = self.packing.factors
+        step = max(1, CHUNK_ELEMENTS // (2 * n_columns * len(group.frames)))
+        for first in range(0, n_rows, step):
+            last = min(first + step, n_rows)
+            yield slice(first, last), slice(first * n_columns, min(last * n_columns, self.packing.frame_length))
+
+    def forward(self, cosine: Tensor, sine: Tensor) -> Tensor:
+        """Return the frames ``[F, L]`` for amplitudes ``[P]``."""
+        frames = cosine.new_zeros(self.packing.n_frames, self.packing.frame_length)
+        amplitudes = pad(torch.complex(cosine, sine), (0, 1))
+        n_columns = self.packing.factors[1]
+        for index, group in enumerate(self.packing.groups):
+            row, columns = self._tables(index)
+            left = row * amplitudes[group.partials]
+            for rows, samples in self._blocks(group):
+                made = frames.new_empty(len(group.frames), rows.stop - rows.start, n_columns)
+                for own, partials, n_frames in group.parts():
+                    right = _matrices(columns[:, partials], n_frames).transpose(1, 2)
+                    torch.bmm(_matrices(left[rows, partials], n_frames), right, out=made[own])
+                flat = made.flatten(1)[:, : samples.stop - samples.start]
+                if group.again:
+                    frames[group.frames, samples] += flat
+                else:
+                    frames[group.frames, samples] = flat
+        return frames
+
+    def adjoint(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each partial's product with ``frames [F, L]``: its cosine's and its sine's, ``[P]`` each."""
+        (products,) = self._products(frames, weighted=False)
+        return products
+
+    def weighted_adjoint(self, frames: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the adjoint of ``frames [F, L]``, and of the frames weighted by ``n - origin``."""
+        return self._products(frames, weighted=True)
+
+    def _products(self, frames: Tensor, *, weighted: bool) -> list[tuple[Tensor, Tensor]]:
+        """Return a pair of products ``[P]`` for each weighting: none, and ``n - origin`` if asked for."""
+        zeros = frames.new_zeros(1 + weighted, self.packing.n_partials + 1)
+        products = torch.complex(zeros, zeros)
+        for index, group in enumerate(self.packing.groups):
+            row, columns = self._tables(index)
+            found = row.new_zeros(1 + weighted, len(group.partials))
+            for rows, samples in self._blocks(group):
+                taken = self._taken(frames[group.frames, samples], samples.start, rows.stop - rows.start, weighted=weighted)
+                for own, partials, n_frames in group.parts():
+                    inner = torch.bmm(taken[own].flatten(1, 2), _matrices(columns[:, partials], n_frames))
+                    inner = torch.view_as_complex(inner.view(n_frames, 1 + weighted, rows.stop - rows.start, -1, 2))
+                    outer = row[rows, partials].reshape(-1, n_frames, 1, inner.shape[-1]).movedim(0, 2).conj()
+                    found[:, partials] += (inner * outer).sum(2).transpose(0, 1).flatten(1)
+            products[:, group.partials] = found
+        return [(part.real, part.imag) for part in products[:, :-1]]
+
+    def _taken(self, frames: Tensor, start: int, n_rows: int, *, weighted: bool) -> Tensor:
+        """Return a stretch of frames ``[R, N]`` as matrices ``[R, W P, Q]``, without and with weights, filled up with zeros."""
+        n_frames, length = frames.shape
+        n_columns = self.packing.factors[1]
+        taken = frames.new_zeros(n_frames, 1 + weighted, n_rows * n_columns)
+        taken[:, 0, :length] = frames
+        if weighted:
+            steps = torch.arange(length, device=frames.device, dtype=torch.float64).add_(start - self.origin)
+            torch.mul(frames, steps.to(frames.dtype), out=taken[:, 1, :length])
+        return taken.view(n_frames, -1, n_rows, n_columns)

@@ -1,0 +1,180 @@
+"""Samples `[C, T]` that need not be in memory: everything that is read slice by slice, and a file to keep them in.
+
+A tensor holds a minute of sound well and an hour badly. What works on recordings of any length therefore takes
+`Samples`, reads them in `blocks`, and leaves it to its caller whether they lie in a tensor, in a temporary file
+(`Spool`), or are computed when they are asked for (`Difference`).
+"""
+
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddaudio.errors import OutputError
+
+BLOCK_SAMPLES = 1 << 20
+"""Samples, of all channels together, that are worked on at a time: 4 MB of float32."""
+IN_MEMORY_SAMPLES = 1 << 24
+"""Samples, of all channels together, up to which a recording is kept as a tensor: 64 MB, six minutes of mono CD sound."""
+
+_BYTES = 4
+_WHOLE = slice(None)
+
+
+class Samples(Protocol):
+    """Sound that is read slice by slice, `[C, T]`, full scale 1.0; a `torch.Tensor` of that shape is one."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Two whole numbers: channels C and samples in each channel T."""
+        ...
+
+    def __getitem__(self, index: tuple[slice, slice], /) -> Tensor:
+        """Return `samples[:, first:last]` as a tensor `[C, last - first]`, with the bounds that a tensor's slices have."""
+        ...
+
+
+class Spool:
+    """Samples in a nameless temporary file, which goes when the object goes; they are appended and read in slices.
+
+    The file is read, not mapped: mapped pages would count as memory of the process. It lies where `tempfile` puts its
+    files, so the environment variable TMPDIR chooses the disk.
+
+    >>> spool = Spool(2)
+    >>> spool.append(torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]))
+    >>> spool.append(torch.tensor([[0.7], [0.8]]))
+    >>> spool.shape, spool[:, 2:4].tolist() == torch.tensor([[0.3, 0.7], [0.6, 0.8]]).tolist()
+    ((2, 4), True)
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        """Open an empty spool of `n_channels`, at least 1; raises OutputError if no temporary file can be made."""
+        if n_channels < 1:
+            raise ValueError(f"n_channels is {n_channels}: it must be at least 1")
+        self._n_channels, self._n_samples = n_channels, 0
+        try:
+            # Unbuffered: what a full disk refuses must not stay behind in a buffer and fail again on closing.
+            self._file = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - closed with the object
+        except OSError as error:
+            raise OutputError(f"cannot make a temporary file: {_reason(error)}; {_REMEDY}") from error
+        weakref.finalize(self, self._file.close)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Channels C, and the samples T that each of them has by now."""
+        return self._n_channels, self._n_samples
+
+    def append(self, block: Tensor) -> None:
+        """Put samples `[C, n]` behind those that are here, rounded to float32; n may be 0.
+
+        Raises ValueError if the block has other channels; OutputError if the disk is full, which leaves the spool as it was.
+        """
+        if block.ndim != 2 or len(block) != self._n_channels:
+            raise ValueError(f"the block has shape {list(block.shape)}: it must be [{self._n_channels}, n]")
+        frames = np.ascontiguousarray(on_cpu(block).T.numpy())
+        left = frames.reshape(-1).view(np.uint8).data
+        try:
+            self._file.seek(self._n_samples * self._n_channels * _BYTES)
+            while left:  # an unbuffered write may take only part of it
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            where = f"a temporary file in {tempfile.gettempdir()!r}"
+            size_mb = (self._n_samples + len(frames)) * self._n_channels * _BYTES / 1e6
+            raise OutputError(f"cannot keep {size_mb:.0f} MB of sound in {where}: {_reason(error)}; {_REMEDY}") from error
+        self._n_samples += len(frames)
+
+    def __getitem__(self, index: tuple[slice, slice], /) -> Tensor:
+        """Return the slice as a new tensor, float32 on the CPU.
+
+        Raises TypeError if the index is not two slices, ValueError if a step is not 1.
+        """
+        if not (isinstance(index, tuple) and len(index) == 2 and all(isinstance(part, slice) for part in index)):
+            raise TypeError(f"a spool is read as spool[:, first:last], not with the index {index!r}")
+        (top, bottom, row_step), (first, last, step) = index[0].indices(self._n_channels), index[1].indices(self._n_samples)
+        if (row_step, step) != (1, 1):
+            raise ValueError(f"a spool is read with step 1, not with the index {index!r}")
+        frames = np.empty((max(last - first, 0), self._n_channels), np.float32)
+        left = frames.reshape(-1).view(np.uint8).data
+        self._file.seek(first * self._n_channels * _BYTES)
+        while left:
+            count = self._file.readinto(left)
+            if not count:
+                raise EOFError("the temporary file of a spool has been cut by something else")
+            left = left[count:]
+        return torch.from_numpy(np.ascontiguousarray(frames.T[top:bottom]))
+
+    def tensor(self) -> Tensor:
+        """Return all samples in memory, `[C, T]`."""
+        return self[_WHOLE, _WHOLE]
+
+
+class Difference:
+    """Target minus estimate, the residual, computed slice by slice when it is asked for.
+
+    >>> residual = Difference(torch.ones(1, 5), torch.full((1, 5), 0.25))
+    >>> residual.shape, residual[:, 3:].tolist()
+    ((1, 5), [[0.75, 0.75]])
+    """
+
+    def __init__(self, target: Samples, estimate: Samples) -> None:
+        """Take two signals of one shape `[C, T]`; raises ValueError if their shapes differ."""
+        if tuple(target.shape) != tuple(estimate.shape):
+            raise ValueError(f"target {tuple(target.shape)} and estimate {tuple(estimate.shape)} must have the same shape")
+        self._target, self._estimate = target, estimate
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Channels C and samples T."""
+        n_channels, n_samples = self._target.shape
+        return n_channels, n_samples
+
+    def __getitem__(self, index: tuple[slice, slice], /) -> Tensor:
+        """Return the slice as a new tensor, float32 on the CPU, without gradient."""
+        return on_cpu(self._target[index]) - on_cpu(self._estimate[index])
+
+
+def on_cpu(samples: Tensor) -> Tensor:
+    """Return samples of any shape as float32 on the CPU, without gradient; the same memory where they are that already."""
+    return samples.detach().to("cpu", torch.float32)
+
+
+def block_length(n_channels: int) -> int:
+    """Return how many samples of each channel make a block, at least 1."""
+    return max(1, BLOCK_SAMPLES // max(1, n_channels))
+
+
+def blocks(samples: Samples) -> Iterator[Tensor]:
+    """Yield all samples in order, `[C, n]` with n up to `block_length`, as float32 on the CPU, without gradient."""
+    n_channels, n_samples = samples.shape
+    step = block_length(n_channels)
+    for first in range(0, n_samples, step):
+        yield on_cpu(samples[:, first : first + step])
+
+
+def collect(pieces: Iterable[Tensor]) -> Tensor | Spool:
+    """Put at least one piece `[C, n]` together: a tensor up to `IN_MEMORY_SAMPLES` of all channels, a spool beyond.
+
+    No more than that many samples and one piece are held in memory before they are spooled. Raises OutputError as `Spool`.
+    """
+    kept: list[Tensor] = []
+    count, spool = 0, None
+    for piece in pieces:
+        kept.append(piece)
+        count += piece.numel()
+        if count > IN_MEMORY_SAMPLES:
+            spool = spool or Spool(len(piece))
+            while kept:
+                spool.append(kept.pop(0))
+    return torch.cat(kept, dim=1) if spool is None else spool
+
+
+_REMEDY = "set the environment variable TMPDIR to a folder on a disk with room"
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system says."""
+    return error.strerror or str(error)

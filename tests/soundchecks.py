@@ -1,0 +1,39 @@
+"""What the tests of reading, writing and spooling share."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from badfiles import sound_bytes
+
+from ddaudio.spool import Spool
+
+RATE = 44_100
+
+
+def noise(n_samples: int, n_channels: int = 1, seed: int = 0) -> torch.Tensor:
+    """Uniform noise on 16-bit steps, so that every lossless format holds it exactly."""
+    steps = np.random.default_rng(seed).integers(-20_000, 20_000, (n_channels, n_samples))
+    return torch.from_numpy((steps / 32_768).astype(np.float32))
+
+
+def sine(frequency_hz: float, sample_rate: int, n_samples: int) -> torch.Tensor:
+    """A tone at half of full scale, one channel."""
+    times_s = torch.arange(n_samples, dtype=torch.float64) / sample_rate
+    return (0.5 * torch.sin(2 * torch.pi * frequency_hz * times_s)).float()[None]
+
+
+def stored(path: Path, samples: torch.Tensor, subtype: str | None = None, sample_rate: int = RATE) -> bytes:
+    """The bytes of a sound file, after writing it."""
+    return sound_bytes(path, samples.T.numpy(), subtype, sample_rate)
+
+
+def is_one_line_that_says(message: str, words: tuple[str, ...]) -> bool:
+    return "\n" not in message and all(word in message for word in words)
+
+
+def spooled(samples: torch.Tensor) -> Spool:
+    """The same samples in a temporary file."""
+    spool = Spool(len(samples))
+    spool.append(samples)
+    return spool
