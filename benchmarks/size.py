@@ -11,7 +11,7 @@ from ddaudio.fitting import fit
 from ddaudio.options import FitOptions
 
 SHARES = (0.01, 0.03)
-EQUAL_FRAMES_S = (0.0125, 0.025, 0.05, 0.1, 0.2)
+EQUAL_FRAMES_S = (0.025, 0.05, 0.1)
 HEAD = ("recording", "share", "MDCT dB", "equal frames dB", "adaptive dB", "over MDCT", "by training", "cells", "s per s")
 
 

@@ -47,7 +47,7 @@ def refusal_in_flags(message: str) -> str:
 
 
 def _in_flags(text: str, names: Collection[str]) -> str:
-    words = re.compile(rf"'[^']*'|\b({'|'.join(names)})\b")
+    words = re.compile(rf"(?<!\w)'[^']*'|\b({'|'.join(names)})\b")
     return words.sub(lambda found: flag(found[1]) if found[1] else found[0], text)
 
 

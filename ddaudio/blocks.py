@@ -195,12 +195,17 @@ class _Run:
             after = grid.cells.keep(~own)
             self._begun = [after.size[after.signal == signal].tolist() for signal in range(self.n_signals)]
             self._rise = after.rise[after.first == last - begin]
-        if len(self.ranges) > 1:
+        with torch.no_grad():
+            if len(self.ranges) == 1:
+                self._kept.append((network, grid.cells.first))
+                return network.estimate()
             places = torch.where(own, own.cumsum(0) - 1, -1)
             network = network.moved(grid.part(own, 0, grid.n_samples), [(network, places)])
-        self._kept.append((network, network.grid.cells.first + begin))
-        self._spent += sum(tensor.numel() for tensor in network.stored().values()) + self._words(network.grid)
-        with torch.no_grad():
+            self._spent += sum(tensor.numel() for tensor in network.stored().values()) + self._words(network.grid)
+            # What is kept is a copy on a grid that has not been used: a used one holds windows for every sample.
+            every = torch.arange(network.grid.n_frames)
+            unused = network.moved(network.grid.part(every, 0, grid.n_samples), [(network, every)])
+            self._kept.append((unused, network.grid.cells.first + begin))
             return network.estimate()
 
     def _silence(self, tail: Tensor, done: int) -> Iterator[Tensor]:

@@ -565,6 +565,8 @@ def test_help_names_flags_not_settings() -> None:
         ("numbers and partials are two goals; give only one", "--numbers and --partials are two goals; give only one"),
         ("numbers is 5; raise numbers or set a longer frame_s", "--numbers is 5; raise --numbers or set a longer --frame"),
         ("losses names 'steps', which is unknown", "--losses names 'steps', which is unknown"),
+        ("numbers is 5; this recording's frames: raise numbers", "--numbers is 5; this recording's frames: raise --numbers"),
+        ("losses names 'a', but for frame_s 'b'; it's seed", "--losses names 'a', but for --frame 'b'; it's --seed"),
         ("max_numbers_per_sample is 9", "--max-numbers-per-sample is 9"),
         (
             "'a.toml' has no setting 'x' in [grid]; known are: frame_s",
