@@ -13,9 +13,10 @@ import soundfile
 
 from benchmarks.results import recordings, table
 
-REPEATS = 5
+REPEATS = 3
 FEW_STEPS = ("--steps", "2", "--exchanges", "0", "--target-snr", "15")
-LONG = ((1, FEW_STEPS), (10, FEW_STEPS), (1, (*FEW_STEPS, "--frame", "0.05")), (60, (*FEW_STEPS, "--frame", "0.05")))
+FEWER_STEPS = ("--steps", "1", "--exchanges", "0", "--target-snr", "10", "--frame", "0.1")
+LONG = ((1, FEW_STEPS), (10, FEW_STEPS), (1, FEWER_STEPS), (60, FEWER_STEPS))
 """Minutes of sound, and how it is fitted: an hour with equal frames, because dividing time takes most of such a fit."""
 
 
@@ -37,16 +38,23 @@ def _fit(path: Path, *flags: str) -> tuple[float, float, dict]:
 def speed() -> tuple[str, list[str]]:
     """Time the whole command on each five-second bark, and the help."""
     barks = [path for path in recordings("barks") if path.name.endswith("-A.ogg")]
-    seconds: dict[str, list[float]] = {path.name: [] for path in barks} | {"--help": []}
+    runs = {path.name: (path,) for path in barks}
+    runs |= {f"{path.name} `--numbers {count}`": (path, "--numbers", str(count)) for path, count in _at_three_percent(barks)}
+    seconds: dict[str, list[float]] = {name: [] for name in (*runs, "--help")}
     for _ in range(REPEATS):
-        for path in barks:
-            seconds[path.name].append(_fit(path)[0])
+        for name, arguments in runs.items():
+            seconds[name].append(_fit(*arguments)[0])
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "ddaudio_cli", "--help"], check=True, stdout=subprocess.DEVNULL)
         seconds["--help"].append(time.perf_counter() - began)
     rows = [(name, f"{statistics.median(times):.2f}", f"{max(times):.2f}") for name, times in seconds.items()]
     title = f"wall seconds of the command, process start included, over {REPEATS} interleaved runs"
     return title, table(("`ddaudio fit` of", "median s", "slowest s"), rows)
+
+
+def _at_three_percent(barks: list[Path]) -> list[tuple[Path, int]]:
+    """Return two of the barks with 3 % of their samples as a count of numbers."""
+    return [(path, round(0.03 * soundfile.info(path).frames)) for path in barks[1:6:3]]
 
 
 def memory() -> tuple[str, list[str]]:

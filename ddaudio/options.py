@@ -150,7 +150,7 @@ class TrainingOptions:
     learning_rate: float = 0.02
     """Largest step of the optimiser, in units of the parameters' scales, 1e-8 to 10; gauss-newton has none."""
     schedule: ScheduleName = "warm-up"
-    """The learning rate over the steps: level, falling to zero, or rising over a tenth of them and then falling."""
+    """The learning rate over the steps: falling to zero, level, or rising over a tenth of them and then falling."""
     judge_every: int = 10
     """Steps between two looks of the judge, 1 to 100000; with gauss-newton it looks at each."""
     tolerance: float = 0.01
