@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from ddaudio import audio
@@ -90,12 +91,20 @@ class FitResult:
 
     @property
     def training_gain_db(self) -> float | None:
-        """SNR that training added, mean over blocks, not counting what partials that came later brought; None where undefined."""
+        """SNR that training added, mean over blocks; None where undefined.
+
+        Of each run only what it reached beyond its own start and beyond the runs before it: what partials bring that come
+        later is not counted.
+        """
         gains = []
         for stages in self.blocks:
-            pairs = [(run.best.snr_db, run.looks[0].snr_db) for run in stages]
-            known = [after - before for after, before in pairs if after is not None and before is not None]
-            gains += [sum(known)] if len(known) == len(pairs) else []
+            best = [run.best.snr_db for run in stages]
+            pairs = [(run.looks[0].snr_db, after) for run, after in zip(stages, best, strict=True)]
+            known = [(before, after) for before, after in pairs if before is not None and after is not None]
+            if len(known) == len(pairs):
+                reached = accumulate((after for _, after in known), max)
+                bars = [max(before, earlier) for (before, _), earlier in zip(known, [-math.inf, *reached], strict=False)]
+                gains.append(sum(max(0.0, after - bar) for (_, after), bar in zip(known, bars, strict=True)))
         return sum(gains) / len(gains) if gains else None
 
 

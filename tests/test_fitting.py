@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from ddaudio.errors import OptionError
 from ddaudio.fitting import PARTIALS_FRAME_S, FitResult, fit
 from ddaudio.metrics import snr_db
 from ddaudio.options import FitOptions
-from ddaudio.training import Progress
+from ddaudio.training import Look, Progress, Training
 
 
 def snr_without_last(result: FitResult) -> float:
@@ -255,6 +256,15 @@ def test_real_recordings(name: str, shared_recordings: Path) -> None:
         assert snr_without_last(result) < 25
     assert result.training_gain_db is not None
     assert result.training_gain_db > 0
+
+
+def test_what_training_brought_counts_no_decibel_twice() -> None:
+    """Three runs: 10 to 11 dB; partials come and go, 10.5 to 11.5 dB; then 12.5 to 13 dB with more of them."""
+    result = fit(Recording(tones([440.0], [0.5], [0.0], 0.1, 8000), 8000), steps=1)
+    looks = [[10.0, 11.0], [10.5, 11.5], [12.5, 13.0], [9.0, 9.5]]
+    runs = tuple(Training("converged", [Look(i, {"mse": 10 ** (-db / 10)}, db) for i, db in enumerate(row)]) for row in looks)
+    assert replace(result, blocks=(runs,)).training_gain_db == pytest.approx(1.0 + 0.5 + 0.5 + 0.0)
+    assert replace(result, blocks=(runs, runs[:1])).training_gain_db == pytest.approx((2.0 + 1.0) / 2)
 
 
 def test_an_hour_is_fitted() -> None:
