@@ -26,7 +26,7 @@ def run() -> tuple[str, list[str]]:
     paths = recordings(*SHORT_FOLDERS)
     for path in paths:
         result = fit(path)
-        first = result.blocks[0][0]
+        first = result.passes[0].blocks[0][0]
         better += first.best.total < first.looks[0].total
         gain = result.training_gain_db
         gains += [] if gain is None else [gain]
@@ -54,7 +54,7 @@ def _columns(result: FitResult) -> tuple[str, ...]:
         number(result.numbers_per_sample, 4),
         number(seconds),
         number(result.baseline.snr_db),
-        number(result.blocks[0][0].looks[0].snr_db),
+        number(result.passes[0].blocks[0][0].looks[0].snr_db),
         number(result.training_gain_db),
         result.status,
         "; ".join(result.doubts) or "none",

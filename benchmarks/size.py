@@ -47,7 +47,7 @@ def run() -> tuple[str, list[str]]:
             mdct_db, snr_db = result.baseline.snr_db or 0.0, result.snr_db or 0.0
             equal_db = max(_with_equal_frames(recording, numbers, frame_s) for frame_s in EQUAL_FRAMES_S)
             gain = result.training_gain_db or 0.0
-            first = result.blocks[0][0]
+            first = result.passes[0].blocks[0][0]
             alone = (first.best.snr_db or 0.0) - (first.looks[0].snr_db or 0.0)
             over[share].append((snr_db - mdct_db, equal_db - mdct_db, alone, gain, snr_db - equal_db))
             seconds = sum(result.seconds.values()) / recording.duration_s

@@ -17,7 +17,7 @@ def export(
     out: Path | None = None,
     force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> None:
-    """Print the partials of a model, a row each: signal, frame time (s), frequency (Hz), amplitude, phase (rad).
+    """Print the partials or ropes of a model, a row each: signal, time (s), frequency (Hz), amplitude, and what else there is.
 
     Args:
         model: A fit's folder, or its model.safetensors.

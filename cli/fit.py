@@ -48,4 +48,4 @@ def fit(
         say_json(contents)
     elif not quiet:
         say("\n".join([*report.summary(result), f"files    {folder}: {', '.join(contents['files'])}"]))
-    return 130 if any(run.status == "stopped" for stages in result.blocks for run in stages) else 0
+    return 130 if result.stopped else 0

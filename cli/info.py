@@ -11,10 +11,10 @@ from .speech import say_json
 
 if TYPE_CHECKING:
     from ddaudio.audio import Recording
-    from ddaudio.models import Network
+    from ddaudio.models import FramedNetwork, Network
 
 STRONGEST = 10
-"""Partials that a model's table shows."""
+"""Parts that a model's table shows."""
 
 
 def info(file: Path, /, *, json: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> None:
@@ -60,30 +60,50 @@ def recording_facts(path: Path) -> dict[str, Any]:
 
 
 def model_facts(path: Path) -> dict[str, Any]:
-    """Return what is known of a model, its strongest partials included."""
+    """Return what is known of a model, its strongest parts included."""
     from ddaudio import export  # noqa: PLC0415 - imports torch, which takes its time
 
     network: Network = export.load_model(path)
-    grid, table = network.grid, network.describe()
-    order = table["amplitude"].argsort(descending=True, stable=True)[:STRONGEST]
+    channels, samples = network.shape
+    table = network.describe()
+    order = table["amplitude"].abs().argsort(descending=True, stable=True)[:STRONGEST]
     columns = {name: column[order].tolist() for name, column in table.items()}
+    terms = [_term_facts(term) for term in network.terms]
     return {
         "kind": "model",
         "file": str(path),
-        "model": network.name,
+        "model": network.title,
         "numbers": network.numbers(),
-        "numbers_per_sample": network.numbers() / (grid.n_samples * grid.n_signals),
-        "partials": network.ranked(),
+        "numbers_per_sample": network.numbers() / (samples * channels),
+        "parts": network.ranked(),
+        **(terms[0] if len(terms) == 1 else {"terms": terms}),
+        "duration_s": samples / network.sample_rate,
+        "sample_rate": network.sample_rate,
+        "channels": channels,
+        "samples": samples,
+        "strongest": [_without_nan(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)],
+    }
+
+
+def _term_facts(term: "FramedNetwork") -> dict[str, Any]:
+    """Return what is known of one network of a model."""
+    from ddaudio.models import NETWORKS  # noqa: PLC0415 - imports torch, which takes its time
+
+    grid = term.grid
+    return {
+        "network": term.name,
+        NETWORKS[term.name].parts: term.ranked(),
         "frames": grid.n_frames,
         "shortest_frame_s": int(grid.cells.length.min()) / grid.sample_rate,
         "longest_frame_s": int(grid.cells.length.max()) / grid.sample_rate,
         "window": grid.window,
-        "duration_s": grid.n_samples / grid.sample_rate,
-        "sample_rate": grid.sample_rate,
-        "channels": grid.n_signals,
-        "samples": grid.n_samples,
-        "strongest": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
+        **({"settings": term.settings()} if term.settings() else {}),
     }
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with None where a network has no such value."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def _decibels(level: float) -> float | None:
@@ -103,15 +123,24 @@ def _show(facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if name in ("strongest", "sha256"):
             continue
-        listing.add_row(name.removesuffix("_s").removesuffix("_dbfs").replace("_", " "), Text(_in_words(name, value)))
+        if name == "terms":
+            for term in value:
+                rest = {key: one for key, one in term.items() if key != "network"}
+                listing.add_row(f"network {term['network']}", Text(_in_words("", rest)))
+            continue
+        listing.add_row(_label(name), Text(_in_words(name, value)))
     console.print(listing)
     if strongest:
-        table = Table(title=f"strongest {len(strongest)} of {facts['partials']} partials", title_justify="left", box=None)
+        table = Table(title=f"strongest {len(strongest)} of {facts['parts']} parts", title_justify="left", box=None)
         for name in strongest[0]:
             table.add_column(name, justify="right")
         for row in strongest:
-            table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
+            table.add_row(*("" if one is None else f"{one:.4f}" if isinstance(one, float) else str(one) for one in row.values()))
         console.print(table)
+
+
+def _label(name: str) -> str:
+    return name.removesuffix("_s").removesuffix("_dbfs").replace("_", " ")
 
 
 def _in_words(name: str, value: Any) -> str:
@@ -125,6 +154,8 @@ def _in_words(name: str, value: Any) -> str:
     }
     if value is None:
         return "none: digital silence"
+    if isinstance(value, dict):
+        return ", ".join(f"{_label(key)} {_in_words(key, one)}" for key, one in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     return (f"{value:.4g}" if isinstance(value, float) else str(value)) + units.get(name, "")

@@ -38,19 +38,19 @@ def render(
     from ddaudio import export, rendering, wav  # noqa: PLC0415 - imports torch, which takes its time
 
     network = export.load_model(model)
-    rate = network.grid.sample_rate if sample_rate is None else sample_rate
+    rate = network.sample_rate if sample_rate is None else sample_rate
     samples = rendering.render(network, rate, partials)
     gain = wav.write_wav(out, samples, rate, encoding)
     kept = network if partials is None else network.without_last(min(partials, network.ranked()))
-    beyond = int((kept.describe()["frequency_hz"] >= rate / 2).sum()) if rate < network.grid.sample_rate else 0
+    beyond = int((kept.describe()["frequency_hz"] >= rate / 2).sum()) if rate < network.sample_rate else 0
     if beyond:
         tell(
             "note",
-            f"{beyond} of {kept.ranked()} partials lie beyond the Nyquist frequency of {rate} Hz and were left out",
+            f"{beyond} of {kept.ranked()} parts lie beyond the Nyquist frequency of {rate} Hz and were left out",
         )
     tell_gain(str(out), gain, encoding)
     channels, n_samples = samples.shape
     say(
         f"wrote {out}: {n_samples / rate:.3g} s, {n_samples} samples in {channels} channel{'s' * (channels > 1)} at "
-        f"{rate} Hz, {encoding}, {kept.ranked() - beyond} partials"
+        f"{rate} Hz, {encoding}, {kept.ranked() - beyond} parts"
     )

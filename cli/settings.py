@@ -56,7 +56,7 @@ def _docs() -> dict[tuple[str, str], str]:
     module = ast.parse(inspect.getsource(options))
     names = [name for name in setting_groups() if "_" in name]  # the others are words as well
     return {
-        (owner.name, line.target.id): _in_flags(str(ast.literal_eval(doc.value)).replace("``", ""), names)
+        (owner.name, line.target.id): _in_flags(" ".join(str(ast.literal_eval(doc.value)).split()).replace("``", ""), names)
         for owner in module.body
         if isinstance(owner, ast.ClassDef)
         for line, doc in pairwise(owner.body)

@@ -57,32 +57,34 @@ def goal_energy(options: ModelOptions, energy: float) -> float:
     return 0.0 if sized else energy * 10 ** (-options.target_snr_db / 10)
 
 
-def check_budget(options: ModelOptions, fewest: int) -> None:
-    """Raise `OptionError` for a budget without room for one partial beside the ``fewest`` numbers that frames can take."""
-    if options.numbers is not None and options.numbers < fewest + NUMBERS_PER_PARTIAL:
+def check_budget(options: ModelOptions, fewest: int, per_part: int) -> None:
+    """Raise `OptionError` for a budget without room for one part beside the ``fewest`` numbers that frames can take."""
+    if options.numbers is not None and options.numbers < fewest + per_part:
         raise OptionError(
-            f"numbers is {options.numbers}; this recording's frames take {fewest} at least, and with them a single partial "
-            f"needs {fewest + NUMBERS_PER_PARTIAL}; raise numbers or set a longer frame_s"
+            f"numbers is {options.numbers}; this recording's frames take {fewest} at least, and with them a single part "
+            f"needs {fewest + per_part}; raise numbers or set a longer frame_s"
         )
 
 
-def size_for(options: ModelOptions, numbers: float, energy: float, n_frames: int, n_words: int, least: int = 0) -> Size:
-    """Return how many partials signals may be given on a grid of ``n_frames`` frames and ``n_words`` of code.
+def size_for(options: ModelOptions, share: tuple[float, float], n_frames: int, taken: int, per_part: int, least: int = 0) -> Size:
+    """Return how many parts signals may be given on a grid of ``n_frames`` frames.
 
     Args:
         options: what is aimed at.
-        numbers: numbers to spend, or the cap of a goal.
-        energy: energy of the residual that is good enough.
+        share: numbers to spend, or the cap of a goal, and the energy of the residual that is good enough.
         n_frames: frames of the grid.
-        n_words: numbers that its code takes.
-        least: partials that there is always room for, however low the cap.
+        taken: numbers that frames and their code take.
+        per_part: numbers that a part takes, at least.
+        least: parts that there is always room for, however low the cap.
 
     """
     if options.partials is not None:
         return Size(options.partials * n_frames, most_per_frame=options.partials)
+    numbers, energy = share
     # Shares add up to whole numbers but for rounding.
-    most = max(least, (math.floor(numbers + 1e-6) - n_frames - n_words) // NUMBERS_PER_PARTIAL, 0)
-    return Size(most) if options.numbers is not None else Size(most, max(energy, math.ulp(0.0)))
+    left = max(least * per_part, math.floor(numbers + 1e-6) - taken, 0)
+    goal = 0.0 if options.numbers is not None else max(energy, math.ulp(0.0))
+    return Size(left // per_part, goal, numbers=left)
 
 
 def share_out(

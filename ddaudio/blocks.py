@@ -7,9 +7,10 @@ next block's target. A recording that fits into one block is fitted as a whole.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from ddaudio.allocation import allowance, check_budget, goal_energy, share_out, size_for, whole
 from ddaudio.division import FIRST_LEVEL, cell_sizes, divide
 from ddaudio.grid import TimeGrid
-from ddaudio.models import NETWORKS, NUMBERS_PER_PARTIAL, Network, Size
+from ddaudio.models import NETWORKS, NUMBERS_PER_PARTIAL, FramedNetwork, Size
 from ddaudio.options import FitOptions
 from ddaudio.refining import refine
 from ddaudio.spool import Samples, collect
@@ -26,8 +27,6 @@ from ddaudio.tree import WORD, count_words, encode
 
 BLOCK_SAMPLES = 1 << 20
 """Samples of all channels in a block: 24 s of mono at 44.1 kHz."""
-EXPECTED_GAIN_DB = 1.0
-"""The starting point stops this far short of the goal: training brings about as much."""
 WITHIN_REASON = 0.5, 2.0
 """Bounds on the residual that a block may leave to make good what others did, as factors of its own share."""
 
@@ -36,11 +35,42 @@ WITHIN_REASON = 0.5, 2.0
 class Fitted:
     """What came out of all blocks."""
 
-    network: Network
+    network: FramedNetwork
     estimate: Samples
     """What the network says, ``[C, T]``."""
     blocks: list[list[Training]]
     """Training runs of each block."""
+
+
+class BlockPlan(NamedTuple):
+    """How a recording is cut into blocks."""
+
+    root: int
+    """Samples in a root cell."""
+    longest_fade: int | None
+    """Bound on half the length of a fade; None for half of the shorter cell."""
+    ranges: list[tuple[int, int]]
+    """First sample and end of each block."""
+    fewest: list[int]
+    """Numbers that each block's undivided cells take: they are paid for first, what is left is for parts and more cells."""
+
+
+def plan_blocks(shape: Sequence[int], sample_rate: int, options: FitOptions) -> BlockPlan:
+    """Return how signals of some ``shape (B, T)`` are cut; raises `OptionError` for a budget without room for a single part."""
+    n_signals, n_samples = shape
+    frame_s, overlap = options.grid.frame_s, options.grid.overlap or 0.0
+    # A grid of equal frames is one whose root cells are never divided.
+    equal = None if frame_s is None else TimeGrid.uniform(sample_rate, 1, n_samples, frame_s, overlap).cells
+    root = cell_sizes(sample_rate, n_samples)[-1] if equal is None else int(equal.size[0])
+    length = root * max(4, BLOCK_SAMPLES // (n_signals * root))
+    count = max(1, round(n_samples / length))
+    ranges = list(pairwise([*(length * index for index in range(count)), n_samples]))
+    cells = [n_signals * math.ceil((last - first) / root) for first, last in ranges]
+    words = [0 if count == 1 or equal is not None else math.ceil(each / WORD) for each in cells]
+    kind = NETWORKS[options.model.model]
+    fewest = [kind.numbers_per_frame * each + more for each, more in zip(cells, words, strict=True)]
+    check_budget(options.model, sum(fewest), kind.numbers_per_part)
+    return BlockPlan(root, None if equal is None else int(equal.lead.max()), ranges, fewest)
 
 
 def fit_blocks(samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback) -> Fitted:
@@ -66,17 +96,10 @@ class _Run:
     def __init__(self, samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback) -> None:
         self.samples, self.sample_rate, self.options, self.tell = samples, sample_rate, options, tell
         self.n_signals, self.n_samples = samples.shape
-        frame_s, overlap = options.grid.frame_s, options.grid.overlap
-        # A grid of equal frames is one whose root cells are never divided.
-        equal = None if frame_s is None else TimeGrid.uniform(sample_rate, 1, self.n_samples, frame_s, overlap).cells
-        self.root = cell_sizes(sample_rate, self.n_samples)[-1] if equal is None else int(equal.size[0])
-        self.longest_fade = None if equal is None else int(equal.lead.max())
-        self.ranges = self._ranges()
-        numbers = allowance(options.model, self.n_signals, self.n_samples)
-        # Each block's undivided cells are paid for first: what is shared out is what is left for partials and more cells.
-        cells = [self.n_signals * math.ceil((last - first) / self.root) for first, last in self.ranges]
-        fewest = cells if len(self.ranges) == 1 or equal else [count + math.ceil(count / WORD) for count in cells]
-        check_budget(options.model, sum(fewest))
+        self.kind, self.window = NETWORKS[options.model.model], options.grid.window or "hann"
+        plan = plan_blocks(samples.shape, sample_rate, options)
+        self.root, self.longest_fade, self.ranges = plan.root, plan.longest_fade, plan.ranges
+        fewest, numbers = plan.fewest, allowance(options.model, self.n_signals, self.n_samples)
         goal = goal_energy(options.model, energy)
         self.shares = (
             whole(numbers, goal)
@@ -89,14 +112,8 @@ class _Run:
         self._sizes: list[list[int]] = [[] for _ in range(self.n_signals)]
         self._begun: list[list[int]] | None = None
         self._rise: Tensor | None = None
-        self._kept: list[tuple[Network, Tensor]] = []
+        self._kept: list[tuple[FramedNetwork, Tensor]] = []
         self._spent, self._left = 0, 0.0
-
-    def _ranges(self) -> list[tuple[int, int]]:
-        """Return first sample and end of each block."""
-        length = self.root * max(4, BLOCK_SAMPLES // (self.n_signals * self.root))
-        count = max(1, round(self.n_samples / length))
-        return list(pairwise([*(length * index for index in range(count)), self.n_samples]))
 
     def pieces(self) -> Iterator[Tensor]:
         """Fit block after block; yield the estimate ``[C, n]`` as far as it is finished."""
@@ -126,20 +143,21 @@ class _Run:
                 yield from self._silence(tail, begin + done)
                 return
 
-    def _fit_block(self, index: int, target: Tensor, margin: int) -> Network:
+    def _fit_block(self, index: int, target: Tensor, margin: int) -> FramedNetwork:
         """Fit one block; its cells begin ``margin`` samples after its target ``[C, n]`` does."""
         options, share = self.options, self._share(index)
         tell = self._telling(index)
         tell(Progress("dividing time", 0, 0, math.nan, math.nan))
         grid = self._grid(target, margin, *share)
         least = self.n_signals if len(self.ranges) == 1 else 0
-        size = size_for(options.model, share[0], share[1], grid.n_frames, self._words(grid), least)
+        taken = self.kind.numbers_per_frame * grid.n_frames + self._words(grid)
+        size = size_for(options.model, share, grid.n_frames, taken, self.kind.numbers_per_part, least)
         tell(Progress("finding the starting point", 0, 0, math.nan, math.nan))
-        network = NETWORKS[options.model.model](grid)
+        network = self.kind.make(grid, options.tree)
         generator = torch.Generator().manual_seed(options.training.seed + index)
-        short = Size(size.most, size.goal_energy * 10 ** (EXPECTED_GAIN_DB / 10), size.most_per_frame)
+        short = replace(size, goal_energy=size.goal_energy * 10 ** (self.kind.expected_gain_db / 10))
         network.guess(target, short, options.model.start, generator)
-        exchanges = options.training.exchanges if options.model.start == "peaks" else 0
+        exchanges = (options.training.exchanges or 0) if options.model.start == "peaks" else 0
         network, stages = refine(network, target, size, options.training, exchanges, tell)
         self.blocks.append(stages)
         return network
@@ -151,11 +169,11 @@ class _Run:
         if options.grid.frame_s is None:
             cell = self.root >> max(0, len(cell_sizes(self.sample_rate, self.n_samples)) - 1 - FIRST_LEVEL)
             trial = Size(max(1, int(numbers - self.n_signals * n_samples / cell) // NUMBERS_PER_PARTIAL), goal)
-            divided = divide(target[:, margin:], self.sample_rate, trial, options.grid.window, self._begun)
+            divided = divide(target[:, margin:], self.sample_rate, trial, self.window, self._begun)
             # A budget too small for so many cells is better spent on partials in few.
             if options.model.numbers is None or 2 * sum(map(len, divided)) < numbers:
                 rows = divided
-        grid = TimeGrid.of_sizes(self.sample_rate, n_samples, rows, options.grid.window, self.longest_fade)
+        grid = TimeGrid.of_sizes(self.sample_rate, n_samples, rows, self.window, self.longest_fade)
         if not margin:
             return grid
         part = grid.part(torch.arange(grid.n_frames), -margin, target.shape[1])
@@ -185,7 +203,7 @@ class _Run:
         smallest = self.root if self.options.grid.frame_s is not None else cell_sizes(self.sample_rate, self.n_samples)[0]
         return count_words(grid, smallest, self.root)
 
-    def _keep(self, network: Network, begin: int, last: int) -> Tensor:
+    def _keep(self, network: FramedNetwork, begin: int, last: int) -> Tensor:
         """Keep the block's own cells and begin the next block with the others; return what the block sounds, ``[C, n]``."""
         grid = network.grid
         own = grid.cells.first < last - begin
@@ -218,12 +236,11 @@ class _Run:
         for first in range(done, self.n_samples, BLOCK_SAMPLES):
             yield torch.zeros(self.n_signals, min(BLOCK_SAMPLES, self.n_samples - first))
 
-    def network(self) -> Network:
+    def network(self) -> FramedNetwork:
         """Return the network of the whole recording."""
         if len(self.ranges) == 1:
             return self._kept[0][0]
-        window = self.options.grid.window
-        grid = TimeGrid.of_sizes(self.sample_rate, self.n_samples, self._sizes, window, self.longest_fade)
+        grid = TimeGrid.of_sizes(self.sample_rate, self.n_samples, self._sizes, self.window, self.longest_fade)
         # Cells are told apart by signal and first sample: both rise through the grid.
         key = grid.cells.signal * self.n_samples + grid.cells.first
         pieces = [

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import struct
 import tempfile
@@ -19,11 +20,12 @@ from torch import Tensor
 from ddaudio import report
 from ddaudio.errors import ModelError, OptionError, OutputError, nearest
 from ddaudio.fitting import FitResult
-from ddaudio.models import NETWORKS, Network
+from ddaudio.models import NETWORKS, FramedNetwork, Network, SumNetwork
+from ddaudio.options import TreeOptions
 from ddaudio.tree import decode, encode
 from ddaudio.wav import write_wav
 
-MODEL_VERSION = "2"
+MODEL_VERSION = "3"
 """Version of the model file; files of another one are refused."""
 CODE = "division"
 """Tensor of a model file that says how time is divided."""
@@ -114,17 +116,14 @@ def _write_all(result: FitResult, folder: Path) -> dict[str, Any]:
 
 def model_bytes(network: Network) -> bytes:
     """Return the network as a safetensors file: its `stored` tensors, and nothing but settings in the metadata."""
-    grid = network.grid
-    division, code = encode(grid)
-    settings = {
-        "model": network.name,
-        "signals": grid.n_signals,
-        "samples": grid.n_samples,
-        "sample_rate": grid.sample_rate,
-        "window": grid.window,
-        **division,
-    }
-    tensors = network.stored() | {CODE: code}
+    terms: list[dict[str, Any]] = []
+    tensors: dict[str, Tensor] = {}
+    for place, term in enumerate(network.terms):
+        division, code = encode(term.grid)
+        terms.append({"model": term.name, "window": term.grid.window, **division, "network": term.settings()})
+        tensors |= {f"{place}.{name}": tensor for name, tensor in (term.stored() | {CODE: code}).items()}
+    signals, samples = network.shape
+    settings = {"signals": signals, "samples": samples, "sample_rate": network.sample_rate, "terms": terms}
     text = json.dumps(settings)
     metadata = {"ddaudio_model": MODEL_VERSION, "settings": text, "sha256": _checksum(text, tensors)}
     return _in_fixed_order(save(tensors, metadata), metadata)
@@ -177,13 +176,23 @@ def load_model(path: str | os.PathLike[str]) -> Network:
 def _build(path: Path, text: str, tensors: dict[str, Tensor]) -> Network:
     try:
         settings = json.loads(text)
-        network_class = NETWORKS[settings["model"]]
-        sample_rate, signals, samples, window = (settings[name] for name in ("sample_rate", "signals", "samples", "window"))
-        grid = decode(sample_rate, signals, samples, window, settings, tensors.pop(CODE))
-        network = network_class(grid)
-        network.restore(tensors)
-    except (KeyError, TypeError, ValueError, ModelError) as error:
+        terms = [_build_term(settings, place, tensors) for place in range(len(settings["terms"]))]
+        if tensors:
+            raise ModelError(f"the tensors {', '.join(sorted(tensors))} belong to no network")
+        network = SumNetwork(terms) if len(terms) > 1 else terms[0]
+    except (KeyError, IndexError, TypeError, ValueError, ModelError, OptionError) as error:
         raise ModelError(f"{str(path)!r} holds no model that fits its settings: {error}; fit the recording again") from None
+    return network
+
+
+def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tensor]) -> FramedNetwork:
+    """Return the network at a place of a sum; what it takes leaves ``tensors``."""
+    term, start = settings["terms"][place], f"{place}."
+    own = {name.removeprefix(start): tensors.pop(name) for name in list(tensors) if name.startswith(start)}
+    sample_rate, signals, samples = (settings[name] for name in ("sample_rate", "signals", "samples"))
+    grid = decode(sample_rate, signals, samples, term["window"], term, own.pop(CODE))
+    network = NETWORKS[term["model"]].make(grid, TreeOptions(**term["network"]))
+    network.restore(own)
     return network
 
 
@@ -205,10 +214,14 @@ TABLE_WRITERS: dict[str, Callable[[Mapping[str, list[Any]]], str]] = {"csv": _as
 
 
 def partials_table(network: Network, table_format: str) -> str:
-    """Return the network's parameters in natural units, a row a partial, as ``csv`` or ``json`` text.
+    """Return the network's parameters in natural units, a row a partial or rope, as ``csv`` or ``json`` text.
 
     Raises `OptionError` for another format.
     """
     if table_format not in TABLE_WRITERS:
         raise OptionError(f"format is {table_format!r}, which is unknown; {nearest(table_format, TABLE_WRITERS)}")
-    return TABLE_WRITERS[table_format]({name: column.tolist() for name, column in network.describe().items()})
+    columns = {
+        name: [None if isinstance(value, float) and math.isnan(value) else value for value in column.tolist()]
+        for name, column in network.describe().items()
+    }
+    return TABLE_WRITERS[table_format](columns)

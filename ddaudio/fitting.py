@@ -4,24 +4,23 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
+from statistics import mean
 from typing import Any
 
 from ddaudio import audio
 from ddaudio.allocation import allowance
 from ddaudio.audio import Recording
-from ddaudio.blocks import fit_blocks
 from ddaudio.errors import RecordingError
 from ddaudio.mdct import MdctBaseline, best_k_snr
 from ddaudio.metrics import Metrics, measure
 from ddaudio.models import NUMBERS_PER_PARTIAL, Network
 from ddaudio.options import FitOptions
+from ddaudio.passes import Pass, fit_passes, resolve
 from ddaudio.spool import Difference, Samples
 from ddaudio.training import LOOKS, Progress, ProgressCallback, Training
 
-PARTIALS_FRAME_S = 0.05
-"""Frame length when each frame gets a fixed number of partials, unless one is given."""
 NOT_FITTED_DB = 0.5
 """Below this SNR the model says no more than silence does."""
 UNSPENT_SHARE = 0.02
@@ -54,8 +53,8 @@ class FitResult:
     """The status in a sentence."""
     doubts: tuple[str, ...]
     """What may be wrong with this fit, in sentences; the gravest first."""
-    blocks: tuple[tuple[Training, ...], ...]
-    """Training runs of each block of the recording: the first, and one for each time that partials came or went."""
+    passes: tuple[Pass, ...]
+    """Training runs of each pass over the recording: one for each network, and one for all together where there are several."""
     metrics: Metrics
     """Distances between estimate and recording, each defined in `ddaudio.metrics.DEFINITIONS`."""
     baseline: MdctBaseline
@@ -90,22 +89,30 @@ class FitResult:
         return residual == 0 or (snr_db is not None and snr_db >= self.options.model.target_snr_db)
 
     @property
-    def training_gain_db(self) -> float | None:
-        """SNR that training added, mean over blocks; None where undefined.
+    def stopped(self) -> bool:
+        """Whether the user stopped it."""
+        return any(run.status == "stopped" for one in self.passes for runs in one.blocks for run in runs)
 
-        Of each run only what it reached beyond its own start and beyond the runs before it: what partials bring that come
+    @property
+    def training_gain_db(self) -> float | None:
+        """SNR that training added, mean over blocks, of all passes; None where undefined.
+
+        Of each run only what it reached beyond its own start and beyond the runs before it: what parts bring that come
         later is not counted.
         """
-        gains = []
-        for stages in self.blocks:
-            best = [run.best.snr_db for run in stages]
-            pairs = [(run.looks[0].snr_db, after) for run, after in zip(stages, best, strict=True)]
-            known = [(before, after) for before, after in pairs if before is not None and after is not None]
-            if len(known) == len(pairs):
-                reached = accumulate((after for _, after in known), max)
-                bars = [max(before, earlier) for (before, _), earlier in zip(known, [-math.inf, *reached], strict=False)]
-                gains.append(sum(max(0.0, after - bar) for (_, after), bar in zip(known, bars, strict=True)))
-        return sum(gains) / len(gains) if gains else None
+        gains = [[gain for gain in map(_gain_db, one.blocks) if gain is not None] for one in self.passes]
+        return sum(mean(known) for known in gains if known) if any(gains) else None
+
+
+def _gain_db(runs: Sequence[Training]) -> float | None:
+    """Return what the runs of a block added to the SNR; None where that is undefined."""
+    pairs = [(run.looks[0].snr_db, run.best.snr_db) for run in runs]
+    known = [(before, after) for before, after in pairs if before is not None and after is not None]
+    if len(known) < len(pairs):
+        return None
+    reached = accumulate((after for _, after in known), max)
+    bars = [max(before, earlier) for (before, _), earlier in zip(known, [-math.inf, *reached], strict=False)]
+    return sum(max(0.0, after - bar) for (_, after), bar in zip(known, bars, strict=True))
 
 
 def fit(
@@ -137,7 +144,7 @@ def fit(
         (True, 'converged')
 
     """
-    options = _resolved((options or FitOptions()).with_settings(settings))
+    options = (options or FitOptions()).with_settings(settings)
     clock, tell = _Clock(), progress or _silent
     tell(Progress("reading", 0, 0, math.nan, math.nan))
     if not isinstance(recording, Recording):
@@ -149,27 +156,17 @@ def fit(
             f"{recording.source!r} peaks at {recording.peak:g}; allowed is {LOUDEST_PEAK:g}: scale it to full scale 1"
         )
     clock.lap("reading")
-    fitted = fit_blocks(recording.samples, recording.sample_rate, recording.energy, options, tell)
+    options = resolve(options, recording)
+    fitted = fit_passes(recording, options, tell)
     clock.lap("fitting")
     tell(Progress("measuring", 0, 0, math.nan, math.nan))
     metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
     baseline = best_k_snr(recording.samples, fitted.network.numbers())
     clock.lap("measuring")
-    status, reason = _verdict(fitted.blocks, metrics)
+    status, reason = _verdict(fitted.passes, metrics)
     doubts = tuple(_doubts(recording, options, status, reason, metrics, baseline, fitted.network))
-    blocks = tuple(tuple(stages) for stages in fitted.blocks)
-    return FitResult(
-        recording, options, fitted.network, fitted.estimate, status, reason, doubts, blocks, metrics, baseline, clock.seconds
-    )
-
-
-def _resolved(options: FitOptions) -> FitOptions:
-    """Return the options with what depends on others filled in."""
-    frame_s = options.grid.frame_s
-    if frame_s is None and options.model.partials is not None:
-        frame_s = PARTIALS_FRAME_S
-    grid = replace(options.grid, frame_s=frame_s)
-    return replace(options, grid=grid, training=options.training.resolved())
+    found = fitted.network, fitted.estimate, status, reason, doubts, fitted.passes
+    return FitResult(recording, options, *found, metrics, baseline, clock.seconds)
 
 
 def _silent(_: Progress) -> None:
@@ -190,16 +187,17 @@ class _Clock:
         self._last = now
 
 
-def _verdict(blocks: Sequence[Sequence[Training]], metrics: Metrics) -> tuple[str, str]:
+def _verdict(passes: Sequence[Pass], metrics: Metrics) -> tuple[str, str]:
     """Return the status of a fit and a sentence that explains it."""
     snr_db = metrics["snr_db"].value
     if metrics["snr_db"].reason is not None:
         return "converged", f"Nothing is left to fit: {metrics['snr_db'].reason}."
     if snr_db is not None and snr_db < NOT_FITTED_DB:
         return "not fitted", f"The SNR is {snr_db:.1f} dB: the model says hardly more than silence does."
-    ends = [stages[-1] for stages in blocks]
+    ends = [stages[-1] for stages in passes[-1].blocks]
+    ends += [stages[-1] for one in passes[:-1] for stages in one.blocks if stages[-1].status == "stopped"]
     worst = max(ends, key=lambda run: GRAVITY.index(run.status))
-    steps = sum(run.looks[-1].step for stages in blocks for run in stages)
+    steps = sum(run.looks[-1].step for one in passes for stages in one.blocks for run in stages)
     where = f" in {sum(run.status == worst.status for run in ends)} of {len(ends)} blocks" if len(ends) > 1 else ""
     sentences = {
         "converged": f"The loss was level at the end of {steps} steps.",

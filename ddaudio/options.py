@@ -17,12 +17,20 @@ from ddaudio.errors import OptionError, nearest
 GOALS = ("target_snr_db", "numbers", "partials")
 """Settings that say how large a model gets: only one of them may be asked for."""
 LOSSES = ("mae", "mse", "mss", "pdl")
-MODELS = ("sine",)
-WindowName = Literal["hann", "sine", "triangle"]
+MODELS = ("sine", "double-dutch")
+WindowName = Literal["hann", "sine", "triangle", "gate"]
 StartName = Literal["peaks", "random", "equal"]
 OptimiserName = Literal["gauss-newton", "adam", "sgd", "lbfgs"]
+RopeName = Literal["cosine", "sine", "square"]
+PairName = Literal["opposite", "quadrature"]
+ReadingName = Literal["every", "leaf", "binary"]
+GatingName = Literal["hard", "soft", "beam"]
+CutoffsName = Literal["fixed", "learned"]
+LeavesName = Literal["waves", "sine"]
 ScheduleName = Literal["cosine", "constant", "warm-up"]
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 384_000
+MIN_FRAME_S, MAX_FRAME_S = 0.0005, 5.0
+MIN_NUMBERS, MIN_NUMBERS_PER_SAMPLE = 4, 0.0001
 Encoding = Literal["pcm16", "pcm24", "float32"]
 
 
@@ -93,17 +101,19 @@ class GridOptions:
     """How the recording is cut into frames."""
 
     frame_s: float | None = None
-    """Length of all frames, 0.0005 to 5 s (default: frames of 6 to 770 ms, as the sound asks for; 0.05 s with partials)."""
-    overlap: float = 0.5
-    """Share of a frame that it has in common with the next one, 0 to 0.5; less than that only with frame_s."""
-    window: WindowName = "hann"
-    """Shape of the crossfade between frames."""
+    """Length of all frames, 0.0005 to 5 s (default: frames of 6 to 770 ms, as the sound asks for; 0.05 s with partials;
+    double-dutch takes the nearest power of two samples, by default to 0.1 s)."""
+    overlap: float | None = None
+    """Share of a frame that it has in common with the next one, 0 to 0.5, with frame_s (default: 0.5; 0 for double-dutch)."""
+    window: WindowName | None = None
+    """Shape of the crossfade between frames (default: hann; gate, a tree's own, with leaves sine)."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "frame_s", 0.0005, 5.0, "s")
+        _check_range(self, "frame_s", MIN_FRAME_S, MAX_FRAME_S, "s")
         _check_range(self, "overlap", 0, 0.5)
-        _check_choice(self, "window", get_args(WindowName))
-        if self.overlap != 0.5 and self.frame_s is None:
+        if self.window is not None:
+            _check_choice(self, "window", get_args(WindowName))
+        if self.overlap not in (None, 0.5) and self.frame_s is None:
             raise OptionError(f"overlap is {self.overlap:g}, but frames are as long as the sound asks for; give frame_s as well")
 
 
@@ -112,7 +122,10 @@ class ModelOptions:
     """Which network, how large, and where it starts."""
 
     model: str = "sine"
-    """The network; ``sine`` is a bank of partials in each frame."""
+    """The network: ``sine``, a bank of partials in each frame, ``double-dutch``, a tree of wave pairs in each, or a sum such as
+    ``sine+double-dutch``, in which each network fits what those before it leave over."""
+    shares: str | None = None
+    """How numbers, or the decibels aimed at, are shared out over the networks of a sum, as in 3,1 (default: equally)."""
     target_snr_db: float = 25.0
     """Stop spending numbers when this SNR is reached, -10 to 140 dB."""
     max_numbers_per_sample: float = 0.25
@@ -125,14 +138,119 @@ class ModelOptions:
     """Starting point: spectral peaks, random or equally spaced frequencies."""
 
     def __post_init__(self) -> None:
-        _check_choice(self, "model", MODELS)
+        for name in self.terms:
+            if name not in MODELS:
+                raise OptionError(f"model names {name!r}, which is unknown; {nearest(name, MODELS)}")
+        if self.shares is not None and (len(self.terms) == 1 or len(_parse_row("shares", self.shares)) != len(self.terms)):
+            raise OptionError(f"shares is {self.shares!r}, but model is {self.model!r}: give one share for each network of a sum")
+        if not all(0 < share < float("inf") for share in self.parsed_shares):
+            raise OptionError(f"shares is {self.shares!r}; each must be above 0")
         _check_range(self, "target_snr_db", -10, 140, "dB")
-        _check_range(self, "max_numbers_per_sample", 0.0001, 4)
-        _check_whole(self, "numbers", 4, 10**12)
+        _check_range(self, "max_numbers_per_sample", MIN_NUMBERS_PER_SAMPLE, 4)
+        _check_whole(self, "numbers", MIN_NUMBERS, 10**12)
         _check_whole(self, "partials", 1, 10000)
         _check_choice(self, "start", get_args(StartName))
+        if self.partials is not None and self.terms != ("sine",):
+            raise OptionError(f"partials is {self.partials}, but a {self.model} network is sized by numbers or target_snr_db")
+        if self.numbers is not None and len(self.terms) > 1 and self.numbers * min(self.parsed_shares) < MIN_NUMBERS:
+            raise OptionError(
+                f"numbers is {self.numbers}, too few for {len(self.terms)} networks: each needs {MIN_NUMBERS} or more"
+            )
         if self.numbers is not None and self.partials is not None:
             raise OptionError(f"numbers is {self.numbers} and partials is {self.partials}; give only one of the two")
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The names of the networks that add up, at least one."""
+        return tuple(name.strip() for name in str(self.model).split("+"))
+
+    @property
+    def parsed_shares(self) -> tuple[float, ...]:
+        """The share of each network; they sum to 1."""
+        row = (1.0,) * len(self.terms) if self.shares is None else _parse_row("shares", self.shares)
+        return tuple(share / sum(row) for share in row)
+
+
+@dataclass(frozen=True)
+class TreeOptions:
+    """The trees of ``double-dutch``."""
+
+    depth: int | None = None
+    """Levels of the tree, 1 to 24 (default: as many as its frame can be halved)."""
+    denominators: str | None = None
+    """Samples per period of each level's wave, falling, as in 4096,2048,1000 (default: halved from twice the frame)."""
+    above_nyquist: bool = False
+    """Allow denominators below 2."""
+    ropes: RopeName = "cosine"
+    """Shape of the waves: cosine, sine or square."""
+    pair: PairName = "opposite"
+    """What a rope says: its own wave, or a sine and a cosine."""
+    reading: ReadingName = "every"
+    """What is heard: every level, the deepest alone (leaf), or the deepest gates as ones and zeros (binary)."""
+    gating: GatingName | None = None
+    """Gates open and shut smoothly (soft), at once (hard), or smoothly along the most open paths alone (beam) (default: soft;
+    hard with the reading binary)."""
+    beam: int = 4
+    """Paths of a beam, 1 to 64."""
+    transition_s: str = "0.0001"
+    """Length of the gates' transitions, 1e-6 to 1 s: one for all levels, at most an eighth of a level's cell; or one a level, as
+    it is given, as in 0.001,0.0005."""
+    cutoffs: CutoffsName | None = None
+    """Whether the gates' cutoffs stay at 0 or are learned, a number a node (default: fixed; learned with the reading binary)."""
+    leaves: LeavesName = "waves"
+    """What the tree's deepest cells hold: its own waves, or partials; the tree is then divided as the sound asks for, and its
+    gates are the windows of the network sine."""
+
+    def __post_init__(self) -> None:
+        for name, known in (("ropes", RopeName), ("pair", PairName), ("reading", ReadingName)):
+            _check_choice(self, name, get_args(known))
+        if self.gating is not None:
+            _check_choice(self, "gating", get_args(GatingName))
+        _check_choice(self, "leaves", get_args(LeavesName))
+        if self.cutoffs is not None:
+            _check_choice(self, "cutoffs", get_args(CutoffsName))
+        _check_whole(self, "depth", 1, 24)
+        _check_whole(self, "beam", 1, 64)
+        if not isinstance(self.above_nyquist, bool):
+            raise OptionError(f"above_nyquist is {self.above_nyquist!r}; it must be true or false")
+        if self.depth is not None and self.denominators is not None:
+            raise OptionError(f"depth is {self.depth} and denominators is {self.denominators!r}; give only one of the two")
+        if not all(1e-6 <= each <= 1 for each in _parse_row("transition_s", self.transition_s)):
+            raise OptionError(f"transition_s is {self.transition_s!r}; allowed is 1e-6 to 1 s")
+        if self.denominators is not None:
+            _parse_row("denominators", self.denominators)
+        if self.pair == "quadrature" and (self.ropes == "square" or self.reading == "binary"):
+            raise OptionError("pair is 'quadrature', which needs waves: ropes cosine or sine, and not the reading binary")
+
+    def filled(self) -> "TreeOptions":
+        """Return these options with gating and cutoffs filled in."""
+        binary = self.reading == "binary"
+        gating = self.gating or ("hard" if binary else "soft")
+        return replace(self, gating=gating, cutoffs=self.cutoffs or ("learned" if binary else "fixed"))
+
+    @property
+    def parsed_denominators(self) -> tuple[float, ...]:
+        """The denominators as numbers; none where they are not given."""
+        return () if self.denominators is None else _parse_row("denominators", self.denominators)
+
+    def transitions_s(self, depth: int) -> tuple[float, ...]:
+        """Return the transition of each of ``depth`` levels, or one for all; raises `OptionError` for another number of them."""
+        row = _parse_row("transition_s", self.transition_s)
+        if len(row) not in (1, depth):
+            raise OptionError(f"transition_s is {self.transition_s!r}: {len(row)} values for {depth} levels; give one or {depth}")
+        return row
+
+    def table(self) -> dict[str, Any]:
+        """Return the settings by name, without those that have no value."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def _parse_row(name: str, text: str) -> tuple[float, ...]:
+    """Return the numbers of a setting such as ``4096,2048``."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except (ValueError, AttributeError):
+        raise OptionError(f"{name} is {text!r}; it must be numbers with commas between them, as in 4096,2048") from None
 
 
 @dataclass(frozen=True)
@@ -145,8 +263,11 @@ class TrainingOptions:
     """Who moves the parameters (default: gauss-newton for mse alone, which it needs; adam otherwise)."""
     steps: int | None = None
     """Steps of the optimiser, 0 to 1000000 (default: 6 for gauss-newton, 80 otherwise)."""
-    exchanges: int = 2
-    """Times that the weakest partials are exchanged for better ones, 0 to 100; each time is followed by half the steps."""
+    exchanges: int | None = None
+    """Times that the weakest parts are exchanged for better ones, 0 to 100, each followed by half the steps (default: 2; 8 for
+    double-dutch, whose parts are cheap to find)."""
+    together: bool = True
+    """Train the networks of a sum together at the end, in recordings that are fitted as a whole (up to 24 s of mono)."""
     learning_rate: float = 0.02
     """Largest step of the optimiser, in units of the parameters' scales, 1e-8 to 10; gauss-newton has none."""
     schedule: ScheduleName = "warm-up"
@@ -180,11 +301,11 @@ class TrainingOptions:
         """Whether mse is the only loss."""
         return list(parse_terms(self.losses)) == ["mse"]
 
-    def resolved(self) -> "TrainingOptions":
-        """Return these options with optimiser and steps filled in."""
+    def resolved(self, exchanges: int | None = None) -> "TrainingOptions":
+        """Return these options with optimiser, steps and, if given, ``exchanges`` filled in."""
         optimiser = self.optimiser or ("gauss-newton" if self.least_squares else "adam")
         steps = self.steps if self.steps is not None else 6 if optimiser == "gauss-newton" else 80
-        return replace(self, optimiser=optimiser, steps=steps)
+        return replace(self, optimiser=optimiser, steps=steps, exchanges=exchanges if self.exchanges is None else self.exchanges)
 
 
 @dataclass(frozen=True)
@@ -205,6 +326,7 @@ class FitOptions:
     input: InputOptions = field(default_factory=InputOptions)
     grid: GridOptions = field(default_factory=GridOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
+    tree: TreeOptions = field(default_factory=TreeOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
 

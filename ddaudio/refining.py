@@ -2,98 +2,123 @@
 
 import math
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ddaudio.losses import LONGEST_CROPS_S, Objective
-from ddaudio.models import Network, Size
+from ddaudio.models import FramedNetwork, Network, Size, SumNetwork
 from ddaudio.options import TrainingOptions, parse_terms
 from ddaudio.training import ProgressCallback, Training, train
 
 MOST_EXTENSIONS = 4
-"""Times that partials are added when training stays short of the goal."""
+"""Times that parts are added when training stays short of the goal."""
 EXCHANGED_SHARE = 0.15
 """Share of the parts that is exchanged for better ones at a time."""
+Kept = TypeVar("Kept", bound=Network)
 
 
 def refine(
-    network: Network, target: Tensor, size: Size, training: TrainingOptions, exchanges: int, tell: ProgressCallback
-) -> tuple[Network, list[Training]]:
+    network: FramedNetwork, target: Tensor, size: Size, training: TrainingOptions, exchanges: int, tell: ProgressCallback
+) -> tuple[FramedNetwork, list[Training]]:
     """Train ``network`` on ``target [B, T]`` towards ``size``; return it and what was done.
 
     The network that comes back has gone through a file's units and rounding. `KeyboardInterrupt` ends with the best so far.
     """
-    crop_samples = max(1, round(training.crop_s * network.grid.sample_rate))
-    objective = Objective(parse_terms(training.losses), target, crop_samples, max(1, round(LONGEST_CROPS_S / training.crop_s)))
-    stages = [train(network, target, objective, training, tell)]
-    later = replace(training, steps=math.ceil((training.steps or 0) / 2))
+    refining = _Refining(target, size, training, tell, network.sample_rate)
+    refining.train(network, training)
     try:
         for _ in range(exchanges if network.ranked() and training.steps else 0):
-            if stages[-1].status == "stopped":
+            if refining.stopped:
                 break
-            network, better = _exchanged(network, target, size, objective, later, tell, stages)
-            if not better:
+            other = refining.exchanged(network)
+            if other is None:
                 break
+            network = other
         for _ in range(MOST_EXTENSIONS if size.goal_energy else 0):
-            if stages[-1].status == "stopped" or left_over(network, target) <= size.goal_energy:
+            if refining.stopped or refining.reached(network) or not network.extend(target, size):
                 break
-            if not network.extend(target, size):
-                break
-            stages.append(train(network, target, objective, later, tell))
+            refining.train(network, refining.later)
         network.restore(network.stored())
-        if size.goal_energy and left_over(network, target) <= size.goal_energy:
-            network = _trimmed_again(network, target, size, objective, later, tell, stages)
+        network = refining.trimmed(network)
     except KeyboardInterrupt:
-        stages[-1].status = "stopped"
+        refining.stages[-1].status = "stopped"
         network.restore(network.stored())
-    return network, stages
+    return network, refining.stages
 
 
-def _exchanged(
-    network: Network,
-    target: Tensor,
-    size: Size,
-    objective: Objective,
-    training: TrainingOptions,
-    tell: ProgressCallback,
-    stages: list[Training],
-) -> tuple[Network, bool]:
-    """Return the network with its weakest parts exchanged for what fits best beside the others, if that is better."""
-    count = network.ranked()
-    other = network.without_last(count - max(1, round(EXCHANGED_SHARE * count)))
-    other.extend(target, replace(size, most=count, goal_energy=0.0))
-    run = train(other, target, objective, training, tell)
-    if run.best.total >= stages[-1].best.total:
+def refine_together(
+    network: SumNetwork, target: Tensor, size: Size, training: TrainingOptions, tell: ProgressCallback
+) -> tuple[SumNetwork, list[Training]]:
+    """Train all networks of a sum at once, and leave out what the goal does not need; otherwise as `refine`."""
+    refining = _Refining(target, size, training, tell, network.sample_rate)
+    refining.train(network, training)
+    try:
+        network.restore(network.stored())
+        network = refining.trimmed(network)
+    except KeyboardInterrupt:
+        refining.stages[-1].status = "stopped"
+        network.restore(network.stored())
+    return network, refining.stages
+
+
+class _Refining:
+    """Training runs on one target, and the steps between them."""
+
+    def __init__(self, target: Tensor, size: Size, training: TrainingOptions, tell: ProgressCallback, sample_rate: int) -> None:
+        crop_samples = max(1, round(training.crop_s * sample_rate))
+        crops = max(1, round(LONGEST_CROPS_S / training.crop_s))
+        self.target, self.size, self.tell = target, size, tell
+        self.objective = Objective(parse_terms(training.losses), target, crop_samples, crops)
+        self.later = replace(training, steps=math.ceil((training.steps or 0) / 2))
+        self.stages: list[Training] = []
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user has stopped the last run."""
+        return self.stages[-1].status == "stopped"
+
+    def train(self, network: Network, training: TrainingOptions) -> None:
+        """Train, and note the run."""
+        self.stages.append(train(network, self.target, self.objective, training, self.tell))
+
+    def try_out(self, network: Network) -> Training:
+        """Train a network that may be dropped; if the user stops it, that is noted all the same."""
+        run = train(network, self.target, self.objective, self.later, self.tell)
         if run.status == "stopped":
-            stages[-1].status = "stopped"
-        return network, False
-    stages.append(run)
-    return other, True
+            self.stages[-1].status = "stopped"
+        return run
 
+    def reached(self, network: Network) -> bool:
+        """Return whether there is a goal, and it is reached."""
+        return self.size.goal_energy > 0 and left_over(network, self.target) <= self.size.goal_energy
 
-def _trimmed_again(
-    network: Network,
-    target: Tensor,
-    size: Size,
-    objective: Objective,
-    training: TrainingOptions,
-    tell: ProgressCallback,
-    stages: list[Training],
-) -> Network:
-    """Leave out what the goal does not need; train what is left, and if that helps leave out what is not needed then."""
-    trimmed = _trimmed(network, target, size.goal_energy)
-    if trimmed.ranked() == network.ranked() or not training.steps or stages[-1].status == "stopped":
-        return trimmed
-    trained = trimmed.without_last(trimmed.ranked())
-    run = train(trained, target, objective, training, tell)
-    trained.restore(trained.stored())
-    if run.status == "stopped":
-        stages[-1].status = "stopped"
-    if left_over(trained, target) > size.goal_energy:
-        return trimmed
-    stages.append(run)
-    return _trimmed(trained, target, size.goal_energy)
+    def exchanged(self, network: FramedNetwork) -> FramedNetwork | None:
+        """Return the network with its weakest parts exchanged for what fits best beside the others; None if that is no better."""
+        count = network.ranked()
+        other = network.without_last(count - max(1, round(EXCHANGED_SHARE * count)))
+        other.extend(self.target, replace(self.size, most=count, goal_energy=0.0))
+        run = self.try_out(other)
+        if run.best.total >= self.stages[-1].best.total:
+            return None
+        self.stages.append(run)
+        return other
+
+    def trimmed(self, network: Kept) -> Kept:
+        """Leave out what the goal does not need; train what is left, and if that helps leave out what is not needed then."""
+        if not self.reached(network):
+            return network
+        trimmed = _trimmed(network, self.target, self.size.goal_energy)
+        if trimmed.ranked() == network.ranked() or not self.later.steps or self.stopped:
+            return trimmed
+        trained = _copy(trimmed)
+        run = self.try_out(trained)
+        trained.restore(trained.stored())
+        if not self.reached(trained):
+            return trimmed
+        self.stages.append(run)
+        return _trimmed(trained, self.target, self.size.goal_energy)
 
 
 def left_over(network: Network, target: Tensor) -> float:
@@ -102,14 +127,11 @@ def left_over(network: Network, target: Tensor) -> float:
         return float((target - network.estimate()).double().square().sum())
 
 
-def _trimmed(network: Network, target: Tensor, goal_energy: float) -> Network:
-    """Return ``network`` without the weakest parts that the goal does not need.
+def _trimmed(network: Kept, target: Tensor, goal_energy: float) -> Kept:
+    """Return ``network``, which reaches the goal, without the weakest parts that the goal does not need.
 
-    What is kept reaches the goal, and misses it with its own weakest part left out: the bisection holds this at every
-    step. A network that does not reach the goal stays whole.
+    What is kept reaches the goal, and misses it with its own weakest part left out: the bisection holds this at every step.
     """
-    if left_over(network, target) > goal_energy:
-        return network
     misses, reaches = -1, network.ranked()
     while reaches - misses > 1:
         half = (misses + reaches) // 2
@@ -117,4 +139,16 @@ def _trimmed(network: Network, target: Tensor, goal_energy: float) -> Network:
             reaches = half
         else:
             misses = half
-    return network.without_last(reaches)
+    return _without_last(network, reaches)
+
+
+def _copy(network: Kept) -> Kept:
+    return _without_last(network, network.ranked())
+
+
+def _without_last(network: Kept, keep: int) -> Kept:
+    """`Network.without_last`, which gives a network of the same kind."""
+    fewer = network.without_last(keep)
+    if not isinstance(fewer, type(network)):
+        raise TypeError(f"{type(network).__name__} without parts is a {type(fewer).__name__}")
+    return fewer

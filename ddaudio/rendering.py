@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ddaudio.errors import OptionError
-from ddaudio.models import Network
+from ddaudio.models import FramedNetwork, Network
 from ddaudio.options import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from ddaudio.spool import Samples, collect
+from ddaudio.spool import Samples, Total, collect
 
 PIECE_SAMPLES = 1 << 21
 """Samples of all signals that are computed at once."""
@@ -21,9 +21,9 @@ def render(network: Network, sample_rate: int | None = None, partials: int | Non
     Args:
         network: a trained network, such as `ddaudio.load_model` gives.
         sample_rate: Hz (default: that of the recording it was trained on). The model is evaluated at the other times,
-            not resampled; partials at or above the new Nyquist frequency are left out. The length becomes
+            not resampled; waves at or above the new Nyquist frequency are left out. The length becomes
             ``ceil(T * sample_rate / own rate)``.
-        partials: keep only this many partials over all frames, the strongest.
+        partials: keep only this many partials (or ropes of trees) over all frames, the strongest.
 
     Raises:
         OptionError: the rate is out of range, or ``partials`` is below 0.
@@ -33,17 +33,17 @@ def render(network: Network, sample_rate: int | None = None, partials: int | Non
         if isinstance(partials, bool) or not isinstance(partials, int) or partials < 0:
             raise OptionError(f"partials is {partials!r}; it must be a whole number, 0 or more")
         network = network.without_last(min(partials, network.ranked()))
-    grid = network.grid
-    rate = grid.sample_rate if sample_rate is None else sample_rate
-    if rate != grid.sample_rate and (
+    rate = network.sample_rate if sample_rate is None else sample_rate
+    if rate != network.sample_rate and (
         isinstance(rate, bool) or not isinstance(rate, int) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE
     ):
         raise OptionError(f"sample_rate is {rate!r}; allowed is {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
-    return collect(_pieces(network, rate / grid.sample_rate))
+    sounds = [collect(_pieces(term, rate / network.sample_rate)) for term in network.terms]
+    return sounds[0] if len(sounds) == 1 else Total(sounds)
 
 
 @torch.no_grad()
-def _pieces(network: Network, ratio: float) -> Iterator[Tensor]:
+def _pieces(network: FramedNetwork, ratio: float) -> Iterator[Tensor]:
     """Yield the sound ``[B, n]`` piece by piece, at ``ratio`` times the sample rate."""
     grid = network.grid
     root = int(grid.cells.size.max())
@@ -66,7 +66,7 @@ def _pieces(network: Network, ratio: float) -> Iterator[Tensor]:
         tail = sound[:, finished:]
 
 
-def _at_rate(network: Network, begin: int, ratio: float) -> Tensor:
+def _at_rate(network: FramedNetwork, begin: int, ratio: float) -> Tensor:
     """Evaluate frames and windows at the sample times of another rate, and add them up.
 
     The network's first sample is sample ``begin`` of the recording. A frame whose first old sample is ``s`` begins half
@@ -85,7 +85,8 @@ def _at_rate(network: Network, begin: int, ratio: float) -> Tensor:
         # Where the sound ends without a fade, times between the last old sample and the end still belong to the frame.
         frame = grid.frames.keep(torch.arange(grid.n_frames)[group.frames])
         ends = frame.lead + grid.sounding[group.frames] - 0.25
-        inside = torch.where((frame.fall == 0)[:, None], torch.minimum(inside, ends[:, None]), inside)
+        last = (frame.fall == 0) & (frame.first + frame.size >= grid.n_samples)
+        inside = torch.where(last[:, None], torch.minimum(inside, ends[:, None]), inside)
         window = grid.window_at(group.frames, inside) * ((inside > 0) & (inside < group.length + 1))
         frames = network.frames_at(index, first.double() - starts * ratio, length, ratio) * window.float()
         seen = (new >= origin) & (new < origin + n_samples)

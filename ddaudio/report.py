@@ -12,11 +12,11 @@ import torch
 
 from ddaudio.fitting import FitResult
 from ddaudio.metrics import DEFINITIONS, Metric
-from ddaudio.models import Network
+from ddaudio.models import NETWORKS, FramedNetwork
 from ddaudio.options import FitOptions
 from ddaudio.training import Training
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the report's schema; it rises with every change that a reader could stumble over."""
 
 
@@ -28,7 +28,7 @@ def settings_hash(options: FitOptions) -> str:
 def build(result: FitResult) -> dict[str, Any]:
     """Return the report of a fit as nested dicts and lists that JSON can hold; undefined values are None."""
     recording, network, options = result.recording, result.network, result.options
-    grid, model = network.grid, options.model
+    model = options.model
     metrics = {name: value for name, value in result.metrics.items() if isinstance(value, Metric)}
     return {
         "schema": SCHEMA,
@@ -56,18 +56,24 @@ def build(result: FitResult) -> dict[str, Any]:
             "numbers": result.numbers,
             "numbers_per_sample": result.numbers_per_sample,
             "parts": network.ranked(),
-            "frames": grid.n_frames,
-            "cell_samples": {str(size): count for size, count in _tally(grid.cells.size)},
+            "terms": [_term(term) for term in network.terms],
         },
         "metrics": {name: asdict(metric) | {"definition": DEFINITIONS[name]} for name, metric in metrics.items()},
         "bands": [asdict(band) for band in result.metrics["bands"]],
         "baseline": asdict(result.baseline) | {"name": "best-k MDCT", "numbers": 2 * result.baseline.coefficients},
         "training": {
             "gain_db": result.training_gain_db,
-            "blocks": [[_stage(run) for run in stages] for stages in result.blocks],
+            "passes": [
+                {"name": one.name, "blocks": [[_stage(run) for run in stages] for stages in one.blocks]} for one in result.passes
+            ],
         },
         "seconds": result.seconds | {"per_second_of_sound": sum(result.seconds.values()) / recording.duration_s},
     }
+
+
+def _term(term: FramedNetwork) -> dict[str, Any]:
+    cells = {str(size): count for size, count in _tally(term.grid.cells.size)}
+    return {"name": term.name, "parts": term.ranked(), "frames": term.grid.n_frames, "cell_samples": cells}
 
 
 def _tally(values: torch.Tensor) -> list[tuple[int, int]]:
@@ -92,8 +98,7 @@ def _stage(run: Training) -> dict[str, Any]:
 
 def summary(result: FitResult) -> list[str]:
     """Return four lines: what is doubtful, what was reached (and by the baseline), what it cost, and the time."""
-    recording, network, metrics, model = result.recording, result.network, result.metrics, result.options.model
-    kind = "partials" if model.model == "sine" else "parts"
+    recording, metrics = result.recording, result.metrics
     bar = f"{result.baseline.snr_db:.1f} dB" if result.baseline.snr_db is not None else result.baseline.reason
     gain = result.training_gain_db
     seconds = sum(result.seconds.values())
@@ -102,16 +107,17 @@ def summary(result: FitResult) -> list[str]:
         "doubt    " + ("; ".join(result.doubts) or "none: " + result.reason),
         f"reached  SNR {_in_words(metrics['snr_db'], 'dB')}, log-spectral distance {_in_words(metrics['lsd_db'], 'dB')}; "
         f"the best-k MDCT reaches {bar} with as many numbers",
-        f"cost     {result.numbers} numbers ({result.numbers_per_sample:.3g} per sample): {result.network.ranked()} {kind} "
-        f"in {network.grid.n_frames} frames of {_lengths_in_words(network)}",
+        f"cost     {result.numbers} numbers ({result.numbers_per_sample:.3g} per sample): "
+        + " and ".join(_size_in_words(term) for term in result.network.terms),
         f"time     {seconds:.1f} s for {recording.duration_s:.1f} s of sound; {trained}",
     ]
 
 
-def _lengths_in_words(network: Network) -> str:
-    """Return the length of the shortest and the longest frame in ms."""
-    low_ms, high_ms = (1000 * int(length) / network.grid.sample_rate for length in network.grid.cells.length.aminmax())
-    return f"{low_ms:.0f} ms" if low_ms == high_ms else f"{low_ms:.0f} to {high_ms:.0f} ms"
+def _size_in_words(term: FramedNetwork) -> str:
+    """Return how many parts a network has, and the length of its shortest and longest frame in ms."""
+    low_ms, high_ms = (1000 * int(length) / term.grid.sample_rate for length in term.grid.cells.length.aminmax())
+    lengths = f"{low_ms:.0f} ms" if low_ms == high_ms else f"{low_ms:.0f} to {high_ms:.0f} ms"
+    return f"{term.ranked()} {NETWORKS[term.name].parts} in {term.grid.n_frames} frames of {lengths}"
 
 
 def _in_words(metric: Metric, unit: str) -> str:

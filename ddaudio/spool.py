@@ -137,6 +137,30 @@ class Difference:
         return on_cpu(self._target[index]) - on_cpu(self._estimate[index])
 
 
+class Total:
+    """The sum of several signals, computed slice by slice when it is asked for.
+
+    >>> Total([torch.ones(1, 5), torch.full((1, 5), 0.25)])[:, 3:].tolist()
+    [[1.25, 1.25]]
+    """
+
+    def __init__(self, parts: Sequence[Samples]) -> None:
+        """Take one signal or more, of one shape `[C, T]`; raises ValueError if their shapes differ."""
+        if len({tuple(part.shape) for part in parts}) != 1:
+            raise ValueError(f"signals of the shapes {[tuple(part.shape) for part in parts]} cannot be added: they must have one")
+        self._parts = parts
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Channels C and samples T."""
+        n_channels, n_samples = self._parts[0].shape
+        return n_channels, n_samples
+
+    def __getitem__(self, index: tuple[slice, slice], /) -> Tensor:
+        """Return the slice as a new tensor, float32 on the CPU, without gradient."""
+        return torch.stack([on_cpu(part[index]) for part in self._parts]).sum(0)
+
+
 def on_cpu(samples: Tensor) -> Tensor:
     """Return samples of any shape as float32 on the CPU, without gradient; the same memory where they are that already."""
     return samples.detach().to("cpu", torch.float32)

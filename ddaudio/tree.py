@@ -26,9 +26,19 @@ def encode(grid: TimeGrid) -> tuple[dict[str, int], Tensor]:
     smallest, largest = int(grid.cells.size.min()), int(grid.cells.size.max())
     bits = _bits(grid, smallest, largest)
     settings = {"smallest_cell": smallest, "largest_cell": largest, "longest_fade": int(grid.cells.lead.max())}
-    words = torch.tensor([*bits, *[0] * (-len(bits) % WORD)], dtype=torch.int64).reshape(-1, WORD)
+    return settings, pack(torch.tensor(bits, dtype=torch.bool))
+
+
+def pack(bits: Tensor) -> Tensor:
+    """Return bits ``[N]`` as int32 words ``[ceil(N / 32)]``, the first bit the lowest of the first word."""
+    words = torch.nn.functional.pad(bits.long(), (0, -bits.numel() % WORD)).reshape(-1, WORD)
     packed = (words << torch.arange(WORD)).sum(1)
-    return settings, torch.where(packed >= 2**31, packed - 2**32, packed).int()
+    return torch.where(packed >= 2**31, packed - 2**32, packed).int()
+
+
+def unpack(words: Tensor) -> Tensor:
+    """Return the bits ``[32 W]`` (bool) of int32 words."""
+    return (((words.long()[:, None] >> torch.arange(WORD)) & 1) == 1).reshape(-1)
 
 
 def _bits(grid: TimeGrid, smallest: int, largest: int) -> list[int]:
@@ -59,7 +69,7 @@ def decode(
             f"cells of {smallest} to {largest} samples, fades of {longest_fade} and a code of {code.dtype} {list(code.shape)} "
             "are no division of time: cells double in size, the code is int32 [W]"
         )
-    bits = ((code.long()[:, None] >> torch.arange(WORD)) & 1).reshape(-1).tolist()
+    bits = unpack(code).tolist()
     place, rows = 0, []
     for _ in range(n_signals):
         row: list[int] = []
@@ -70,7 +80,7 @@ def decode(
                 continue
             if size > smallest and place >= len(bits):
                 raise ModelError(f"the division of time ends after {place} bits, before the signals do")
-            divided = size > smallest and bits[place] == 1
+            divided = size > smallest and bits[place]
             place += size > smallest
             if divided:
                 waiting += [(first + size // 2, size // 2), (first, size // 2)]

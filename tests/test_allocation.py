@@ -36,35 +36,37 @@ def test_one_stretch_has_all() -> None:
 @given(frames=st.integers(1, 50), words=st.integers(0, 4), partials=st.integers(0, 40), extra=st.integers(0, 2))
 def test_a_budget_pays_for_cells_and_words_first(frames: int, words: int, partials: int, extra: int) -> None:
     numbers = frames + words + 3 * partials + extra
-    size = size_for(ModelOptions(numbers=max(4, numbers)), numbers, 0.0, frames, words)
+    size = size_for(ModelOptions(numbers=max(4, numbers)), (numbers, 0.0), frames, frames + words, 3)
     assert (size.most, size.goal_energy, size.most_per_frame) == (partials, 0, None)
+    # Parts that do not all cost the same may take what is left to the last number.
+    assert size.numbers == 3 * partials + extra
 
 
-@given(fewest=st.integers(1, 50), extra=st.integers(-3, 5))
-def test_a_budget_without_room_for_a_partial_is_refused(fewest: int, extra: int) -> None:
-    options = ModelOptions(numbers=max(4, fewest + 3 + extra))
-    if options.numbers >= fewest + 3:
-        check_budget(options, fewest)
+@given(fewest=st.integers(1, 50), extra=st.integers(-3, 5), per_part=st.integers(1, 3))
+def test_a_budget_without_room_for_a_part_is_refused(fewest: int, extra: int, per_part: int) -> None:
+    options = ModelOptions(numbers=max(4, fewest + per_part + extra))
+    if options.numbers >= fewest + per_part:
+        check_budget(options, fewest, per_part)
         return
     with pytest.raises(OptionError) as caught:
-        check_budget(options, fewest)
+        check_budget(options, fewest, per_part)
     # It says what is needed: that is enough.
-    assert f" needs {fewest + 3};" in str(caught.value)
+    assert f" needs {fewest + per_part};" in str(caught.value)
     assert f"numbers is {options.numbers};" in str(caught.value)
-    check_budget(ModelOptions(numbers=fewest + 3), fewest)
+    check_budget(ModelOptions(numbers=fewest + per_part), fewest, per_part)
 
 
 def test_a_cap_leaves_room_for_a_partial_a_signal() -> None:
     options = ModelOptions(target_snr_db=20)
-    assert size_for(options, 5.7, 0.1, 10, 1, least=4).most == 4
-    size = size_for(options, 100.9, 0.1, 10, 1, least=4)
+    assert size_for(options, (5.7, 0.1), 10, 11, 3, least=4).most == 4
+    size = size_for(options, (100.9, 0.1), 10, 11, 3, least=4)
     assert (size.most, size.goal_energy) == ((100 - 10 - 1) // 3, 0.1)
     # A goal of nothing left over is a goal: zero would mean there is none.
-    assert 0 < size_for(options, 100, 0.0, 10, 1).goal_energy < 1e-300
+    assert 0 < size_for(options, (100, 0.0), 10, 11, 3).goal_energy < 1e-300
 
 
 def test_a_fixed_count_is_that_many_in_each_frame() -> None:
-    size = size_for(ModelOptions(partials=7), 5, 0.1, 11, 3)
+    size = size_for(ModelOptions(partials=7), (5, 0.1), 11, 14, 3)
     assert (size.most, size.most_per_frame, size.goal_energy) == (77, 7, 0)
 
 

@@ -90,7 +90,7 @@ def fitted(recordings: dict[str, Recording]) -> Fit:
 
 def edges(result: FitResult) -> list[int]:
     """Where blocks meet."""
-    return [ROOTS * root_samples() * number for number in range(1, len(result.blocks))]
+    return [ROOTS * root_samples() * number for number in range(1, len(result.passes[0].blocks))]
 
 
 def sizes_by_signal(result: FitResult) -> list[list[int]]:
@@ -110,7 +110,7 @@ def say_all(result: FitResult) -> Tensor:
 @pytest.mark.parametrize("name", ["mono", "stereo"])
 def test_blocks_reach_the_goal_of_the_whole_at_its_cost(name: str, fitted: Fit) -> None:
     whole, blocked = fitted(name, False), fitted(name, True)
-    assert (len(whole.blocks), len(blocked.blocks)) == (1, 4)
+    assert (len(whole.passes[0].blocks), len(blocked.passes[0].blocks)) == (1, 4)
     for result in (whole, blocked):
         assert result.snr_db is not None
         # Never below; above by less than the weakest partials bring, a few of 1000.
@@ -118,7 +118,7 @@ def test_blocks_reach_the_goal_of_the_whole_at_its_cost(name: str, fitted: Fit) 
         assert result.reached_goal
         assert not [doubt for doubt in result.doubts if "goal missed" in doubt]
     assert blocked.numbers == pytest.approx(whole.numbers, rel=0.05)
-    assert all(stages and stages[0].looks for stages in blocked.blocks)
+    assert all(stages and stages[0].looks for stages in blocked.passes[0].blocks)
 
 
 @pytest.mark.parametrize("name", ["mono", "stereo"])
@@ -159,7 +159,7 @@ def test_equal_frames_go_over_the_edges(given: dict[str, Any], recordings: dict[
     patch = in_blocks_of(1)  # at least four root cells of each make a block
     result = fit(recordings["mono"], **ROOMY, **given)
     patch.undo()
-    assert len(result.blocks) > 4
+    assert len(result.passes[0].blocks) > 4
     assert len(set(result.network.grid.cells.length.tolist())) == 1
     assert float((say_all(result) - result.estimate).abs().max()) < 1e-6
     if "partials" in given:
@@ -181,7 +181,7 @@ def test_cells_begun_by_a_block_are_kept_by_the_next(recordings: dict[str, Recor
     monkeypatch.setattr(blocks, "divide", divided)
     monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 2 * ROOTS * root_samples())
     result = fit(recordings["stereo"], **{**ROOMY, "steps": 0})
-    assert len(seen) == len(result.blocks) == 4
+    assert len(seen) == len(result.passes[0].blocks) == 4
     assert seen[0][0] is None
     divided_in_two = 0
     for (_, before), (begun, rows) in pairwise(seen):
@@ -226,7 +226,7 @@ def test_a_budget_is_met_over_all_blocks(name: str, budget: int, recordings: dic
     patch = in_blocks_of(10, recordings[name].n_channels)
     result = fit(recordings[name], numbers=budget, **QUICK)
     patch.undo()
-    assert len(result.blocks) == 3
+    assert len(result.passes[0].blocks) == 3
     assert 0.98 * budget <= result.numbers <= budget
     stored = result.network.stored()
     assert result.numbers == sum(tensor.numel() for tensor in stored.values()) + _words(result)
@@ -235,7 +235,7 @@ def test_a_budget_is_met_over_all_blocks(name: str, budget: int, recordings: dic
 def _words(result: FitResult) -> int:
     from safetensors.torch import load  # noqa: PLC0415
 
-    return load(model_bytes(result.network))["division"].numel()
+    return load(model_bytes(result.network))["0.division"].numel()
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -250,7 +250,7 @@ def test_a_budget_is_met_although_a_block_is_silent(recordings: dict[str, Record
 @pytest.mark.usefixtures("small_blocks")
 def test_a_budget_without_room_is_refused_with_the_least_before_any_work(recordings: dict[str, Recording]) -> None:
     told: list[Progress] = []
-    with pytest.raises(OptionError, match=r"numbers is 10; .* a single partial needs \d+;") as no:
+    with pytest.raises(OptionError, match=r"numbers is 10; .* a single part needs \d+;") as no:
         fit(recordings["mono"], numbers=10, progress=told.append, **QUICK)
     assert "training" not in {progress.stage for progress in told}
     least = int(re.search(r"needs (\d+)", str(no.value))[1])
@@ -271,7 +271,7 @@ def test_the_cap_holds_over_all_blocks(name: str, recordings: dict[str, Recordin
     bark = recordings["mono"].samples[:, 640:5760]
     sound = {"noise": noise(1.0), "eight barks": quietening(bark)}[name]
     result = fit(Recording(sound, RATE), max_numbers_per_sample=0.1, **QUICK)
-    assert len(result.blocks) > 2
+    assert len(result.passes[0].blocks) > 2
     assert result.numbers_per_sample <= 0.1
     assert [doubt for doubt in result.doubts if "goal missed" in doubt and "at the cap of 0.1 numbers per sample" in doubt]
 
@@ -290,7 +290,7 @@ def test_a_goal_that_the_cap_allows_for_the_whole_is_reached_in_blocks(recording
 @pytest.mark.usefixtures("small_blocks")
 def test_silence_is_fitted_with_nothing(given: dict[str, Any]) -> None:
     result = fit(Recording(torch.zeros(2, 10_000), RATE), **given, **QUICK)
-    assert len(result.blocks) > 2
+    assert len(result.passes[0].blocks) > 2
     assert (result.network.ranked(), result.snr_db, result.status) == (0, None, "converged")
     assert not result.estimate.any()
 
@@ -366,8 +366,8 @@ def test_a_stop_in_the_second_block_keeps_what_is_there(
     whole, edge, half = fitted(name, True), edges(fitted(name, True))[kept - 1], root_samples() // 2
     assert result.status == "stopped"
     assert result.doubts[0].startswith("stopped: Stopped after")
-    assert [stages[-1].status for stages in result.blocks].count("stopped") == 1
-    assert len(result.blocks) == kept
+    assert [stages[-1].status for stages in result.passes[0].blocks].count("stopped") == 1
+    assert len(result.passes[0].blocks) == kept
     assert result.estimate.shape == recordings[name].samples.shape
     # The last block that is kept sounds; after its last fade all is silence.
     assert result.estimate[:, edge - ROOTS * root_samples() : edge - half].any()
@@ -399,7 +399,7 @@ def test_a_stop_in_the_last_block_keeps_the_whole(recordings: dict[str, Recordin
             raise KeyboardInterrupt
 
     result = fit(recordings["mono"], **ROOMY, progress=stop)
-    assert (result.status, len(result.blocks)) == ("stopped", 4)
+    assert (result.status, len(result.passes[0].blocks)) == ("stopped", 4)
     assert result.estimate.shape == recordings["mono"].samples.shape
     assert float((say_all(result) - result.estimate).abs().max()) < 1e-6
 
@@ -407,10 +407,10 @@ def test_a_stop_in_the_last_block_keeps_the_whole(recordings: dict[str, Recordin
 @pytest.mark.usefixtures("small_blocks")
 def test_the_reason_counts_the_blocks(recordings: dict[str, Recording]) -> None:
     result = fit(recordings["mono"], steps=1, exchanges=0, numbers=6000)
-    ends = [stages[-1].status for stages in result.blocks]
+    ends = [stages[-1].status for stages in result.passes[0].blocks]
     assert result.status == "step limit"
     assert f"in {ends.count('step limit')} of 4 blocks" in result.reason
-    steps = sum(run.looks[-1].step for stages in result.blocks for run in stages)
+    steps = sum(run.looks[-1].step for stages in result.passes[0].blocks for run in stages)
     assert f"the last of {steps} steps" in result.reason
 
 

@@ -151,7 +151,7 @@ def test_flags_beat_the_file_and_the_file_beats_defaults(sound: Path, tmp_path: 
     settings = tomllib.loads((tmp_path / "a" / "fit.toml").read_text())
     assert (settings["training"]["steps"], settings["training"]["seed"]) == (4, 7)
     assert (settings["grid"]["frame_s"], settings["model"]["numbers"]) == (0.03, 120)
-    assert settings["grid"]["overlap"] == FitOptions().grid.overlap
+    assert settings["grid"]["overlap"] == 0.5  # as it is for partials unless given
 
 
 def test_a_flag_may_give_what_a_setting_of_the_file_needs(sound: Path, tmp_path: Path) -> None:
@@ -225,7 +225,8 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(sound: Path, tmp_path: Path, m
     assert (code, err) == (130, "")
     assert out.startswith("doubt    stopped")
     assert sorted(contents(tmp_path / "fit")) == FILES
-    ((training,),) = json.loads((tmp_path / "fit" / "report.json").read_text())["training"]["blocks"]
+    (only,) = json.loads((tmp_path / "fit" / "report.json").read_text())["training"]["passes"]
+    ((training,),) = only["blocks"]
     assert training["status"] == "stopped"
 
 
@@ -257,7 +258,7 @@ def test_ctrl_c_before_training_writes_nothing(sound: Path, tmp_path: Path, monk
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ddaudio.fitting.fit_blocks", interrupted)
+    monkeypatch.setattr("ddaudio.passes.fit_blocks", interrupted)
     assert run("fit", sound, "--out", tmp_path / "fit") == (130, "", "ddaudio: stopped\n")
     assert contents(tmp_path) == {}
 
@@ -375,13 +376,13 @@ def test_render_says_how_many_partials_lie_beyond_nyquist(fitted: Path, tmp_path
     assert 0 < beyond < len(rows)
     code, out, err = run("render", fitted, "--out", tmp_path / "a.wav", "--sample-rate", "1000")
     assert code == 0
-    assert f"note: {beyond} of {len(rows)} partials lie beyond" in err
-    assert f"{len(rows) - beyond} partials" in out
+    assert f"note: {beyond} of {len(rows)} parts lie beyond" in err
+    assert f"{len(rows) - beyond} parts" in out
     strongest = sorted(rows, key=lambda row: -row["amplitude"])[:3]
     code, out, err = run("render", fitted, "--out", tmp_path / "b.wav", "--sample-rate", "1000", "--partials", "3")
     beyond = sum(row["frequency_hz"] >= 500 for row in strongest)
-    assert f"{3 - beyond} partials" in out
-    assert (f"note: {beyond} of 3 partials" in err) == (beyond > 0)
+    assert f"{3 - beyond} parts" in out
+    assert (f"note: {beyond} of 3 parts" in err) == (beyond > 0)
     assert run("render", fitted, "--out", tmp_path / "c.wav", "--sample-rate", "16000")[2] == ""
 
 
@@ -518,12 +519,12 @@ def test_info_on_a_model(fitted: Path) -> None:
         facts = json.loads(out)
         assert (code, err) == (0, "")
         assert (facts["kind"], facts["model"], facts["partials"]) == ("model", "sine", len(rows))
-        assert (facts["numbers"], facts["frames"]) == (report["model"]["numbers"], report["model"]["frames"])
+        assert (facts["numbers"], facts["frames"]) == (report["model"]["numbers"], report["model"]["terms"][0]["frames"])
         assert (facts["sample_rate"], facts["channels"], facts["samples"]) == (8000, 2, 2400)
         assert (facts["shortest_frame_s"], facts["longest_frame_s"]) == (0.02, 0.02)
         assert [row["amplitude"] for row in facts["strongest"]] == loudest
     words = " ".join(run("info", fitted)[1].split())
-    assert f"strongest 10 of {len(rows)} partials" in words
+    assert f"strongest 10 of {len(rows)} parts" in words
     assert f"{loudest[0]:.4f}" in words
 
 
@@ -540,20 +541,28 @@ def test_every_setting_is_a_flag_and_every_flag_has_help() -> None:
     assert {flag(name) for name in FitOptions().flat()} <= flags
 
 
+def test_the_help_of_a_flag_has_no_breaks_of_its_own() -> None:
+    """Lines of the source end where its margin is; the help has a margin of its own."""
+    arguments = app["fit"].assemble_argument_collection(parse_docstring=True)
+    helps = {argument.name: str(argument.parameter.help) for argument in arguments if argument.parse and argument.show}
+    assert len(helps) > 20
+    assert [name for name, text in helps.items() if text != " ".join(text.split())] == []
+
+
 def test_help_shows_units_defaults_and_choices() -> None:
     code, out, _ = run("fit", "--help")
     words = " ".join(out.replace("│", " ").split())
     assert code == 0
     assert "--target-snr FLOAT Stop spending numbers when this SNR is reached, -10 to 140 dB. [default: 25 dB]" in words
-    assert "[choices: hann, sine, triangle] [default: hann]" in words
-    assert [words.index(f"─ {panel} settings ─") for panel in ("Input", "Grid", "Model", "Training", "Output")] == sorted(
-        words.index(f"─ {panel} settings ─") for panel in ("Input", "Grid", "Model", "Training", "Output")
+    assert "(default: hann; gate, a tree's own, with leaves sine). [choices: hann, sine, triangle, gate]" in words
+    assert [words.index(f"─ {panel} settings ─") for panel in ("Input", "Grid", "Model", "Tree", "Training", "Output")] == sorted(
+        words.index(f"─ {panel} settings ─") for panel in ("Input", "Grid", "Model", "Tree", "Training", "Output")
     )
 
 
 def test_help_names_flags_not_settings() -> None:
     words = " ".join(run("fit", "--help")[1].replace("│", " ").split())
-    assert "0 to 0.5; less than that only with --frame." in words
+    assert "0 to 0.5, with --frame (default: 0.5; 0 for double-dutch)." in words
     assert "[choices: gauss-newton, adam, sgd, lbfgs]" in words
     assert [name for name in FitOptions().flat() if "_" in name and name in words] == []
 
@@ -618,7 +627,7 @@ def test_a_bug_is_not_hidden(sound: Path, tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("ddaudio.fitting.fit_blocks", broken)
+    monkeypatch.setattr("ddaudio.passes.fit_blocks", broken)
     with pytest.raises(ZeroDivisionError):
         run("fit", sound, "--out", tmp_path / "fit")
     assert contents(tmp_path) == {}

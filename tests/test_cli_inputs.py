@@ -82,7 +82,7 @@ def test_a_refused_recording_leaves_the_earlier_fit(name: str, model: Path, tmp_
         (("--window", "han"), ("--window", "Did you mean", "hann")),
         (("--losses", "mse=1,pld=1"), ("losses names 'pld'", "did you mean 'pdl'?")),
         (("--losses", "mse=-1"), ("weight -1 for mse", "above 0")),
-        (("--model", "sin"), ("model is 'sin'", "did you mean 'sine'?")),
+        (("--model", "sin"), ("model names 'sin'", "did you mean 'sine'?")),
         (("--optimizer", "adam"), ("Unknown option: --optimizer", "Did you mean --optimiser?")),
         (("--target-snr-db", "3"), ("Unknown option: --target-snr-db", "Did you mean --target-snr?")),
         (("--config", "no.toml"), ("there is no settings file 'no.toml'", "give a TOML file")),
@@ -121,7 +121,7 @@ def test_a_budget_without_room_is_refused_with_the_least_that_has(sound: Path, t
     given = ("fit", sound, "--out", tmp_path / "fit", "--frame", "0.02")
     words = (
         "error: --numbers is 9; this recording's frames take 30",
-        "a single partial needs 33; raise --numbers or set a longer --frame",
+        "a single part needs 33; raise --numbers or set a longer --frame",
     )
     assert_refused(tmp_path, words, *given, "--numbers", "9")
     assert_refused(tmp_path, ("--numbers is 32", "needs 33"), *given, "--numbers", "32")
@@ -200,14 +200,14 @@ def _other_version(model: Path, folder: Path) -> Path:
 
 
 def _version_before(model: Path, folder: Path) -> Path:
-    return _rewritten(model, folder, ddaudio_model="1")
+    return _rewritten(model, folder, ddaudio_model="2")
 
 
 def _changed_division(model: Path, folder: Path) -> Path:
     with safe_open(model, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         metadata = file.metadata()
-    tensors["division"] = torch.cat([tensors["division"], torch.ones(1, dtype=torch.int32)])
+    tensors["0.division"] = torch.cat([tensors["0.division"], torch.ones(1, dtype=torch.int32)])
     save_file(tensors, folder / "model.safetensors", metadata)
     return folder / "model.safetensors"
 
@@ -237,7 +237,7 @@ def _sound_as_model(_: Path, folder: Path) -> Path:
 
 def _foreign(model: Path, folder: Path) -> Path:
     with safe_open(model, framework="pt") as file:
-        save_file({"weight": file.get_tensor("cosine")}, folder / "model.safetensors")
+        save_file({"weight": file.get_tensor("0.cosine")}, folder / "model.safetensors")
     return folder / "model.safetensors"
 
 
@@ -246,8 +246,8 @@ def _missing(_: Path, folder: Path) -> Path:
 
 
 BAD_MODELS = [
-    (_other_version, ("a model of version 99", "reads version 2", "fit it again")),
-    (_version_before, ("a model of version 1", "reads version 2", "fit it again")),
+    (_other_version, ("a model of version 99", "reads version 3", "fit it again")),
+    (_version_before, ("a model of version 2", "reads version 3", "fit it again")),
     (_changed_division, ("was changed after it was written", "fit the recording again")),
     (_changed_settings, ("was changed after it was written", "fit the recording again")),
     (_changed_number, ("was changed after it was written", "fit the recording again")),

@@ -71,13 +71,18 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     assert contents["model"]["numbers"] == result.numbers
     assert contents["metrics"]["snr_db"]["value"] == result.snr_db
     assert {row["definition"] for row in contents["metrics"].values()} <= set(DEFINITIONS.values())
-    (block,) = contents["training"]["blocks"]
-    assert [run["status"] for run in block] == [run.status for run in result.blocks[0]]
+    (only,) = contents["training"]["passes"]
+    assert only["name"] == "sine"
+    (block,) = only["blocks"]
+    assert [run["status"] for run in block] == [run.status for run in result.passes[0].blocks[0]]
     assert block[0]["judge"][0]["step"] == 0
     assert len(block[0]["losses"]) == block[0]["judge"][-1]["step"]
     sizes = result.network.grid.cells.size.tolist()
-    assert contents["model"]["cell_samples"] == {str(size): sizes.count(size) for size in sorted(set(sizes))}
-    assert (contents["model"]["frames"], contents["model"]["parts"]) == (len(sizes), result.network.ranked())
+    assert contents["model"]["terms"] == [
+        {"name": "sine", "parts": result.network.ranked(), "frames": len(sizes)}
+        | {"cell_samples": {str(size): sizes.count(size) for size in sorted(set(sizes))}}
+    ]
+    assert contents["model"]["parts"] == result.network.ranked()
     assert contents["files"] == list(export.FILES)
     page = (Path(__file__).parents[1] / "docs" / "report.md").read_text(encoding="utf-8")
     missing = [key for key in _keys(contents) if f"`{key}`" not in page]
@@ -89,8 +94,10 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
 
 def _keys(contents: dict[str, Any]) -> set[str]:
     """Return every key at any depth but those that are names or sizes themselves: of settings, metrics, terms, cells, files."""
-    named = ("settings", "metrics", "terms", "losses", "cell_samples", "gains")
+    named = ("settings", "metrics", "losses", "cell_samples", "gains")
     below = [value for key, value in contents.items() if key not in named] + list(contents.get("metrics", {}).values())
+    # The terms of a model are networks; those of a loss are named by the user.
+    below = [value for value in below if value is not contents.get("terms") or isinstance(value, list)]
     tables = [table for value in below for table in _tables(value)]
     return set(contents).union(*(_keys(table) for table in tables))
 
@@ -180,7 +187,7 @@ def rewritten(path: Path, **changes: str | None) -> Path:
 def _turn_division(data: bytes) -> bytes:
     """Turn the lowest bit of the division tensor, where the file holds it."""
     length = struct.unpack_from("<Q", data)[0]
-    place = 8 + length + json.loads(data[8 : 8 + length])["division"]["data_offsets"][0]
+    place = 8 + length + json.loads(data[8 : 8 + length])["0.division"]["data_offsets"][0]
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
@@ -192,11 +199,11 @@ BAD_MODELS = {
     "foreign": (lambda path: rewritten(path, ddaudio_model=None), "not a ddaudio model"),
     "another version": (
         lambda path: rewritten(path, ddaudio_model="99"),
-        "version 99; this ddaudio reads version 2: fit it again",
+        "version 99; this ddaudio reads version 3: fit it again",
     ),
     "the version before": (
-        lambda path: rewritten(path, ddaudio_model="1"),
-        "version 1; this ddaudio reads version 2: fit it again",
+        lambda path: rewritten(path, ddaudio_model="2"),
+        "version 2; this ddaudio reads version 3: fit it again",
     ),
     "settings changed": (lambda path: rewritten(path, settings='{"model": "sine"}'), "was changed after it was written"),
     "a division changed": (
@@ -219,36 +226,52 @@ def resealed(path: Path, change: Callable[[dict[str, Tensor], dict[str, Any]], N
 
 
 def _set_code(code: Tensor) -> Callable[[dict[str, Tensor], dict[str, Any]], None]:
-    return lambda tensors, _: tensors.update(division=code)
+    return lambda tensors, _: tensors.update({"0.division": code})
+
+
+def _set_term(**settings_of_term: Any) -> Callable[[dict[str, Tensor], dict[str, Any]], None]:
+    return lambda _, settings: settings["terms"][0].update(settings_of_term)
 
 
 IMPOSSIBLE_MODELS: dict[str, tuple[Callable[[dict[str, Tensor], dict[str, Any]], Any], str]] = {
-    "no division": (lambda tensors, _: tensors.pop("division"), "division"),
+    "no division": (lambda tensors, _: tensors.pop("0.division"), "division"),
     "a division cut short": (_set_code(torch.zeros(0, dtype=torch.int32)), "ends after 0 bits"),
     "a division too long": (
-        lambda tensors, _: tensors.update(division=torch.cat([tensors["division"], torch.zeros(5, dtype=torch.int32)])),
+        lambda tensors, _: tensors.update({"0.division": torch.cat([tensors["0.division"], torch.zeros(5, dtype=torch.int32)])}),
         "but the signals take",
     ),
-    "another division": (lambda tensors, _: tensors.update(division=tensors["division"] ^ 1), "partials_in_cell|bits"),
+    "another division": (lambda tensors, _: tensors.update({"0.division": tensors["0.division"] ^ 1}), "partials_in_cell|bits"),
     "a division in two rows": (_set_code(torch.zeros(2, 3, dtype=torch.int32)), "division"),
     "a division of floats": (_set_code(torch.full((3,), 0.5)), "division"),
-    "counts below zero": (lambda tensors, _: tensors["partials_in_cell"].sub_(9), "none below 0"),
-    "a tensor too many": (lambda tensors, _: tensors.update(more=torch.zeros(1)), "holds the tensors"),
-    "a tensor missing": (lambda tensors, _: tensors.pop("cosine"), "holds the tensors"),
-    "beyond Nyquist": (lambda tensors, _: tensors["frequency_hz"].add_(5000), "half the sample rate"),
-    "not a number": (lambda tensors, _: tensors["sine"].mul_(math.nan), "must be finite"),
-    "no such network": (lambda _, settings: settings.update(model="nothing"), "nothing"),
+    "counts below zero": (lambda tensors, _: tensors["0.partials_in_cell"].sub_(9), "none below 0"),
+    "a tensor too many": (lambda tensors, _: tensors.update({"0.more": torch.zeros(1)}), "holds the tensors"),
+    "a tensor of no network": (lambda tensors, _: tensors.update(more=torch.zeros(1)), "the tensors more belong to no network"),
+    "a tensor of another network": (lambda tensors, _: tensors.update({"1.sine": torch.zeros(1)}), "belong to no network"),
+    "a tensor missing": (lambda tensors, _: tensors.pop("0.cosine"), "holds the tensors"),
+    "beyond Nyquist": (lambda tensors, _: tensors["0.frequency_hz"].add_(5000), "half the sample rate"),
+    "not a number": (lambda tensors, _: tensors["0.sine"].mul_(math.nan), "must be finite"),
+    "no such network": (_set_term(model="nothing"), "nothing"),
+    "no networks": (lambda _, settings: settings.update(terms=[]), "fit the recording again"),
+    "nothing at all": (lambda tensors, settings: (tensors.clear(), settings.update(terms=[])), "fit the recording again"),
+    "networks in words": (lambda _, settings: settings.update(terms="sine"), "fit the recording again"),
+    "more networks than there are": (lambda _, settings: settings["terms"].append(settings["terms"][0]), "division"),
     "no rate": (lambda _, settings: settings.pop("sample_rate"), "sample_rate"),
     "a rate in words": (lambda _, settings: settings.update(sample_rate="fast"), "fit the recording again"),
     "another length": (lambda _, settings: settings.update(samples=99_999), "fit the recording again"),
     "no samples": (lambda _, settings: settings.update(samples=0), "fit the recording again"),
-    "cells of nothing": (lambda _, settings: settings.update(smallest_cell=0, largest_cell=0), "fit the recording again"),
-    "cells below nothing": (lambda _, settings: settings.update(smallest_cell=-8, largest_cell=-8), "fit the recording again"),
-    "a largest cell that is no smallest doubled": (
-        lambda _, settings: settings.update(largest_cell=1000),
+    "cells of nothing": (
+        _set_term(smallest_cell=0, largest_cell=0),
         "fit the recording again",
     ),
-    "an odd window": (lambda _, settings: settings.update(window="square"), "window is 'square'"),
+    "cells below nothing": (
+        _set_term(smallest_cell=-8, largest_cell=-8),
+        "fit the recording again",
+    ),
+    "a largest cell that is no smallest doubled": (
+        _set_term(largest_cell=1000),
+        "fit the recording again",
+    ),
+    "an odd window": (_set_term(window="square"), "window is 'square'"),
 }
 
 

@@ -13,9 +13,10 @@ import ddaudio
 from ddaudio import audio
 from ddaudio.audio import Recording
 from ddaudio.errors import OptionError
-from ddaudio.fitting import PARTIALS_FRAME_S, FitResult, fit
+from ddaudio.fitting import FitResult, fit
 from ddaudio.metrics import snr_db
 from ddaudio.options import FitOptions
+from ddaudio.passes import PARTIALS_FRAME_S, Pass
 from ddaudio.training import Look, Progress, Training
 
 
@@ -59,7 +60,7 @@ def test_a_fixed_count_is_kept_in_every_frame() -> None:
 @pytest.mark.parametrize("given", [{}, {"frame_s": 0.01}, {"frame_s": 0.01, "overlap": 0.0}], ids=str)
 def test_a_budget_without_room_is_refused_with_the_least_that_has_room(given: dict[str, float]) -> None:
     with pytest.raises(
-        OptionError, match=r"numbers is 4; .* a single partial needs \d+; raise numbers or set a longer frame_s"
+        OptionError, match=r"numbers is 4; .* a single part needs \d+; raise numbers or set a longer frame_s"
     ) as no:
         fit(pluck(), numbers=4, **given)
     least = int(re.search(r"needs (\d+)", str(no.value))[1])
@@ -247,7 +248,7 @@ def test_real_recordings(name: str, shared_recordings: Path) -> None:
     if recording.duration_s > 0.5:
         recording = Recording(recording.samples[:, : recording.sample_rate // 2].clone(), recording.sample_rate, name)
     result = fit(recording, steps=3, exchanges=1)
-    first = result.blocks[0][0]
+    first = result.passes[0].blocks[0][0]
     assert first.best.total < first.looks[0].total
     assert result.snr_db == pytest.approx(snr_db(result.estimate, recording.samples), abs=1e-6)
     assert result.numbers <= 0.25 * recording.samples.numel()
@@ -263,15 +264,15 @@ def test_what_training_brought_counts_no_decibel_twice() -> None:
     result = fit(Recording(tones([440.0], [0.5], [0.0], 0.1, 8000), 8000), steps=1)
     looks = [[10.0, 11.0], [10.5, 11.5], [12.5, 13.0], [9.0, 9.5]]
     runs = tuple(Training("converged", [Look(i, {"mse": 10 ** (-db / 10)}, db) for i, db in enumerate(row)]) for row in looks)
-    assert replace(result, blocks=(runs,)).training_gain_db == pytest.approx(1.0 + 0.5 + 0.5 + 0.0)
-    assert replace(result, blocks=(runs, runs[:1])).training_gain_db == pytest.approx((2.0 + 1.0) / 2)
+    assert replace(result, passes=(Pass("sine", (runs,)),)).training_gain_db == pytest.approx(1.0 + 0.5 + 0.5 + 0.0)
+    assert replace(result, passes=(Pass("sine", (runs, runs[:1])),)).training_gain_db == pytest.approx((2.0 + 1.0) / 2)
 
 
 def test_an_hour_is_fitted() -> None:
     """An hour, at the lowest rate that is read, so that it fits into a test; in blocks as they are."""
     recording = Recording(tones([110.0, 220.0], [0.3, 0.1], [0.0, 1.0], 3600, 1000), 1000)
     result = fit(recording, frame_s=1.0, partials=2, steps=0)
-    assert len(result.blocks) > 1
+    assert len(result.passes[0].blocks) > 1
     assert result.estimate.shape == (1, 3_600_000)
     assert result.snr_db is not None
     # Two steady tones are what two partials in each frame say, but for float32 and the few steps that solved for them: one

@@ -61,7 +61,7 @@ GRIDS = st.builds(
     lambda n_samples, cells, window: TimeGrid.of_sizes(RATE, n_samples, cells, window),
     st.integers(260, 320),
     st.just(CELLS),
-    st.sampled_from(["hann", "sine", "triangle"]),
+    st.sampled_from(["hann", "sine", "triangle", "gate"]),
 ) | st.builds(
     lambda n_samples, overlap: TimeGrid.uniform(RATE, 2, n_samples, 0.008, overlap), st.integers(1, 300), st.floats(0, 0.5)
 )

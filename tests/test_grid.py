@@ -1,6 +1,7 @@
 """The time grid: no seam, no sample lost, windows as they are spelled out here, and an adjoint that is one."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ddaudio.errors import OptionError
-from ddaudio.grid import TimeGrid
+from ddaudio.grid import TimeGrid, fade_in
+from ddaudio.models.double_dutch.gates import Gating
+from ddaudio.models.double_dutch.ladder import Ladder
+from ddaudio.options import WindowName
 
-WINDOWS = ("hann", "sine", "triangle")
+WINDOWS = get_args(WindowName)
 UNIFORM = st.builds(
     TimeGrid.uniform,
     sample_rate=st.sampled_from([1000, 8000, 11025]),
@@ -75,6 +79,10 @@ def fade(position, shape):
         return 0.5 - 0.5 * np.cos(np.pi * position)
     if shape == "sine":
         return np.sin(np.pi / 2 * position) / (np.sin(np.pi / 2 * position) + np.cos(np.pi / 2 * position))
+    if shape == "gate":
+        # A cosine with a quarter of its period from one end of the fade to the other; sharpness 16 / pi; ends at 0 and 1.
+        gate, end = (1 / (1 + np.exp(-16 / np.pi * np.sin(np.pi / 2 * (x - 0.5)))) for x in (position, 0.0))
+        return (gate - end) / (1 - 2 * end)
     return position
 
 
@@ -99,6 +107,24 @@ def laid_out(grid, frames):
             for n in range(max(0, -begin), min(group.length, grid.n_samples - begin)):
                 rows[frame, signal, begin + n] = float(part[number, n])
     return rows
+
+
+@given(cell=st.integers(1, 5000))
+@settings(deadline=None)
+def test_the_window_gate_is_a_gate_of_a_tree_cut_off_where_the_fade_ends(cell):
+    """Two cells of a tree of one level, transitions of an eighth of a cell: the fade goes from the middle of one to the other."""
+    ladder = Ladder.dyadic(2 * cell, 1)
+    gating = Gating(hard=False, sharpness=(ladder.sharpness(0, 0.125),))
+    inside = torch.linspace(0, 1, 101, dtype=torch.float64)
+    wave = ladder.wave(0, (inside + 0.5) * cell)
+    opens = 1 - gating.open(0, wave, torch.zeros(1, dtype=torch.float64))
+    window = fade_in(inside, "gate")
+    end = float(opens[0])
+    torch.testing.assert_close(window, (opens - end) / (1 - 2 * end), rtol=0, atol=1e-12)
+    # What is cut off is what a gate still lets through in the middle of the neighbouring cell.
+    assert end < 0.03
+    assert float((window - opens).abs().max()) <= end + 1e-12
+    assert (float(window[0]), float(window[-1])) == pytest.approx((0, 1), abs=1e-12)
 
 
 @for_grids

@@ -11,8 +11,9 @@ from sounds import noise, tones
 
 from ddaudio.errors import ModelError
 from ddaudio.grid import TimeGrid
-from ddaudio.models import NETWORKS, Network, Partials, SineNetwork, Size
+from ddaudio.models import NETWORKS, FramedNetwork, Partials, SineNetwork, Size
 from ddaudio.models.pursuit import pursue, render, solve_amplitudes, spectral_peaks
+from ddaudio.options import TreeOptions
 from ddaudio.rendering import render as render_network
 from ddaudio.tree import encode
 
@@ -24,14 +25,45 @@ ROWS = [
 ]
 
 
-def grid_for(signals: int = 1, n_samples: int = 2000) -> TimeGrid:
-    return TimeGrid.of_sizes(8000, n_samples, ROWS[:signals])
+# Networks as they are made: by name, and trees in several settings.
+CASES = {name: (name, TreeOptions()) for name in NETWORKS} | {
+    f"trees, {value}": ("double-dutch", TreeOptions(**{setting: value, **more}))
+    for setting, value, more in (
+        ("gating", "soft", {"depth": 5}),
+        ("gating", "beam", {"depth": 4}),
+        ("cutoffs", "learned", {}),
+        ("pair", "quadrature", {"ropes": "sine", "gating": "hard"}),
+        ("ropes", "square", {}),
+        ("reading", "leaf", {"gating": "hard"}),
+        ("reading", "binary", {"depth": 4, "cutoffs": "learned"}),
+        ("denominators", "300,128,50,20", {}),
+    )
+}
+SOME = [name for name, (_, options) in CASES.items() if options.reading != "binary"]
+"""Those that may have more parts or fewer; read as binary, a tree has two levels a frame."""
+EVERYTHING = 10**6
 
 
-def fitted(name: str, target: torch.Tensor, grid: TimeGrid | None = None, most: int = 60) -> Network:
-    network = NETWORKS[name](grid or grid_for(*target.shape))
+def grid_for(signals: int = 1, n_samples: int = 2000, name: str = "sine") -> TimeGrid:
+    """The grid that a network is meant for: trees stand in equal cells of a power of two, without fades."""
+    if NETWORKS[CASES[name][0]].divides:
+        return TimeGrid.of_sizes(8000, n_samples, ROWS[:signals])
+    return TimeGrid.uniform(8000, signals, n_samples, 256 / 8000, 0.0)
+
+
+def made(name: str, grid: TimeGrid) -> FramedNetwork:
+    kind, options = CASES[name]
+    return NETWORKS[kind].make(grid, options)
+
+
+def fitted(name: str, target: torch.Tensor, grid: TimeGrid | None = None, most: int = 60) -> FramedNetwork:
+    network = made(name, grid or grid_for(*target.shape, name))
     network.guess(target, Size(most), "peaks", torch.Generator().manual_seed(0))
     return network
+
+
+def frames_of(network: FramedNetwork) -> list[torch.Tensor]:
+    return [row for part in network() for row in part.detach()]
 
 
 def windows_of(grid: TimeGrid) -> list[torch.Tensor]:
@@ -39,7 +71,7 @@ def windows_of(grid: TimeGrid) -> list[torch.Tensor]:
     return [row for group in grid.groups for row in group.windows.double()]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", CASES)
 class TestEveryNetwork:
     def test_shapes_and_count(self, name: str) -> None:
         network = fitted(name, noise(0.25, channels=3))
@@ -48,7 +80,7 @@ class TestEveryNetwork:
         assert network.estimate().shape == (3, 2000)
         stored = sum(tensor.numel() for tensor in network.stored().values())
         words = encode(grid)[1].numel()
-        assert words > 0
+        assert (words > 0) == NETWORKS[network.name].divides
         assert network.numbers() == stored + words
         # Equal cells need no code.
         uniform = fitted(name, noise(0.1), TimeGrid.uniform(8000, 1, 800, 0.02))
@@ -60,7 +92,7 @@ class TestEveryNetwork:
         target = noise(0.25)
         network = fitted(name, target)
         (network.estimate() - target + 0.01).square().sum().backward()
-        for parameter in network.parameters():
+        for parameter in filter(torch.numel, network.parameters()):
             assert parameter.grad is not None
             assert bool(parameter.grad.isfinite().all())
             assert float(parameter.grad.abs().max()) > 0
@@ -68,11 +100,14 @@ class TestEveryNetwork:
     def test_signals_of_a_batch_do_not_meet(self, name: str) -> None:
         target = noise(0.25, channels=2)
         network = fitted(name, target)
-        before = network.estimate().detach()
-        signal = network.grid.frames.signal[network.layout.frame_of_partial]
-        network.get_parameter("cosine").data[signal == 0] = 0
-        assert torch.equal(network.estimate()[1], before[1])
-        assert not torch.equal(network.estimate()[0], before[0])
+        frames = network.grid.n_frames
+        # The cells of the first signal are left out.
+        places = torch.where(network.grid.cells.signal == 0, -1, torch.arange(frames))
+        other = network.moved(network.grid, [(network, places)])
+        # Units there and back: float32 rounding of amplitudes of about 0.1.
+        assert torch.allclose(other.estimate()[1], network.estimate()[1], atol=1e-6)
+        assert not other.estimate()[0].any()
+        assert network.estimate()[0].any()
 
     def test_two_guesses_are_the_same(self, name: str) -> None:
         target = noise(0.25)
@@ -81,11 +116,11 @@ class TestEveryNetwork:
 
     def test_stored_and_restored_it_sounds_the_same(self, name: str) -> None:
         network = fitted(name, noise(0.25, channels=2))
-        copy = NETWORKS[name](network.grid)
+        copy = made(name, network.grid)
         copy.restore(network.stored())
         # A frequency goes through Hz in float32 (1e-7 relative), and phase grows with 512 samples: a few 1e-5.
         assert torch.allclose(copy.estimate(), network.estimate(), atol=5e-5)
-        again = NETWORKS[name](network.grid)
+        again = made(name, network.grid)
         again.restore(copy.stored())
         # Once rounded to a file's units, a rounding more or less of the last digit.
         assert torch.allclose(again.estimate(), copy.estimate(), atol=1e-5)
@@ -94,58 +129,75 @@ class TestEveryNetwork:
         assert torch.allclose(table["frequency_hz"], other["frequency_hz"], rtol=1e-6)
 
     def test_an_empty_network_is_silent_and_stored(self, name: str) -> None:
-        network = NETWORKS[name](grid_for(2))
+        network = made(name, grid_for(2, name=name))
         assert not network.estimate().any()
-        copy = NETWORKS[name](network.grid)
+        copy = made(name, network.grid)
         copy.restore(network.stored())
-        assert copy.ranked() == network.ranked() == 0
+        assert copy.ranked() == network.ranked() == (0 if name in SOME else 2 * network.grid.n_frames)
 
     def test_extended_it_is_no_larger_than_asked_and_closer(self, name: str) -> None:
         target = noise(0.25, channels=2)
         network = fitted(name, target, most=20)
+        if name not in SOME:
+            assert not network.extend(target, Size(50))
+            return
         before = float((target - network.estimate()).detach().square().sum())
+        assert network.ranked() <= 20
         assert network.extend(target, Size(50))
-        assert network.ranked() == 50
+        # A threshold is found to 2 %, which leaves a few ropes unspent.
+        assert network.ranked() == 50 or (name != "sine" and 45 <= network.ranked() < 50)
         assert float((target - network.estimate()).detach().square().sum()) < before
-        assert not network.extend(target, Size(50))
+        assert not network.extend(target, Size(network.ranked()))
         assert not network.extend(network.estimate().detach(), Size(60, goal_energy=1e-3))
 
     def test_parts_are_left_out_from_the_weakest_on(self, name: str) -> None:
         target = noise(0.25, channels=2)
         network = fitted(name, target)
+        assert network.powers().shape == (network.ranked(),)
         assert network.without_last(network.ranked()).numbers() == network.numbers()
         assert not network.without_last(0).estimate().any()
-        assert network.without_last(0).ranked() == 0
+        if name in SOME:
+            assert network.without_last(0).ranked() == 0
+            fewer = network.without_last(7)
+            assert fewer.ranked() == 7
+            # Units there and back: float32 rounding.
+            torch.testing.assert_close(fewer.powers().sort().values, network.powers().sort().values[-7:], rtol=1e-5, atol=0)
 
     @pytest.mark.parametrize("value", [0.0, 0.5])
     def test_silence_and_a_constant(self, name: str, value: float) -> None:
         target = torch.full((1, 2000), value)
-        network = fitted(name, target)
-        # One partial a frame is exact; what is left is the ridge of 1e-4, spread over rounds.
-        assert float((network.estimate() - target).detach().square().mean().sqrt()) < 1e-3
+        network = fitted(name, target, most=60 if name == "sine" else EVERYTHING)
+        # One partial a frame is exact; what is left is the ridge of 1e-4, spread over rounds. Hard trees down to the sample
+        # are exact but for float32. Trees of 5 levels or fewer cannot say a constant: they are to leave less than a quarter
+        # of its energy.
+        error = 1e-3 if CASES[name][1].depth is None and CASES[name][1].denominators is None else 0.25
+        error = 1e-6 if name not in SOME else error
+        assert float((network.estimate() - target).detach().square().mean().sqrt()) < error
         if not value:
-            assert network.ranked() == 0
+            assert not network.estimate().any()
+            assert name not in SOME or network.ranked() == 0
 
     def test_one_sample(self, name: str) -> None:
-        network = fitted(name, torch.tensor([[0.7]]), TimeGrid.uniform(8000, 1, 1, 0.032), most=2)
-        # The ridge is 1e-4 of the partial's own energy.
-        assert float(network.estimate().detach()) == pytest.approx(0.7, rel=0.01)
+        grid = TimeGrid.uniform(8000, 1, 1, 0.032, 0.5 if name == "sine" else 0.0)
+        network = fitted(name, torch.tensor([[0.7]]), grid, most=2 if name == "sine" else EVERYTHING)
+        assert network.estimate().shape == (1, 1)
+        if name in SOME and CASES[name][1].depth is None and CASES[name][1].denominators is None:
+            # The ridge is 1e-4 of the partial's own energy; a tree down to the sample is exact.
+            assert float(network.estimate().detach()) == pytest.approx(0.7, rel=0.01)
 
     @pytest.mark.parametrize("start", ["random", "equal"])
-    def test_other_starts_keep_the_size_and_follow_the_seed(self, name: str, start: str) -> None:
+    def test_other_starts_follow_the_seed(self, name: str, start: str) -> None:
         target = noise(0.25)
         networks = []
         for seed in (1, 2, 1):
-            networks.append(NETWORKS[name](grid_for()))
-            networks[-1].guess(target, Size(1000, most_per_frame=3), start, torch.Generator().manual_seed(seed))
-            assert set(networks[-1].stored()["partials_in_cell"].tolist()) == {3}
-        first, second, third = (network.stored()["frequency_hz"] for network in networks)
-        assert torch.equal(first, second) == (start == "equal")
+            networks.append(made(name, grid_for(name=name)))
+            networks[-1].guess(target, Size(60), start, torch.Generator().manual_seed(seed))
+            assert networks[-1].estimate().any()
+            assert networks[-1].ranked() <= 60
+        first, second, third = (network.estimate() for network in networks)
+        # Read as binary there is one start, that of least squares.
+        assert torch.equal(first, second) == (start == "equal" or name not in SOME)
         assert torch.equal(first, third)
-        # Amplitudes are those of least squares, so the start is better than silence.
-        assert float((target - networks[0].estimate()).detach().square().sum()) < float(target.square().sum())
-        assert float(first.min()) >= 0
-        assert float(first.max()) <= 4000
 
     def test_cut_into_pieces_and_put_together_it_sounds_the_same(self, name: str) -> None:
         network = fitted(name, noise(0.25, channels=2))
@@ -165,16 +217,33 @@ class TestEveryNetwork:
         whole = pieces[0][0].moved(grid, [pieces[1], pieces[2], pieces[0]])
         assert torch.allclose(whole.estimate(), network.estimate(), atol=1e-6)
         ours, theirs = whole.stored(), network.stored()
-        assert torch.equal(ours["partials_in_cell"], theirs["partials_in_cell"])
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours if ours[key].dtype == torch.int32)
 
     def test_a_cell_that_is_left_out_is_silent(self, name: str) -> None:
         network = fitted(name, noise(0.25))
         places = torch.arange(network.grid.n_frames)
         places[2] = -1
         moved = network.moved(network.grid, [(network, places)])
-        counts = network.stored()["partials_in_cell"].tolist()
-        assert counts[2] > 0
-        assert moved.stored()["partials_in_cell"].tolist() == [*counts[:2], 0, *counts[3:]]
+        left_out = int(torch.argsort(network.grid.order)[2])
+        before, after = frames_of(network), frames_of(moved)
+        assert before[left_out].any()
+        assert not after[left_out].any()
+        # Units there and back: float32 rounding of amplitudes of about 0.1.
+        others = [i for i in range(len(before)) if i != left_out]
+        assert all(torch.allclose(after[i], before[i], atol=1e-6) for i in others)
+
+
+@pytest.mark.parametrize("start", ["random", "equal"])
+def test_other_starts_of_partials_keep_the_size(start: str) -> None:
+    target = noise(0.25)
+    network = SineNetwork(grid_for())
+    network.guess(target, Size(1000, most_per_frame=3), start, torch.Generator().manual_seed(1))
+    assert set(network.stored()["partials_in_cell"].tolist()) == {3}
+    # Amplitudes are those of least squares, so the start is better than silence.
+    assert float((target - network.estimate()).detach().square().sum()) < float(target.square().sum())
+    hz = network.stored()["frequency_hz"]
+    assert float(hz.min()) >= 0
+    assert float(hz.max()) <= 4000
 
 
 def test_the_strongest_are_those_of_most_energy() -> None:

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 
 from ddaudio import options
 from ddaudio.errors import OptionError
-from ddaudio.options import GOALS, FitOptions, ModelOptions, TrainingOptions, parse_terms, read_settings, setting_groups
+from ddaudio.options import (
+    GOALS,
+    FitOptions,
+    ModelOptions,
+    TrainingOptions,
+    TreeOptions,
+    parse_terms,
+    read_settings,
+    setting_groups,
+)
 
 # name: lowest, highest, whole number
 RANGES = {
@@ -28,6 +37,8 @@ RANGES = {
     "max_numbers_per_sample": (0.0001, 4, False),
     "numbers": (4, 10**12, True),
     "partials": (1, 10_000, True),
+    "depth": (1, 24, True),
+    "beam": (1, 64, True),
     "steps": (0, 10**6, True),
     "exchanges": (0, 100, True),
     "learning_rate": (1e-8, 10, False),
@@ -36,16 +47,29 @@ RANGES = {
     "crop_s": (0.05, 60, False),
     "seed": (0, 2**31 - 1, True),
 }
-NEEDED = {"overlap": {"frame_s": 0.05}}
+NEEDED = {"overlap": {"frame_s": 0.05}, "shares": {"model": "sine+double-dutch"}}
 """What else has to be given where a setting has no meaning alone."""
 CHOICES = {
-    "window": ("hann", "sine", "triangle"),
+    "window": ("hann", "sine", "triangle", "gate"),
     "model": options.MODELS,
     "start": ("peaks", "random", "equal"),
+    "ropes": ("cosine", "sine", "square"),
+    "pair": ("opposite", "quadrature"),
+    "reading": ("every", "leaf", "binary"),
+    "gating": ("hard", "soft", "beam"),
+    "cutoffs": ("fixed", "learned"),
+    "leaves": options.get_args(options.LeavesName),
     "optimiser": ("gauss-newton", "adam", "sgd", "lbfgs"),
     "schedule": ("cosine", "constant", "warm-up"),
     "encoding": ("pcm16", "pcm24", "float32"),
 }
+TEXTS = {
+    "losses": ["mse", "mse=1,pdl=0.5", "mss + mae=1e-3"],
+    "denominators": ["4096,2048,1000", "8", "1e3,2.5"],
+    "transition_s": ["0.0001", "1e-6", "0.5,1"],
+    "shares": ["1,1", "3,1"],
+}
+SWITCHES = {"above_nyquist", "together"}
 
 
 def groups():
@@ -91,7 +115,6 @@ def test_every_setting_has_a_line_of_documentation():
         for member in fields(home):
             line = found.get((home.__name__, member.name), "")
             assert line.endswith((".", ")")), f"{home.__name__}.{member.name}"
-            assert "\n" not in line
 
 
 def test_names_are_unique_over_the_groups_and_all_are_found():
@@ -101,8 +124,8 @@ def test_names_are_unique_over_the_groups_and_all_are_found():
     assert list(FitOptions().flat()) == names
 
 
-def test_every_setting_is_ranged_a_choice_or_the_losses():
-    assert set(RANGES) | set(CHOICES) | {"losses"} == set(setting_groups())
+def test_every_setting_is_ranged_a_choice_a_text_or_a_switch():
+    assert set(RANGES) | set(CHOICES) | set(TEXTS) | SWITCHES == set(setting_groups())
     for home in groups().values():
         for name, hint in get_type_hints(home).items():
             kinds = {hint, *get_args(hint)}
@@ -125,12 +148,14 @@ def test_documented_ranges_are_the_ones_that_hold():
 
 
 def test_names_of_losses_and_models_are_those_of_the_registries():
-    from ddaudio.losses import LOSSES  # noqa: PLC0415 - torch only where a test needs it
+    from ddaudio.grid import TimeGrid  # noqa: PLC0415 - torch only where a test needs it
+    from ddaudio.losses import LOSSES  # noqa: PLC0415
     from ddaudio.models import NETWORKS  # noqa: PLC0415
 
     assert tuple(LOSSES) == options.LOSSES
     assert tuple(NETWORKS) == options.MODELS
-    assert all(network.name == name for name, network in NETWORKS.items())
+    grid = TimeGrid.uniform(8000, 1, 100, 0.004, 0.0)
+    assert all(kind.make(grid, TreeOptions()).name == name for name, kind in NETWORKS.items())
     listed = docs()["TrainingOptions", "losses"]
     assert all(name in listed for name in LOSSES)
 
@@ -225,7 +250,7 @@ def test_gauss_newton_is_for_mse_alone():
     for losses in ("mse=1,pdl=0.5", "mae", "mse,mss"):
         with pytest.raises(OptionError, match=f"'gauss-newton', which fits mse alone; losses is '{losses}': use adam"):
             TrainingOptions(optimiser="gauss-newton", losses=losses)
-    assert TrainingOptions(optimiser="gauss-newton", losses="mse=3").resolved().optimiser == "gauss-newton"
+    assert TrainingOptions(optimiser="gauss-newton", losses="mse=3").resolved(2).optimiser == "gauss-newton"
 
 
 @pytest.mark.parametrize(
@@ -246,14 +271,15 @@ def test_optimiser_and_steps_follow_the_losses_unless_given(given, optimiser, st
     assert {name: getattr(before, name) for name in ("optimiser", "steps")} == {"optimiser": None, "steps": None} | {
         name: value for name, value in given.items() if name != "losses"
     }
-    resolved = before.resolved()
-    assert (resolved.optimiser, resolved.steps) == (optimiser, steps)
-    assert resolved.resolved() == resolved
-    assert replace(resolved, optimiser=before.optimiser, steps=before.steps) == before, "nothing else is changed"
+    resolved = before.resolved(5)
+    assert (resolved.optimiser, resolved.steps, resolved.exchanges) == (optimiser, steps, 5)
+    assert resolved.resolved(7) == resolved, "what is there stays"
+    filled = {"optimiser": before.optimiser, "steps": before.steps, "exchanges": before.exchanges}
+    assert replace(resolved, **filled) == before, "nothing else is changed"
 
 
 def test_documented_defaults_of_optimiser_and_steps_are_the_ones_taken():
-    plain, other = TrainingOptions().resolved(), TrainingOptions(losses="pdl").resolved()
+    plain, other = TrainingOptions().resolved(2), TrainingOptions(losses="pdl").resolved(2)
     found = docs()
     assert f"default: {plain.optimiser} for mse alone" in found["TrainingOptions", "optimiser"]
     assert f"{other.optimiser} otherwise" in found["TrainingOptions", "optimiser"]
@@ -311,7 +337,9 @@ def values_of(name):
         # Whole numbers, as a hand-written file may have them, where a fraction is allowed too.
         inside = st.sampled_from([number for number in (0, 1, 2) if low <= number <= high] or [low])
         return st.integers(low, high) if whole else st.floats(low, high) | inside
-    return st.sampled_from(CHOICES.get(name, ["mse", "mse=1,pdl=0.5", "mss + mae=1e-3"]))
+    if name in SWITCHES:
+        return st.booleans()
+    return st.sampled_from(CHOICES[name] if name in CHOICES else TEXTS[name])
 
 
 def combined(chosen):
@@ -319,7 +347,13 @@ def combined(chosen):
     needed = {name: value for key in chosen for name, value in NEEDED.get(key, {}).items()}
     if chosen.get("optimiser") == "gauss-newton":
         needed["losses"] = "mse"
-    return needed | chosen | {name: value for name, value in needed.items() if name == "losses"}
+    if chosen.get("pair") == "quadrature":  # which needs waves
+        needed |= {"ropes": "cosine", "reading": "every"}
+    excluded = {"denominators"} if "depth" in chosen else set()
+    kept = {name: value for name, value in chosen.items() if name not in excluded}
+    return kept | {
+        name: value for name, value in needed.items() if name not in kept or name in ("losses", "ropes", "reading", "model")
+    }
 
 
 SETTINGS = st.fixed_dictionaries({}, optional={name: values_of(name) for name in setting_groups() if name not in GOALS}).map(

@@ -18,7 +18,7 @@ from ddaudio.refining import left_over, refine
 from ddaudio.training import Progress, Training
 
 ROWS = [[256, 128, 128, 512, 512, 256, 256]]
-FAST = replace(TrainingOptions().resolved(), steps=3)
+FAST = replace(TrainingOptions().resolved(2), steps=3)
 
 
 def silent(_: Progress) -> None:
@@ -90,7 +90,7 @@ def test_an_exchange_is_kept_only_when_the_judge_likes_it(loss: str) -> None:
     # Random frequencies leave much to exchange.
     network.guess(target, size, "random", torch.Generator().manual_seed(0))
     count = network.ranked()
-    options = replace(TrainingOptions(losses=loss).resolved(), steps=8)
+    options = replace(TrainingOptions(losses=loss).resolved(2), steps=8)
     # Trained once, without exchanges: what exchanging begins with.
     alone, stages = refine(network.without_last(count), target, size, options, 0, silent)
     assert len(stages) == 1
@@ -176,7 +176,7 @@ def test_stopped_between_trainings_it_keeps_what_it_has(monkeypatch: pytest.Monk
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(refining, "_exchanged", interrupted)
+    monkeypatch.setattr(refining._Refining, "exchanged", interrupted)
     network, stages = refine(network, target, size, FAST, 2, silent)
     assert [stage.status for stage in stages] == ["stopped"]
     assert left_over(network, target) < start

@@ -1,7 +1,7 @@
 """Rendering: what the formula of the network says at any time, in pieces as in one."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from ddaudio.errors import OptionError
 from ddaudio.fitting import fit
 from ddaudio.grid import TimeGrid
 from ddaudio.models.sine import SineNetwork
+from ddaudio.options import WindowName
 from ddaudio.rendering import render
 from ddaudio.spool import Spool
 
@@ -21,7 +22,7 @@ SIZES = [[64, 32, 32, 128, 256, 256, 64, 64, 128], [256, 128, 16, 16, 32, 64, 25
 """Cells of two signals, shortest beside longest; the last of each goes beyond the signal's end."""
 
 
-@pytest.fixture(scope="module", params=["hann", "sine", "triangle"])
+@pytest.fixture(scope="module", params=get_args(WindowName))
 def network(request: pytest.FixtureRequest) -> SineNetwork:
     """Random partials from 0 to Nyquist in cells of many lengths, some with none."""
     grid = TimeGrid.of_sizes(RATE, N_SAMPLES, SIZES, request.param)
@@ -41,6 +42,9 @@ def fade(position: np.ndarray, shape: str) -> np.ndarray:
     turn = np.clip(position, 0, 1)
     if shape == "triangle":
         return turn
+    if shape == "gate":
+        gate, end = (1 / (1 + np.exp(-16 / np.pi * np.sin((at - 0.5) * np.pi / 2))) for at in (turn, 0.0))
+        return (gate - end) / (1 - 2 * end)
     rising, falling = np.sin(turn * np.pi / 2), np.cos(turn * np.pi / 2)
     return rising**2 if shape == "hann" else rising / (rising + falling)
 

@@ -29,11 +29,18 @@ RUNGS = (
     {"models.pursuit"},
     {"models.base"},
     {"models.sine"},
+    {"models.double_dutch", "models.double_dutch.ladder"},
+    {"models.double_dutch.gates"},
+    {f"models.double_dutch.{name}" for name in ("fold", "walk", "shape", "start")},
+    {"models.double_dutch.trees"},
+    {f"models.double_dutch.{name}" for name in ("sizing", "binary", "tangent")},
+    {"models.double_dutch.network", "models.sums"},
     {"models"},
     {"allocation", "division", "gauss_newton", "rendering"},
     {"training"},
     {"refining"},
     {"blocks"},
+    {"passes"},
     {"fitting"},
     {"report"},
     {"export"},
@@ -49,7 +56,9 @@ def imported(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ddaudio"):
             module = (node.module or "").removeprefix("ddaudio").lstrip(".")
-            names |= {module} if module else {alias.name for alias in node.names}
+            inside = {f"{module}.{alias.name}".lstrip(".") for alias in node.names}
+            modules = {name for name in inside if (ROOT / "ddaudio" / f"{name.replace('.', '/')}.py").exists()}
+            names |= modules or ({module} if module else {alias.name for alias in node.names})
     return names
 
 
@@ -75,6 +84,13 @@ def test_one_version() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert ddaudio.__version__ == version("ddaudio") == declared
     assert f"## {declared}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_package_is_installed() -> None:
+    """From a checkout all modules are found; from a wheel only those whose packages are named."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    homes = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "ddaudio").rglob("*.py")}
+    assert homes | {"ddaudio_cli"} == set(named)
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:

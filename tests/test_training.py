@@ -40,16 +40,16 @@ def test_training_beats_its_start(optimiser: str, losses: dict[str, float]) -> N
 
 
 def test_defaults_are_filled_in_by_the_losses() -> None:
-    assert (TrainingOptions().resolved().optimiser, TrainingOptions().resolved().steps) == ("gauss-newton", 6)
-    spectral = TrainingOptions(losses="mse=1,mss=0.1").resolved()
+    assert (TrainingOptions().resolved(2).optimiser, TrainingOptions().resolved(2).steps) == ("gauss-newton", 6)
+    spectral = TrainingOptions(losses="mse=1,mss=0.1").resolved(2)
     assert (spectral.optimiser, spectral.steps) == ("adam", 80)
     given = TrainingOptions(optimiser="sgd", steps=7)
-    assert given.resolved() == given
+    assert given.resolved(2) == replace(given, exchanges=2)
 
 
 def test_gauss_newton_looks_at_each_step_and_only_goes_down() -> None:
     network, target, objective = prepared()
-    run = train(network, target, objective, TrainingOptions(tolerance=0).resolved(), silent)
+    run = train(network, target, objective, TrainingOptions(tolerance=0).resolved(2), silent)
     assert [look.step for look in run.looks] == list(range(7))
     assert run.status == "step limit"
     totals = [look.total for look in run.looks]
@@ -57,7 +57,7 @@ def test_gauss_newton_looks_at_each_step_and_only_goes_down() -> None:
     # The judge's mse is the noise-to-signal ratio, so its decibels are the SNR.
     assert all(look.snr_db == pytest.approx(-10 * math.log10(look.total), abs=1e-4) for look in run.looks)
     assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
-    level = train(network, target, objective, TrainingOptions(steps=50).resolved(), silent)
+    level = train(network, target, objective, TrainingOptions(steps=50).resolved(2), silent)
     assert level.status == "converged"
     assert len(level.looks) < 30
 
@@ -65,7 +65,7 @@ def test_gauss_newton_looks_at_each_step_and_only_goes_down() -> None:
 def test_gauss_newton_ends_where_no_step_helps() -> None:
     network, _, _ = prepared()
     exact = network.estimate().detach()
-    run = train(network, exact, Objective({"mse": 1.0}, exact, 1000, 16), TrainingOptions().resolved(), silent)
+    run = train(network, exact, Objective({"mse": 1.0}, exact, 1000, 16), TrainingOptions().resolved(2), silent)
     assert (run.status, len(run.looks)) == ("converged", 1)
 
 
@@ -85,7 +85,7 @@ def test_gauss_newton_stopped_by_the_user_keeps_the_best_so_far() -> None:
         if progress.step == 2:
             raise KeyboardInterrupt
 
-    run = train(network, target, objective, TrainingOptions(steps=5, tolerance=0).resolved(), stop)
+    run = train(network, target, objective, TrainingOptions(steps=5, tolerance=0).resolved(2), stop)
     assert run.status == "stopped"
     assert run.looks[-1].step == 2
     assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
@@ -172,7 +172,7 @@ def test_the_same_seed_trains_the_same() -> None:
     ends = []
     for seed in (3, 3, 4):
         network, target, objective = prepared({"mse": 1.0, "mss": 0.001})
-        train(network, target, objective, replace(TrainingOptions(losses="mse+mss").resolved(), seed=seed, steps=30), silent)
+        train(network, target, objective, replace(TrainingOptions(losses="mse+mss").resolved(2), seed=seed, steps=30), silent)
         ends.append(network.stored()["frequency_hz"])
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2]), "the seed chooses the crops"
@@ -181,7 +181,7 @@ def test_the_same_seed_trains_the_same() -> None:
 def test_nothing_to_train() -> None:
     target = torch.zeros(1, 500)
     network = SineNetwork(TimeGrid.uniform(8000, 1, 500, 0.032))
-    run = train(network, target, Objective({"mse": 1.0}, target, 500, 1), TrainingOptions().resolved(), silent)
+    run = train(network, target, Objective({"mse": 1.0}, target, 500, 1), TrainingOptions().resolved(2), silent)
     assert run.status == "not trained"
     assert len(run.looks) == 1
 

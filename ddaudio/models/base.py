@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,56 +30,32 @@ class Tangent(ABC):
 
 
 class Network(nn.Module, ABC):
-    """A network that fits the signals of a time grid: ``forward()`` gives frames, not yet windowed.
+    """Something with parameters that says signals ``[B, T]``.
 
     Parameters are in units in which a step of equal size means about equally much for each, so that one learning rate
     fits all; files and tables hold natural units (Hz, full scale).
     """
 
-    name: str
-    """Name in the registry and in files."""
-
-    def __init__(self, grid: TimeGrid) -> None:
-        super().__init__()
-        self.grid = grid
+    @property
+    @abstractmethod
+    def terms(self) -> list["FramedNetwork"]:
+        """The networks that add up to this one; itself alone unless it is a sum."""
 
     @abstractmethod
-    def forward(self) -> list[Tensor]:
-        """Return the frames of all signals, one tensor a group of the grid."""
-
-    @abstractmethod
-    def frames_at(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
-        """Return the ``[N, length]`` frames of one group at another sample rate, ``ratio`` times the network's own.
-
-        The first sample of a frame lies ``offset [N]`` new samples after the frame's own beginning.
-        """
+    def estimate(self) -> Tensor:
+        """Return the signals ``[B, T]``."""
 
     @abstractmethod
     def tangent(self) -> "Tangent":
         """Return how the signals change with the parameters, to first order, at the parameters as they are."""
 
     @abstractmethod
-    def guess(self, target: Tensor, size: Size, start: StartName, generator: torch.Generator) -> None:
-        """Set a starting point for ``target [B, T]`` from the data; replaces all parameters."""
-
-    @abstractmethod
-    def extend(self, target: Tensor, size: Size) -> bool:
-        """Add parameters for what the network leaves of ``target``, within ``size``; return whether any were added."""
-
-    @abstractmethod
-    def ranked(self) -> int:
-        """Return how many parts the network has that can be left out one by one, the weakest last."""
+    def powers(self) -> Tensor:
+        """Return the energy of each part that can be left out by itself, as far as it sounds alone, ``[P]``."""
 
     @abstractmethod
     def without_last(self, keep: int) -> "Network":
-        """Return a copy with only the ``keep`` strongest parts."""
-
-    @abstractmethod
-    def moved(self, grid: TimeGrid, pieces: Sequence[tuple["Network", Tensor]]) -> "Network":
-        """Return a network on ``grid`` that takes its cells from ``pieces``, networks of this kind.
-
-        Each piece comes with the place of each of its cells among the cells of ``grid``, ``[F]`` int64; -1 leaves it out.
-        """
+        """Return a copy with only the ``keep`` parts of highest energy."""
 
     @abstractmethod
     def stored(self) -> dict[str, Tensor]:
@@ -92,6 +69,7 @@ class Network(nn.Module, ABC):
     def describe(self) -> dict[str, Tensor]:
         """Return a table of the parameters in natural units: named columns of equal length."""
 
+    @abstractmethod
     def project(self) -> None:
         """Bring parameters back into their bounds; called after each step of the optimiser."""
 
@@ -99,10 +77,80 @@ class Network(nn.Module, ABC):
     def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
         """Return changes of the parameters with those that enter nonlinearly kept within ``most`` of their units."""
 
+    @property
+    def title(self) -> str:
+        """The names of all networks, such as ``sine+double-dutch``."""
+        return "+".join(term.name for term in self.terms)
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.terms[0].grid.sample_rate
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of signals and their length, ``(B, T)``."""
+        grid = self.terms[0].grid
+        return grid.n_signals, grid.n_samples
+
+    def ranked(self) -> int:
+        """Return how many parts the network has that can be left out one by one, the weakest last."""
+        return self.powers().numel()
+
+    def numbers(self) -> int:
+        """Return how many numbers a file of this network holds, the divisions of time included."""
+        return sum(tensor.numel() for tensor in self.stored().values()) + sum(encode(term.grid)[1].numel() for term in self.terms)
+
+
+class FramedNetwork(Network):
+    """A network that fits the signals of a time grid: ``forward()`` gives frames, not yet windowed."""
+
+    name: str
+    """Name in the registry and in files."""
+
+    def __init__(self, grid: TimeGrid) -> None:
+        super().__init__()
+        self.grid = grid
+
+    @property
+    def terms(self) -> list["FramedNetwork"]:
+        """The network itself, alone."""
+        return [self]
+
     def estimate(self) -> Tensor:
         """Return the signals ``[B, T]``: windowed frames, overlapped and added."""
         return self.grid.overlap_add(self.grid.windowed(self()))
 
-    def numbers(self) -> int:
-        """Return how many numbers a file of this network holds, the division of time included."""
-        return sum(tensor.numel() for tensor in self.stored().values()) + encode(self.grid)[1].numel()
+    @abstractmethod
+    def forward(self) -> list[Tensor]:
+        """Return the frames of all signals, one tensor a group of the grid."""
+
+    @abstractmethod
+    def frames_at(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
+        """Return the ``[N, length]`` frames of one group at another sample rate, ``ratio`` times the network's own.
+
+        The first sample of a frame lies ``offset [N]`` new samples after the frame's own beginning.
+        """
+
+    @abstractmethod
+    def guess(self, target: Tensor, size: Size, start: StartName, generator: torch.Generator) -> None:
+        """Set a starting point for ``target [B, T]`` from the data; replaces all parameters."""
+
+    @abstractmethod
+    def extend(self, target: Tensor, size: Size) -> bool:
+        """Add parameters for what the network leaves of ``target``, within ``size``; return whether any were added."""
+
+    @abstractmethod
+    def without_last(self, keep: int) -> "FramedNetwork":
+        """Return a copy with only the ``keep`` parts of highest energy."""
+
+    @abstractmethod
+    def moved(self, grid: TimeGrid, pieces: Sequence[tuple["FramedNetwork", Tensor]]) -> "FramedNetwork":
+        """Return a network on ``grid`` that takes its cells from ``pieces``, networks of this kind.
+
+        Each piece comes with the place of each of its cells among the cells of ``grid``, ``[F]`` int64; -1 leaves it out.
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings, by name, that a file needs to make the network again."""
+        return {}

@@ -46,6 +46,8 @@ class Size:
     """Sum of squares of the residual that is good enough."""
     most_per_frame: int | None = None
     """Partials in any one frame."""
+    numbers: int | None = None
+    """Numbers that all parts may take together, for networks whose parts do not all cost the same."""
     least_gain: float = 0.0
     """Energy that a partial must take away to be worth its numbers; above 0 nothing but the caps stops it otherwise."""
 

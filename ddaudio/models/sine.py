@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ddaudio.errors import ModelError
 from ddaudio.grid import TimeGrid
-from ddaudio.models.base import Network, Tangent
+from ddaudio.models.base import FramedNetwork, Tangent
 from ddaudio.models.partials import Banks, Layout, Partials, equally_spaced, middle
 from ddaudio.models.pursuit import SOLVER_STEPS, Size, pursue, solve_amplitudes
 from ddaudio.options import StartName
@@ -19,7 +19,7 @@ NUMBERS_PER_PARTIAL = 3
 """Frequency, cosine amplitude, sine amplitude."""
 
 
-class SineNetwork(Network):
+class SineNetwork(FramedNetwork):
     """``s_f(n) = sum_k a_fk cos(w_fk (n - m)) + b_fk sin(w_fk (n - m))`` in each frame, ``m`` its middle.
 
     Cosine and sine amplitudes have no phase wrap and enter linearly. Frequency is trained in bins (``2 pi / L``),
@@ -103,9 +103,10 @@ class SineNetwork(Network):
         self._set(pursue(target, self.grid, size, self.partials, rounds=2)[0])
         return self.ranked() > before
 
-    def ranked(self) -> int:
-        """Return the number of partials."""
-        return self.frequency.numel()
+    def powers(self) -> Tensor:
+        """Return the energy of each partial."""
+        partials = self.partials
+        return partials.power * self.grid.energy.to(partials.power)[partials.frame]
 
     def without_last(self, keep: int) -> "SineNetwork":
         """Return a copy with only the ``keep`` partials of highest energy."""
@@ -113,7 +114,7 @@ class SineNetwork(Network):
         network._set(self.partials.strongest(keep, self.grid))
         return network
 
-    def moved(self, grid: TimeGrid, pieces: Sequence[tuple[Network, Tensor]]) -> "SineNetwork":
+    def moved(self, grid: TimeGrid, pieces: Sequence[tuple[FramedNetwork, Tensor]]) -> "SineNetwork":
         """Return a sine network on ``grid`` with the partials of the cells that are named."""
         frame_of_cell = torch.argsort(grid.order)
         moved = []

@@ -1,0 +1,82 @@
+"""The reading ``binary``: gates alone, ones and zeros. Each frame is a signal of two levels.
+
+A target cut at a level of its own is a signal of two levels as well; the best cut for two given levels lies midway
+between them, so that learning the two (Lloyd, 1982, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28(2))
+learns the cut.
+"""
+
+import torch
+from torch import Tensor
+
+from ddaudio.models.double_dutch.trees import Plan
+
+ROUNDS = 20
+"""Rounds of Lloyd's algorithm."""
+
+
+def start(windows: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Return levels ``[2 F, 1]``, that of open gates first, and cutoffs ``[F, N]`` for ``windows [F, T]``.
+
+    Where cutoffs are learned, each deepest gate opens where it serves best; those above cut at 0.
+    """
+    deepest = 2 ** (plan.ladder.depth - 1) - 1
+    position = torch.arange(plan.n_samples, dtype=torch.float64) + 0.5
+    node = plan.ladder.addresses(position)[-1] // 2
+    rope = plan.ladder.wave(plan.ladder.depth - 1, position).to(windows)
+    cutoffs = windows.new_zeros(windows.shape[0], plan.ladder.n_nodes)
+    levels, left = _levels(windows, (rope >= 0).expand(windows.shape))
+    if plan.learns_cutoffs:
+        high, low = _two_levels(windows)
+        learned = _best_cutoffs((windows - low) ** 2 - (windows - high) ** 2, rope, node)
+        other, other_left = _levels(windows, rope >= learned[:, node])
+        better = (other_left < left)[:, None]
+        cutoffs[:, deepest:] = torch.where(better, learned, 0.0)
+        levels = torch.where(better, other, levels)
+    return levels.reshape(-1, 1), cutoffs
+
+
+def _levels(windows: Tensor, is_open: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of each window where gates are open and where they are shut, ``[F, 2]``, and the energy left ``[F]``."""
+    means = [(windows * which).sum(1) / which.sum(1).clamp(min=1) for which in (is_open, ~is_open)]
+    said = torch.where(is_open, means[0][:, None], means[1][:, None])
+    return torch.stack(means, 1), (windows - said).square().sum(1)
+
+
+def _two_levels(windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two levels ``[F, 1]`` that are nearest to the samples of each window, the higher first."""
+    cut = windows.mean(1, keepdim=True)
+    for _ in range(ROUNDS):
+        above = windows > cut
+        high = (windows * above).sum(1, keepdim=True) / above.sum(1, keepdim=True).clamp(min=1)
+        low = (windows * ~above).sum(1, keepdim=True) / (~above).sum(1, keepdim=True).clamp(min=1)
+        cut = (high + low) / 2
+    return high, low
+
+
+def _best_cutoffs(gains: Tensor, rope: Tensor, node: Tensor) -> Tensor:
+    """Return for each deepest node the cutoff that opens its gate where it gains most, ``[F, N]``.
+
+    Args:
+        gains: what an open gate gains over a shut one at each sample, ``[F, T]``.
+        rope: the deepest wave, ``[T]``.
+        node: deepest node of each sample under gates that cut at 0, ``[T]``.
+
+    """
+    count = int(node.max()) + 1
+    # Each node's samples in a row, from the highest of its rope to the lowest: a cutoff opens the gate for the first few.
+    order = torch.argsort(node * 4.0 - rope)
+    first = torch.searchsorted(node[order].contiguous(), torch.arange(count))
+    sums = torch.nn.functional.pad(gains[:, order].double().cumsum(1), (1, 0))
+    within = torch.arange(rope.numel()) - first[node[order]]
+    ends = torch.cat([first[1:], first.new_tensor([rope.numel()])])
+    best, cutoffs = gains.new_zeros(gains.shape[0], count).double(), gains.new_ones(gains.shape[0], count)
+    sorted_rope = rope[order]
+    for opened in range(1, int(within.max()) + 2):
+        at = first + opened
+        exists = at <= ends
+        gained = torch.where(exists, sums[:, at.clamp(max=rope.numel())] - sums[:, first], -torch.inf)
+        last, after = sorted_rope[(at - 1).clamp(max=rope.numel() - 1)], sorted_rope[at.clamp(max=rope.numel() - 1)]
+        cutoff = torch.where(at < ends, (last + after) / 2, -1.0)
+        better = gained > best
+        best, cutoffs = torch.where(better, gained, best), torch.where(better, cutoff.expand_as(cutoffs), cutoffs)
+    return cutoffs

@@ -1,0 +1,90 @@
+"""Gates, and what every tree with its gates set can do: it is linear in its amplitudes."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddaudio.models.double_dutch.ladder import Ladder
+from ddaudio.options import ReadingName
+
+
+@dataclass(frozen=True)
+class Voices:
+    """What the ropes of a ladder say: one wave or two each, at every level or only at the deepest."""
+
+    ladder: Ladder
+    reading: ReadingName = "every"
+    quadrature: bool = False
+    """Whether a rope says a second wave, a quarter period off."""
+    folded: bool = True
+    """Whether that wave is folded with the tree: it has then one sign over each cell. A node of a ladder whose root has one cell
+    lives in one cell, where its amplitude takes up the sign."""
+
+    @property
+    def n_waves(self) -> int:
+        """Waves a rope, ``P``."""
+        return 2 if self.quadrature else 1
+
+    def speaks(self, level: int) -> bool:
+        """Return whether the ropes of a level (from 0) add to the sum."""
+        return self.reading == "every" or level == self.ladder.depth - 1
+
+    def waves(self, level: int, position: Tensor) -> Tensor:
+        """Return the waves of the open rope, ``[P, T]``; those of the opposite one are `opposite` times them."""
+        if self.reading == "binary":
+            return torch.ones_like(position)[None]
+        waves = [self.ladder.wave(level, position)]
+        if self.quadrature:
+            second = self.ladder.quadrature(level, position)
+            waves.append(second.abs() if self.folded and self.ladder.rope != "sine" else second)
+        return torch.stack(waves)
+
+    @property
+    def opposite(self) -> float:
+        """Factor of the opposite rope's waves: -1, but 1 for a reading without waves."""
+        return 1.0 if self.reading == "binary" else -1.0
+
+
+@dataclass(frozen=True)
+class Gating:
+    """How gates open: ``g = sigmoid(k (r - c))`` for the rope ``r``, ``1 - g`` for its opposite."""
+
+    hard: bool
+    """Whether a gate is open or shut; its derivative stays that of the sigmoid (straight-through)."""
+    sharpness: tuple[float, ...]
+    """``k`` of each level."""
+
+    def open(self, level: int, wave: Tensor, cutoff: Tensor) -> Tensor:
+        """Return ``g``."""
+        lifted = wave - cutoff
+        return (lifted >= 0).to(wave) if self.hard else torch.sigmoid(self.sharpness[level] * lifted)
+
+    def slope(self, level: int, wave: Tensor, cutoff: Tensor) -> Tensor:
+        """Return the derivative of ``g`` by ``-c``."""
+        soft = torch.sigmoid(self.sharpness[level] * (wave - cutoff))
+        return self.sharpness[level] * soft * (1 - soft)
+
+
+class OpenedTree(ABC):
+    """``W`` windows of ``T`` samples, each with a tree whose gates are set.
+
+    Amplitudes are ``[W, R, P]`` over all ropes, cutoffs ``[W, N]`` over all nodes, level by level in the order of addresses.
+    """
+
+    @abstractmethod
+    def sound(self, amplitudes: Tensor, shifts: Tensor | None = None) -> Tensor:
+        """Return the sum ``[W, T]``, linear in amplitudes; with the change that ``shifts [W, N]`` of the cutoffs bring."""
+
+    @abstractmethod
+    def settle(self, amplitudes: Tensor) -> None:
+        """Note what both sides of each gate say with these amplitudes: derivatives by cutoffs are taken there."""
+
+    @abstractmethod
+    def correlate(self, signals: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Apply the adjoint of `sound` to ``signals [W, T]``; the gradient of the cutoffs is None before `settle`."""
+
+    @abstractmethod
+    def squares(self, weights: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the energy that a change of 1 of each amplitude and cutoff brings, samples weighted by ``[W, T]``."""

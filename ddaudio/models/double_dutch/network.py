@@ -1,0 +1,243 @@
+"""The ``double-dutch`` network: in each frame a tree of waves, of which some ropes speak."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddaudio.errors import ModelError
+from ddaudio.grid import TimeGrid
+from ddaudio.models.base import FramedNetwork
+from ddaudio.models.double_dutch import binary
+from ddaudio.models.double_dutch.shape import read_shape, shape_of, words_of
+from ddaudio.models.double_dutch.start import LevelByLevel, jointly
+from ddaudio.models.double_dutch.tangent import DoubleDutchTangent, Speak
+from ddaudio.models.double_dutch.trees import Plan, Trees
+from ddaudio.models.pursuit import Size
+from ddaudio.options import StartName, TreeOptions
+
+CUTOFF_UNIT = 0.25
+"""What a step of 1 in a cutoff's parameter means. Cutoffs stay within the reach of their ropes, -1 to 1."""
+
+
+class DoubleDutchNetwork(FramedNetwork):
+    """``sum_l G_l (g_l a+ r_l - (1 - g_l) a- r_l)`` in each frame, ``G_l`` the product of the gates above; see `Ladder`.
+
+    A rope of level ``l`` sounds for about ``T / 2^l`` samples, and so do gradients by its amplitude, in natural units, fall
+    from level to level. Amplitudes are trained in units of their waves' energy, where all levels have one scale.
+    """
+
+    name = "double-dutch"
+
+    def __init__(self, grid: TimeGrid, options: TreeOptions | None = None) -> None:
+        """Make a silent network.
+
+        Raises `OptionError` when the options ask for a tree that its frames have no room for.
+        """
+        super().__init__(grid)
+        self.plan = Plan(grid, (options or TreeOptions()).filled())
+        trees = Trees.silent(self.plan)
+        self._set(trees, torch.zeros(trees.frame.numel(), self.plan.voices.n_waves), None)
+
+    def _set(self, trees: Trees, amplitudes: Tensor, cutoffs: Tensor | None) -> None:
+        """Take over trees with amplitudes ``[K, P]`` and cutoffs ``[F, N]``, and set the units of the parameters."""
+        self.trees = trees
+        energies = self.plan.energies.to(amplitudes)[trees.level]
+        power = (amplitudes.square() * energies).sum(1)
+        level = power.new_zeros(self.grid.n_frames).index_add(0, trees.frame, power)
+        unit = (power * level[trees.frame]).pow(0.25)
+        # A silent rope still needs a unit to grow in: full scale.
+        self.unit = torch.where(unit > 0, unit, torch.ones_like(unit))[:, None] / energies.sqrt()
+        self.amplitude = nn.Parameter(amplitudes / self.unit)
+        learned = amplitudes.new_zeros(0)
+        if self.plan.learns_cutoffs:
+            learned = amplitudes.new_zeros(int(trees.shape.nodes.sum())) if cutoffs is None else cutoffs[trees.shape.nodes]
+        self.cutoff = nn.Parameter(learned.to(amplitudes) / CUTOFF_UNIT)
+
+    @property
+    def amplitudes(self) -> Tensor:
+        """The amplitudes in natural units, ``[K, P]``, cut off from the parameters."""
+        return self.amplitude.detach() * self.unit
+
+    @property
+    def cutoffs(self) -> Tensor:
+        """The cutoffs of all nodes, ``[F, N]``, cut off from the parameters; 0 where none is learned."""
+        return self.trees.all_cutoffs(self.cutoff.detach() * CUTOFF_UNIT)
+
+    def forward(self) -> list[Tensor]:
+        """Return the frames of all signals, one tensor a group of the grid."""
+        sound: Tensor = Speak.apply(self.trees, self.amplitude * self.unit, self.cutoff * CUTOFF_UNIT)  # type: ignore[no-untyped-call]
+        return self.plan.frames(sound)
+
+    def tangent(self) -> DoubleDutchTangent:
+        """Return the Jacobian at the parameters as they are; that of hard gates takes the derivative of soft ones."""
+        return DoubleDutchTangent(self.trees, self.amplitudes, self.cutoff.detach() * CUTOFF_UNIT, (self.unit, CUTOFF_UNIT))
+
+    def frames_at(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
+        """Return the frames of a group at ``ratio`` times the sample rate, without waves beyond Nyquist."""
+        frames = self.grid.groups[group].frames
+        position = (offset[:, None] + torch.arange(length)) / ratio + 0.5
+        heard = torch.tensor(self.plan.ladder.denominators)[self.trees.level] * min(ratio, 1.0) > (2.0 if ratio < 1 else 0.0)
+        amplitudes = self.trees.all_amplitudes(self.amplitudes * heard[:, None])[frames]
+        cutoffs = self.cutoffs[frames]
+        rows = range(offset.numel())
+        sounds = [self.plan.opened(cutoffs[i : i + 1], position[i : i + 1]).sound(amplitudes[i : i + 1]) for i in rows]
+        return torch.cat(sounds).float()
+
+    def guess(self, target: Tensor, size: Size, start: StartName, generator: torch.Generator) -> None:
+        """Set the starting point: level by level by least squares, or random or equal amplitudes in the longest waves."""
+        windows = self.plan.windows(self.grid.frame(target))
+        if self.plan.binary:
+            levels, cutoffs = binary.start(windows, self.plan)
+            self._set(Trees.silent(self.plan), levels, cutoffs)
+        elif start == "peaks":
+            self._find(windows, size, torch.zeros_like(Trees.silent(self.plan).speaks))
+        else:
+            self._spread(windows, size, start, generator)
+
+    def _find(self, windows: Tensor, size: Size, taken: Tensor) -> None:
+        """Let ropes speak that take away most of ``windows [F, T]``, beside those that are ``taken [F, R]``."""
+        levels = LevelByLevel(self.plan.voices, self.plan.n_samples, windows)
+
+        def affordable(speaks: Tensor) -> bool:
+            """Return whether ropes can be paid for beside those that are taken."""
+            return self._affordable(speaks | taken, size)
+
+        found = levels.within(windows, affordable, size.goal_energy, ~taken)
+        cutoffs = self.cutoffs if bool(taken.any()) else None
+        if cutoffs is None and not self.plan.gating.hard:
+            opened = self.plan.opened(windows.new_zeros(windows.shape[0], self.plan.ladder.n_nodes))
+            found = jointly(opened, self.plan.voices, windows, found, affordable)
+        speaks = found.gains > 0
+        trees, amplitudes = Trees.of(self.plan, speaks | taken), found.amplitudes
+        if cutoffs is not None:
+            amplitudes = amplitudes + self.trees.all_amplitudes(self.amplitudes)
+        self._set(trees, amplitudes.flatten(0, 1)[trees.ropes], cutoffs)
+
+    def _affordable(self, speaks: Tensor, size: Size) -> bool:
+        if int(speaks.sum()) > size.most:
+            return False
+        if size.numbers is None:
+            return True
+        shape = shape_of(speaks, self.plan.voices)
+        learned = int(shape.nodes.sum()) if self.plan.learns_cutoffs else 0
+        return int(speaks.sum()) * self.plan.voices.n_waves + words_of(shape).numel() + learned <= size.numbers
+
+    def _spread(self, windows: Tensor, size: Size, start: StartName, generator: torch.Generator) -> None:
+        """Let the longest waves of all frames that sound speak, as many as can be paid for, about as loud as the frames."""
+        n_ropes = self.plan.ladder.n_ropes
+        heard = torch.tensor([self.plan.voices.speaks(level) for level in range(self.plan.ladder.depth)])
+        heard = heard.repeat_interleave(2 ** torch.arange(1, self.plan.ladder.depth + 1))
+        sounding = (windows.abs().amax(1) > 0)[:, None] & heard
+        low, high = 0, n_ropes + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = self._affordable(sounding & (torch.arange(n_ropes) < middle), size)
+            low, high = (middle, high) if fits else (low, middle)
+        trees = Trees.of(self.plan, sounding & (torch.arange(n_ropes) < low))
+        shape = (trees.ropes.numel(), self.plan.voices.n_waves)
+        loudness = windows.square().mean(1).sqrt()[trees.frame, None].expand(shape)
+        random = torch.randn(shape, generator=generator).to(windows)
+        self._set(trees, loudness * (random if start == "random" else 1.0) / math.sqrt(self.plan.ladder.depth), None)
+
+    def extend(self, target: Tensor, size: Size) -> bool:
+        """Let the ropes speak that take away most of the residual."""
+        if self.plan.binary:
+            return False
+        with torch.no_grad():
+            windows = self.plan.windows(self.grid.frame(target - self.estimate()))
+        before = self.ranked()
+        self._find(windows, size, self.trees.speaks)
+        return self.ranked() > before
+
+    def powers(self) -> Tensor:
+        """Return the energy of each rope that speaks; read as binary, of each level."""
+        return (self.amplitudes.square() * self.plan.energies.to(self.unit)[self.trees.level]).sum(1)
+
+    def without_last(self, keep: int) -> "DoubleDutchNetwork":
+        """Return a copy in which only the ``keep`` ropes of highest energy speak; read as binary, the loudest levels."""
+        kept = torch.argsort(self.powers(), descending=True, stable=True)[:keep].sort().values
+        network = DoubleDutchNetwork(self.grid, self.plan.options)
+        if self.plan.binary:
+            quiet = torch.zeros_like(self.amplitudes).index_copy_(0, kept, self.amplitudes[kept])
+            network._set(self.trees, quiet, self.cutoffs)
+        else:
+            network._set(Trees(self.plan, self.trees.ropes[kept]), self.amplitudes[kept], self.cutoffs)
+        return network
+
+    def moved(self, grid: TimeGrid, pieces: Sequence[tuple[FramedNetwork, Tensor]]) -> "DoubleDutchNetwork":
+        """Return a network on ``grid`` with the trees of the cells that are named."""
+        network = DoubleDutchNetwork(grid, self.plan.options)
+        speaks, cutoffs = torch.zeros_like(network.trees.speaks), self.cutoff.new_zeros(grid.n_frames, self.plan.ladder.n_nodes)
+        amplitudes = self.amplitude.new_zeros(*speaks.shape, self.plan.voices.n_waves)
+        frame_of_cell = torch.argsort(grid.order)
+        for piece, places in pieces:
+            if not isinstance(piece, DoubleDutchNetwork) or piece.plan.options != self.plan.options:
+                raise TypeError("a double-dutch network takes pieces of its own kind and options")
+            place = places[piece.grid.order]
+            here, there = (place >= 0).nonzero()[:, 0], frame_of_cell[place[place >= 0]]
+            speaks[there], cutoffs[there] = piece.trees.speaks[here], piece.cutoffs[here]
+            amplitudes[there] = piece.trees.all_amplitudes(piece.amplitudes)[here]
+        trees = Trees.of(network.plan, speaks)
+        spoken = amplitudes[:, -2:].reshape(-1, 1) if self.plan.binary else amplitudes.flatten(0, 1)[trees.ropes]
+        network._set(Trees.silent(network.plan) if self.plan.binary else trees, spoken, cutoffs)
+        return network
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that make the same trees again."""
+        return self.plan.options.table()
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return shapes (int32 words), amplitudes ``[K, P]`` and learned cutoffs ``[N]`` (float32), frame by frame.
+
+        Read as binary there is no shape: all deepest ropes speak.
+        """
+        tensors = {"amplitude": self.amplitudes.float().cpu()}
+        if not self.plan.binary:
+            tensors["shape"] = words_of(self.trees.shape)
+        if self.plan.learns_cutoffs:
+            tensors["cutoff"] = (self.cutoff.detach() * CUTOFF_UNIT).float().cpu()
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over stored trees; raises `ModelError` when they do not fit the grid or are out of bounds."""
+        expected = sorted(DoubleDutchNetwork(self.grid, self.plan.options).stored())
+        if sorted(tensors) != expected:
+            raise ModelError(f"this double-dutch model holds the tensors {', '.join(expected)}, not {', '.join(sorted(tensors))}")
+        trees = Trees.silent(self.plan)
+        if not self.plan.binary:
+            if tensors["shape"].dtype != torch.int32 or tensors["shape"].ndim != 1:
+                raise ModelError("shape must be words, int32 [N]")
+            trees = Trees.of(self.plan, read_shape(tensors["shape"], self.grid.n_frames, self.plan.voices))
+        nodes = trees.shape.nodes
+        sizes = {"amplitude": (trees.frame.numel(), self.plan.voices.n_waves), "cutoff": (int(nodes.sum()),)}
+        for name, size in sizes.items():
+            values = tensors.get(name, torch.zeros(size))
+            if values.dtype != torch.float32 or values.shape != size or not bool(values.isfinite().all()):
+                raise ModelError(f"{name} must be {list(size)} finite float32 values, as the shape of the trees says")
+        cutoffs = torch.zeros(nodes.shape)
+        if self.plan.learns_cutoffs:
+            cutoffs[nodes] = tensors["cutoff"]
+        if bool((cutoffs.abs() > 1 + 1e-6).any()):
+            raise ModelError("cutoff must lie in -1 to 1, within the reach of a rope")
+        self._set(trees, tensors["amplitude"], cutoffs)
+
+    def describe(self) -> dict[str, Tensor]:
+        """Return the ropes that speak, in the order of signal, then time, then level.
+
+        ``time_s`` is the mean time of the samples that the rope's address names and ``frequency_hz`` the rope's; the address
+        is that down to its level, the root's bit the highest.
+        """
+        return self.trees.table(self.amplitudes)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Keep cutoffs where their ropes reach them."""
+        self.cutoff.clamp_(-1 / CUTOFF_UNIT, 1 / CUTOFF_UNIT)
+
+    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+        """Keep cutoffs from jumping."""
+        amplitude, cutoff = changes
+        return [amplitude, cutoff.clamp(-most, most)]

@@ -1,0 +1,52 @@
+"""What a tree's options come to in windows of a given length, checked before any work."""
+
+from dataclasses import replace
+
+from ddaudio.errors import OptionError
+from ddaudio.models.double_dutch.trees import can_fold, ladder_of
+from ddaudio.models.double_dutch.walk import check_states
+from ddaudio.options import TreeOptions
+
+LEVELS_OF_WINDOW = 2
+"""Numbers that a window takes whose gates are read as ones and zeros, besides cutoffs."""
+LEAST_BINARY = 3
+"""Numbers of the smallest such tree: two levels and a cutoff."""
+
+
+def resolved(options: TreeOptions, window_samples: int, n_windows: int, numbers: int) -> TreeOptions:
+    """Return tree options with depth and cutoffs filled in.
+
+    Args:
+        options: what is asked for.
+        window_samples: samples in a tree's window, ``T``.
+        n_windows: windows that are walked at once.
+        numbers: numbers that each window may take.
+
+    Raises `OptionError` for a ladder that is none, more cells than samples, or a tree that takes too much memory or, read
+    as binary, too many numbers.
+
+    """
+    options = options.filled()
+    binary, cutoffs, depth = options.reading == "binary", options.cutoffs, options.depth
+    if depth is None and options.denominators is None:
+        depth = window_samples.bit_length() - 1
+        while binary and depth > 1 and _binary_numbers(depth, cutoffs == "learned") > numbers:
+            depth -= 1
+    options = replace(options, depth=depth)
+    ladder = ladder_of(options, window_samples)
+    options.transitions_s(ladder.depth)
+    if binary and _binary_numbers(ladder.depth, cutoffs == "learned") > numbers:
+        raise OptionError(
+            f"depth is {ladder.depth}, and read as binary each frame takes {_binary_numbers(ladder.depth, cutoffs == 'learned')} "
+            f"values, of {numbers} that may be stored; use fewer levels or a longer frame_s, or allow more"
+        )
+    if options.gating == "beam" or not can_fold(options, ladder, window_samples):
+        siblings = options.gating == "hard" and cutoffs == "learned"
+        hard = 1 if not siblings else ladder.depth
+        paths = {"hard": hard, "soft": 2**ladder.depth}.get(str(options.gating), options.beam)
+        check_states(ladder.depth, paths, window_samples * n_windows)
+    return options
+
+
+def _binary_numbers(depth: int, learned: bool) -> int:
+    return LEVELS_OF_WINDOW + (2**depth - 1 if learned else 0)

@@ -1,0 +1,70 @@
+"""How the sound of trees changes with their amplitudes and cutoffs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from ddaudio.models.base import Tangent
+from ddaudio.models.double_dutch.gates import OpenedTree
+from ddaudio.models.double_dutch.trees import Trees
+
+
+def open_trees(trees: Trees, spoken: Tensor, learned: Tensor) -> OpenedTree:
+    """Return trees ready for derivatives at amplitudes ``[K, P]`` and learned cutoffs ``[N]``."""
+    opened = trees.plan.opened(trees.all_cutoffs(learned))
+    if trees.plan.learns_cutoffs:
+        opened.settle(trees.all_amplitudes(spoken))
+    return opened
+
+
+class Speak(Function):
+    """What trees say, ``[F, T]``, of amplitudes ``[K, P]`` and learned cutoffs ``[N]``.
+
+    Under hard gates the gradient by cutoffs is straight-through: that of soft gates around the same hard paths.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, trees: Trees, spoken: Tensor, learned: Tensor) -> Tensor:
+        """Add up."""
+        ctx.trees, ctx.opened = trees, open_trees(trees, spoken, learned)
+        sound: Tensor = ctx.opened.sound(trees.all_amplitudes(spoken))
+        return sound
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Apply the adjoint."""
+        return (None, *ctx.trees.kept(*ctx.opened.correlate(gradient)))
+
+
+class DoubleDutchTangent(Tangent):
+    """The Jacobian of a double-dutch network."""
+
+    def __init__(self, trees: Trees, amplitudes: Tensor, cutoffs: Tensor, units: tuple[Tensor, float]) -> None:
+        """Take the derivatives at ``amplitudes [K, P]`` and learned ``cutoffs [N]``, by parameters in ``units``."""
+        self._trees, self._units = trees, units
+        self._opened = open_trees(trees, amplitudes, cutoffs)
+
+    def forward(self, changes: Sequence[Tensor]) -> Tensor:
+        """Return the change of the signals for changes of amplitudes and cutoffs."""
+        trees, (unit, cutoff_unit) = self._trees, self._units
+        amplitude, cutoff = changes
+        shifts = trees.all_cutoffs(cutoff * cutoff_unit) if trees.plan.learns_cutoffs else None
+        sound = self._opened.sound(trees.all_amplitudes(amplitude * unit), shifts)
+        return trees.plan.grid.add(trees.plan.grid.windowed(trees.plan.frames(sound)))
+
+    def adjoint(self, signals: Tensor) -> list[Tensor]:
+        """Return the gradients for amplitudes and cutoffs."""
+        windows = self._trees.plan.windows(self._trees.plan.grid.frame_adjoint(signals))
+        amplitude, cutoff = self._trees.kept(*self._opened.correlate(windows))
+        return [amplitude * self._units[0], cutoff * self._units[1]]
+
+    def squares(self) -> list[Tensor]:
+        """Return the energy that a change of 1 of each parameter brings into the signals."""
+        unit, cutoff_unit = self._units
+        weights = [group.windows.square().to(unit) for group in self._trees.plan.grid.groups]
+        amplitude, cutoff = self._trees.kept(*self._opened.squares(self._trees.plan.windows(weights)))
+        return [amplitude * unit**2, cutoff * cutoff_unit**2]

@@ -1,0 +1,218 @@
+"""Trees side by side, one in each frame: which ropes speak, and the way between parameters and the tables of all ropes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ddaudio.grid import TimeGrid
+from ddaudio.models.double_dutch.fold import FoldedTree
+from ddaudio.models.double_dutch.gates import Gating, OpenedTree, Voices
+from ddaudio.models.double_dutch.ladder import Ladder
+from ddaudio.models.double_dutch.shape import Shape, shape_of
+from ddaudio.models.double_dutch.walk import WalkedTree
+from ddaudio.options import TreeOptions
+
+LONGEST_TRANSITION = 0.125
+"""Share of a cell that a gate's transition takes at most, unless it is given level by level."""
+PATHS_BETWEEN = 32
+"""Paths that soft gates keep between the samples: with transitions of an eighth of a cell, others weigh less than 1e-6."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What all trees of a network have in common."""
+
+    grid: TimeGrid
+    """Frames; each has a tree."""
+    options: TreeOptions
+    """How the trees are made."""
+
+    @cached_property
+    def n_samples(self) -> int:
+        """Samples in a tree's window, ``T``: those of a whole frame."""
+        return int(self.grid.cells.size.max() + 2 * self.grid.cells.lead.max())
+
+    @cached_property
+    def ladder(self) -> Ladder:
+        """The waves; raises `OptionError` when the window has no room for them."""
+        return ladder_of(self.options, self.n_samples)
+
+    @cached_property
+    def voices(self) -> Voices:
+        """What ropes say."""
+        return Voices(self.ladder, self.options.reading, self.options.pair == "quadrature", self.folds)
+
+    @property
+    def folds(self) -> bool:
+        """Whether the trees can be folded."""
+        return can_fold(self.options, self.ladder, self.n_samples)
+
+    @cached_property
+    def gating(self) -> Gating:
+        """How gates open."""
+        transitions, depth = self.options.transitions_s(self.ladder.depth), self.ladder.depth
+        shares = [
+            transition * self.grid.sample_rate / self.ladder.cell(level)
+            for level, transition in enumerate(transitions if len(transitions) == depth else transitions * depth)
+        ]
+        if len(transitions) == 1:
+            # Short cells have short transitions: beyond an eighth, a cell leaks past its neighbours.
+            shares = [min(share, LONGEST_TRANSITION) for share in shares]
+        return Gating(self.options.gating == "hard", tuple(map(self.ladder.sharpness, range(depth), shares)))
+
+    @property
+    def binary(self) -> bool:
+        """Whether only the deepest gates are heard: each frame then has two levels, one for each state of them."""
+        return self.options.reading == "binary"
+
+    @property
+    def learns_cutoffs(self) -> bool:
+        """Whether cutoffs are parameters."""
+        return self.options.cutoffs == "learned"
+
+    @cached_property
+    def energies(self) -> Tensor:
+        """Mean energy of the waves over the ropes of each level, ``[D, P]`` float64."""
+        position = torch.arange(self.n_samples, dtype=torch.float64) + 0.5
+        rows = [self.voices.waves(level, position).square().sum(1) for level in range(self.ladder.depth)]
+        return torch.stack(rows) / 2.0 ** torch.arange(1, self.ladder.depth + 1, dtype=torch.float64)[:, None]
+
+    def opened(self, cutoffs: Tensor, position: Tensor | None = None) -> OpenedTree:
+        """Return trees with their gates set by ``cutoffs [W, N]``, at all samples or at ``position [W, L]``."""
+        beam = self.options.gating == "beam"
+        if position is None and self.folds and not beam:
+            return FoldedTree(self.voices, self.gating, cutoffs, self.n_samples, shared=not self.learns_cutoffs)
+        paths = self.options.beam if beam else None if position is None else PATHS_BETWEEN
+        position = torch.arange(self.n_samples) + 0.5 if position is None else position
+        siblings = self.gating.hard and self.learns_cutoffs
+        return WalkedTree(self.voices, self.gating, cutoffs, position, paths=paths, siblings=siblings)
+
+    def windows(self, frames: Sequence[Tensor]) -> Tensor:
+        """Return frames, one tensor a group of the grid, as windows ``[F, T]``; zero where a frame ends before its window."""
+        return torch.cat([pad(part, (0, self.n_samples - part.shape[1])) for part in frames])
+
+    def frames(self, windows: Tensor) -> list[Tensor]:
+        """Return windows ``[F, T]`` as frames, one tensor a group of the grid."""
+        return [windows[group.frames, : group.length] for group in self.grid.groups]
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """Trees of which some ropes speak."""
+
+    plan: Plan
+    """What they have in common."""
+    ropes: Tensor
+    """Ropes that speak, ``[K]`` rising: frame times ropes in a tree, plus rope."""
+
+    @classmethod
+    def of(cls, plan: Plan, speaks: Tensor) -> "Trees":
+        """Return trees in which the ropes ``speaks [F, R]`` (bool) speak."""
+        return cls(plan, speaks.reshape(-1).nonzero()[:, 0])
+
+    @classmethod
+    def silent(cls, plan: Plan) -> "Trees":
+        """Return trees in which nothing speaks; read as binary, all deepest ropes do."""
+        speaks = torch.zeros(plan.grid.n_frames, plan.ladder.n_ropes, dtype=torch.bool)
+        speaks[:, 2**plan.ladder.depth - 2 :] = plan.binary
+        return cls.of(plan, speaks)
+
+    @cached_property
+    def speaks(self) -> Tensor:
+        """Which ropes speak, ``[F, R]`` bool."""
+        speaks = torch.zeros(self.plan.grid.n_frames * self.plan.ladder.n_ropes, dtype=torch.bool)
+        speaks[self.ropes] = True
+        return speaks.reshape(self.plan.grid.n_frames, -1)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """What is kept of each tree."""
+        return shape_of(self.speaks, self.plan.voices)
+
+    @cached_property
+    def frame(self) -> Tensor:
+        """Frame of each amplitude, ``[K]``; read as binary, ``[2 F]``."""
+        if self.plan.binary:
+            return torch.arange(self.plan.grid.n_frames).repeat_interleave(2)
+        return torch.div(self.ropes, self.plan.ladder.n_ropes, rounding_mode="floor")
+
+    @cached_property
+    def level(self) -> Tensor:
+        """Level (from 0) of each amplitude, ``[K]``; read as binary, ``[2 F]``."""
+        if self.plan.binary:
+            return torch.full_like(self.frame, self.plan.ladder.depth - 1)
+        return torch.log2((self.ropes % self.plan.ladder.n_ropes + 2).double()).floor().long() - 1
+
+    @cached_property
+    def _source(self) -> Tensor:
+        """Amplitude of each rope that speaks, ``[K]``; read as binary, each frame's open ropes share one, the others one."""
+        if not self.plan.binary:
+            return torch.arange(self.ropes.numel())
+        return 2 * torch.div(self.ropes, self.plan.ladder.n_ropes, rounding_mode="floor") + self.ropes % 2
+
+    def all_amplitudes(self, spoken: Tensor) -> Tensor:
+        """Return amplitudes ``[K, P]`` among those of all ropes, ``[F, R, P]``."""
+        flat = spoken.new_zeros(self.plan.grid.n_frames * self.plan.ladder.n_ropes, self.plan.voices.n_waves)
+        return flat.index_copy_(0, self.ropes, spoken[self._source]).reshape(self.plan.grid.n_frames, -1, flat.shape[1])
+
+    def all_cutoffs(self, learned: Tensor) -> Tensor:
+        """Return learned cutoffs among those of all nodes, ``[F, N]``."""
+        cutoffs = learned.new_zeros(self.shape.nodes.shape)
+        if self.plan.learns_cutoffs:
+            cutoffs[self.shape.nodes] = learned
+        return cutoffs
+
+    def kept(self, amplitudes: Tensor, cutoffs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Apply the adjoint of both: amplitudes ``[F, R, P]`` and cutoffs ``[F, N]`` to those that are parameters."""
+        spoken = amplitudes.new_zeros(self.frame.numel(), amplitudes.shape[2])
+        spoken.index_add_(0, self._source, amplitudes.flatten(0, 1)[self.ropes])
+        learned = amplitudes.new_zeros(0) if cutoffs is None else cutoffs[self.shape.nodes]
+        return spoken, learned
+
+    def table(self, amplitudes: Tensor) -> dict[str, Tensor]:
+        """Return columns for the amplitudes ``[K, P]``, in the order of signal, then time, then level; see `describe`."""
+        ladder, grid = self.plan.ladder, self.plan.grid
+        rope = (
+            self.ropes % ladder.n_ropes if not self.plan.binary else 2**ladder.depth - 2 + torch.arange(2).repeat(grid.n_frames)
+        )
+        begin = grid.begins[self.frame].double()
+        centre = begin + self.plan.n_samples / 2 if self.plan.binary else begin + _centres(ladder, self.plan.n_samples)[rope]
+        amplitudes = amplitudes.double().cpu()
+        table = {
+            "signal": grid.frames.signal[self.frame],
+            "time_s": centre / grid.sample_rate,
+            "level": self.level + 1,
+            "address": rope - (2 ** (self.level + 1) - 2),
+            "frequency_hz": grid.sample_rate / torch.tensor(ladder.denominators, dtype=torch.float64)[self.level],
+            "amplitude": amplitudes.square().sum(1).sqrt() * torch.where(amplitudes[:, 0] < 0, -1, 1),
+        }
+        if self.plan.voices.quadrature:
+            table["phase_rad"] = torch.atan2(-amplitudes[:, 1], amplitudes[:, 0])
+        order = torch.argsort(grid.order[self.frame] * ladder.n_ropes + rope, stable=True)
+        return {name: column[order] for name, column in table.items()}
+
+
+def ladder_of(options: TreeOptions, n_samples: int) -> Ladder:
+    """Return the ladder that options ask for, in windows of ``n_samples`` samples; raises `OptionError` for a bad one."""
+    if options.denominators is not None:
+        return Ladder(options.parsed_denominators, options.ropes, options.above_nyquist)
+    return Ladder.dyadic(n_samples, options.depth or n_samples.bit_length() - 1, options.ropes)
+
+
+def can_fold(options: TreeOptions, ladder: Ladder, n_samples: int) -> bool:
+    """Return whether trees over ``n_samples`` samples can be folded: with a second wave only if the root's cell is the window."""
+    return ladder.halves and (options.pair == "opposite" or 2 * ladder.cell(0) >= n_samples)
+
+
+def _centres(ladder: Ladder, n_samples: int) -> Tensor:
+    """Return the mean position of the samples that each rope's address names, ``[R]``; 0 where it names none."""
+    position = torch.arange(n_samples, dtype=torch.float64) + 0.5
+    centres = []
+    for level, addresses in enumerate(ladder.addresses(position), 1):
+        counts = torch.bincount(addresses, minlength=2**level)
+        centres.append(torch.bincount(addresses, position, 2**level) / counts.clamp(min=1))
+    return torch.cat(centres)

@@ -1,0 +1,173 @@
+"""A tree of any denominators, walked: each sample goes down the paths that its gates leave open.
+
+A state is one path of one sample. Soft gates leave all paths open, ``2^D`` a sample: that is the product of gates
+multiplied out, for small trees. A beam keeps the most open ones, their weights summing to one again. Hard gates leave
+one; where cutoffs are learned, at each node on it the shut side is walked too, because the derivative by the node's
+cutoff is the difference between what both sides say.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddaudio.errors import OptionError
+from ddaudio.models.double_dutch.gates import Gating, OpenedTree, Voices
+
+MOST_STATES = 1 << 27
+"""Paths times samples times levels that are kept, at most: 2 GB."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The states of one level, ``[S, W T]`` each."""
+
+    node: Tensor
+    """Node in the tables of all windows, ``w N + node``."""
+    weight: Tensor
+    """Product of the gates above, ``G``."""
+    gate: Tensor
+    """How far the node's gate opens its rope."""
+    slope: Tensor
+    """Derivative of the gate by minus the cutoff."""
+    children: tuple[Tensor, Tensor]
+    """Which state of the next level goes on below the rope, and below its opposite; -1 where none does."""
+
+
+class WalkedTree(OpenedTree):
+    """Trees over the positions ``[W, T]`` or ``[T]`` (in samples from the window's beginning) of ``W`` windows."""
+
+    def __init__(
+        self, voices: Voices, gating: Gating, cutoffs: Tensor, position: Tensor, *, paths: int | None, siblings: bool = False
+    ) -> None:
+        """Walk down.
+
+        Args:
+            voices: what ropes say.
+            gating: how gates open.
+            cutoffs: ``[W, N]``.
+            position: where the samples are; sample ``n`` sits at ``n + 1/2``.
+            paths: paths that are kept (default: all of them); hard gates open one.
+            siblings: whether the shut sides of hard gates are walked as well.
+
+        Raises `OptionError` when there are too many states for memory.
+
+        """
+        ladder = voices.ladder
+        self._voices, self._ladder, self._n_windows = voices, ladder, cutoffs.shape[0]
+        position = position.double().expand(cutoffs.shape[0], -1).reshape(-1)
+        soft = min(paths or 2**ladder.depth, 2**ladder.depth)
+        most = ladder.depth if siblings else 1 if gating.hard else soft
+        check_states(ladder.depth, most, position.numel())
+        self._waves: list[Tensor] = []
+        self._steps: list[Step] = []
+        window = torch.arange(position.numel()) // (position.numel() // self._n_windows)
+        address = torch.zeros(1, position.numel(), dtype=torch.int64)
+        weight = torch.ones(1, position.numel(), dtype=cutoffs.dtype)
+        for level in range(ladder.depth):
+            rope = ladder.wave(level, position).to(cutoffs)
+            self._waves.append(voices.waves(level, position).to(cutoffs))
+            node = window * ladder.n_nodes + 2**level - 1 + address
+            cutoff = cutoffs.reshape(-1)[node]
+            gate, slope = gating.open(level, rope, cutoff), gating.slope(level, rope, cutoff)
+            if gating.hard:
+                children, chosen, side = _hard(gate, siblings)
+            else:
+                children, chosen, side = _most_open(torch.cat([weight * gate, weight * (1 - gate)]), paths)
+            self._steps.append(Step(node, weight, gate, slope, children))
+            passed = torch.where(side == 0, gate.gather(0, chosen), 1 - gate.gather(0, chosen))
+            weight = weight.gather(0, chosen) * passed
+            if not gating.hard and paths is not None:
+                weight = weight / weight.sum(0)
+            address = 2 * address.gather(0, chosen) + side
+        self._differences: list[Tensor] | None = None
+
+    def sound(self, amplitudes: Tensor, shifts: Tensor | None = None) -> Tensor:
+        """Return the sum ``[W, T]``."""
+        total = amplitudes.new_zeros(self._waves[0].shape[1])
+        for level, step in enumerate(self._steps):
+            if self._voices.speaks(level):
+                near, far = self._sides(amplitudes, level)
+                total += (step.weight * (step.gate * near + (1 - step.gate) * far)).sum(0)
+            if shifts is not None and self._differences is not None:
+                total -= (step.weight * step.slope * self._differences[level] * shifts.reshape(-1)[step.node]).sum(0)
+        return total.reshape(self._n_windows, -1)
+
+    def settle(self, amplitudes: Tensor) -> None:
+        """Note the difference between both sides of each gate, from the deepest level up."""
+        self._differences = []
+        said: Tensor | None = None
+        for level in reversed(range(len(self._steps))):
+            step, sides = self._steps[level], self._sides(amplitudes, level)
+            if not self._voices.speaks(level):
+                sides = torch.zeros_like(sides[0]), torch.zeros_like(sides[1])
+            if said is not None:
+                below = (torch.where(child < 0, 0.0, said.gather(0, child.clamp(min=0))) for child in step.children)
+                sides = sides[0] + next(below), sides[1] + next(below)
+            said = step.gate * sides[0] + (1 - step.gate) * sides[1]
+            self._differences.insert(0, sides[0] - sides[1])
+
+    def correlate(self, signals: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Apply the adjoint."""
+        return self._adjoint(signals.reshape(-1), 1)
+
+    def squares(self, weights: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the energy of each column; where several states of a sample share a node, that of each by itself."""
+        return self._adjoint(weights.reshape(-1), 2)
+
+    def _adjoint(self, signals: Tensor, power: int) -> tuple[Tensor, Tensor | None]:
+        """Carry signals ``[W T]`` to all ropes and nodes, weights and waves to a ``power``."""
+        ladder, n_waves = self._ladder, self._voices.n_waves
+        amplitudes = signals.new_zeros(self._n_windows * ladder.n_ropes, n_waves)
+        cutoffs = signals.new_zeros(self._n_windows * ladder.n_nodes) if self._differences is not None else None
+        for level, step in enumerate(self._steps):
+            if self._voices.speaks(level):
+                waves = (self._waves[level] ** power * signals).T
+                for side, gate in enumerate((step.gate, self._voices.opposite * (1 - step.gate))):
+                    weighted = ((step.weight * gate) ** power)[..., None] * waves
+                    amplitudes.index_add_(0, (2 * step.node + side).reshape(-1), weighted.reshape(-1, n_waves))
+            if cutoffs is not None and self._differences is not None:
+                tilt = (-step.weight * step.slope * self._differences[level]) ** power * signals
+                cutoffs.index_add_(0, step.node.reshape(-1), tilt.reshape(-1))
+        shaped = amplitudes.reshape(self._n_windows, ladder.n_ropes, n_waves)
+        return shaped, None if cutoffs is None else cutoffs.reshape(self._n_windows, -1)
+
+    def _sides(self, amplitudes: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """Return what the rope and its opposite say themselves at each state of a level, ``[S, W T]``."""
+        flat, node = amplitudes.reshape(-1, self._voices.n_waves), self._steps[level].node
+        near, far = ((flat[2 * node + side] * self._waves[level].T).sum(-1) for side in range(2))
+        return near, self._voices.opposite * far
+
+
+def check_states(depth: int, paths: int, n_samples: int) -> None:
+    """Raise `OptionError` where so many paths of so many samples have no room in memory."""
+    if paths * n_samples * depth > MOST_STATES:
+        raise OptionError(
+            f"depth is {depth}, and {paths} paths of {n_samples} samples would be walked at once; "
+            "use fewer levels, gating hard or beam, or a ladder that halves from level to level"
+        )
+
+
+def _hard(gate: Tensor, siblings: bool) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+    """Return the children of each state, and the parent and side of each state of the next level, for hard gates.
+
+    The first state is the open path; with siblings the node on it has both children, all others the open one alone.
+    """
+    side = (gate < 0.5).long()
+    parents = torch.arange(gate.shape[0])[:, None].expand_as(side)
+    near, far = torch.where(side == 0, parents, -1), torch.where(side == 1, parents, -1)
+    if not siblings:
+        return (near, far), parents, side
+    last = torch.full_like(side[:1], gate.shape[0])
+    near = torch.cat([torch.where(side[:1] == 0, 0, last), near[1:]])
+    far = torch.cat([torch.where(side[:1] == 1, 0, last), far[1:]])
+    return (near, far), torch.cat([parents, torch.zeros_like(last)]), torch.cat([side, 1 - side[:1]])
+
+
+def _most_open(weights: Tensor, paths: int | None) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+    """Return the same for soft gates, from the weights ``[2 S, W T]`` of all children; the ``paths`` largest go on."""
+    count = weights.shape[0] // 2
+    kept = weights.topk(min(paths or 2 * count, 2 * count), 0).indices.sort(0).values
+    place = torch.full_like(weights, -1, dtype=torch.int64)
+    place.scatter_(0, kept, torch.arange(kept.shape[0])[:, None].expand_as(kept))
+    return (place[:count], place[count:]), kept % count, kept // count
