@@ -2,10 +2,11 @@
 
 import sys
 
-from benchmarks import fits, losses, optimisers, oscillators, process, size
+from benchmarks import capacity, fits, losses, optimisers, oscillators, process, size
 from benchmarks.results import write_section
 
 COMMANDS = {
+    "capacity": capacity.run,
     "fit": fits.run,
     "losses": losses.run,
     "optimisers": optimisers.run,
