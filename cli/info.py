@@ -65,9 +65,9 @@ def model_facts(path: Path) -> dict[str, Any]:
 
     network: Network = export.load_model(path)
     channels, samples = network.shape
-    table = network.describe()
-    order = table["amplitude"].abs().argsort(descending=True, stable=True)[:STRONGEST]
-    columns = {name: column[order].tolist() for name, column in table.items()}
+    columns = export.table_columns(network)
+    amplitude = columns["amplitude"]
+    strongest = sorted(range(len(amplitude)), key=lambda place: -abs(amplitude[place]))[:STRONGEST]
     terms = [_term_facts(term) for term in network.terms]
     return {
         "kind": "model",
@@ -81,7 +81,7 @@ def model_facts(path: Path) -> dict[str, Any]:
         "sample_rate": network.sample_rate,
         "channels": channels,
         "samples": samples,
-        "strongest": [_without_nan(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)],
+        "strongest": [{name: column[place] for name, column in columns.items()} for place in strongest],
     }
 
 
@@ -99,11 +99,6 @@ def _term_facts(term: "FramedNetwork") -> dict[str, Any]:
         "window": grid.window,
         **({"settings": term.settings()} if term.settings() else {}),
     }
-
-
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with None where a network has no such value."""
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def _decibels(level: float) -> float | None:
@@ -133,7 +128,7 @@ def _show(facts: dict[str, Any]) -> None:
     if strongest:
         table = Table(title=f"strongest {len(strongest)} of {facts['parts']} parts", title_justify="left", box=None)
         for name in strongest[0]:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", overflow="fold")
         for row in strongest:
             table.add_row(*("" if one is None else f"{one:.4f}" if isinstance(one, float) else str(one) for one in row.values()))
         console.print(table)

@@ -220,8 +220,15 @@ def partials_table(network: Network, table_format: str) -> str:
     """
     if table_format not in TABLE_WRITERS:
         raise OptionError(f"format is {table_format!r}, which is unknown; {nearest(table_format, TABLE_WRITERS)}")
-    columns = {
-        name: [None if isinstance(value, float) and math.isnan(value) else value for value in column.tolist()]
-        for name, column in network.describe().items()
-    }
-    return TABLE_WRITERS[table_format](columns)
+    return TABLE_WRITERS[table_format](table_columns(network))
+
+
+def table_columns(network: Network) -> dict[str, list[Any]]:
+    """Return the network's parameters in natural units, column by column; None where one of a sum has no such value."""
+    whole = {name for term in network.terms for name, column in term.describe().items() if not column.is_floating_point()}
+
+    def known(name: str, value: float) -> float | None:
+        """Return a value, or None for NaN; whole numbers as such."""
+        return None if math.isnan(value) else int(value) if name in whole else value
+
+    return {name: [known(name, value) for value in column.tolist()] for name, column in network.describe().items()}

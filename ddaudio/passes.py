@@ -13,7 +13,7 @@ from ddaudio.errors import OptionError
 from ddaudio.models import NETWORKS, FramedNetwork, Network, Size, SumNetwork
 from ddaudio.models.double_dutch import sizing
 from ddaudio.options import MAX_FRAME_S, MIN_FRAME_S, MIN_NUMBERS, MIN_NUMBERS_PER_SAMPLE, FitOptions, ModelOptions
-from ddaudio.refining import refine_together
+from ddaudio.refining import refine
 from ddaudio.spool import Difference, Samples, blocks
 from ddaudio.training import Progress, ProgressCallback, Training
 
@@ -74,7 +74,6 @@ def fit_passes(recording: Recording, options: FitOptions, tell: ProgressCallback
     fitted: list[FramedNetwork] = []
     passes: list[Pass] = []
     left: Samples = recording.samples
-    estimates: list[Samples] = []
     n_terms = len(options.model.terms)
     whole = all(len(_plan(_resolved_term(options, recording, place), recording).ranges) == 1 for place in range(n_terms))
     together = n_terms > 1 and whole and options.training.together and bool(options.training.steps)
@@ -94,12 +93,11 @@ def fit_passes(recording: Recording, options: FitOptions, tell: ProgressCallback
             break
         fitted.append(found.network)
         passes.append(Pass(term.model.model, tuple(tuple(runs) for runs in found.blocks)))
-        estimates.append(found.estimate)
+        if n_terms == 1:
+            return Passes(found.network, found.estimate, tuple(passes))
         left = Difference(left, found.estimate)
         if found.blocks[-1][-1].status == "stopped":
             break
-    if n_terms == 1:
-        return Passes(fitted[0], estimates[0], tuple(passes))
     if together and len(fitted) == n_terms and not any(map(_stopped, passes)):
         try:
             return _together(fitted, recording, options, passes, _telling(tell, "all", n_terms, n_terms + 1))
@@ -114,7 +112,7 @@ def _together(
     """Train all networks of a recording that is one block together."""
     target = torch.zeros(recording.n_channels, recording.n_samples) + recording.samples[:, :]
     size = Size(sum(network.ranked() for network in fitted), goal_energy(options.model, recording.energy))
-    network, runs = refine_together(SumNetwork(fitted), target, size, options.training, tell)
+    network, runs = refine(SumNetwork(fitted), target, size, options.training, 0, tell)
     with torch.no_grad():
         return Passes(network, network.estimate(), (*passes, Pass("together", (tuple(runs),))))
 

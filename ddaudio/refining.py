@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ddaudio.losses import LONGEST_CROPS_S, Objective
-from ddaudio.models import FramedNetwork, Network, Size, SumNetwork
+from ddaudio.models import Network, Size
 from ddaudio.options import TrainingOptions, parse_terms
 from ddaudio.training import ProgressCallback, Training, train
 
@@ -20,8 +20,8 @@ Kept = TypeVar("Kept", bound=Network)
 
 
 def refine(
-    network: FramedNetwork, target: Tensor, size: Size, training: TrainingOptions, exchanges: int, tell: ProgressCallback
-) -> tuple[FramedNetwork, list[Training]]:
+    network: Kept, target: Tensor, size: Size, training: TrainingOptions, exchanges: int, tell: ProgressCallback
+) -> tuple[Kept, list[Training]]:
     """Train ``network`` on ``target [B, T]`` towards ``size``; return it and what was done.
 
     The network that comes back has gone through a file's units and rounding. `KeyboardInterrupt` ends with the best so far.
@@ -40,21 +40,6 @@ def refine(
             if refining.stopped or refining.reached(network) or not network.extend(target, size):
                 break
             refining.train(network, refining.later)
-        network.restore(network.stored())
-        network = refining.trimmed(network)
-    except KeyboardInterrupt:
-        refining.stages[-1].status = "stopped"
-        network.restore(network.stored())
-    return network, refining.stages
-
-
-def refine_together(
-    network: SumNetwork, target: Tensor, size: Size, training: TrainingOptions, tell: ProgressCallback
-) -> tuple[SumNetwork, list[Training]]:
-    """Train all networks of a sum at once, and leave out what the goal does not need; otherwise as `refine`."""
-    refining = _Refining(target, size, training, tell, network.sample_rate)
-    refining.train(network, training)
-    try:
         network.restore(network.stored())
         network = refining.trimmed(network)
     except KeyboardInterrupt:
@@ -94,10 +79,10 @@ class _Refining:
         """Return whether there is a goal, and it is reached."""
         return self.size.goal_energy > 0 and left_over(network, self.target) <= self.size.goal_energy
 
-    def exchanged(self, network: FramedNetwork) -> FramedNetwork | None:
+    def exchanged(self, network: Kept) -> Kept | None:
         """Return the network with its weakest parts exchanged for what fits best beside the others; None if that is no better."""
         count = network.ranked()
-        other = network.without_last(count - max(1, round(EXCHANGED_SHARE * count)))
+        other = _without_last(network, count - max(1, round(EXCHANGED_SHARE * count)))
         other.extend(self.target, replace(self.size, most=count, goal_energy=0.0))
         run = self.try_out(other)
         if run.best.total >= self.stages[-1].best.total:

@@ -463,7 +463,7 @@ def test_a_stop_on_the_way_to_training_together_keeps_all_networks(monkeypatch: 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(passes, "refine_together", interrupted)
+    monkeypatch.setattr(passes, "refine", interrupted)
     try:
         result = fit(clicks(), **STOPPED)
     except KeyboardInterrupt:

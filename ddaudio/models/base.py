@@ -58,6 +58,10 @@ class Network(nn.Module, ABC):
         """Return a copy with only the ``keep`` parts of highest energy."""
 
     @abstractmethod
+    def extend(self, target: Tensor, size: Size) -> bool:
+        """Add parameters for what the network leaves of ``target``, within ``size``; return whether any were added."""
+
+    @abstractmethod
     def stored(self) -> dict[str, Tensor]:
         """Return what is written to a file: named tensors of float32 and int32 on the CPU, in natural units."""
 
@@ -135,10 +139,6 @@ class FramedNetwork(Network):
     @abstractmethod
     def guess(self, target: Tensor, size: Size, start: StartName, generator: torch.Generator) -> None:
         """Set a starting point for ``target [B, T]`` from the data; replaces all parameters."""
-
-    @abstractmethod
-    def extend(self, target: Tensor, size: Size) -> bool:
-        """Add parameters for what the network leaves of ``target``, within ``size``; return whether any were added."""
 
     @abstractmethod
     def without_last(self, keep: int) -> "FramedNetwork":

@@ -1,12 +1,14 @@
 """Sums of networks: what they say is added up, and they can be trained together."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ddaudio.errors import ModelError
 from ddaudio.models.base import FramedNetwork, Network, Tangent
+from ddaudio.models.pursuit import Size
 
 
 class SumNetwork(Network):
@@ -39,6 +41,13 @@ class SumNetwork(Network):
         owner = torch.arange(len(self.terms)).repeat_interleave(torch.tensor([term.ranked() for term in self.terms]))
         strongest = owner[torch.argsort(self.powers(), descending=True, stable=True)[:keep]]
         return SumNetwork([term.without_last(int((strongest == place).sum())) for place, term in enumerate(self.terms)])
+
+    def extend(self, target: Tensor, size: Size) -> bool:
+        """Add parts to the last network for what all of them leave over."""
+        *others, last = self.terms
+        with torch.no_grad():
+            left = target - torch.stack([term.estimate() for term in others]).sum(0)
+        return last.extend(left, replace(size, most=size.most - sum(term.ranked() for term in others)))
 
     def stored(self) -> dict[str, Tensor]:
         """Return what each network stores, its place before each name: ``0.amplitude``."""
