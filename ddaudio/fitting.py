@@ -15,7 +15,8 @@ from ddaudio.audio import Recording
 from ddaudio.errors import RecordingError
 from ddaudio.mdct import MdctBaseline, best_k_snr
 from ddaudio.metrics import Metrics, measure
-from ddaudio.models import NUMBERS_PER_PARTIAL, Network
+from ddaudio.models import NETWORKS, NUMBERS_PER_PARTIAL, Network
+from ddaudio.noisiness import flatness
 from ddaudio.options import FitOptions
 from ddaudio.passes import Pass, fit_passes, resolve
 from ddaudio.spool import Difference, Samples
@@ -29,6 +30,12 @@ GRAVITY = ("not trained", "converged", "step limit", "diverged", "stopped")
 """How training may end, the gravest last."""
 WORSE_BY_DB = 3.0
 """A fit that much worse than its baseline is doubtful."""
+POOR_DB = 25.0
+"""Below this SNR, the goal unless one is set, it matters whether the recording is mostly noise."""
+NOISY, CLICKING = 0.14, 0.7
+"""Spectral flatness from which on a recording is mostly noise, and from which on it is clicks; see `ddaudio.noisiness`."""
+AT_BOUNDS = 3
+"""Values at their bounds, from which on they are doubtful if they are more than usual."""
 LOUDEST_PEAK = 1e6
 """Samples beyond this are no sound: their squares would leave float32."""
 CLIPPED_SHARE = 1e-4
@@ -237,10 +244,28 @@ def _doubts(
         spent = network.numbers() / (recording.n_channels * recording.n_samples)
         size = f"at the cap of {model.max_numbers_per_sample:g}" if at_cap and network.numbers() <= cap else f"with {spent:.3g}"
         yield f"goal missed: {snr_db:.1f} of {model.target_snr_db:g} dB {size} numbers per sample"
+    if (missed or not has_goal) and snr_db is not None and snr_db < POOR_DB:
+        yield from _noise_doubts(recording, network)
     if status == "step limit" and (missed or not has_goal):
         yield f"{status}: {reason.rstrip('.')}"
     if snr_db is not None and baseline.snr_db is not None and baseline.snr_db > snr_db + WORSE_BY_DB:
         yield f"poor value: the best-k MDCT is {baseline.snr_db - snr_db:.0f} dB better with as many numbers"
+    for bounds in (term.at_bounds() for term in network.terms):
+        if bounds.held >= AT_BOUNDS and bounds.held > bounds.usual * bounds.total:
+            yield f"at a bound: {bounds.held} of {bounds.total} {bounds.where}"
+    yield from _input_doubts(recording)
+
+
+def _noise_doubts(recording: Recording, network: Network) -> Iterator[str]:
+    """Yield whether the recording is mostly noise, which explains a poor fit."""
+    measured = flatness(recording.samples, recording.sample_rate)
+    if measured is not None and NOISY <= measured < CLICKING:
+        parts = " and ".join(dict.fromkeys(NETWORKS[term.name].parts for term in network.terms))
+        yield f"mostly noise: spectral flatness {measured:.2f} (a tone has 0, white noise 0.51); {parts} are a poor model of it"
+
+
+def _input_doubts(recording: Recording) -> Iterator[str]:
+    """Yield what may be wrong with the recording itself."""
     if recording.truncated:
         promised = f" of {recording.declared_samples}" if recording.declared_samples > recording.n_samples else ""
         yield (

@@ -40,6 +40,8 @@ class GaussNewton:
             self._residual = target - network.estimate()
         self.energy = float(self._residual.double().square().sum())
         """Sum of squares of the residual, as it stands."""
+        self.slope: list[Tensor] = []
+        """``J' r`` for each parameter, where the last step began: minus half the gradient of the sum of squares."""
 
     @torch.no_grad()
     def step(self) -> bool:
@@ -66,7 +68,7 @@ class GaussNewton:
     def _solve(self, tangent: Tangent) -> list[Tensor]:
         """Return the step by preconditioned conjugate gradients."""
         squares = [square.clamp(min=SMALLEST_SQUARE * float(square.mean())) for square in tangent.squares()]
-        left = tangent.adjoint(self._residual)
+        left = self.slope = tangent.adjoint(self._residual)
         solution = [torch.zeros_like(part) for part in left]
         direction = scaled = [part / square for part, square in zip(left, squares, strict=True)]
         size = _dot(left, scaled)

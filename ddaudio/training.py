@@ -45,12 +45,19 @@ ProgressCallback = Callable[[Progress], None]
 """Called now and then while a fit runs. Returns nothing; raise `KeyboardInterrupt` to stop with the best so far."""
 
 
-class Look(NamedTuple):
+@dataclass(frozen=True)
+class Look:
     """One look of the judge."""
 
     step: int
+    """Steps done before it."""
     terms: dict[str, float]
+    """The judge's terms, by name of the loss."""
     snr_db: float | None
+    """None where it is undefined."""
+    gradients: dict[str, float] = field(default_factory=dict)
+    """Norms of the gradient of the training loss, by layer, where it was evaluated last: for the step before this look (by
+    lbfgs, its last try). See `Network.gradient_norms` for layers and units. Empty before the first step."""
 
     @property
     def total(self) -> float:
@@ -105,10 +112,11 @@ def train(network: Network, target: Tensor, objective: Objective, options: Train
     parameters = [parameter for parameter in network.parameters() if parameter.numel()]
     best: list[Tensor] = []
 
-    def look(step: int) -> None:
+    def look(step: int, gradients: Sequence[Tensor] = ()) -> None:
         """Let the judge look; keep the parameters if they are the best so far."""
         estimate = network.estimate().detach()
-        run.looks.append(Look(step, objective.judge(estimate), snr_of(target - estimate, energy)))
+        norms = network.gradient_norms(gradients) if gradients else {}
+        run.looks.append(Look(step, objective.judge(estimate), snr_of(target - estimate, energy), norms))
         if run.best is run.looks[-1]:
             best[:] = [parameter.detach().clone() for parameter in parameters]
         snr_db = run.looks[-1].snr_db
@@ -138,12 +146,12 @@ def _descend(
     parameters: list[torch.nn.Parameter],
     objective: Objective,
     options: TrainingOptions,
-    look: Callable[[int], None],
+    look: Callable[[int, Sequence[Tensor]], None],
     run: Training,
 ) -> Status:
     """Take the steps of `train`; return how they ended."""
     if options.optimiser == "gauss-newton":
-        return _refine(network, target, options, look, run)
+        return _refine(network, target, objective, options, look, run)
     optimiser = _optimiser(options.optimiser, parameters, options.learning_rate)
     order, steps = torch.Generator().manual_seed(options.seed), options.steps or 0
     start = run.looks[0].total
@@ -173,19 +181,28 @@ def _descend(
         run.losses.append(terms)
         network.project()
         if (step + 1) % options.judge_every == 0 or step + 1 == steps:
-            look(step + 1)
+            look(step + 1, [torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()])
             if has_converged([seen.total for seen in run.looks], options.tolerance):
                 return "converged"
     return "step limit"
 
 
-def _refine(network: Network, target: Tensor, options: TrainingOptions, look: Callable[[int], None], run: Training) -> Status:
+def _refine(
+    network: Network,
+    target: Tensor,
+    objective: Objective,
+    options: TrainingOptions,
+    look: Callable[[int, Sequence[Tensor]], None],
+    run: Training,
+) -> Status:
     """Take Gauss-Newton steps; return how they ended."""
     descent = GaussNewton(network, target)
+    # The objective is weight scale^2 / (B T) times the sum of squares, whose gradient is -2 J' r.
+    factor = -2 * objective.terms["mse"] * objective.scale**2 / target.numel()
     for step in range(options.steps or 0):
         if not descent.step():
             return "converged"
-        look(step + 1)
+        look(step + 1, [factor * part for part in descent.slope])
         run.losses.append(run.looks[-1].terms)
         if has_converged([seen.total for seen in run.looks], options.tolerance):
             return "converged"

@@ -15,6 +15,8 @@ from ddaudio.audio import Recording
 from ddaudio.errors import OptionError
 from ddaudio.fitting import FitResult, fit
 from ddaudio.metrics import snr_db
+from ddaudio.models import DoubleDutchNetwork, SineNetwork
+from ddaudio.models.base import AtBounds
 from ddaudio.options import FitOptions
 from ddaudio.passes import PARTIALS_FRAME_S, Pass
 from ddaudio.training import Look, Progress, Training
@@ -93,6 +95,91 @@ def test_noise_under_half_a_decibel_is_not_fitted() -> None:
     result = fit(Recording(noise(1.0), RATE), numbers=60)
     assert result.status == "not fitted"
     assert result.doubts[0].startswith("not fitted: The SNR is 0.")
+    assert result.doubts[1].startswith("mostly noise: ")
+
+
+def kinds(result: FitResult) -> list[str]:
+    """What each doubt is about."""
+    return [doubt.partition(":")[0] for doubt in result.doubts]
+
+
+QUICK = {"steps": 2, "exchanges": 0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"model": "sine"}, "partials"),
+        ({"model": "double-dutch"}, "ropes"),
+        ({"model": "sine+double-dutch"}, "partials and ropes"),
+        ({"model": "sine+double-dutch", "leaves": "sine"}, "partials"),
+    ],
+    ids=str,
+)
+def test_noise_explains_a_goal_that_is_missed(settings: dict[str, str], parts: str) -> None:
+    result = fit(Recording(noise(0.5), RATE), max_numbers_per_sample=0.1, **settings, **QUICK)
+    (doubt,) = [doubt for doubt in result.doubts if doubt.startswith("mostly noise")]
+    found = re.fullmatch(
+        r"mostly noise: spectral flatness (.*) \(a tone has 0, white noise 0\.51\); (.*) are a poor model of it", doubt
+    )
+    assert found is not None
+    # Half a second is 16 frames, each of which strays by a twelfth.
+    assert float(found[1]) == pytest.approx(0.51, abs=0.03)
+    assert found[2] == parts
+    assert [kind for kind in kinds(result) if kind in ("goal missed", "mostly noise", "step limit")][:2] == [
+        "goal missed",
+        "mostly noise",
+    ]
+
+
+def test_noise_is_no_doubt_where_it_is_fitted_or_nothing_but_the_size_is_short() -> None:
+    fits = {
+        "reached": fit(Recording(noise(0.5), RATE), max_numbers_per_sample=2, **QUICK),
+        "reached, a low one": fit(Recording(noise(0.5), RATE), target_snr_db=3, max_numbers_per_sample=2, **QUICK),
+        "well fitted": fit(Recording(noise(0.25), RATE), max_numbers_per_sample=1.3, target_snr_db=60, **QUICK),
+        "counted": fit(Recording(noise(0.25), RATE), numbers=2400, **QUICK),
+        "tones": fit(pluck(), max_numbers_per_sample=0.01, **QUICK),
+    }
+    assert {name: "goal missed" in kinds(result) for name, result in fits.items()} == {
+        "reached": False,
+        "reached, a low one": False,
+        "well fitted": True,
+        "counted": False,
+        "tones": True,
+    }
+    assert [name for name, result in fits.items() if "mostly noise" in kinds(result)] == []
+
+
+def test_a_few_clicks_are_no_noise() -> None:
+    clicks = torch.zeros(1, 4000)
+    clicks[:, [700, 1900, 3100]] = 0.5
+    found = kinds(fit(Recording(clicks, RATE), max_numbers_per_sample=0.005, frame_s=0.05, **QUICK))
+    assert "goal missed" in found
+    assert "mostly noise" not in found
+
+
+def test_parts_at_their_bounds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of 100 partials are usual, and so are two of four; three of 100 are not."""
+    told = {}
+    for held, total in ((0, 100), (2, 4), (2, 100), (3, 150), (3, 100), (12, 300)):
+        bounds = AtBounds(held, total, "partials lie at 0 Hz or Nyquist", 0.02)
+        monkeypatch.setattr(SineNetwork, "at_bounds", lambda _, bounds=bounds: bounds)
+        doubts = fit(Recording(tones([440.0], [0.5], [0.0], 0.1), RATE), **QUICK).doubts
+        told[held, total] = [doubt for doubt in doubts if doubt.startswith("at a bound")]
+    assert {key for key, doubts in told.items() if doubts} == {(3, 100), (12, 300)}
+    assert told[12, 300] == ["at a bound: 12 of 300 partials lie at 0 Hz or Nyquist"]
+
+
+@pytest.mark.parametrize("settings", [{"model": "double-dutch"}, {"model": "sine+double-dutch", "shares": "0.2,0.8"}], ids=str)
+def test_cutoffs_at_their_bounds_are_told(settings: dict[str, str]) -> None:
+    """What binary trees cannot say drives a fifth of their cutoffs and more to where a gate stays open or shut."""
+    result = fit(pluck(), reading="binary", **settings)
+    trees = result.network.terms[-1]
+    assert isinstance(trees, DoubleDutchNetwork)
+    held, total = int((trees.cutoffs.abs() == 1).sum()), trees.cutoffs.numel()
+    assert [doubt for doubt in result.doubts if doubt.startswith("at a bound")] == [
+        f"at a bound: {held} of {total} cutoffs lie at -1 or 1"
+    ]
 
 
 def test_a_known_mixture_is_recovered_after_training() -> None:

@@ -135,6 +135,8 @@ def test_a_step_is_that_of_a_dense_solver(damping: float) -> None:
     # Conjugate gradients in float64 on six unknowns, preconditioned: near the rounding.
     np.testing.assert_allclose(flat(list(network.parameters())) - before, step, rtol=1e-6, atol=1e-9)
     assert descent.energy == pytest.approx(float((target - network.estimate()).detach().square().sum()), rel=1e-12)
+    # The slope is that of where the step began, in float64.
+    np.testing.assert_allclose(flat(descent.slope), columns @ residual, rtol=1e-9, atol=1e-12)
 
 
 @given(seed=st.integers(0, 99), n_samples=st.integers(1, 900), db=st.sampled_from([5, 15]))

@@ -11,7 +11,7 @@ from sounds import noise, tones
 
 from ddaudio.errors import ModelError
 from ddaudio.grid import TimeGrid
-from ddaudio.models import NETWORKS, FramedNetwork, Partials, SineNetwork, Size
+from ddaudio.models import NETWORKS, DoubleDutchNetwork, FramedNetwork, Partials, SineNetwork, Size
 from ddaudio.models.pursuit import pursue, render, solve_amplitudes, spectral_peaks
 from ddaudio.options import TreeOptions
 from ddaudio.rendering import render as render_network
@@ -71,6 +71,31 @@ def windows_of(grid: TimeGrid) -> list[torch.Tensor]:
     return [row for group in grid.groups for row in group.windows.double()]
 
 
+def norms_of(network: FramedNetwork) -> dict[str, float]:
+    """The norms of the gradients that the parameters have, by layer, from what the documents say of their order."""
+    if isinstance(network, SineNetwork):
+        frequency, cosine, sine = (parameter.grad.double().norm() for parameter in network.parameters())
+        return {"frequency": float(frequency), "amplitude": math.hypot(cosine, sine)}
+    assert isinstance(network, DoubleDutchNetwork)
+    plan, trees = network.plan, network.trees
+    amplitude, cutoff = (parameter.grad for parameter in network.parameters())
+    if plan.binary:
+        norms = {f"amplitude, level {plan.ladder.depth}": float(amplitude.double().norm())}
+    else:
+        # Tree by tree, level by level: a level has twice as many ropes as the one above, and half as many nodes as ropes.
+        ropes = torch.zeros(*trees.speaks.shape, plan.voices.n_waves, dtype=torch.float64)
+        ropes[trees.speaks] = amplitude.double()
+        parts = ropes.split([2 ** (level + 1) for level in range(plan.ladder.depth)], 1)
+        norms = {f"amplitude, level {level}": float(part.norm()) for level, part in enumerate(parts, 1) if part.any()}
+    if plan.learns_cutoffs:
+        nodes = torch.zeros(trees.shape.nodes.shape, dtype=torch.float64)
+        nodes[trees.shape.nodes] = cutoff.double()
+        parts = nodes.split([2**level for level in range(plan.ladder.depth)], 1)
+        kept = trees.shape.nodes.split([2**level for level in range(plan.ladder.depth)], 1)
+        norms |= {f"cutoff, level {n}": float(part.norm()) for n, part in enumerate(parts, 1) if kept[n - 1].any()}
+    return norms
+
+
 @pytest.mark.parametrize("name", CASES)
 class TestEveryNetwork:
     def test_shapes_and_count(self, name: str) -> None:
@@ -96,6 +121,55 @@ class TestEveryNetwork:
             assert parameter.grad is not None
             assert bool(parameter.grad.isfinite().all())
             assert float(parameter.grad.abs().max()) > 0
+
+    def test_norms_of_gradients_are_those_of_layers(self, name: str) -> None:
+        target = noise(0.25, channels=2)
+        network = fitted(name, target)
+        # Not at the least squares of the start, where gradients are all rounding.
+        (network.estimate() - 0.5 * target).square().sum().backward()
+        gradients = [parameter.grad for parameter in network.parameters()]
+        found = network.gradient_norms(gradients)
+        # Float64 sums in another order.
+        assert found == pytest.approx(norms_of(network), rel=1e-9)
+        assert math.hypot(*found.values()) == pytest.approx(float(torch.cat([g.flatten() for g in gradients]).double().norm()))
+
+    @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+    def test_a_norm_that_is_no_number_is_left_out(self, name: str, wrong: float) -> None:
+        network = fitted(name, noise(0.25))
+        gradients = [torch.ones_like(parameter) for parameter in network.parameters()]
+        whole = network.gradient_norms(gradients)
+        gradients[-1 if gradients[-1].numel() else 0].view(-1)[0] = wrong
+        spoilt = network.gradient_norms(gradients)
+        assert len(spoilt) == len(whole) - 1
+        assert spoilt == {layer: norm for layer, norm in whole.items() if layer in spoilt}
+        # Beyond the squares of float32, but not of float64.
+        large = network.gradient_norms([1e30 * torch.ones_like(parameter) for parameter in network.parameters()])
+        assert large == pytest.approx({layer: 1e30 * norm for layer, norm in whole.items()}, rel=1e-6)
+
+    def test_without_parameters_there_are_no_norms(self, name: str) -> None:
+        network = made(name, grid_for(name=name))
+        norms = network.gradient_norms([torch.zeros_like(parameter) for parameter in network.parameters()])
+        assert set(norms.values()) <= {0.0}
+        assert bool(norms) == any(parameter.numel() for parameter in network.parameters())
+
+    def test_what_lies_at_a_bound_is_counted(self, name: str) -> None:
+        network = fitted(name, noise(0.25))
+        bounded = {"frequency", "cutoff"} & {key for key, value in network.named_parameters() if value.numel()}
+        total = sum(network.get_parameter(key).numel() for key in bounded)
+        if "cutoff" in bounded:
+            with torch.no_grad():  # Read as binary, some lie there from the start.
+                network.get_parameter("cutoff").clamp_(-1, 1)
+        assert network.at_bounds()[:2] == (0, total)
+        for value in (1e6, -1e6):
+            with torch.no_grad():
+                for key in bounded:
+                    network.get_parameter(key).view(-1)[:3] = value
+            network.project()
+            assert network.at_bounds()[:2] == (min(3, total), total)
+            # A file's units and rounding change nothing.
+            copy = made(name, network.grid)
+            copy.restore(network.stored())
+            assert copy.at_bounds() == network.at_bounds()
 
     def test_signals_of_a_batch_do_not_meet(self, name: str) -> None:
         target = noise(0.25, channels=2)
@@ -231,6 +305,18 @@ class TestEveryNetwork:
         # Units there and back: float32 rounding of amplitudes of about 0.1.
         others = [i for i in range(len(before)) if i != left_out]
         assert all(torch.allclose(after[i], before[i], atol=1e-6) for i in others)
+
+
+@given(rate=st.integers(1000, 192_000), length=st.integers(2, 4096))
+@settings(deadline=None)
+def test_a_frequency_at_nyquist_counts_as_such_at_any_rate(rate: int, length: int) -> None:
+    network = SineNetwork(TimeGrid.of_sizes(rate, length, [[length]]))
+    network._set(Partials(torch.zeros(3, dtype=torch.long), torch.tensor([1.0, math.pi, math.pi * 0.9999]), *torch.ones(2, 3)))
+    network.project()
+    assert network.at_bounds()[:2] == (1, 3)
+    copy = SineNetwork(network.grid)
+    copy.restore(network.stored())
+    assert copy.at_bounds()[:2] == (1, 3)
 
 
 @pytest.mark.parametrize("start", ["random", "equal"])

@@ -16,8 +16,8 @@ from torch import Tensor
 
 import ddaudio
 from ddaudio.errors import ModelError
-from ddaudio.export import load_model, model_bytes
 from ddaudio.grid import TimeGrid
+from ddaudio.model_file import load_model, model_bytes
 from ddaudio.models import DoubleDutchNetwork, FramedNetwork, Network, SineNetwork, Size, SumNetwork
 from ddaudio.options import TreeOptions
 from ddaudio.rendering import render
@@ -75,6 +75,18 @@ def test_gradients_reach_all_parameters_of_all_networks() -> None:
     for parameter in network.parameters():
         assert parameter.grad is not None
         assert float(parameter.grad.abs().max()) > 0
+
+
+def test_layers_are_those_of_the_networks_with_their_places() -> None:
+    network = fitted()
+    (network.estimate() - noise(0.25, 2, 7)).square().sum().backward()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    norms, (sine, trees) = network.gradient_norms(gradients), network.terms
+    own = {"1 sine": sine.gradient_norms(gradients[:3]), "2 double-dutch": trees.gradient_norms(gradients[3:])}
+    assert norms == {f"{term}: {layer}": norm for term, layers in own.items() for layer, norm in layers.items()}
+    assert {"1 sine: frequency", "1 sine: amplitude", "2 double-dutch: cutoff, level 1"} < set(norms)
+    # Float64 sums in another order.
+    assert math.hypot(*norms.values()) == pytest.approx(math.sqrt(sum(energy(gradient) for gradient in gradients)), rel=1e-9)
 
 
 @given(seed=st.integers(0, 99))

@@ -11,7 +11,7 @@ from ddaudio.grid import TimeGrid
 from ddaudio.losses import Objective
 from ddaudio.models import Network, SineNetwork, Size
 from ddaudio.options import TrainingOptions
-from ddaudio.training import Adam, Progress, has_converged, rate_factor, snr_of, train
+from ddaudio.training import Adam, Progress, Training, has_converged, rate_factor, snr_of, train
 
 CELLS = [256, 128, 128, 512, 512, 256, 256]
 
@@ -132,6 +132,52 @@ def test_schedules() -> None:
     assert rate_factor("warm-up", 0, 80) == pytest.approx(1 / 8)
     assert rate_factor("warm-up", 40, 80) == pytest.approx(0.5)
     assert all(0 < rate_factor(name, step, 33) <= 1 for name in ("constant", "cosine", "warm-up") for step in range(33))
+
+
+@pytest.mark.parametrize("optimiser", ["gauss-newton", "adam", "sgd"])
+def test_a_look_has_the_gradients_of_the_step_before_it(optimiser: str) -> None:
+    """Gradients of the objective by autograd, at the start and at where one step leads."""
+
+    def trained(steps: int) -> tuple[Network, Objective, Training]:
+        target = torch.cat([pluck(0.25).samples, noise(0.25)])
+        network = SineNetwork(TimeGrid.of_sizes(8000, target.shape[1], [CELLS, CELLS]))
+        network.guess(target, Size(60), "peaks", torch.Generator())
+        objective = Objective({"mse": 3.0}, target, 1000, 16)
+        rate = {"gauss-newton": 1.0, "adam": 0.001, "sgd": 1.0}[optimiser]
+        options = TrainingOptions(
+            optimiser=optimiser, learning_rate=rate, schedule="constant", steps=steps, judge_every=1, tolerance=0
+        )
+        return network, objective, train(network, target, objective, options, silent)
+
+    _, _, run = trained(2)
+    assert [look.step for look in run.looks] == [0, 1, 2]
+    assert run.looks[0].gradients == {}
+    for step in (0, 1):
+        network, objective, before = trained(step)
+        assert before.best is before.looks[-1], "the network is left where the step led"
+        network.zero_grad()
+        objective(network.estimate())["mse"].backward()
+        wanted = network.gradient_norms([parameter.grad for parameter in network.parameters()])
+        # Gauss-Newton's goes another way through the Jacobian, in float32; 4000 products a parameter.
+        assert run.looks[step + 1].gradients == pytest.approx(wanted, rel=1e-4)
+    assert run.looks[1].gradients != pytest.approx(run.looks[2].gradients, rel=1e-3)
+
+
+def test_a_look_of_lbfgs_has_the_gradients_of_its_last_try() -> None:
+    network, target, objective = prepared()
+    gradients: list[dict[str, float]] = []
+
+    def note(parameters: list[torch.nn.Parameter]) -> None:
+        gradients.append(network.gradient_norms([p.grad for p in parameters]))
+
+    options = TrainingOptions(optimiser="lbfgs", learning_rate=0.5, steps=3, judge_every=1, tolerance=0)
+    with pytest.MonkeyPatch.context() as patch:
+        backward = torch.Tensor.backward
+        patch.setattr(torch.Tensor, "backward", lambda total: (backward(total), note(list(network.parameters())))[0])
+        run = train(network, target, objective, options, silent)
+    tries = [gradients.index(look.gradients) for look in run.looks[1:]]
+    assert tries == sorted(tries)
+    assert tries[-1] == len(gradients) - 1
 
 
 @pytest.mark.parametrize("kind", ["NaN", "infinity", "explosion"])

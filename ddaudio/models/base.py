@@ -1,8 +1,9 @@
 """What every network offers: one contract, so that one trainer, one file format and one report serve them all."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,19 @@ class Tangent(ABC):
     @abstractmethod
     def squares(self) -> list[Tensor]:
         """Return the squared change of the signals for a change of 1 of each single parameter (the Jacobian's columns)."""
+
+
+class AtBounds(NamedTuple):
+    """Values of one kind that lie at the bounds that `Network.project` keeps them in."""
+
+    held: int
+    """How many do."""
+    total: int
+    """How many there are."""
+    where: str
+    """What they are and where they lie, in words: ``partials lie at 0 Hz or Nyquist``."""
+    usual: float
+    """Share of them, 0 to 1, that may lie there in a good fit."""
 
 
 class Network(nn.Module, ABC):
@@ -80,6 +94,24 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
         """Return changes of the parameters with those that enter nonlinearly kept within ``most`` of their units."""
+
+    @abstractmethod
+    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """Sort ``values``, one tensor of its shape for each of ``parameters()``, by layer and kind of parameter.
+
+        Every value is in one layer, and no layer is empty.
+        """
+
+    def gradient_norms(self, gradients: Sequence[Tensor]) -> dict[str, float]:
+        """Return the root of the sum of squares of ``gradients``, one for each of ``parameters()``, in each of the `layers`.
+
+        Always finite: a layer with a NaN or infinity in it is left out.
+        """
+        squares = {
+            name: sum(float(part.detach().double().square().sum()) for part in parts)
+            for name, parts in self.layers(gradients).items()
+        }
+        return {name: math.sqrt(square) for name, square in squares.items() if math.isfinite(square)}
 
     @property
     def title(self) -> str:
@@ -150,6 +182,10 @@ class FramedNetwork(Network):
 
         Each piece comes with the place of each of its cells among the cells of ``grid``, ``[F]`` int64; -1 leaves it out.
         """
+
+    @abstractmethod
+    def at_bounds(self) -> AtBounds:
+        """Return how many values lie at their bounds, as far as float32 can tell."""
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, by name, that a file needs to make the network again."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ddaudio.errors import ModelError
 from ddaudio.grid import TimeGrid
-from ddaudio.models.base import FramedNetwork, Tangent
+from ddaudio.models.base import AtBounds, FramedNetwork, Tangent
 from ddaudio.models.partials import Banks, Layout, Partials, equally_spaced, middle
 from ddaudio.models.pursuit import SOLVER_STEPS, Size, pursue, solve_amplitudes
 from ddaudio.options import StartName
@@ -17,6 +17,10 @@ from ddaudio.oscillators import Packing, synthesise_frames
 
 NUMBERS_PER_PARTIAL = 3
 """Frequency, cosine amplitude, sine amplitude."""
+AT_NYQUIST = math.pi * (1 - 1e-6)
+"""Radians a sample from which on a frequency counts as Nyquist: float32, and the way through a file's Hz, err by 3e-7."""
+USUALLY_AT_BOUNDS = 0.02
+"""Share of the partials that may lie at 0 Hz or Nyquist: real recordings have up to 1.5 %, most of them none."""
 
 
 class SineNetwork(FramedNetwork):
@@ -185,6 +189,17 @@ class SineNetwork(FramedNetwork):
         """Keep frequencies from jumping to the next peak."""
         frequency, *amplitudes = changes
         return [frequency.clamp(-most, most), *amplitudes]
+
+    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """Return the layers ``frequency`` and ``amplitude``, the latter of cosine and sine."""
+        frequency, *amplitudes = values
+        return {"frequency": [frequency], "amplitude": amplitudes} if frequency.numel() else {}
+
+    def at_bounds(self) -> AtBounds:
+        """Return how many partials lie at 0 Hz or Nyquist."""
+        radians = self.partials.frequency
+        held = int(((radians <= 0) | (radians >= AT_NYQUIST)).sum())
+        return AtBounds(held, radians.numel(), "partials lie at 0 Hz or Nyquist", USUALLY_AT_BOUNDS)
 
 
 class SineTangent(Tangent):

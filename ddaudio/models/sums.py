@@ -85,6 +85,14 @@ class SumNetwork(Network):
         """Return the changes of each network, bounded by its own rule."""
         return [part for term, own in zip(self.terms, self.shares(changes), strict=True) for part in term.bounded(own, most)]
 
+    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """Return the layers of each network, its place and name before each: ``1 sine: frequency``."""
+        return {
+            f"{place} {term.name}: {layer}": parts
+            for place, (term, own) in enumerate(zip(self.terms, self.shares(values), strict=True), 1)
+            for layer, parts in term.layers(own).items()
+        }
+
     def shares(self, changes: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         """Return the changes of each network's parameters, of those of all."""
         counts = [len(list(term.parameters())) for term in self.terms]

@@ -148,6 +148,13 @@ class Trees:
         return torch.log2((self.ropes % self.plan.ladder.n_ropes + 2).double()).floor().long() - 1
 
     @cached_property
+    def cutoff_level(self) -> Tensor:
+        """Level (from 0) of each learned cutoff, ``[N]``."""
+        depth = self.plan.ladder.depth
+        levels = torch.arange(depth).repeat_interleave(2 ** torch.arange(depth)).expand_as(self.shape.nodes)
+        return levels[self.shape.nodes] if self.plan.learns_cutoffs else levels.new_zeros(0)
+
+    @cached_property
     def _source(self) -> Tensor:
         """Amplitude of each rope that speaks, ``[K]``; read as binary, each frame's open ropes share one, the others one."""
         if not self.plan.binary:
