@@ -13,7 +13,9 @@ from ddaudio.errors import DdaudioError, OptionError
 from .export import export
 from .fit import fit
 from .info import info
+from .play import play
 from .render import render
+from .report import report
 from .settings import refusal_in_flags
 from .speech import tell
 
@@ -30,6 +32,8 @@ app.command(fit, sort_key=1)
 app.command(render, sort_key=2)
 app.command(info, sort_key=3)
 app.command(export, sort_key=4)
+app.command(play, sort_key=5)
+app.command(report, sort_key=6)
 app.register_install_completion_command(help="Install completion for your shell (bash, zsh, fish, PowerShell).")
 
 

@@ -27,10 +27,9 @@ def export(
     """
     if out is not None:
         check_file(out, model, force=force)
-    from ddaudio import audio  # noqa: PLC0415 - imports torch, which takes its time
-    from ddaudio import export as exporting  # noqa: PLC0415
+    from ddaudio import audio, model_file, tables  # noqa: PLC0415 - imports torch, which takes its time
 
-    text = exporting.partials_table(exporting.load_model(model), table_format)
+    text = tables.partials_table(model_file.load_model(model), table_format)
     if out is None:
         say(text.removesuffix("\n"))
         return

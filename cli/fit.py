@@ -16,6 +16,7 @@ def fit(
     *,
     out: Annotated[Path | None, Parameter(group=PANELS["output"])] = None,
     force: Annotated[bool, Parameter(negative="", show_default=False, group=PANELS["output"])] = False,
+    html: Annotated[bool, Parameter(group=PANELS["output"])] = True,
     config: Path | None = None,
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
@@ -29,6 +30,7 @@ def fit(
         recording: WAV, FLAC, OGG, MP3 or AIFF file.
         out: Folder for the results (default: the recording's name with -fit, in the current folder).
         force: Overwrite an earlier fit.
+        html: Write report.html, the page to look at and listen to.
         config: TOML file with settings, such as the fit.toml of an earlier fit; flags win over it.
         quiet: Show no progress and no result; only the files, errors and warnings.
         json: Print the report as JSON in place of the five lines.
@@ -41,7 +43,7 @@ def fit(
         folder = export.default_folder(str(recording)) if out is None else out
         export.check_folder(folder, str(recording), force=force)
         result = fitting.fit(recording, options, progress=tell)
-        contents = export.save_fit(result, folder, force=force)
+        contents = export.save_fit(result, folder, force=force, html=html)
     for name, gain in contents["wav"]["gains"].items():
         tell_gain(name, gain, contents["wav"]["encoding"])
     if json:

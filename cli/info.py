@@ -61,11 +61,11 @@ def recording_facts(path: Path) -> dict[str, Any]:
 
 def model_facts(path: Path) -> dict[str, Any]:
     """Return what is known of a model, its strongest parts included."""
-    from ddaudio import export  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio import model_file, tables  # noqa: PLC0415 - imports torch, which takes its time
 
-    network: Network = export.load_model(path)
+    network: Network = model_file.load_model(path)
     channels, samples = network.shape
-    columns = export.table_columns(network)
+    columns = tables.table_columns(network)
     amplitude = columns["amplitude"]
     strongest = sorted(range(len(amplitude)), key=lambda place: -abs(amplitude[place]))[:STRONGEST]
     terms = [_term_facts(term) for term in network.terms]

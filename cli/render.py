@@ -35,9 +35,9 @@ def render(
     if out.suffix.lower() not in (".wav", ".wave", ""):
         raise OutputError(f"cannot write {str(out)!r}: only WAV is written; give --out a name that ends in .wav")
     check_file(out, model, force=force)
-    from ddaudio import export, rendering, wav  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio import model_file, rendering, wav  # noqa: PLC0415 - imports torch, which takes its time
 
-    network = export.load_model(model)
+    network = model_file.load_model(model)
     rate = network.sample_rate if sample_rate is None else sample_rate
     samples = rendering.render(network, rate, partials)
     gain = wav.write_wav(out, samples, rate, encoding)

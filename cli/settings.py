@@ -1,11 +1,8 @@
 """The settings of a fit as flags: made from the dataclasses in `ddaudio.options`, whose field docs become the help."""
 
-import ast
-import inspect
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 
@@ -51,17 +48,10 @@ def _in_flags(text: str, names: Collection[str]) -> str:
     return words.sub(lambda found: flag(found[1]) if found[1] else found[0], text)
 
 
-def _docs() -> dict[tuple[str, str], str]:
-    """Return the line below each field in the source of `ddaudio.options`, by class and field; with flags for settings."""
-    module = ast.parse(inspect.getsource(options))
+def _docs() -> dict[str, str]:
+    """Return what each setting means, by its name; with flags for settings."""
     names = [name for name in setting_groups() if "_" in name]  # the others are words as well
-    return {
-        (owner.name, line.target.id): _in_flags(" ".join(str(ast.literal_eval(doc.value)).split()).replace("``", ""), names)
-        for owner in module.body
-        if isinstance(owner, ast.ClassDef)
-        for line, doc in pairwise(owner.body)
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(doc, ast.Expr)
-    }
+    return {name: _in_flags(doc, names) for name, doc in options.setting_docs().items()}
 
 
 def _shown(name: str, value: object) -> str | bool:
@@ -77,7 +67,7 @@ def _annotations() -> dict[str, Any]:
             get_type_hints(hints[group])[member.name],
             Parameter(
                 name=flag(member.name),
-                help=docs[hints[group].__name__, member.name],
+                help=docs[member.name],
                 show_default=_shown(member.name, defaults[member.name]),
                 group=panel,
             ),

@@ -13,26 +13,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ddaudio.audio import Recording, read
-    from ddaudio.errors import DdaudioError, ModelError, OptionError, OutputError, RecordingError
-    from ddaudio.export import load_model, partials_table, save_fit
+    from ddaudio.errors import DdaudioError, ModelError, OptionError, OutputError, PlaybackError, RecordingError, ReportError
+    from ddaudio.export import save_fit
     from ddaudio.fitting import FitResult, fit
     from ddaudio.grid import TimeGrid
+    from ddaudio.model_file import load_model
     from ddaudio.options import FitOptions, read_settings
     from ddaudio.rendering import render
     from ddaudio.report import summary
+    from ddaudio.tables import partials_table
     from ddaudio.wav import write_wav
 
 __version__ = version("ddaudio")
 
 _HOMES = {
     "audio": ("Recording", "read"),
-    "errors": ("DdaudioError", "ModelError", "OptionError", "OutputError", "RecordingError"),
-    "export": ("load_model", "partials_table", "save_fit"),
+    "errors": ("DdaudioError", "ModelError", "OptionError", "OutputError", "PlaybackError", "RecordingError", "ReportError"),
+    "export": ("save_fit",),
     "fitting": ("FitResult", "fit"),
     "grid": ("TimeGrid",),
+    "model_file": ("load_model",),
     "options": ("FitOptions", "read_settings"),
     "rendering": ("render",),
     "report": ("summary",),
+    "tables": ("partials_table",),
     "wav": ("write_wav",),
 }
 
@@ -43,8 +47,10 @@ __all__ = [
     "ModelError",
     "OptionError",
     "OutputError",
+    "PlaybackError",
     "Recording",
     "RecordingError",
+    "ReportError",
     "TimeGrid",
     "fit",
     "load_model",

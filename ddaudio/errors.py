@@ -20,8 +20,16 @@ class ModelError(DdaudioError):
     """A model file is damaged, foreign, or of another version."""
 
 
+class ReportError(DdaudioError):
+    """A fit's folder cannot be reported on: its report or a sound is missing, damaged, or of another version."""
+
+
 class OutputError(DdaudioError):
     """A result cannot be written where it was asked for."""
+
+
+class PlaybackError(DdaudioError):
+    """A sound cannot be played here: a library or a sound device is missing; the message names the files that hold it."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

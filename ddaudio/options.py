@@ -5,10 +5,14 @@ The command line, TOML files and the documentation all come from these classes. 
 are the tables of a TOML file.
 """
 
+import ast
+import inspect
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -369,6 +373,18 @@ def setting_groups() -> dict[str, str]:
     """Return the group of each setting, by the setting's name; names are unique over all groups."""
     hints = get_type_hints(FitOptions)
     return {member.name: group.name for group in fields(FitOptions) for member in fields(hints[group.name])}
+
+
+def setting_docs() -> dict[str, str]:
+    """Return what each setting means, by its name: the line below its field in this file's source."""
+    owners = {hint.__name__ for hint in get_type_hints(FitOptions).values()}
+    return {
+        line.target.id: " ".join(str(ast.literal_eval(doc.value)).split()).replace("``", "")
+        for owner in ast.parse(inspect.getsource(sys.modules[__name__])).body
+        if isinstance(owner, ast.ClassDef) and owner.name in owners
+        for line, doc in pairwise(owner.body)
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(doc, ast.Expr)
+    }
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

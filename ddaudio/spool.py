@@ -137,6 +137,28 @@ class Difference:
         return on_cpu(self._target[index]) - on_cpu(self._estimate[index])
 
 
+class Scaled:
+    """A signal times a factor, computed slice by slice when it is asked for.
+
+    >>> Scaled(torch.ones(1, 5), 0.5)[:, 3:].tolist()
+    [[0.5, 0.5]]
+    """
+
+    def __init__(self, samples: Samples, factor: float) -> None:
+        """Take a signal `[C, T]` and what it is multiplied by."""
+        self._samples, self._factor = samples, factor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Channels C and samples T."""
+        n_channels, n_samples = self._samples.shape
+        return n_channels, n_samples
+
+    def __getitem__(self, index: tuple[slice, slice], /) -> Tensor:
+        """Return the slice as a new tensor, float32 on the CPU, without gradient."""
+        return on_cpu(self._samples[index]) * self._factor
+
+
 class Total:
     """The sum of several signals, computed slice by slice when it is asked for.
 

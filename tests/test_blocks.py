@@ -21,8 +21,9 @@ from ddaudio import audio, blocks, division, rendering, spool
 from ddaudio.audio import Recording
 from ddaudio.division import cell_sizes, divide
 from ddaudio.errors import OptionError
-from ddaudio.export import load_model, model_bytes, save_fit
+from ddaudio.export import save_fit
 from ddaudio.fitting import FitResult, fit
+from ddaudio.model_file import load_model, model_bytes
 from ddaudio.spool import Spool
 from ddaudio.training import Progress
 

@@ -28,7 +28,7 @@ from ddaudio_cli.speech import tell_gain
 import ddaudio
 from ddaudio.options import FitOptions
 
-FILES = ["fit.toml", "model.safetensors", "report.json", "residual.wav", "resynth.wav"]
+FILES = ["fit.toml", "model.safetensors", "report.html", "report.json", "residual.wav", "resynth.wav"]
 QUICK = ("--steps", "5", "--frame", "0.02")
 COMMAND = [
     sys.executable,

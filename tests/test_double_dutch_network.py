@@ -16,10 +16,11 @@ from torch import Tensor
 import ddaudio
 from ddaudio import audio, blocks
 from ddaudio.errors import ModelError, OptionError
-from ddaudio.export import load_model, save_fit
+from ddaudio.export import save_fit
 from ddaudio.fitting import fit
 from ddaudio.grid import TimeGrid
 from ddaudio.losses import Objective
+from ddaudio.model_file import load_model
 from ddaudio.models import DoubleDutchNetwork, Size
 from ddaudio.models.double_dutch import sizing
 from ddaudio.models.double_dutch.gates import Voices

@@ -18,7 +18,7 @@ from sounds import RATE, noise, pluck
 from torch import Tensor
 
 import ddaudio
-from ddaudio import export, report
+from ddaudio import export, model_file, report, saved
 from ddaudio.audio import Recording
 from ddaudio.errors import ModelError, OptionError, OutputError
 from ddaudio.fitting import FitResult, fit
@@ -66,7 +66,7 @@ def test_fit_toml_names_every_setting(result: FitResult, folder: Path) -> None:
 
 def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     contents = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    assert contents["schema"] == report.SCHEMA
+    assert contents["schema"] == saved.SCHEMA
     assert contents["status"] == result.status
     assert contents["model"]["numbers"] == result.numbers
     assert contents["metrics"]["snr_db"]["value"] == result.snr_db
@@ -77,6 +77,9 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     assert [run["status"] for run in block] == [run.status for run in result.passes[0].blocks[0]]
     assert block[0]["judge"][0]["step"] == 0
     assert len(block[0]["losses"]) == block[0]["judge"][-1]["step"]
+    looks = [look for run in block for look in run["judge"]]
+    assert [look["gradients"] for look in looks] == [look.gradients for run in result.passes[0].blocks[0] for look in run.looks]
+    assert all(set(look["gradients"]) == ({"frequency", "amplitude"} if look["step"] else set()) for look in looks)
     sizes = result.network.grid.cells.size.tolist()
     assert contents["model"]["terms"] == [
         {"name": "sine", "parts": result.network.ranked(), "frames": len(sizes)}
@@ -87,7 +90,7 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     page = (Path(__file__).parents[1] / "docs" / "report.md").read_text(encoding="utf-8")
     missing = [key for key in _keys(contents) if f"`{key}`" not in page]
     assert not missing, f"docs/report.md does not explain {missing}"
-    assert f"schema {report.SCHEMA}\n" in page
+    assert f"schema {saved.SCHEMA}\n" in page
     tensors = {"division", *result.network.stored()}
     assert {name for name in tensors if f"`{name}`" not in page} == set()
 
@@ -222,7 +225,7 @@ def resealed(path: Path, change: Callable[[dict[str, Tensor], dict[str, Any]], N
     settings = json.loads(metadata["settings"])
     change(tensors, settings)
     metadata["settings"] = json.dumps(settings)
-    save_file(tensors, path, metadata | {"sha256": export._checksum(metadata["settings"], tensors)})
+    save_file(tensors, path, metadata | {"sha256": model_file._checksum(metadata["settings"], tensors)})
 
 
 def _set_code(code: Tensor) -> Callable[[dict[str, Tensor], dict[str, Any]], None]:

@@ -14,10 +14,8 @@ from ddaudio.fitting import FitResult
 from ddaudio.metrics import DEFINITIONS, Metric
 from ddaudio.models import NETWORKS, FramedNetwork
 from ddaudio.options import FitOptions
+from ddaudio.saved import SCHEMA
 from ddaudio.training import Training
-
-SCHEMA = 3
-"""Version of the report's schema; it rises with every change that a reader could stumble over."""
 
 
 def settings_hash(options: FitOptions) -> str:
@@ -92,21 +90,22 @@ def _goal(result: FitResult) -> dict[str, Any]:
 
 
 def _stage(run: Training) -> dict[str, Any]:
-    looks = [{"step": look.step, "snr_db": look.snr_db, "terms": look.terms} for look in run.looks]
+    looks = [{"step": look.step, "snr_db": look.snr_db, "terms": look.terms, "gradients": look.gradients} for look in run.looks]
     return {"status": run.status, "judge": looks, "losses": run.losses}
 
 
 def summary(result: FitResult) -> list[str]:
     """Return four lines: what is doubtful, what was reached (and by the baseline), what it cost, and the time."""
     recording, metrics = result.recording, result.metrics
-    bar = f"{result.baseline.snr_db:.1f} dB" if result.baseline.snr_db is not None else result.baseline.reason
+    bar = result.baseline.snr_db
+    beside = f"reaches {bar:.1f} dB with as many numbers" if bar is not None else f"has no SNR: {result.baseline.reason}"
     gain = result.training_gain_db
     seconds = sum(result.seconds.values())
     trained = f"training brought {gain:+.2f} dB" if gain is not None else "training had nothing to bring"
     return [
         "doubt    " + ("; ".join(result.doubts) or "none: " + result.reason),
         f"reached  SNR {_in_words(metrics['snr_db'], 'dB')}, log-spectral distance {_in_words(metrics['lsd_db'], 'dB')}; "
-        f"the best-k MDCT reaches {bar} with as many numbers",
+        f"the best-k MDCT {beside}",
         f"cost     {result.numbers} numbers ({result.numbers_per_sample:.3g} per sample): "
         + " and ".join(_size_in_words(term) for term in result.network.terms),
         f"time     {seconds:.1f} s for {recording.duration_s:.1f} s of sound; {trained}",

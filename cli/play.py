@@ -1,0 +1,179 @@
+"""``ddaudio play``: sounds through the sound device, switched by keys."""
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from .speech import tell
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from ddaudio.playing import Player
+
+STEP_S = 1.0
+"""Seconds that an arrow key goes forward or back."""
+POLL_S = 0.1
+"""Seconds after which the status line is shown anew, and an end is noticed."""
+KEYS = "1 2 3 choose a sound, space pauses, arrows go 1 s, l loops, m matches levels, q quits"
+
+Presses = Callable[[float], list[str]]
+"""Waits so many seconds for keys; returns those that were pressed, an arrow by its name, and ``q`` when no more can come."""
+
+
+def play(
+    source: Path,
+    /,
+    *,
+    which: Literal["original", "resynthesis", "residual"] | None = None,
+    quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> None:
+    """Play a fit's original, resynthesis and residual, or one model or sound file.
+
+    In a terminal, 1 2 3 switch between the sounds while they play, space pauses, and arrows go back or on by a second.
+
+    Further, l loops, m makes the residual as loud as the original, and q quits.
+
+    Without a terminal, one sound is played to its end.
+
+    Needs a sound device and the extra: pip install 'ddaudio[play]'.
+
+    Args:
+        source: A fit's folder, a model.safetensors, or a sound file.
+        which: Sound of a fit that is heard first (default: resynthesis).
+        quiet: Show no status line.
+    """
+    from ddaudio import playing  # noqa: PLC0415 - imports torch, which takes its time
+
+    sources = playing.read_sources(source)
+    first = which or (playing.RESYNTHESIS if playing.RESYNTHESIS in sources.sounds else None)
+    has_keys = sys.stdin is not None and sys.stdin.isatty()
+    with playing.sounding(sources, first, to_the_end=not has_keys) as (player, stopped):
+        if player.sample_rate != sources.sample_rate:
+            tell("note", f"the sound device refuses {sources.sample_rate} Hz: resampled to {player.sample_rate} Hz")
+        if has_keys:
+            _obey(player, stopped, quiet=quiet)
+        else:
+            # With a time to wait, so that Ctrl-C is noticed on Windows, too.
+            while not stopped.wait(POLL_S):
+                pass
+    if player.clipped_samples:
+        tell("note", f"{player.clipped_samples} samples went beyond full scale and were clipped")
+
+
+def _obey(player: "Player", stopped: "Event", *, quiet: bool) -> None:
+    """Do what keys say until one says to quit, or the device stops."""
+    actions: dict[str, Callable[[], None]] = {
+        " ": player.toggle_pause,
+        "left": partial(player.seek, -STEP_S),
+        "right": partial(player.seek, STEP_S),
+        "l": player.toggle_loop,
+        "m": player.toggle_match,
+        **{str(place): partial(player.switch, name) for place, name in enumerate(player.names, 1)},
+    }
+    with _keyboard() as presses, _status_line(quiet=quiet) as show:
+        while not stopped.is_set():
+            show(status(player))
+            for key in presses(POLL_S):
+                if key == "q":
+                    return
+                actions.get(key, lambda: None)()
+
+
+def status(player: "Player") -> str:
+    """Return where a player is and what it does, such as ``0:01.5 / 1:02.0  1 original [2 residual]  looped``."""
+    place, end = (_clock(samples / player.sample_rate) for samples in (player.position, player.n_samples))
+    names = {name: f"{number} {name}" if len(player.names) > 1 else name for number, name in enumerate(player.names, 1)}
+    sounds = " ".join(f"[{label}]" if name == player.heard else label for name, label in names.items())
+    words = ["at the end"] if player.ended else ["paused"] * player.paused
+    words += ["looped"] * player.looping + ["level-matched"] * player.matched
+    return f"{place} / {end}  {sounds}  {', '.join(words)}"
+
+
+def _clock(seconds: float) -> str:
+    """Return minutes and seconds, such as ``1:02.5``; tenths are cut, not rounded: 60.0 must not follow a colon."""
+    tenths = int(seconds * 10)
+    return f"{tenths // 600}:{tenths // 10 % 60:02d}.{tenths % 10}"
+
+
+@contextlib.contextmanager
+def _status_line(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Say the keys; give what shows a text on one line of stderr in place of the last one. A pipe gets nothing."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    print(KEYS, file=sys.stderr)  # noqa: T201
+
+    def show(text: str) -> None:
+        """Show as much as one line holds."""
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r{text[:width]:{width}}", end="", file=sys.stderr, flush=True)  # noqa: T201
+
+    try:
+        yield show
+    finally:
+        print(file=sys.stderr)  # noqa: T201
+
+
+if sys.platform == "win32":
+    import msvcrt
+    import time
+
+    @contextlib.contextmanager
+    def _keyboard() -> Iterator[Presses]:
+        """Give what returns keys, which come without Enter and are not shown."""
+        arrows = {"K": "left", "M": "right"}
+
+        def presses(seconds: float) -> list[str]:
+            """Look for keys, which cannot be waited for."""
+            time.sleep(0 if msvcrt.kbhit() else seconds)
+            keys = []
+            while msvcrt.kbhit():
+                key = msvcrt.getwch()
+                keys.append(arrows.get(msvcrt.getwch(), "") if key in "\0\xe0" else key)
+            return keys
+
+        yield presses
+
+else:
+    import termios
+    import tty
+
+    @contextlib.contextmanager
+    def _keyboard() -> Iterator[Presses]:
+        """Give what returns keys, which come without Enter and are not shown; the terminal is as before afterwards."""
+        arrows = {b"D": "left", b"C": "right"}
+        terminal = sys.stdin.fileno()
+
+        def presses(seconds: float) -> list[str]:
+            """Wait for keys; an arrow comes as several bytes at once."""
+            if not select.select([terminal], [], [], seconds)[0]:
+                return []
+            keys = re.findall(rb"\x1b[\[O][0-9;]*[A-Za-z~]|.", os.read(terminal, 1024), re.DOTALL)
+            return [arrows.get(key[-1:], "") if len(key) > 1 else key.decode("latin-1") for key in keys] or ["q"]
+
+        def end(number: int, _frame: object) -> None:
+            """End by way of all that restores something."""
+            sys.exit(128 + number)
+
+        before = termios.tcgetattr(terminal)
+        handlers = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+        # A shell that goes on with what Ctrl-Z has stopped gives it a terminal that waits for Enter.
+        handlers[signal.SIGCONT] = signal.signal(signal.SIGCONT, lambda *_: tty.setcbreak(terminal))
+        try:
+            tty.setcbreak(terminal)  # not raw: Ctrl-C shall stay a signal
+            yield presses
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -1,0 +1,124 @@
+"use strict";
+/* Puts player and pictures together: buttons, keys, the playhead. */
+
+/** Width of pictures on paper: A4 and Letter within their margins, in CSS pixels. */
+const PAPER = 690;
+const element = (id) => document.getElementById(id);
+/** ready: sounds can be heard and the first pictures seen; whole: all is drawn. */
+const ddaudio = (window.ddaudio = { ready: null, whole: null });
+
+function fail(error) {
+  const box = element("failure");
+  box.hidden = false;
+  box.textContent = `This page could not be drawn whole: ${error.message ?? error}. A browser of 2023 or later shows it.`;
+}
+
+async function loadPlotly() {
+  if (element("plotly")) {
+    const script = document.createElement("script");
+    script.textContent = await (await unpack(element("plotly").textContent)).text();
+    document.head.append(script);
+  }
+  if (!window.Plotly) throw new Error("the script of the pictures, which several pages share, is not where it was; make this page anew with ddaudio report");
+}
+
+/** Pictures are drawn again when their ground or their room changes. */
+function redrawOnChange(pictures) {
+  let narrow = element("sight").clientWidth < NARROW;
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => pictures.drawAll());
+  // Paper is white, and narrower than most screens.
+  const print = (on) => () => { document.documentElement.classList.toggle("printing", on); pictures.recolour(on ? PAPER : null); };
+  window.addEventListener("beforeprint", print(true));
+  window.addEventListener("afterprint", print(false));
+  window.addEventListener("resize", () => {
+    const now = element("sight").clientWidth < NARROW;
+    if (now !== narrow) { narrow = now; pictures.sight(); }
+    pictures.mark();
+  });
+}
+
+function connect(player, pictures, facts) {
+  const start = facts.clips.start_s, bar = element("position"), clock = element("clock"), sounds = [...document.querySelectorAll("button.sound")];
+  const now = () => start + player.position;
+  Object.assign(bar, { min: start, max: start + player.duration });
+
+  const paint = () => {
+    const seconds = now();
+    bar.value = seconds;
+    bar.setAttribute("aria-valuetext", `${seconds.toFixed(2)} seconds`);
+    clock.textContent = `${seconds.toFixed(2)} of ${facts.duration_s.toFixed(2)} s`;
+    pictures.mark(seconds, player.loop);
+  };
+  const tick = () => { paint(); if (player.playing) requestAnimationFrame(tick); };
+  player.tell = () => {
+    element("play").classList.toggle("playing", player.playing);
+    element("play").querySelector(".what").textContent = player.playing ? "Pause" : "Play";
+    sounds.forEach((button, place) => button.setAttribute("aria-pressed", place === player.selected));
+    element("loop").setAttribute("aria-pressed", player.loop !== null);
+    element("loop").textContent = player.loop ? `Loop ${(start + player.loop[0]).toFixed(2)} to ${(start + player.loop[1]).toFixed(2)} s` : "Loop the stretch shown";
+    element("match").setAttribute("aria-pressed", player.matched);
+    requestAnimationFrame(tick);
+  };
+
+  const toggle = () => (player.playing ? player.pause() : player.play());
+  const seek = (seconds) => player.seek(seconds - start);
+  const zoom = (factor) => {
+    const [from, to] = pictures.view, at = Math.min(Math.max(now(), from), to);
+    return pictures.show([at - (at - from) * factor, at + (to - at) * factor]);
+  };
+  const loop = () => {
+    if (player.loop) return player.repeat(null);
+    const [from, to] = pictures.view.map((seconds) => Math.min(Math.max(seconds - start, 0), player.duration));
+    return to - from > 0.005 ? player.repeat([from, to]) : null;
+  };
+  const actions = {
+    " ": toggle, 1: () => player.select(0), 2: () => player.select(1), 3: () => player.select(2),
+    ArrowLeft: () => seek(now() - (pictures.view[1] - pictures.view[0]) / 20), ArrowRight: () => seek(now() + (pictures.view[1] - pictures.view[0]) / 20),
+    l: loop, m: () => player.match(!player.matched), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: () => pictures.show(pictures.full),
+  };
+  pictures.seek = seek;
+  element("play").onclick = toggle;
+  element("loop").onclick = loop;
+  element("match").onclick = actions.m;
+  element("zoom-in").onclick = actions["+"];
+  element("zoom-out").onclick = actions["-"];
+  element("zoom-all").onclick = actions[0];
+  sounds.forEach((button, place) => { button.onclick = () => player.select(place); });
+  bar.addEventListener("input", () => seek(+bar.value));
+  element("channel")?.addEventListener("change", (event) => { player.listen(+event.target.value); pictures.channel = +event.target.value; pictures.drawAll(); });
+  element("log").addEventListener("change", (event) => { pictures.logarithmic = event.target.checked; pictures.sight(); });
+  document.addEventListener("keydown", (event) => {
+    const action = actions[event.key] ?? actions[event.key.toLowerCase()], at = event.target;
+    if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
+    // Controls keep the keys that they have a use for themselves.
+    if (at.matches("select, textarea, input:not([type=range])") || (event.key === " " && at.matches("button, summary, a, input"))) return;
+    if (at.matches("input[type=range]") && event.key.startsWith("Arrow")) event.preventDefault();
+    event.preventDefault();
+    action();
+  });
+  player.tell();
+}
+
+/** Sounds first: they are ready long before the pictures. */
+async function open() {
+  const facts = JSON.parse(element("facts").textContent), { clips } = facts;
+  const pictures = new Pictures(JSON.parse(await (await unpack(element("pictures").textContent)).text(), revive), facts.duration_s);
+  const player = new Player(clips.sounds, clips.channels, () => {});
+  Object.assign(ddaudio, { player, pictures });
+  await player.decode([...document.querySelectorAll("script.flac")].map((one) => bytesOf(one.textContent)), clips.sample_rate);
+  pictures.buffers = { list: player.buffers, start_s: clips.start_s, gains: clips.sounds.map((sound) => sound.gain) };
+  connect(player, pictures, facts);
+  element("play").disabled = false;
+  await loadPlotly();
+  await pictures.sight();
+  pictures.mark();
+  redrawOnChange(pictures);
+}
+
+element("copy").onclick = async () => {
+  await navigator.clipboard.writeText(element("command").textContent);
+  element("copy").textContent = "Copied";
+};
+ddaudio.ready = open().catch((error) => { fail(error); throw error; });
+ddaudio.whole = ddaudio.ready.then(() => ddaudio.pictures.drawRest());
+ddaudio.whole.catch(fail);

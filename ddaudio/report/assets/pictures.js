@@ -1,0 +1,363 @@
+"use strict";
+/* The pictures: plotly draws axes and lines, we draw what has a value at every point. All pictures over time share their stretch of time. */
+
+const NAMES = ["original", "resynthesis", "residual"];
+const RANGE_DB = 90, LEAST_DB = -127, LEAST_HZ = 1, LOG_ROWS = 512, NARROW = 720;
+/** Ticks of logarithmic frequency axes. */
+const HZ = [1, 2, 5].flatMap((one) => [1, 10, 100, 1000, 10000].map((ten) => one * ten)).sort((a, b) => a - b);
+const LOGARITHMIC = { type: "log", tickvals: HZ, ticktext: HZ.map((hz) => (hz < 1000 ? `${hz}` : `${hz / 1000}k`)) };
+
+function theme() {
+  const style = getComputedStyle(document.documentElement);
+  return (name) => style.getPropertyValue(`--${name}`).trim();
+}
+
+/** Rows of one channel, or for -1 what `pick` (Math.max or Math.min) takes of all. */
+function channelOf(values, channel, pick) {
+  const [channels, ...rest] = values.shape, size = rest.reduce((a, b) => a * b, 1);
+  if (channel >= 0 || channels === 1) {
+    const first = Math.min(Math.max(channel, 0), channels - 1) * size;
+    return values.subarray(first, first + size);
+  }
+  const found = values.slice(0, size);
+  for (let c = 1; c < channels; c++) for (let i = 0; i < size; i++) found[i] = pick(found[i], values[c * size + i]);
+  return found;
+}
+
+/** LOG_ROWS rows, `place` says from which row to which (0 to 1): of several rows in one the highest values, so that no peak is hidden. */
+function stretched(values, rows, columns, place) {
+  const edge = (at) => place(at / LOG_ROWS), found = new values.constructor(LOG_ROWS * columns).fill(SILENT);
+  for (let at = 0; at < LOG_ROWS; at++) {
+    const last = Math.min(rows, Math.max(Math.ceil(edge(at + 1)), Math.floor(edge(at)) + 1));
+    for (let row = Math.floor(edge(at)); row < last; row++) {
+      for (let column = 0; column < columns; column++) found[at * columns + column] = Math.max(found[at * columns + column], values[row * columns + column]);
+    }
+  }
+  return found;
+}
+
+class Pictures {
+  constructor(data, duration) {
+    Object.assign(this, { data, duration, view: [0, duration], full: [0, duration], channel: -1, logarithmic: false, plots: {}, heads: [], buffers: null });
+    this.palette = Object.fromEntries(Object.entries(data.colours).map(([name, hex]) => [name, paletteOf(hex)]));
+    const loudest = data.spectrogram.sounds[0].reduce((a, b) => Math.max(a, b), SILENT);
+    this.top = loudest > LEAST_DB ? loudest : 0;
+    const peak = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0), { sounds } = data.waveform;
+    this.peak = 1.05 * Math.max(...sounds.slice(0, 2).flatMap(({ low, high }) => [peak(low), peak(high)])) || 1;
+    this.seconds = 0;
+    this.seek = () => {};
+  }
+
+  /** What all layouts have in common. */
+  layout(more, ink = theme()) {
+    const axis = { gridcolor: ink("grid"), linecolor: ink("line"), zerolinecolor: ink("line"), automargin: true };
+    const axes = Object.fromEntries(Object.entries(more).filter(([name]) => /^[xy]axis/.test(name)).map(([name, own]) => [name, { ...axis, ...own, title: { text: own.title || "", font: { size: 12 }, standoff: 8 } }]));
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink("ink"), size: 12, family: "system-ui, sans-serif" },
+      margin: { l: 56, r: 12, t: 28, b: 44 }, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", hovermode: "closest",
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, ...more, ...axes,
+    };
+  }
+
+  async draw(id, traces, layout, time = []) {
+    const place = document.getElementById(id);
+    await Plotly.react(place, traces, layout, { displayModeBar: false, responsive: true });
+    // What a screen reader is to read of a picture is its label; plotly's own elements say nothing.
+    place.querySelector(".plot-container")?.setAttribute("aria-hidden", "true");
+    if (!this.plots[id] && time.length) {
+      place.on("plotly_relayout", (change) => this.follow(id, change));
+      place.on("plotly_afterplot", () => this.mark());
+      this.point(place, id);
+    }
+    this.plots[id] = { place, time };
+  }
+
+  async drawAll() {
+    await this.sight();
+    await this.drawRest();
+  }
+
+  /** Text and lines in the colours of the page as they are now, at once, a printer does not wait; `width` in pixels, or as wide as there is room. */
+  recolour(width, ink = theme()) {
+    for (const { place } of Object.values(this.plots)) {
+      const axes = Object.keys(place.layout).filter((name) => /^[xy]axis/.test(name));
+      const change = Object.fromEntries(axes.flatMap((axis) => [[`${axis}.gridcolor`, ink("grid")], [`${axis}.linecolor`, ink("line")], [`${axis}.zerolinecolor`, ink("line")]]));
+      Plotly.relayout(place, { "font.color": ink("ink"), ...change, ...(width ? { width, autosize: false } : { width: null, autosize: true }) });
+    }
+  }
+
+  /** What lies further down; between two pictures the page answers. */
+  async drawRest() {
+    for (const picture of [this.lines, this.trees, this.levels, this.bands, this.training]) {
+      await picture.call(this);
+      await new Promise((done) => setTimeout(done));
+    }
+    this.mark();
+  }
+
+  /** The address of an image of values [rows, columns], lowest row first. */
+  image(values, rows, columns, low, high, palette, source) {
+    const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
+    paint(canvas, values, [rows, columns], [low, high], palette, source ? { source } : {});
+    return canvas.toDataURL();
+  }
+
+  /** Waveforms above spectrograms, side by side or below each other. */
+  async sight() {
+    const ink = theme(), { spectrogram: spectra } = this.data, narrow = document.getElementById("sight").clientWidth < NARROW;
+    const [, rows, columns] = spectra.sounds[0].shape, bottom_hz = spectra.low_hz, top_hz = bottom_hz + rows * spectra.row_hz;
+    // Drawn on a logarithmic axis from the middle of the second row on: the first holds 0 Hz.
+    const low_hz = this.logarithmic ? Math.max(spectra.row_hz, 20) : 0, nyquist = spectra.nyquist_hz;
+    const layout = { height: narrow ? 980 : 500, images: [], annotations: [], showlegend: false }, traces = [];
+    NAMES.forEach((name, place) => {
+      const x = place ? `x${place + 1}` : "x", wave = `y${place ? 2 * place + 1 : ""}`, spectrum = `y${2 * place + 2}`;
+      const span = narrow ? [1 - place / 3 - 0.29, 1 - place / 3 - 0.03] : [0, 1], height = span[1] - span[0];
+      const waves = narrow ? 0.24 : 0.27;
+      layout[`xaxis${place ? place + 1 : ""}`] = { domain: narrow ? [0, 1] : [place * 0.342, place * 0.342 + 0.316], anchor: spectrum, title: narrow && place < 2 ? "" : "time (s)", range: this.view, showgrid: false, ...(place ? { matches: "x" } : {}) };
+      layout[`yaxis${wave.slice(1)}`] = { domain: [span[1] - waves * height, span[1]], anchor: x, title: place && !narrow ? "" : "full scale", showticklabels: narrow || !place, range: [-this.peak, this.peak], nticks: 4, ...(place ? { matches: "y" } : {}), fixedrange: narrow };
+      layout[`yaxis${spectrum.slice(1)}`] = {
+        domain: [span[0], span[1] - (waves + 0.03) * height], anchor: x, title: place && !narrow ? "" : "frequency (Hz)", showticklabels: narrow || !place, fixedrange: narrow, showgrid: false, zeroline: false,
+        ...(this.logarithmic ? { ...LOGARITHMIC, range: [Math.log10(low_hz), Math.log10(nyquist)] } : { range: [0, nyquist] }), ...(place ? { matches: "y2" } : {}),
+      };
+      traces.push({ ...this.outline(place), type: "scatter", mode: "lines", line: { width: 1, color: ink(name) }, xaxis: x, yaxis: wave, hoverinfo: "skip" });
+      traces.push({ x: [], y: [], type: "scatter", xaxis: x, yaxis: spectrum });
+      const values = channelOf(spectra.sounds[place], this.channel, Math.max), even = this.logarithmic ? stretched(values, rows, columns, (at) => (low_hz * (top_hz / low_hz) ** at - bottom_hz) / spectra.row_hz) : values;
+      const source = this.image(even, even.length / columns, columns, this.top - RANGE_DB, this.top, this.palette.magma);
+      // Plotly places an image by its corners in axis units: logarithms on a logarithmic axis.
+      const edges = this.logarithmic ? [Math.log10(low_hz), Math.log10(top_hz)] : [bottom_hz, top_hz];
+      layout.images.push({ source, xref: x, yref: spectrum, x: 0, y: edges[1], sizex: columns * spectra.column_s, sizey: edges[1] - edges[0], sizing: "stretch", layer: "below" });
+      layout.annotations.push({ text: `<b>${name}</b>`, xref: `${x} domain`, yref: `${wave} domain`, x: 0, y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: ink(name), size: 13 } });
+    });
+    await this.draw("sight", traces, this.layout(layout), ["x", "x2", "x3"]);
+    this.legend();
+  }
+
+  legend() {
+    const context = document.getElementById("ramp").getContext("2d"), pixels = context.createImageData(256, 1);
+    for (let i = 0; i < 256; i++) pixels.data.set([...this.palette.magma.subarray(3 * i, 3 * i + 3), 255], 4 * i);
+    context.putImageData(pixels, 0, 0);
+    document.getElementById("ramp-low").textContent = `${this.top - RANGE_DB} dB`;
+    document.getElementById("ramp-high").textContent = `${this.top} dB (a sinusoid of full scale has 0)`;
+  }
+
+  /** A waveform over what is shown: from the decoded sound where there is one, so that zooming in leads to the samples. */
+  outline(place) {
+    const { low, high } = this.data.waveform.sounds[place], [from, to] = this.view;
+    const near = this.buffers && to - from < this.duration / 2 ? this.zoomed(place, from, to) : null;
+    if (near) return near;
+    const least = channelOf(low, this.channel, Math.min), most = channelOf(high, this.channel, Math.max), y = new Float32Array(2 * least.length);
+    for (let i = 0; i < least.length; i++) { y[2 * i] = least[i]; y[2 * i + 1] = most[i]; }
+    const dx = this.data.waveform.column_s / 2;
+    return { x0: dx / 2, dx, y };
+  }
+
+  zoomed(place, from, to) {
+    const { list, start_s, gains } = this.buffers, buffer = list[place], rate = buffer.sampleRate;
+    const first = Math.max(0, Math.floor((from - start_s) * rate) - 1), last = Math.min(buffer.length, Math.ceil((to - start_s) * rate) + 2);
+    if (from < start_s || to > start_s + buffer.duration + 1 / rate || last - first < 2) return null;
+    const channels = this.channel < 0 ? [...Array(buffer.numberOfChannels).keys()] : [this.channel], gain = gains[place];
+    const parts = channels.map((channel) => buffer.getChannelData(channel).subarray(first, last));
+    const width = Math.max(1, Math.floor((last - first) / 1000));
+    if (width === 1) return { x0: start_s + first / rate, dx: 1 / rate, y: Float32Array.from(parts[0], (value) => value * gain) };
+    const count = Math.ceil((last - first) / width), y = new Float32Array(2 * count);
+    for (let i = 0; i < count; i++) {
+      let low = Infinity, high = -Infinity;
+      for (const part of parts) for (let n = i * width; n < Math.min(part.length, (i + 1) * width); n++) { low = Math.min(low, part[n]); high = Math.max(high, part[n]); }
+      y[2 * i] = low * gain; y[2 * i + 1] = high * gain;
+    }
+    const dx = width / rate / 2;
+    return { x0: start_s + first / rate + dx / 2, dx, y };
+  }
+
+  async lines() {
+    const found = this.data.lines;
+    if (!found?.n_partials) return;
+    const classes = 12, low = Math.max(found.level_db[0], found.level_db.at(-1) - 80), high = found.level_db.at(-1) ?? 0;
+    const shades = Array.from({ length: classes }, () => ({ x: [], y: [] })), middle = { x: [], y: [], customdata: [] };
+    found.level_db.forEach((level, i) => {
+      if (this.channel >= 0 && found.signal[i] !== this.channel) return;
+      const shade = shades[Math.min(classes - 1, Math.max(0, Math.floor((classes * (level - low)) / (high - low || 1))))];
+      shade.x.push(found.start_s[i], found.end_s[i], null);
+      // A logarithmic axis has no place for 0 Hz: the pointer still reads the true frequency.
+      const hz = found.frequency_hz[i], height = Math.max(hz, LEAST_HZ);
+      shade.y.push(height, height, null);
+      middle.x.push((found.start_s[i] + found.end_s[i]) / 2); middle.y.push(height); middle.customdata.push([hz, level]);
+    });
+    const ink = theme(), dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    // The faint end of the map is what lies near the ground: dark on dark, light on light.
+    const colour = (i) => { const at = 3 * Math.round((dark ? 40 + (i * 215) / (classes - 1) : 215 - (i * 215) / (classes - 1))); return `rgb(${this.palette.cividis.slice(at, at + 3).join(",")})`; };
+    const traces = shades.map((shade, i) => ({ ...shade, type: "scatter", mode: "lines", line: { width: 1 + (2 * i) / classes, color: colour(i), simplify: false }, hoverinfo: "skip", showlegend: false }));
+    // Points that are not drawn, only pointed at: drawing thousands takes plotly longer than all else.
+    traces.push({ ...middle, type: "scatter", mode: "none", showlegend: false, hovertemplate: "%{customdata[0]:.1f} Hz, %{customdata[1]:.1f} dB<br>at %{x:.3f} s<extra></extra>" });
+    traces.push({ x: [null], y: [null], type: "scatter", mode: "markers", marker: { color: [low], colorscale: [...Array(6).keys()].map((i) => [i / 5, colour((i * (classes - 1)) / 5)]), cmin: low, cmax: high, showscale: true, colorbar: { title: { text: "dB", side: "top" }, thickness: 10, outlinewidth: 0, len: 0.9 } }, showlegend: false });
+    await this.draw("lines", traces, this.layout({ height: 380, xaxis: { title: "time (s)", range: this.view }, yaxis: { title: "frequency (Hz)", ...LOGARITHMIC } }, ink), ["x"]);
+    const drawn = found.level_db.length, all = found.n_partials;
+    document.getElementById("lines-note").textContent = drawn < all ? `The ${drawn.toLocaleString("en")} strongest of ${all.toLocaleString("en")} partials. A line is a partial in its cell of time.` : "A line is a partial in its cell of time.";
+  }
+
+  async trees() {
+    for (const [place, tree] of this.data.trees.entries()) {
+      const [all, one] = [`tree-${place}`, `loudest-${place}`];
+      if (!document.getElementById(all)) {
+        const box = document.getElementById("trees");
+        for (const [id, label, note] of [
+          [all, "Levels of the tree over time, coloured by the amplitude of the rope that is open", "Rows are levels with the frequency of their waves, the longest on top; the colour is the amplitude of the rope that is open, where it speaks."],
+          [one, "The loudest tree: what its ropes say, and which of its gates are open", "The loudest tree alone: what speaks, above; its gates, below: bright where the gate is open for the rope with bit 0, dark where for its opposite. Read down a column: the address."],
+        ]) {
+          box.insertAdjacentHTML("beforeend", `<div id="${id}" class="plot" role="img" aria-label="${label}"></div><p class="note">${note}</p>`);
+        }
+      }
+      const high = tree.all.spoken_db.reduce((a, b) => Math.max(a, b), SILENT), low = high - 70, depth = tree.frequency_hz.length;
+      const labels = tree.frequency_hz.map((hz, level) => `${level + 1}: ${hz < 1000 ? hz.toPrecision(3) : `${(hz / 1000).toPrecision(3)}k`} Hz`);
+      const levels = { range: [depth + 0.5, 0.5], tickvals: labels.map((_, level) => level + 1), ticktext: labels, showgrid: false, zeroline: false };
+      const picture = (part, values, bottom, top, palette, yref) => ({
+        source: this.image(values, depth, values.shape[1], bottom, top, palette, (row) => depth - 1 - row), xref: "x", yref, x: part.start_s, sizex: part.end_s - part.start_s,
+        // The axis counts levels downwards.
+        y: 0.5, sizey: depth, sizing: "stretch", layer: "below",
+      });
+      const blank = (yaxis) => ({ x: [], y: [], type: "scatter", yaxis, showlegend: false });
+      await this.draw(all, [blank("y")], this.layout({ height: 110 + 18 * depth, margin: { l: 90, r: 12, t: 8, b: 44 }, xaxis: { title: "time (s)", range: this.view, showgrid: false }, yaxis: levels, images: [picture(tree.all, tree.all.spoken_db, low, high, this.palette.magma, "y")] }), ["x"]);
+      await this.draw(one, [blank("y"), blank("y2")], this.layout({
+        height: 110 + 36 * depth, margin: { l: 90, r: 12, t: 8, b: 44 }, xaxis: { title: "time (s)", range: [tree.loudest.start_s, tree.loudest.end_s], anchor: "y2", showgrid: false },
+        yaxis: { ...levels, domain: [0.54, 1] }, yaxis2: { ...levels, domain: [0, 0.46] },
+        images: [picture(tree.loudest, tree.loudest.spoken_db, low, high, this.palette.magma, "y"), picture(tree.loudest, tree.loudest.gates, 0, 100, this.palette.cividis, "y2")],
+      }));
+    }
+  }
+
+  async levels() {
+    const ink = theme(), { column_s: dx, sounds } = this.data.levels;
+    const traces = sounds.map((y, place) => { const name = NAMES[2 * place]; return { x0: dx / 2, dx, y, name, type: "scatter", mode: y.length > 1 ? "lines" : "markers", line: { width: 1.5, color: ink(name) }, hovertemplate: "%{y:.1f} dB at %{x:.3f} s<extra>%{fullData.name}</extra>" }; });
+    const high = Math.max(...sounds[0].filter(Number.isFinite), -100);
+    await this.draw("levels", traces, this.layout({ height: 300, xaxis: { title: "time (s)", range: this.view }, yaxis: { title: "level (dB, RMS)", range: [Math.max(high - 100, Math.min(...sounds[1], high - 20) - 5), high + 5] } }, ink), ["x"]);
+  }
+
+  async bands() {
+    const ink = theme(), bands = this.data.bands, label = (hz) => (hz < 1000 ? `${Math.round(hz)}` : `${+(hz / 1000).toPrecision(2)}k`);
+    const x = bands.map((band) => label(Math.sqrt(band.low_hz * band.high_hz)));
+    const trace = { type: "bar", x, y: bands.map((band) => band.snr_db), marker: { color: bands.map((band) => ink(band.snr_db < 0 ? "residual" : "original")) }, text: bands.map((band) => (band.snr_db === null ? "" : `${Math.round(band.snr_db) || 0}`)), textposition: "outside", cliponaxis: false,
+      customdata: bands.map((band) => `${label(band.low_hz)} to ${label(band.high_hz)} Hz: ${band.snr_db === null ? band.reason : `${band.snr_db.toFixed(1)} dB`}`), hovertemplate: "%{customdata}<extra></extra>" };
+    // Tenths of a decibel are nothing: the axis spans ten at least.
+    const known = bands.map((band) => band.snr_db ?? 0), range = [Math.min(-3, 1.2 * Math.min(...known)), Math.max(10, 1.2 * Math.max(...known))];
+    const annotations = bands.every((band) => band.snr_db === null) ? [{ text: "no SNR in any band: the table says why", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }] : [];
+    await this.draw("bands", [trace], this.layout({ height: 300, annotations, xaxis: { title: "octave band around (Hz)", type: "category" }, yaxis: { title: "SNR (dB)", range } }, ink));
+  }
+
+  /** SNR, losses and gradient norms over all steps. */
+  async training() {
+    const ink = theme(), { panels, curves } = this.data.training, shown = panels.filter((panel) => curves.some((one) => one.panel === panel)), count = shown.length;
+    if (!curves.some((one) => one.values.some((value) => value > 0))) {
+      document.getElementById("training").hidden = true;
+      document.getElementById("training-note").hidden = false;
+      return;
+    }
+    const layout = { height: 120 + 190 * count, xaxis: { title: "step", anchor: `y${count > 1 ? count : ""}`, zeroline: false } };
+    shown.forEach((panel, place) => {
+      const top = 1 - place / count;
+      layout[`yaxis${place ? place + 1 : ""}`] = { title: panel, type: panel === panels[0] ? "linear" : "log", domain: [top - 1 / count + 0.04, top], exponentformat: "power" };
+    });
+    const plain = [ink("original"), ink("residual"), ink("resynthesis"), ink("playhead")], dashes = ["solid", "dash", "dot", "dashdot"];
+    const traces = shown.flatMap((panel, axis) => curves.filter((one) => one.panel === panel).map((one, place, { length }) => {
+      // More curves than named colours are levels, whose order shades tell.
+      const shade = 3 * Math.round(20 + (200 * place) / Math.max(1, length - 1)), color = length > plain.length ? `rgb(${this.palette.cividis.slice(shade, shade + 3).join(",")})` : plain[place];
+      const name = panel === panels[0] ? one.name : `${panel.split(" ")[0]}: ${one.name}`;
+      return { x: one.steps, y: one.values, name, type: "scatter", mode: "lines+markers", marker: { size: 4 }, line: { color, dash: dashes[place % 4], width: 1.5 }, yaxis: `y${axis ? axis + 1 : ""}`, hovertemplate: "step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>" };
+    }));
+    await this.draw("training", traces, this.layout(layout, ink));
+  }
+
+  /** One picture was zoomed: show the same stretch of time in all others. */
+  async follow(id, change) {
+    if (this.following) return;
+    const axis = this.plots[id].place._fullLayout.xaxis, range = axis.range.map(Number);
+    const moved = Object.keys(change).some((name) => /^xaxis\d*\.(range|autorange)/.test(name));
+    if (!moved) return;
+    await this.show(Object.keys(change).some((name) => /autorange/.test(name)) ? this.full : range, id);
+  }
+
+  /** Show a stretch of time in all pictures. */
+  async show([from, to]) {
+    const least = 0.0005, width = Math.min(Math.max(to - from, least), this.full[1] - this.full[0]), start = Math.min(Math.max(from, 0), this.full[1] - width);
+    this.view = [start, start + width];
+    this.following = true;
+    for (const { place, time } of Object.values(this.plots)) if (time.length) await Plotly.relayout(place, { "xaxis.range": [...this.view] });
+    this.following = false;
+    await this.reshape();
+    this.mark();
+  }
+
+  /** Draw the waveforms anew for what is shown. */
+  async reshape() {
+    for (const place of NAMES.keys()) {
+      const { x0, dx, y } = this.outline(place);
+      await Plotly.restyle("sight", { x0: [x0], dx: [dx], y: [y] }, [2 * place]);
+    }
+  }
+
+  /** Pixels of a place in time within a picture, or null where it is not shown. */
+  pixels(plot, name, seconds) {
+    const axis = plot.place._fullLayout?.[name.replace("x", "xaxis")];
+    if (!axis) return null;
+    const at = axis.l2p(seconds);
+    return at < -0.5 || at > axis._length + 0.5 ? null : axis._offset + at;
+  }
+
+  /** Draw the playhead over all pictures of time, and the stretch that is looped. */
+  mark(seconds = this.seconds, loop = this.loop) {
+    Object.assign(this, { seconds, loop });
+    for (const plot of Object.values(this.plots)) {
+      plot.time.forEach((name, i) => {
+        plot.heads ||= [];
+        plot.heads[i] ||= plot.place.appendChild(Object.assign(document.createElement("div"), { className: "playhead" }));
+        const at = this.pixels(plot, name, seconds), size = plot.place._fullLayout._size, head = plot.heads[i];
+        head.hidden = at === null;
+        if (at === null) return;
+        const [top, bottom] = this.extent(plot, name, size);
+        Object.assign(head.style, { left: `${at}px`, top: `${top}px`, height: `${bottom - top}px` });
+      });
+    }
+  }
+
+  /** Top and bottom in pixels of the pictures above an axis. */
+  extent(plot, name, size) {
+    const over = Object.values(plot.place._fullLayout._plots).filter((one) => one.xaxis._id === name).map((one) => one.yaxis);
+    return [Math.min(...over.map((axis) => axis._offset), size.t + size.h), Math.max(...over.map((axis) => axis._offset + axis._length), size.t)];
+  }
+
+  /** A click goes to its place in time; over a spectrogram the levels of all three are read. */
+  point(place, id) {
+    let pressed = null;
+    const find = (event) => {
+      const box = place.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
+      for (const plot of Object.values(place._fullLayout._plots)) {
+        const { xaxis, yaxis } = plot, across = x - xaxis._offset, down = y - yaxis._offset;
+        if (across >= 0 && across <= xaxis._length && down >= 0 && down <= yaxis._length) return { seconds: xaxis.p2l(across), height: yaxis.p2d(down), xaxis: xaxis._id, yaxis: yaxis._id };
+      }
+      return null;
+    };
+    place.addEventListener("pointerdown", (event) => { pressed = [event.clientX, event.clientY]; }, true);
+    // Plotly lays a cover over the page while a button is down: the end of a click is not the picture's.
+    window.addEventListener("pointerup", (event) => {
+      const still = pressed && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) < 4, found = still && find(event);
+      pressed = null;
+      if (found) this.seek(found.seconds);
+    }, true);
+    if (id === "sight") place.addEventListener("pointermove", (event) => { const found = find(event); if (found && +found.yaxis.slice(1) % 2 === 0) this.read(found.seconds, found.height); }, true);
+  }
+
+  read(seconds, hz) {
+    const { sounds, column_s, row_hz, low_hz } = this.data.spectrogram, [, rows, columns] = sounds[0].shape;
+    const row = Math.floor((hz - low_hz) / row_hz), column = Math.floor(seconds / column_s);
+    if (row < 0 || row >= rows || column < 0 || column >= columns) return;
+    const read = sounds.map((sound, place) => `${NAMES[place]} ${channelOf(sound, this.channel, Math.max)[row * columns + column]} dB`);
+    document.getElementById("readout").textContent = `${seconds.toFixed(3)} s, ${hz.toFixed(0)} Hz: ${read.join(", ")}`;
+    const plot = this.plots.sight;
+    NAMES.forEach((_, place) => {
+      plot.crosses ||= [];
+      plot.crosses[place] ||= plot.place.appendChild(Object.assign(document.createElement("div"), { className: "cross" }));
+      const x = this.pixels(plot, place ? `x${place + 1}` : "x", seconds), axis = plot.place._fullLayout[`yaxis${2 * place + 2}`];
+      plot.crosses[place].hidden = x === null;
+      Object.assign(plot.crosses[place].style, { left: `${x}px`, top: `${axis._offset + axis.d2p(hz)}px` });
+    });
+  }
+}

@@ -1,0 +1,35 @@
+"""What pages and figures are made from: a fit's report, its sounds and its network."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from ddaudio.fitting import FitResult
+from ddaudio.model_file import load_model
+from ddaudio.models import Network
+from ddaudio.report.contents import build
+from ddaudio.saved import Sounds, read_report, read_sounds
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A fit, whether it has just been made or was read from its folder."""
+
+    report: dict[str, Any]
+    """As ``report.json`` holds it."""
+    sounds: Sounds
+    """Original, resynthesis and residual."""
+    network: Network
+    """The model."""
+
+    @classmethod
+    def of(cls, result: FitResult) -> "Evidence":
+        """Return what a fit in memory has to show."""
+        sounds = Sounds(result.recording.samples, result.estimate, result.residual, result.recording.sample_rate)
+        return cls(build(result), sounds, result.network)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> "Evidence":
+        """Read a fit's folder; raises `ReportError` or `ModelError` where it is not whole."""
+        report = read_report(folder)
+        return cls(report, read_sounds(folder, report), load_model(folder))

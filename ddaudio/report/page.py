@@ -1,0 +1,182 @@
+"""``report.html``: one file that needs nothing but a browser."""
+
+import base64
+import gzip
+import json
+import math
+import os
+from functools import cache
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from ddaudio.models import DoubleDutchNetwork, SineNetwork
+from ddaudio.report import history, listening, pictures, words
+from ddaudio.report.evidence import Evidence
+from ddaudio.wav import whole_file
+
+PAGE = "report.html"
+"""Name of the page in a fit's folder."""
+COLUMNS, ROWS = 800, 513
+"""Cells of a spectrogram across and up; half of both for more than two channels."""
+FEW_CHANNELS = 2
+WAVEFORM_COLUMNS, LEVEL_COLUMNS, TREE_COLUMNS = 1000, 600, 800
+SILENT = -128
+"""Stands for no level at all in a byte."""
+
+
+def write_page(folder: str | os.PathLike[str], evidence: Evidence | None = None, *, script: str | None = None) -> Path:
+    """Make ``report.html`` of a fit's folder, whole or not at all, and return its path.
+
+    Args:
+        folder: a fit's folder, as `ddaudio.save_fit` writes it.
+        evidence: what it holds, if that has been read already.
+        script: address of plotly's script, for pages that share one; by default the page holds it.
+
+    Raises `ReportError` or `ModelError` where the folder is not whole, `OutputError` where it cannot be written to.
+    """
+    path = Path(folder) / PAGE
+    text = page(evidence or Evidence.read(folder), script=script)
+    with whole_file(path) as stream:
+        stream.write(text.encode("utf-8", "backslashreplace"))
+    return path
+
+
+def page(evidence: Evidence, *, script: str | None = None) -> str:
+    """Return the page of a fit as HTML; ``script`` as in `write_page`."""
+    report = evidence.report
+    clips = listening.clips(evidence.sounds)
+    return (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            name=Path(report["recording"]["source"]).name,
+            verdict=words.verdict(report),
+            beside=words.beside_baseline(report),
+            metrics=words.metric_rows(report),
+            settings=words.settings_rows(report),
+            in_words=words.settings_in_words(report),
+            command=words.command(report),
+            clips=clips,
+            excerpt=clips.end_s - clips.start_s < report["recording"]["duration_s"] - 0.001,
+            facts={"duration_s": report["recording"]["duration_s"], "clips": _clip_facts(clips)},
+            pictures=packed(json.dumps(drawn(evidence), allow_nan=False).encode()),
+            has_tree=any(isinstance(term, DoubleDutchNetwork) for term in evidence.network.terms),
+            has_lines=any(isinstance(term, SineNetwork) and term.ranked() for term in evidence.network.terms),
+            script=script,
+            plotly=None if script else packed(plotly_script()),
+        )
+    )
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates; what they are given is escaped."""
+    found = Environment(loader=PackageLoader("ddaudio.report", "assets"), autoescape=True, undefined=StrictUndefined)
+    found.filters |= {"words": words.value_in_words, "counted": words.counted}
+    found.globals |= {"asset": asset}
+    return found
+
+
+def asset(name: str) -> str:
+    """Return a file of ours that goes into pages as it is."""
+    return (files("ddaudio.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def plotly_script() -> bytes:
+    """Return plotly.js, from the installed package; that package itself need not be imported, which takes its time."""
+    spec = find_spec("plotly")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("plotly is not installed; install it with: pip install plotly")
+    return (Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js").read_bytes()
+
+
+def packed(data: bytes) -> str:
+    """Return bytes compressed, as text that may stand in a page: gzip in base64, the same for the same bytes."""
+    return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode("ascii")
+
+
+def _clip_facts(clips: listening.Clips) -> dict[str, Any]:
+    return {
+        "start_s": clips.start_s,
+        "sample_rate": clips.sample_rate,
+        "channels": clips.n_channels,
+        "sounds": [{"name": clip.name, "gain": clip.gain, "rms": clip.rms} for clip in clips.clips],
+    }
+
+
+def drawn(evidence: Evidence) -> dict[str, Any]:
+    """Return what the page's pictures are drawn from, as JSON can hold it."""
+    sounds, rate, report = evidence.sounds, evidence.sounds.sample_rate, evidence.report
+    columns, rows = (COLUMNS, ROWS) if sounds.original.shape[0] <= FEW_CHANNELS else (COLUMNS // 2, (ROWS + 1) // 2)
+    outlines = [pictures.waveform(sound, rate, WAVEFORM_COLUMNS) for sound in sounds]
+    spectra = [pictures.spectrogram(sound, rate, columns, rows) for sound in sounds]
+    powers = [pictures.levels(sound, rate, LEVEL_COLUMNS) for sound in (sounds.original, sounds.residual)]
+    return {
+        "waveform": {
+            "column_s": outlines[0].column_s,
+            "sounds": [{"low": array(one.low), "high": array(one.high)} for one in outlines],
+        },
+        "spectrogram": {
+            "column_s": spectra[0].column_s,
+            "row_hz": spectra[0].row_hz,
+            "low_hz": spectra[0].low_hz,
+            "nyquist_hz": rate / 2,
+            "sounds": [array(one.levels_db) for one in spectra],
+        },
+        "levels": {"column_s": powers[0][1], "sounds": [array(pictures.decibels(power)) for power, _ in powers]},
+        "lines": _lines(evidence),
+        "trees": [_tree(term) for term in evidence.network.terms if isinstance(term, DoubleDutchNetwork)],
+        "bands": report["bands"],
+        "training": _training(report["training"]["passes"]),
+        "colours": json.loads(asset("colours.json")),
+    }
+
+
+def _training(passes: list[dict[str, Any]]) -> dict[str, Any]:
+    curves, _ = history.curves(passes)
+    rows = [
+        {"panel": panel, "name": name, "steps": _finite(steps), "values": _finite(values)}
+        for (panel, name), (steps, values) in curves.items()
+    ]
+    return {"panels": history.PANELS, "curves": rows}
+
+
+def _finite(values: list[float]) -> list[float | None]:
+    """Return values as JSON can hold them; a gap for NaN."""
+    return [None if math.isnan(value) else value for value in values]
+
+
+def _lines(evidence: Evidence) -> dict[str, Any] | None:
+    lines = pictures.lines(evidence.network)
+    if lines is None:
+        return None
+    columns = ("signal", "start_s", "end_s", "frequency_hz", "level_db")
+    return {"n_partials": lines.n_partials} | {name: array(getattr(lines, name)) for name in columns}
+
+
+def _tree(network: DoubleDutchNetwork) -> dict[str, Any]:
+    loudest = pictures.loudest_tree(network, TREE_COLUMNS)
+    gates = np.zeros_like(loudest.spoken_db) if loudest.gates is None else loudest.gates
+    return {
+        "frequency_hz": [network.sample_rate / one for one in loudest.denominators],
+        "all": _tree_picture(pictures.tree(network, TREE_COLUMNS)),
+        "loudest": _tree_picture(loudest) | {"gates": array((gates * 100).round().astype(np.int8))},
+    }
+
+
+def _tree_picture(picture: pictures.TreePicture) -> dict[str, Any]:
+    whole = np.nan_to_num(picture.spoken_db, nan=SILENT).round().clip(SILENT, 127).astype(np.int8)
+    return {"start_s": picture.start_s, "end_s": picture.end_s, "spoken_db": array(whole)}
+
+
+def array(values: NDArray[Any]) -> dict[str, Any]:
+    """Return an array as the page's script reads it: little-endian bytes in base64, with type and shape."""
+    data = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return {"dtype": str(values.dtype), "shape": list(values.shape), "base64": base64.b64encode(data.tobytes()).decode("ascii")}

@@ -1,0 +1,133 @@
+"""A report in words: the verdict, the metrics, the settings, the command that repeats it."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ddaudio.options import setting_docs
+
+Standing = Literal["good", "doubtful", "bad"]
+FAILED = ("not fitted", "diverged")
+"""Statuses of fits that are not to be trusted."""
+LABELS = {
+    "snr_db": ("SNR", "dB", "higher is better"),
+    "si_sdr_db": ("SI-SDR", "dB", "higher is better"),
+    "mse": ("Mean squared error", "", "lower is better"),
+    "lsd_db": ("Log-spectral distance", "dB", "lower is better"),
+    "mr_stft": ("Multi-resolution STFT distance", "", "lower is better"),
+    "mel_db": ("Mel distance", "dB", "lower is better"),
+    "onset_flux": ("Onset-flux error", "", "lower is better"),
+}
+"""Name, unit and direction of each metric."""
+UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
+"""Suffixes of setting names that are units."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a fit is to be trusted."""
+
+    standing: Standing
+    headline: str
+    """What was reached."""
+    trust: str
+    """How far to trust it, in a few words."""
+
+
+def verdict(report: Mapping[str, Any]) -> Verdict:
+    """Return what a report comes to: bad if nothing was fitted or training diverged, doubtful if there are doubts."""
+    doubts, status = report["doubts"], report["status"]
+    if status in FAILED:
+        return Verdict("bad", f"{status.capitalize()}: {_reached(report)}", "Do not trust this fit.")
+    if doubts:
+        return Verdict(
+            "doubtful", _headline(report), f"There {'is' if len(doubts) == 1 else 'are'} {counted(len(doubts), 'doubt')}."
+        )
+    return Verdict("good", _headline(report), "There is nothing to doubt.")
+
+
+def _headline(report: Mapping[str, Any]) -> str:
+    goal = report["goal"]
+    if report["metrics"]["snr_db"]["value"] is None:
+        return f"Nothing is left to fit: {report['metrics']['snr_db']['reason']}"
+    if goal["name"] == "target_snr_db":
+        return f"{'Reached' if goal['reached'] else 'Not reached'}: {_reached(report)}, {goal['asked']:g} dB asked for"
+    asked = "partials a frame" if goal["name"] == "partials" else "numbers"
+    return f"{_reached(report)} with {report['model']['numbers']:,} numbers ({goal['asked']:,} {asked} asked for)"
+
+
+def _reached(report: Mapping[str, Any]) -> str:
+    snr = report["metrics"]["snr_db"]
+    return f"{snr['value']:.1f} dB SNR" if snr["value"] is not None else f"SNR undefined, {snr['reason']}"
+
+
+def beside_baseline(report: Mapping[str, Any]) -> str:
+    """Return how the fit compares with the best-k MDCT, in a sentence."""
+    ours, theirs = report["metrics"]["snr_db"]["value"], report["baseline"]["snr_db"]
+    if ours is None or theirs is None:
+        return f"No comparison with the best-k MDCT: {report['baseline']['reason'] or report['metrics']['snr_db']['reason']}."
+    gain = ours - theirs
+    how = f"{abs(gain):.1f} dB {'better' if gain >= 0 else 'worse'}"
+    return f"{how} than the best-k MDCT with as many numbers ({theirs:.1f} dB)"
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words: ``1 part``, ``1,200 parts``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def value_in_words(value: float | None, unit: str = "") -> str:
+    """Return a value with its unit, to three or four digits."""
+    if value is None:
+        return "undefined"
+    text = f"{value:.2f}" if unit == "dB" else f"{value:.4g}"
+    return f"{text} {unit}".strip()
+
+
+def metric_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return a row for each metric that the report has: label, value in words, direction, definition."""
+    rows = []
+    for name, metric in report["metrics"].items():
+        label, unit, direction = LABELS.get(name, (name, "", ""))
+        value = value_in_words(metric["value"], unit) if metric["reason"] is None else f"undefined: {metric['reason']}"
+        rows.append({"label": label, "value": value, "direction": direction, "definition": metric["definition"]})
+    return rows
+
+
+def settings_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return a row for each setting: its group, name, value with unit, and what it means."""
+    docs = setting_docs()
+    return [
+        {"group": group, "name": name, "value": _setting(name, value), "meaning": docs.get(name, "")}
+        for group, table in report["settings"].items()
+        for name, value in table.items()
+    ]
+
+
+def _setting(name: str, value: Any) -> str:
+    unit = next((unit for suffix, unit in UNITS.items() if name.endswith(suffix)), "")
+    text = ("yes" if value else "no") if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{text} {unit}".strip()
+
+
+def settings_in_words(report: Mapping[str, Any]) -> str:
+    """Return the settings that matter most, in a few sentences."""
+    grid, training, model = (report["settings"].get(name, {}) for name in ("grid", "training", "model"))
+    frames = f"frames of {grid['frame_s']:g} s" if "frame_s" in grid else "frames as long as the sound asks for"
+    goal, asked = report["goal"]["name"], report["goal"]["asked"]
+    aim = {
+        "target_snr_db": f"aiming at {asked:g} dB with at most {model.get('max_numbers_per_sample', 0):g} numbers per sample",
+        "numbers": f"spending {asked:,} numbers",
+        "partials": f"{counted(asked, 'partial')} a frame",
+    }.get(goal, f"{goal} {asked:g}")
+    optimiser = f"{training.get('optimiser', 'unknown')}, {counted(training.get('steps', 0), 'step')} a run"
+    return f"Network {report['model']['name']} in {frames}, {aim}. Loss {training.get('losses', 'unknown')}; {optimiser}."
+
+
+def command(report: Mapping[str, Any]) -> str:
+    """Return the command that repeats the fit, to be run in its folder."""
+    source = report["recording"]["source"]
+    # A path that begins with a dash would be taken for an option.
+    word = shlex.quote(f"./{source}" if source.startswith("-") else source)
+    return f"ddaudio fit {word} --config fit.toml --out again"
