@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import capacity, fits, losses, optimisers, oscillators, process, size
+from benchmarks import capacity, fits, losses, optimisers, oscillators, process, report, size
 from benchmarks.results import write_section
 
 COMMANDS = {
@@ -11,6 +11,7 @@ COMMANDS = {
     "losses": losses.run,
     "optimisers": optimisers.run,
     "oscillators": oscillators.run,
+    "report": report.run,
     "size": size.run,
     "speed": process.speed,
     "memory": process.memory,
