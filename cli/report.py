@@ -33,5 +33,6 @@ def report(
     for error in failed:
         tell("error", str(error))
     pages = [outcome.page for outcome in outcomes if outcome.page is not None]
-    say("\n".join(map(str, pages if gallery is None else [*pages, gallery])))
+    for page in pages if gallery is None or not pages else [*pages, gallery]:
+        say(str(page))
     return 1 if failed else 0

@@ -12,8 +12,9 @@ from ddaudio import report
 from ddaudio.errors import OutputError
 from ddaudio.fitting import FitResult
 from ddaudio.model_file import model_bytes
+from ddaudio.report.evidence import Evidence
 from ddaudio.report.page import PAGE
-from ddaudio.saved import REPORT
+from ddaudio.saved import REPORT, Sounds
 from ddaudio.wav import write_wav
 
 FILES = ("resynth.wav", "residual.wav", "model.safetensors", "fit.toml", "report.html", "report.json")
@@ -57,7 +58,7 @@ def save_fit(result: FitResult, folder: str | os.PathLike[str], *, force: bool =
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = folder if folder.exists() else folder.parent
         with tempfile.TemporaryDirectory(prefix=f".{folder.name[:100]}.tmp-", dir=place) as beside:
-            contents = _write_all(result, Path(beside), html=html)
+            contents = _write_all(result, Path(beside), folder, html=html)
             _move_in(Path(beside), folder)
     except OSError as error:
         raise OutputError(f"cannot write to {str(folder)!r}: {error.strerror or error}; free some space or use --out") from error
@@ -87,7 +88,7 @@ def _move_in(beside: Path, folder: Path) -> None:
             folder.rmdir()
 
 
-def _write_all(result: FitResult, folder: Path, *, html: bool) -> dict[str, Any]:
+def _write_all(result: FitResult, folder: Path, home: Path, *, html: bool) -> dict[str, Any]:
     encoding, sample_rate = result.options.output.encoding, result.recording.sample_rate
     gains = {
         name: write_wav(folder / name, samples, sample_rate, encoding)
@@ -101,5 +102,6 @@ def _write_all(result: FitResult, folder: Path, *, html: bool) -> dict[str, Any]
     text = json.dumps(contents, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / REPORT).write_text(text + "\n", encoding="utf-8")
     if html:
-        report.write_page(folder)
+        sounds = Sounds(result.recording.samples, result.estimate, result.residual, sample_rate)
+        report.write_page(folder, Evidence(contents, sounds, result.network), home=home)
     return contents

@@ -62,8 +62,8 @@ def read_sources(path: str | os.PathLike[str]) -> Sources:
         return Sources({path.name: recording.samples}, recording.sample_rate, (path,))
     report = saved.read_report(path)
     sounds = saved.read_sounds(path, report)
-    source = Path(report["recording"]["source"])
-    files = (path / "resynth.wav", path / "residual.wav", *([source] if source.is_file() else []))
+    source = saved.original_file(report)
+    files = (path / "resynth.wav", path / "residual.wav", *([] if source is None else [source]))
     return Sources(dict(zip((ORIGINAL, RESYNTHESIS, RESIDUAL), sounds, strict=True)), sounds.sample_rate, files)
 
 

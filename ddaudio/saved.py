@@ -51,7 +51,7 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         raise ReportError(f"{str(folder)!r} holds no {REPORT}: no fit was finished there; fit the recording again")
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
+        contents = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_whole)
     except (OSError, ValueError, RecursionError) as error:
         raise ReportError(f"{str(path)!r} is damaged: {error}; fit the recording again") from None
     found = contents.get("schema") if isinstance(contents, dict) else None
@@ -75,11 +75,26 @@ def _finite(text: str) -> float:
     return number
 
 
+def _whole(text: str) -> int:
+    """Return the whole number that JSON text stands for; raises ValueError for one that no float can hold."""
+    _finite(text)
+    return int(text)
+
+
 @cache
 def _validator() -> "Validator":
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - slow to import
 
     return Draft202012Validator(json.loads((files("ddaudio") / "report.schema.json").read_text(encoding="utf-8")))
+
+
+def original_file(report: dict[str, Any]) -> Path | None:
+    """Return the recording that a report tells of, if it still lies where it was and has the same samples."""
+    path = Path(report["recording"]["source"])
+    try:
+        return path if audio.read(path).content_hash == report["recording"]["sha256"] else None
+    except RecordingError:
+        return None
 
 
 def read_sounds(folder: str | os.PathLike[str], report: dict[str, Any]) -> Sounds:

@@ -62,9 +62,7 @@ def test_a_page_is_made_again_from_what_the_folder_holds(fits: Path) -> None:
     run("report", folder)
     assert contents(folder)["report.html"] == first, "the same again, byte for byte"
     # The page shows what the report says, whoever changed it.
-    text = (folder / "report.json").read_text().replace("The loss was level", "The loss was on the level")
-    (folder / "report.json").write_text(text)
-    report = json.loads(text)
+    report = json.loads((folder / "report.json").read_text())
     report["doubts"] = ["somebody doubts it"]
     (folder / "report.json").write_text(json.dumps(report))
     run("report", folder)
@@ -91,6 +89,17 @@ def damaged(folder: Path, how: str) -> None:
         (folder / "residual.wav").unlink()
     elif how == "no model":
         (folder / "model.safetensors").unlink()
+    elif how == "another model":
+        other = next(one for one in folders(folder.parents[1]) if one != folder)
+        shutil.copy(other / "model.safetensors", folder)
+    elif how == "foreign files":
+        report.write_text(json.dumps(contents | {"files": ["javascript:alert(1)"]}))
+    elif how == "no number":
+        contents["settings"]["training"]["steps"] = "many"
+        report.write_text(json.dumps(contents))
+    elif how == "huge":
+        contents["metrics"]["mse"]["value"] = 10**400
+        report.write_text(json.dumps(contents))
     elif how == "another WAV":
         soundfile.write(folder / "resynth.wav", np.zeros(17), RATE)
 
@@ -102,6 +111,10 @@ DAMAGES = {
     "no WAV": "residual.wav': it is missing; fit the recording again",
     "no model": "there is no model file",
     "another WAV": "resynth.wav in ",
+    "another model": "is not the one that its report tells of",
+    "foreign files": "is damaged at $.files[0]",
+    "no number": "is damaged at $.settings.training.steps",
+    "huge": "is no finite number",
 }
 
 
@@ -132,6 +145,8 @@ def test_what_cannot_be_a_gallery_is_refused_before_anything_is_made(fits: Path)
         (fits, "it is a folder; give the path of a file"),
         (fits / "index.pdf", "give a name that ends in .html"),
         (fits / "mine.html", "exists and is no gallery of ddaudio; name another file"),
+        (fits / "nowhere" / "index.html", "there is no folder"),
+        (folders(fits)[0] / "report.html", "it is the page of a fit"),
     ):
         code, _, err = run("report", fits, "--gallery", gallery)
         assert code == 2
@@ -146,9 +161,30 @@ def test_what_cannot_be_a_gallery_is_refused_before_anything_is_made(fits: Path)
     assert "does not exist; give the folder of a fit" in str(outcome.error)
 
 
-def test_a_gallery_is_replaced_by_its_next_version(fits: Path) -> None:
+def test_a_gallery_is_replaced_by_its_next_version_but_not_by_none(fits: Path) -> None:
     for _ in range(2):
         assert run("report", fits, "--gallery", fits / "index.html")[0] == 0
+    before = contents(fits)
+    code, out, _ = run("report", fits / "nothing", fits / "neither", "--gallery", fits / "index.html")
+    assert (code, out) == (1, "")
+    assert contents(fits) == before
+
+
+def test_a_recording_that_is_another_by_now_is_not_offered(fits: Path) -> None:
+    """Its place is known, but its samples are not those that were fitted."""
+
+    def offers() -> list[int]:
+        write_pages([fits], gallery=fits / "index.html")
+        return [row.count("Play original") for row in (fits / "index.html").read_text().split("<tr class=")[1:]]
+
+    assert offers() == [1, 1, 1, 1]
+    source = Path(json.loads((folders(fits)[0] / "report.json").read_text())["recording"]["source"])
+    whole = source.read_bytes()
+    try:
+        soundfile.write(source, np.zeros(100), RATE)
+        assert offers() == [0, 1, 1, 1]
+    finally:
+        source.write_bytes(whole)
 
 
 def test_pages_may_share_one_script(fits: Path, browser: Browser) -> None:
@@ -225,9 +261,14 @@ def test_a_row_shows_and_plays_its_sounds_one_at_a_time(gallery: Path, browser: 
             button.click()
             assert button.get_attribute("aria-pressed") == "true"
             assert page.run("document.querySelectorAll('button[aria-pressed=true]').length") == 1
-            page.page.wait_for_function("player.readyState >= 2 || player.ended")
+            page.page.wait_for_function("player.readyState >= 2 && (player.currentTime > 0 || player.ended)")
             assert page.run("player.error") is None
             assert page.run("player.duration") == pytest.approx(0.4, abs=0.001)
+        buttons[0].click()
+        page.page.wait_for_function("!player.paused")
+        buttons[0].click()
+        assert page.run("player.paused")
+        assert page.run("document.querySelectorAll('button[aria-pressed=true]').length") == 0
 
 
 def test_a_gallery_is_for_everybody(gallery: Path, browser: Browser) -> None:

@@ -145,15 +145,32 @@ def test_partials_much_shorter_than_a_pixel_are_seen(stereo: Evidence, browser: 
 
 
 def test_pointing_reads_levels(stereo_page: Path, browser: Browser) -> None:
-    """A tone of amplitude 0.5 has a level of -6 dB, and its partial is read with its frequency."""
+    """A tone of amplitude 0.5 has a level of -6 dB; the arrow keys read it, too."""
     with opened(browser, stereo_page) as page:
+        said = page.page.locator("#readout")
         page.run("ddaudio.pictures.read(0.5, 1000)")
-        said = page.page.locator("#readout").inner_text()
-        assert said.startswith("0.500 s, 1000 Hz: original -6 dB, resynthesis -6 dB, residual -")
+        assert said.inner_text().startswith("0.500 s, 1000 Hz: original -6 dB, resynthesis -6 dB, residual -")
+        page.run("document.getElementById('readout').textContent = ''")
+        page.page.keyboard.press("ArrowRight")
+        assert said.inner_text().startswith("0.050 s, 1000 Hz: original -6 dB")
+
+
+def test_hovering_anywhere_on_a_partial_reads_it(stereo_page: Path, browser: Browser) -> None:
+    with opened(browser, stereo_page) as page:
+        page.page.locator("#lines").scroll_into_view_if_needed()
         points = page.run("lines.data.at(-2).customdata")
         hz, level_db = max(points, key=lambda point: point[1])
         assert hz == pytest.approx(1000, abs=1)
         assert level_db == pytest.approx(20 * math.log10(0.5), abs=0.2)
+        place = """(hz) => {
+            const { xaxis, yaxis } = lines._fullLayout, at = lines.getBoundingClientRect();
+            const shown = lines.data.at(-2).customdata.flatMap(([own], i) => (own === hz ? [lines.data.at(-2).x[i]] : []));
+            const seconds = Math.min(...shown) + 0.1 * (Math.max(...shown) - Math.min(...shown));
+            return [at.left + xaxis._offset + xaxis.d2p(seconds), at.top + yaxis._offset + yaxis.d2p(hz)];
+        }"""
+        page.page.mouse.move(*page.run(place, hz))
+        page.page.wait_for_timeout(300)
+        assert f"{hz:.1f} Hz, {level_db:.1f} dB" in page.page.locator("#lines .hoverlayer").text_content()
 
 
 def test_a_name_is_text_wherever_it_stands(stereo_page: Path, browser: Browser) -> None:
@@ -196,6 +213,47 @@ def test_switching_keeps_the_place_that_is_heard(ramp_page: Path, browser: Brows
         assert page.run("sources === ddaudio.player.sources"), "nothing was stopped and started again: there is no gap"
 
 
+def test_pressed_in_haste_it_plays_once_and_draws_once_a_frame(ramp_page: Path, browser: Browser) -> None:
+    with opened(browser, ramp_page) as page:
+        page.run("""() => {
+            window.begun = 0;
+            const { start } = AudioBufferSourceNode.prototype;
+            AudioBufferSourceNode.prototype.start = function (...given) { window.begun++; return start.apply(this, given); };
+            return Promise.all([ddaudio.player.play(), ddaudio.player.play()]);
+        }""")
+        assert page.run("begun") == 3
+        drawn, frames = page.run("""async () => {
+            const { mark } = ddaudio.pictures;
+            let drawn = 0, frames = 0;
+            ddaudio.pictures.mark = function (...given) { drawn++; return mark.apply(this, given); };
+            for (let i = 0; i < 20; i++) ddaudio.player.select(i % 3);
+            while (frames < 10) { frames++; await new Promise(requestAnimationFrame); }
+            return [drawn, frames];
+        }""")
+        assert drawn <= frames + 1
+        page.run("ddaudio.player.pause()")
+        assert page.run("ddaudio.player.sources") is None
+
+
+def test_one_channel_of_two_can_be_heard(stereo_page: Path, browser: Browser) -> None:
+    """Of tones to 0.5 on the left and 0.25 on the right, in the middle of the sound."""
+    with opened(browser, stereo_page) as page:
+        loudest = """async () => {
+            ddaudio.player.seek(0.2);
+            const tap = new AnalyserNode(ddaudio.player.context, { fftSize: 2048 }), samples = new Float32Array(2048);
+            ddaudio.player.output.connect(tap);
+            await new Promise((done) => setTimeout(done, 300));
+            tap.getFloatTimeDomainData(samples);
+            return samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+        }"""
+        page.page.keyboard.press("Space")
+        page.page.wait_for_function("ddaudio.player.playing")
+        for label, level in (("1", 0.5), ("2", 0.25)):
+            page.page.get_by_label("Channel").select_option(label=label)
+            # The noise beside the tones has an RMS of 0.001.
+            assert page.run(loudest) == pytest.approx(level, abs=0.01)
+
+
 def test_a_residual_can_be_as_loud_as_the_original(ramp_page: Path, browser: Browser) -> None:
     with opened(browser, ramp_page) as page:
         for key in (" ", "3", "m"):
@@ -224,6 +282,12 @@ def test_a_stretch_that_is_shown_can_be_looped(ramp_page: Path, browser: Browser
         assert 1.0 <= min(places) < max(places) < 1.3
         assert places != sorted(places), "it began again"
         assert page.page.locator("#loop").inner_text() == "Loop 1.00 to 1.30 s"
+        page.run("ddaudio.pictures.show([0, 2])")
+        left, width = page.run("""() => {
+            const { xaxis } = levels._fullLayout, box = document.querySelector("#levels .loop");
+            return [xaxis.p2d(parseFloat(box.style.left) - xaxis._offset), xaxis.p2d(parseFloat(box.style.width))];
+        }""")
+        assert (left, width) == pytest.approx((1.0, 0.3), abs=0.02)  # four pixels
         page.page.keyboard.press("l")
         assert page.run("ddaudio.player.loop") is None
 
@@ -292,6 +356,24 @@ def test_zoomed_in_a_waveform_has_its_samples(ramp_page: Path, browser: Browser)
         # 16 bits.
         assert np.allclose(values, 0.8 * times / SECONDS, atol=2**-15)
         assert (times[0], times[-1]) == pytest.approx((2.0, 2.02), abs=0.001)
+
+
+def test_zoomed_in_all_channels_are_drawn(stereo_page: Path, browser: Browser) -> None:
+    with opened(browser, stereo_page) as page:
+        page.run("ddaudio.pictures.show([0.5, 0.51])")
+        assert max(page.run("[...sight.data[0].y]")) == pytest.approx(0.5, abs=0.02)
+        page.run("ddaudio.player.buffers[0].getChannelData(0).fill(0)")
+        page.run("ddaudio.pictures.reshape()")
+        assert max(page.run("[...sight.data[0].y]")) == pytest.approx(0.25, abs=0.02), "the right one alone"
+
+
+def test_a_picture_that_is_drawn_anew_keeps_one_playhead(stereo_page: Path, browser: Browser) -> None:
+    with opened(browser, stereo_page) as page:
+        heads = "document.querySelectorAll('.playhead').length"
+        before = page.run(heads)
+        page.run("ddaudio.pictures.drawAll()")
+        page.run("ddaudio.pictures.mark(0.5)")
+        assert page.run(heads) == before == 5
 
 
 def test_a_click_on_a_picture_goes_there(ramp_page: Path, browser: Browser) -> None:

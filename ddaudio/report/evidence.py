@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from ddaudio.errors import ReportError
 from ddaudio.fitting import FitResult
 from ddaudio.model_file import load_model
 from ddaudio.models import Network
@@ -32,4 +33,10 @@ class Evidence:
     def read(cls, folder: str | os.PathLike[str]) -> "Evidence":
         """Read a fit's folder; raises `ReportError` or `ModelError` where it is not whole."""
         report = read_report(folder)
-        return cls(report, read_sounds(folder, report), load_model(folder))
+        sounds, network = read_sounds(folder, report), load_model(folder)
+        model, found = report["model"], (network.title, network.numbers(), network.shape, network.sample_rate)
+        if found != (model["name"], model["numbers"], sounds.original.shape, sounds.sample_rate):
+            raise ReportError(
+                f"the model in {os.fspath(folder)!r} is not the one that its report tells of; fit the recording again"
+            )
+        return cls(report, sounds, network)

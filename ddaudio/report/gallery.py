@@ -9,11 +9,11 @@ from statistics import median
 from typing import Any
 from urllib.parse import quote
 
-from ddaudio.errors import DdaudioError, OptionError, OutputError
+from ddaudio.errors import DdaudioError, OptionError, OutputError, ReportError
 from ddaudio.report import pictures, words
 from ddaudio.report.evidence import Evidence
 from ddaudio.report.page import PAGE, array, asset, environment, plotly_script, write_page
-from ddaudio.saved import REPORT
+from ddaudio.saved import REPORT, original_file
 from ddaudio.wav import whole_file
 
 SMALL_COLUMNS, SMALL_ROWS = 96, 40
@@ -50,11 +50,12 @@ def write_pages(
     if share_script and gallery is None:
         raise OptionError("pages can share a script only beside a gallery; name one with --gallery")
     script = None
+    fits = list(_fits(folders))
     if gallery is not None:
-        _check_gallery(Path(gallery))
+        _check_gallery(Path(gallery), fits)
         script = _write_script(Path(gallery).parent) if share_script else None
     outcomes, rows = [], []
-    for folder in _fits(folders):
+    for folder in fits:
         try:
             evidence = Evidence.read(folder)
             page = write_page(folder, evidence, script=None if script is None else _address(script, folder))
@@ -63,7 +64,12 @@ def write_pages(
             outcomes.append(Outcome(folder, page, None))
         except DdaudioError as error:
             outcomes.append(Outcome(folder, None, error))
-    if gallery is not None:
+        except Exception as error:  # one folder, whatever is in it, must not keep the others
+            problem = (
+                f"{str(folder)!r} is damaged: its page cannot be made ({type(error).__name__}: {error}); fit the recording again"
+            )
+            outcomes.append(Outcome(folder, None, ReportError(problem)))
+    if gallery is not None and rows:
         with whole_file(gallery) as stream:
             stream.write(page_over(rows).encode("utf-8", "backslashreplace"))
     return outcomes
@@ -76,13 +82,24 @@ def _fits(folders: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
         yield from below or [folder]
 
 
-def _check_gallery(path: Path) -> None:
+def _check_gallery(path: Path, fits: Sequence[Path]) -> None:
     """Refuse a gallery that would replace something else, before any work is done."""
     if path.is_dir():
         raise OutputError(f"cannot write the gallery {str(path)!r}: it is a folder; give the path of a file, such as index.html")
     if path.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"cannot write the gallery {str(path)!r}: it is a page; give a name that ends in .html")
-    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace")[:2000]:
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write the gallery {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+    if any(path.resolve() == (folder / PAGE).resolve() for folder in fits):
+        raise OutputError(f"cannot write the gallery {str(path)!r}: it is the page of a fit; name another file")
+    try:
+        with path.open("rb") as stream:
+            is_gallery = MARK.encode() in stream.read(2000)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"cannot write the gallery {str(path)!r}: {error.strerror or error}; name another file") from None
+    if not is_gallery:
         raise OutputError(f"{str(path)!r} exists and is no gallery of ddaudio; name another file")
 
 
@@ -105,7 +122,6 @@ def _address(file: Path, folder: Path) -> str:
 def row(evidence: Evidence, folder: Path, home: Path) -> dict[str, Any]:
     """Return what the gallery in the folder ``home`` says of a fit in ``folder``."""
     report, rate = evidence.report, evidence.sounds.sample_rate
-    source = Path(report["recording"]["source"])
     verdict, metrics = words.verdict(report), report["metrics"]
     ours, theirs = metrics["snr_db"]["value"], report["baseline"]["snr_db"]
     spectra = [
@@ -113,10 +129,10 @@ def row(evidence: Evidence, folder: Path, home: Path) -> dict[str, Any]:
         for sound in (evidence.sounds.original, evidence.sounds.residual)
     ]
     return {
-        "name": source.name,
+        "name": Path(report["recording"]["source"]).name,
         "folder": Path(os.path.relpath(folder, home)).as_posix(),
         "page": _address(folder / PAGE, home),
-        "sounds": dict(_sounds(folder, source, home)),
+        "sounds": dict(_sounds(folder, original_file(report), home)),
         "standing": verdict.standing,
         "headline": verdict.headline,
         "doubts": report["doubts"],
@@ -131,10 +147,10 @@ def row(evidence: Evidence, folder: Path, home: Path) -> dict[str, Any]:
     }
 
 
-def _sounds(folder: Path, source: Path, home: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name and address of each sound that there is: the recording itself only where it still lies."""
-    if source.is_file():
-        yield "original", _address(source, home)
+def _sounds(folder: Path, original: Path | None, home: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and address of each sound that there is."""
+    if original is not None:
+        yield "original", _address(original, home)
     yield "resynthesis", _address(folder / "resynth.wav", home)
     yield "residual", _address(folder / "residual.wav", home)
 

@@ -54,11 +54,11 @@ class Clips:
     n_channels: int
 
 
-def clips(sounds: Sounds) -> Clips:
-    """Return the three sounds of a fit, or of a long one the excerpt with most error."""
+def clips(sounds: Sounds, longest: int | None = None) -> Clips:
+    """Return the three sounds of a fit, or of one with more than ``longest`` samples in all the excerpt with most error."""
     n_channels, n_samples = sounds.original.shape
     heard = min(n_channels, MOST_CHANNELS)
-    length = min(n_samples, LONGEST_SAMPLES // heard)
+    length = min(n_samples, (longest or LONGEST_SAMPLES) // heard)
     start = 0 if length == n_samples else worst_stretch(sounds.residual, length)
     taken_as, rate = _rates(sounds.sample_rate)
     parts = [on_cpu(sound[:heard, start : start + length]) for sound in sounds]

@@ -14,8 +14,6 @@ from ddaudio.fitting import FitResult
 from ddaudio.report import figures, listening, words
 from ddaudio.report.evidence import Evidence
 from ddaudio.report.listening import Clip, Clips
-from ddaudio.saved import Sounds
-from ddaudio.spool import on_cpu
 
 LONGEST_SAMPLES = 1 << 21
 """Samples of all channels of a sound that a notebook holds: 48 s of mono at 44.1 kHz; of longer ones an excerpt."""
@@ -63,27 +61,15 @@ def _safe(text: str) -> str:
 
 
 def _players(evidence: Evidence) -> str:
-    sounds, start_s = _excerpt(evidence.sounds)
-    clips = listening.clips(sounds)
+    clips = listening.clips(evidence.sounds, LONGEST_SAMPLES)
     gain = max(clip.gain for clip in clips.clips)
     cells = [
         f'<figure style="display:inline-block;margin:0 1em 0 0"><figcaption>{clip.name}</figcaption>'
         f'<audio controls aria-label="{clip.name}" src="data:audio/flac;base64,{_at(clip, gain).base64}"></audio></figure>'
         for clip in clips.clips
     ]
-    notes = " ".join(_notes(clips, gain, start_s, evidence.report))
+    notes = " ".join(_notes(clips, gain, evidence.report))
     return f"<div>{''.join(cells)}</div>" + (f"<p><small>{notes}</small></p>" if notes else "")
-
-
-def _excerpt(sounds: Sounds) -> tuple[Sounds, float]:
-    """Return what the players hold, and where it begins in seconds: a notebook keeps it, so it is short."""
-    n_channels, n_samples = sounds.original.shape
-    length = LONGEST_SAMPLES // min(n_channels, listening.MOST_CHANNELS)
-    if n_samples <= length:
-        return sounds, 0.0
-    start = listening.worst_stretch(sounds.residual, length)
-    original, resynthesis, residual = (on_cpu(sound[:, start : start + length]) for sound in sounds)
-    return Sounds(original, resynthesis, residual, sounds.sample_rate), start / sounds.sample_rate
 
 
 def _at(clip: Clip, gain: float) -> Clip:
@@ -96,7 +82,7 @@ def _at(clip: Clip, gain: float) -> Clip:
     return Clip(clip.name, stream.getvalue(), gain, clip.rms)
 
 
-def _notes(clips: Clips, gain: float, start_s: float, report: dict[str, Any]) -> list[str]:
+def _notes(clips: Clips, gain: float, report: dict[str, Any]) -> list[str]:
     """Return what there is to know about the players, in sentences."""
     original, _, residual = (clip.rms for clip in clips.clips)
     notes = []
@@ -105,7 +91,7 @@ def _notes(clips: Clips, gain: float, start_s: float, report: dict[str, Any]) ->
         notes.append(f"The residual is {abs(below_db):.1f} dB {'softer' if below_db >= 0 else 'louder'} than the original.")
     if gain != 1:
         notes.append(f"All three play {abs(20 * math.log10(gain)):.0f} dB {'louder' if gain < 1 else 'softer'} than they are.")
-    start_s, end_s, duration_s = start_s + clips.start_s, start_s + clips.end_s, report["recording"]["duration_s"]
+    start_s, end_s, duration_s = clips.start_s, clips.end_s, report["recording"]["duration_s"]
     if end_s - start_s < duration_s - 0.001:
         notes.append(
             f"Long recording: the players hold {start_s:.1f} to {end_s:.1f} s of {duration_s:.1f}, where the error is largest."

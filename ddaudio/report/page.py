@@ -30,25 +30,28 @@ SILENT = -128
 """Stands for no level at all in a byte."""
 
 
-def write_page(folder: str | os.PathLike[str], evidence: Evidence | None = None, *, script: str | None = None) -> Path:
+def write_page(
+    folder: str | os.PathLike[str], evidence: Evidence | None = None, *, script: str | None = None, home: Path | None = None
+) -> Path:
     """Make ``report.html`` of a fit's folder, whole or not at all, and return its path.
 
     Args:
         folder: a fit's folder, as `ddaudio.save_fit` writes it.
         evidence: what it holds, if that has been read already.
         script: address of plotly's script, for pages that share one; by default the page holds it.
+        home: where the folder will lie, if that is elsewhere.
 
     Raises `ReportError` or `ModelError` where the folder is not whole, `OutputError` where it cannot be written to.
     """
     path = Path(folder) / PAGE
-    text = page(evidence or Evidence.read(folder), script=script)
+    text = page(evidence or Evidence.read(folder), script=script, home=os.path.relpath(home or folder))
     with whole_file(path) as stream:
         stream.write(text.encode("utf-8", "backslashreplace"))
     return path
 
 
-def page(evidence: Evidence, *, script: str | None = None) -> str:
-    """Return the page of a fit as HTML; ``script`` as in `write_page`."""
+def page(evidence: Evidence, *, script: str | None = None, home: str = ".") -> str:
+    """Return the page of a fit as HTML; ``script`` as in `write_page`, ``home`` the path of the fit's folder."""
     report = evidence.report
     clips = listening.clips(evidence.sounds)
     return (
@@ -62,7 +65,7 @@ def page(evidence: Evidence, *, script: str | None = None) -> str:
             metrics=words.metric_rows(report),
             settings=words.settings_rows(report),
             in_words=words.settings_in_words(report),
-            command=words.command(report),
+            command=words.command(report, home),
             clips=clips,
             excerpt=clips.end_s - clips.start_s < report["recording"]["duration_s"] - 0.001,
             facts={"duration_s": report["recording"]["duration_s"], "clips": _clip_facts(clips)},

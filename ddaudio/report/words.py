@@ -1,5 +1,6 @@
 """A report in words: the verdict, the metrics, the settings, the command that repeats it."""
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -125,9 +126,10 @@ def settings_in_words(report: Mapping[str, Any]) -> str:
     return f"Network {report['model']['name']} in {frames}, {aim}. Loss {training.get('losses', 'unknown')}; {optimiser}."
 
 
-def command(report: Mapping[str, Any]) -> str:
-    """Return the command that repeats the fit, to be run in its folder."""
+def command(report: Mapping[str, Any], folder: str = ".") -> str:
+    """Return the command that repeats the fit in ``folder``, to be run where paths lead to it and to the recording."""
     source = report["recording"]["source"]
     # A path that begins with a dash would be taken for an option.
     word = shlex.quote(f"./{source}" if source.startswith("-") else source)
-    return f"ddaudio fit {word} --config fit.toml --out again"
+    config, again = (shlex.quote(os.path.normpath(path)) for path in (f"{folder}/fit.toml", f"{folder}/again"))
+    return f"ddaudio fit {word} --config {config} --out {again}"

@@ -24,8 +24,8 @@ function revive(key, value) {
 /** 256 colours of three bytes each. */
 function paletteOf(hex) { return Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16)); }
 
-/** Paint values [rows, columns], lowest row first, into a canvas from `top` pixels on; `source` says which row is shown where. */
-function paint(canvas, values, [rows, columns], [low, high], palette, { top = 0, source = (row) => row } = {}) {
+/** Paint values [rows, columns], lowest row first, into a canvas; `source` says which row is shown where. */
+function paint(canvas, values, [rows, columns], [low, high], palette, source = (row) => row) {
   const context = canvas.getContext("2d"), pixels = context.createImageData(columns, rows);
   for (let row = 0; row < rows; row++) {
     const from = source(row) * columns;
@@ -36,5 +36,5 @@ function paint(canvas, values, [rows, columns], [low, high], palette, { top = 0,
       pixels.data[at] = palette[shade]; pixels.data[at + 1] = palette[shade + 1]; pixels.data[at + 2] = palette[shade + 2]; pixels.data[at + 3] = 255;
     }
   }
-  context.putImageData(pixels, 0, top);
+  context.putImageData(pixels, 0, 0);
 }

@@ -60,7 +60,7 @@ function press(button) {
   button?.setAttribute("aria-pressed", true);
 }
 player.addEventListener("ended", () => press(null));
-player.addEventListener("error", () => { if (pressed) { pressed.disabled = true; pressed.title = "this file is not where it was"; press(null); } });
+player.addEventListener("error", () => { if (pressed) { pressed.disabled = true; pressed.title = "this file cannot be played here"; press(null); } });
 for (const button of document.querySelectorAll("button[data-sound]")) button.onclick = () => {
   if (button === pressed) { player.pause(); press(null); return; }
   const at = pressed?.closest("tr") === button.closest("tr") ? player.currentTime : 0;

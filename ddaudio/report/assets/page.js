@@ -49,7 +49,10 @@ function connect(player, pictures, facts) {
     clock.textContent = `${seconds.toFixed(2)} of ${facts.duration_s.toFixed(2)} s`;
     pictures.mark(seconds, player.loop);
   };
-  const tick = () => { paint(); if (player.playing) requestAnimationFrame(tick); };
+  // One picture of the playhead a frame, however many things have changed.
+  let frame = 0;
+  const soon = () => { cancelAnimationFrame(frame); frame = requestAnimationFrame(tick); };
+  const tick = () => { paint(); if (player.playing) soon(); };
   player.tell = () => {
     element("play").classList.toggle("playing", player.playing);
     element("play").querySelector(".what").textContent = player.playing ? "Pause" : "Play";
@@ -57,11 +60,15 @@ function connect(player, pictures, facts) {
     element("loop").setAttribute("aria-pressed", player.loop !== null);
     element("loop").textContent = player.loop ? `Loop ${(start + player.loop[0]).toFixed(2)} to ${(start + player.loop[1]).toFixed(2)} s` : "Loop the stretch shown";
     element("match").setAttribute("aria-pressed", player.matched);
-    requestAnimationFrame(tick);
+    soon();
   };
 
   const toggle = () => (player.playing ? player.pause() : player.play());
   const seek = (seconds) => player.seek(seconds - start);
+  const step = (way) => {
+    seek(now() + (way * (pictures.view[1] - pictures.view[0])) / 20);
+    pictures.readLoudest(now());
+  };
   const zoom = (factor) => {
     const [from, to] = pictures.view, at = Math.min(Math.max(now(), from), to);
     return pictures.show([at - (at - from) * factor, at + (to - at) * factor]);
@@ -73,7 +80,7 @@ function connect(player, pictures, facts) {
   };
   const actions = {
     " ": toggle, 1: () => player.select(0), 2: () => player.select(1), 3: () => player.select(2),
-    ArrowLeft: () => seek(now() - (pictures.view[1] - pictures.view[0]) / 20), ArrowRight: () => seek(now() + (pictures.view[1] - pictures.view[0]) / 20),
+    ArrowLeft: () => step(-1), ArrowRight: () => step(1),
     l: loop, m: () => player.match(!player.matched), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: () => pictures.show(pictures.full),
   };
   pictures.seek = seek;
@@ -92,7 +99,7 @@ function connect(player, pictures, facts) {
     if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
     // Controls keep the keys that they have a use for themselves.
     if (at.matches("select, textarea, input:not([type=range])") || (event.key === " " && at.matches("button, summary, a, input"))) return;
-    if (at.matches("input[type=range]") && event.key.startsWith("Arrow")) event.preventDefault();
+    if (event.key.startsWith("Arrow") && at.matches(".scroll")) return;
     event.preventDefault();
     action();
   });
@@ -106,6 +113,7 @@ async function open() {
   const player = new Player(clips.sounds, clips.channels, () => {});
   Object.assign(ddaudio, { player, pictures });
   await player.decode([...document.querySelectorAll("script.flac")].map((one) => bytesOf(one.textContent)), clips.sample_rate);
+  pictures.start_s = clips.start_s;
   pictures.buffers = { list: player.buffers, start_s: clips.start_s, gains: clips.sounds.map((sound) => sound.gain) };
   connect(player, pictures, facts);
   element("play").disabled = false;

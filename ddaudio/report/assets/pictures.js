@@ -2,7 +2,7 @@
 /* The pictures: plotly draws axes and lines, we draw what has a value at every point. All pictures over time share their stretch of time. */
 
 const NAMES = ["original", "resynthesis", "residual"];
-const RANGE_DB = 90, LEAST_DB = -127, LEAST_HZ = 1, LOG_ROWS = 512, NARROW = 720;
+const RANGE_DB = 90, LEAST_DB = -127, LEAST_HZ = 1, LOG_ROWS = 512, POINTS = 8, NARROW = 720;
 /** Ticks of logarithmic frequency axes. */
 const HZ = [1, 2, 5].flatMap((one) => [1, 10, 100, 1000, 10000].map((ten) => one * ten)).sort((a, b) => a - b);
 const LOGARITHMIC = { type: "log", tickvals: HZ, ticktext: HZ.map((hz) => (hz < 1000 ? `${hz}` : `${hz / 1000}k`)) };
@@ -38,13 +38,13 @@ function stretched(values, rows, columns, place) {
 
 class Pictures {
   constructor(data, duration) {
-    Object.assign(this, { data, duration, view: [0, duration], full: [0, duration], channel: -1, logarithmic: false, plots: {}, heads: [], buffers: null });
+    Object.assign(this, { data, duration, view: [0, duration], full: [0, duration], channel: -1, logarithmic: false, plots: {}, buffers: null });
     this.palette = Object.fromEntries(Object.entries(data.colours).map(([name, hex]) => [name, paletteOf(hex)]));
     const loudest = data.spectrogram.sounds[0].reduce((a, b) => Math.max(a, b), SILENT);
     this.top = loudest > LEAST_DB ? loudest : 0;
     const peak = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0), { sounds } = data.waveform;
     this.peak = 1.05 * Math.max(...sounds.slice(0, 2).flatMap(({ low, high }) => [peak(low), peak(high)])) || 1;
-    this.seconds = 0;
+    this.seconds = this.start_s = 0;
     this.seek = () => {};
   }
 
@@ -69,10 +69,11 @@ class Pictures {
       place.on("plotly_afterplot", () => this.mark());
       this.point(place, id);
     }
-    this.plots[id] = { place, time };
+    this.plots[id] ||= { place, time };
   }
 
   async drawAll() {
+    if (!this.plots.sight) return; // not drawn yet: it will be as things are then
     await this.sight();
     await this.drawRest();
   }
@@ -98,7 +99,7 @@ class Pictures {
   /** The address of an image of values [rows, columns], lowest row first. */
   image(values, rows, columns, low, high, palette, source) {
     const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
-    paint(canvas, values, [rows, columns], [low, high], palette, source ? { source } : {});
+    paint(canvas, values, [rows, columns], [low, high], palette, source);
     return canvas.toDataURL();
   }
 
@@ -158,7 +159,7 @@ class Pictures {
     const channels = this.channel < 0 ? [...Array(buffer.numberOfChannels).keys()] : [this.channel], gain = gains[place];
     const parts = channels.map((channel) => buffer.getChannelData(channel).subarray(first, last));
     const width = Math.max(1, Math.floor((last - first) / 1000));
-    if (width === 1) return { x0: start_s + first / rate, dx: 1 / rate, y: Float32Array.from(parts[0], (value) => value * gain) };
+    if (width === 1 && parts.length === 1) return { x0: start_s + first / rate, dx: 1 / rate, y: Float32Array.from(parts[0], (value) => value * gain) };
     const count = Math.ceil((last - first) / width), y = new Float32Array(2 * count);
     for (let i = 0; i < count; i++) {
       let low = Infinity, high = -Infinity;
@@ -173,7 +174,7 @@ class Pictures {
     const found = this.data.lines;
     if (!found?.n_partials) return;
     const classes = 12, low = Math.max(found.level_db[0], found.level_db.at(-1) - 80), high = found.level_db.at(-1) ?? 0;
-    const shades = Array.from({ length: classes }, () => ({ x: [], y: [] })), middle = { x: [], y: [], customdata: [] };
+    const shades = Array.from({ length: classes }, () => ({ x: [], y: [] })), points = { x: [], y: [], customdata: [] };
     found.level_db.forEach((level, i) => {
       if (this.channel >= 0 && found.signal[i] !== this.channel) return;
       const shade = shades[Math.min(classes - 1, Math.max(0, Math.floor((classes * (level - low)) / (high - low || 1))))];
@@ -181,14 +182,16 @@ class Pictures {
       // A logarithmic axis has no place for 0 Hz: the pointer still reads the true frequency.
       const hz = found.frequency_hz[i], height = Math.max(hz, LEAST_HZ);
       shade.y.push(height, height, null);
-      middle.x.push((found.start_s[i] + found.end_s[i]) / 2); middle.y.push(height); middle.customdata.push([hz, level]);
+      for (let part = 0; part <= POINTS; part++) {
+        points.x.push(found.start_s[i] + ((found.end_s[i] - found.start_s[i]) * part) / POINTS); points.y.push(height); points.customdata.push([hz, level]);
+      }
     });
     const ink = theme(), dark = matchMedia("(prefers-color-scheme: dark)").matches;
     // The faint end of the map is what lies near the ground: dark on dark, light on light.
     const colour = (i) => { const at = 3 * Math.round((dark ? 40 + (i * 215) / (classes - 1) : 215 - (i * 215) / (classes - 1))); return `rgb(${this.palette.cividis.slice(at, at + 3).join(",")})`; };
     const traces = shades.map((shade, i) => ({ ...shade, type: "scatter", mode: "lines", line: { width: 1 + (2 * i) / classes, color: colour(i), simplify: false }, hoverinfo: "skip", showlegend: false }));
     // Points that are not drawn, only pointed at: drawing thousands takes plotly longer than all else.
-    traces.push({ ...middle, type: "scatter", mode: "none", showlegend: false, hovertemplate: "%{customdata[0]:.1f} Hz, %{customdata[1]:.1f} dB<br>at %{x:.3f} s<extra></extra>" });
+    traces.push({ ...points, type: "scatter", mode: "none", showlegend: false, hovertemplate: "%{customdata[0]:.1f} Hz, %{customdata[1]:.1f} dB<br>at %{x:.3f} s<extra></extra>" });
     traces.push({ x: [null], y: [null], type: "scatter", mode: "markers", marker: { color: [low], colorscale: [...Array(6).keys()].map((i) => [i / 5, colour((i * (classes - 1)) / 5)]), cmin: low, cmax: high, showscale: true, colorbar: { title: { text: "dB", side: "top" }, thickness: 10, outlinewidth: 0, len: 0.9 } }, showlegend: false });
     await this.draw("lines", traces, this.layout({ height: 380, xaxis: { title: "time (s)", range: this.view }, yaxis: { title: "frequency (Hz)", ...LOGARITHMIC } }, ink), ["x"]);
     const drawn = found.level_db.length, all = found.n_partials;
@@ -272,11 +275,12 @@ class Pictures {
     const axis = this.plots[id].place._fullLayout.xaxis, range = axis.range.map(Number);
     const moved = Object.keys(change).some((name) => /^xaxis\d*\.(range|autorange)/.test(name));
     if (!moved) return;
-    await this.show(Object.keys(change).some((name) => /autorange/.test(name)) ? this.full : range, id);
+    await this.show(Object.keys(change).some((name) => /autorange/.test(name)) ? this.full : range);
   }
 
   /** Show a stretch of time in all pictures. */
   async show([from, to]) {
+    if (!this.plots.sight) return;
     const least = 0.0005, width = Math.min(Math.max(to - from, least), this.full[1] - this.full[0]), start = Math.min(Math.max(from, 0), this.full[1] - width);
     this.view = [start, start + width];
     this.following = true;
@@ -307,15 +311,22 @@ class Pictures {
     Object.assign(this, { seconds, loop });
     for (const plot of Object.values(this.plots)) {
       plot.time.forEach((name, i) => {
-        plot.heads ||= [];
-        plot.heads[i] ||= plot.place.appendChild(Object.assign(document.createElement("div"), { className: "playhead" }));
-        const at = this.pixels(plot, name, seconds), size = plot.place._fullLayout._size, head = plot.heads[i];
+        const { head, stretch } = this.marks(plot, i), at = this.pixels(plot, name, seconds), axis = plot.place._fullLayout[name.replace("x", "xaxis")];
+        const [top, bottom] = this.extent(plot, name, plot.place._fullLayout._size), height = { top: `${top}px`, height: `${bottom - top}px` };
         head.hidden = at === null;
-        if (at === null) return;
-        const [top, bottom] = this.extent(plot, name, size);
-        Object.assign(head.style, { left: `${at}px`, top: `${top}px`, height: `${bottom - top}px` });
+        Object.assign(head.style, height, { left: `${at ?? 0}px` });
+        const [from, to] = (loop ?? [0, 0]).map((one) => axis._offset + Math.min(axis._length, Math.max(0, axis.l2p(this.start_s + one))));
+        stretch.hidden = to - from < 1;
+        Object.assign(stretch.style, height, { left: `${from}px`, width: `${to - from}px` });
       });
     }
+  }
+
+  /** The playhead of a picture's axis, and the stretch that is looped; made when they are first asked for. */
+  marks(plot, i) {
+    const made = (className) => plot.place.appendChild(Object.assign(document.createElement("div"), { className }));
+    plot.marks ||= [];
+    return (plot.marks[i] ||= { stretch: made("loop"), head: made("playhead") });
   }
 
   /** Top and bottom in pixels of the pictures above an axis. */
@@ -345,6 +356,15 @@ class Pictures {
     if (id === "sight") place.addEventListener("pointermove", (event) => { const found = find(event); if (found && +found.yaxis.slice(1) % 2 === 0) this.read(found.seconds, found.height); }, true);
   }
 
+  /** Read levels where the original is loudest at a time: for those who have no pointer. */
+  readLoudest(seconds) {
+    const { sounds, column_s, row_hz, low_hz } = this.data.spectrogram, [, rows, columns] = sounds[0].shape;
+    const levels = channelOf(sounds[0], this.channel, Math.max), column = Math.min(columns - 1, Math.floor(seconds / column_s));
+    let loudest = 0;
+    for (let row = 1; row < rows; row++) if (levels[row * columns + column] > levels[loudest * columns + column]) loudest = row;
+    this.read(Math.min(seconds, (column + 0.5) * column_s), low_hz + (loudest + 0.5) * row_hz);
+  }
+
   read(seconds, hz) {
     const { sounds, column_s, row_hz, low_hz } = this.data.spectrogram, [, rows, columns] = sounds[0].shape;
     const row = Math.floor((hz - low_hz) / row_hz), column = Math.floor(seconds / column_s);
@@ -352,7 +372,7 @@ class Pictures {
     const read = sounds.map((sound, place) => `${NAMES[place]} ${channelOf(sound, this.channel, Math.max)[row * columns + column]} dB`);
     document.getElementById("readout").textContent = `${seconds.toFixed(3)} s, ${hz.toFixed(0)} Hz: ${read.join(", ")}`;
     const plot = this.plots.sight;
-    NAMES.forEach((_, place) => {
+    if (plot) NAMES.forEach((_, place) => {
       plot.crosses ||= [];
       plot.crosses[place] ||= plot.place.appendChild(Object.assign(document.createElement("div"), { className: "cross" }));
       const x = this.pixels(plot, place ? `x${place + 1}` : "x", seconds), axis = plot.place._fullLayout[`yaxis${2 * place + 2}`];

@@ -30,6 +30,7 @@ class Player {
     if (this.playing || !this.buffers.length) return;
     this.context ||= this.wire();
     await this.context.resume();
+    if (this.playing) return; // asked twice while the device was opening
     if (this.loop && (this.offset < this.loop[0] || this.offset >= this.loop[1])) this.offset = this.loop[0];
     if (!this.loop && this.offset >= this.duration - 0.001) this.offset = 0;
     this.started = this.context.currentTime + 0.02;
