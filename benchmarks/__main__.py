@@ -2,10 +2,11 @@
 
 import sys
 
-from benchmarks import capacity, fits, losses, optimisers, oscillators, process, report, size
+from benchmarks import batch, capacity, fits, losses, optimisers, oscillators, process, report, size
 from benchmarks.results import write_section
 
 COMMANDS = {
+    "batch": batch.run,
     "capacity": capacity.run,
     "fit": fits.run,
     "losses": losses.run,

@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 import ddaudio
 from ddaudio.errors import DdaudioError, OptionError
 
+from .batch import batch
 from .export import export
 from .fit import fit
 from .info import info
@@ -29,11 +30,12 @@ app = App(
     result_action="return_value",
 )
 app.command(fit, sort_key=1)
-app.command(render, sort_key=2)
-app.command(info, sort_key=3)
-app.command(export, sort_key=4)
-app.command(play, sort_key=5)
-app.command(report, sort_key=6)
+app.command(batch, sort_key=2)
+app.command(render, sort_key=3)
+app.command(info, sort_key=4)
+app.command(export, sort_key=5)
+app.command(play, sort_key=6)
+app.command(report, sort_key=7)
 app.register_install_completion_command(help="Install completion for your shell (bash, zsh, fish, PowerShell).")
 
 

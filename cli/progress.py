@@ -3,11 +3,16 @@
 import contextlib
 import math
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ddaudio.batching import BatchProgress
     from ddaudio.training import Progress, ProgressCallback
+
+LINE_S = 5.0
+"""Time between two lines of a batch's progress where there is no terminal."""
 
 
 @contextlib.contextmanager
@@ -59,3 +64,62 @@ def state_in_words(progress: "Progress") -> str:
     parts += [f"loss {progress.loss:.3g}"] if math.isfinite(progress.loss) else []
     parts += [f"SNR {progress.snr_db:.2f} dB"] if math.isfinite(progress.snr_db) else []
     return "  ".join(parts)
+
+
+@contextlib.contextmanager
+def batch_progress(*, quiet: bool) -> Iterator["Callable[[BatchProgress], None] | None"]:
+    """Show how far a batch is: a bar, or without a terminal a line every few seconds; give what to tell, or None."""
+    if quiet:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console  # noqa: PLC0415 - not needed without a terminal
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")
+    with Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("looking", total=None, state="")
+        shown: list[str] = []
+
+        def show(progress: "BatchProgress") -> None:
+            """Show one report of progress; the dashboard's address stays above the bar."""
+            if progress.dashboard and not shown:
+                shown.append(progress.dashboard)
+                bar.console.print(f"dashboard {progress.dashboard}", markup=False, highlight=False)
+            known = progress.total or None
+            bar.update(task, description=progress.stage, total=known, completed=progress.done, state=batch_in_words(progress))
+
+        yield show
+
+
+def _lines() -> "Callable[[BatchProgress], None]":
+    """Return what prints a line every few seconds, and one when fitting begins and when it ends."""
+    last, stage = -math.inf, ""
+
+    def show(progress: "BatchProgress") -> None:
+        """Print one report of progress, unless another has just been."""
+        nonlocal last, stage
+        now = time.monotonic()
+        if progress.stage == stage and now - last < LINE_S:
+            return
+        where = f"; dashboard {progress.dashboard}" if progress.dashboard and progress.stage != stage else ""
+        last, stage = now, progress.stage
+        words = batch_in_words(progress)
+        print(f"ddaudio: {progress.stage}{': ' * bool(words)}{words}{where}", file=sys.stderr, flush=True)  # noqa: T201
+
+    return show
+
+
+def batch_in_words(progress: "BatchProgress") -> str:
+    """Return what is done and left, such as ``12/100 files, 6.2 s of sound, 3.1 s per second, 10 s left, 1 failed``."""
+    if not progress.total:
+        return ""
+    parts = [f"{progress.done}/{progress.total} files", f"{progress.sound_s:.1f} s of sound"]
+    parts += [f"{progress.sound_s / progress.seconds:.2f} s per second"] if progress.seconds and progress.sound_s else []
+    parts += [f"{progress.left_s:.0f} s left"] if progress.left_s is not None and progress.stage == "fitting" else []
+    parts += [f"{progress.failed} failed"] if progress.failed else []
+    parts += ["waiting for workers"] if not progress.workers else []
+    return ", ".join(parts)

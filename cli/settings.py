@@ -1,14 +1,19 @@
 """The settings of a fit as flags: made from the dataclasses in `ddaudio.options`, whose field docs become the help."""
 
+import ast
+import inspect
 import re
+import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 
 from cyclopts import Group, Parameter
 
 from ddaudio import options
+from ddaudio.batching.settings import BatchOptions
 from ddaudio.errors import OptionError
 from ddaudio.options import GOALS, FitOptions, setting_groups
 
@@ -77,9 +82,36 @@ def _annotations() -> dict[str, Any]:
     }
 
 
+def _batch_annotations() -> dict[str, Any]:
+    """Return the flags of a batch's own settings, as `_annotations` does those of a fit's."""
+    hints, panel = get_type_hints(BatchOptions), Group("Batch settings", sort_key=1)
+    (owner,) = ast.parse(textwrap.dedent(inspect.getsource(BatchOptions))).body
+    docs = {
+        ast.unparse(line.target): " ".join(str(ast.literal_eval(doc.value)).split())
+        for line, doc in pairwise(owner.body if isinstance(owner, ast.ClassDef) else [])
+        if isinstance(line, ast.AnnAssign) and isinstance(doc, ast.Expr)
+    }
+    return {
+        member.name: Annotated[
+            hints[member.name],
+            Parameter(
+                name=flag(member.name),
+                help=_in_flags(docs[member.name], {name for name in docs if "_" in name}),
+                show_default=False if member.default in (None, False) else str(member.default),
+                negative="",
+                group=panel,
+            ),
+        ]
+        for member in fields(BatchOptions)
+    }
+
+
 if TYPE_CHECKING:
+    BatchSettings = dict[str, Any]
     Settings = dict[str, Any]
 else:
+    BatchSettings = TypedDict("BatchSettings", _batch_annotations(), total=False)
+    BatchSettings.__doc__ = "The settings of a batch that were given as flags, by name; the others are absent."
     Settings = TypedDict("Settings", _annotations(), total=False)
     Settings.__doc__ = "The settings that were given as flags, by name; the others are absent."
 

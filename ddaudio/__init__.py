@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ddaudio.audio import Recording, read
-    from ddaudio.errors import DdaudioError, ModelError, OptionError, OutputError, PlaybackError, RecordingError, ReportError
+    from ddaudio.batching import BatchOptions, BatchResult, batch
+    from ddaudio.errors import (
+        BatchError,
+        DdaudioError,
+        ModelError,
+        OptionError,
+        OutputError,
+        PlaybackError,
+        RecordingError,
+        ReportError,
+    )
     from ddaudio.export import save_fit
     from ddaudio.fitting import FitResult, fit
     from ddaudio.grid import TimeGrid
@@ -28,7 +38,17 @@ __version__ = version("ddaudio")
 
 _HOMES = {
     "audio": ("Recording", "read"),
-    "errors": ("DdaudioError", "ModelError", "OptionError", "OutputError", "PlaybackError", "RecordingError", "ReportError"),
+    "batching": ("BatchOptions", "BatchResult", "batch"),
+    "errors": (
+        "BatchError",
+        "DdaudioError",
+        "ModelError",
+        "OptionError",
+        "OutputError",
+        "PlaybackError",
+        "RecordingError",
+        "ReportError",
+    ),
     "export": ("save_fit",),
     "fitting": ("FitResult", "fit"),
     "grid": ("TimeGrid",),
@@ -41,6 +61,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "BatchError",
+    "BatchOptions",
+    "BatchResult",
     "DdaudioError",
     "FitOptions",
     "FitResult",
@@ -52,6 +75,7 @@ __all__ = [
     "RecordingError",
     "ReportError",
     "TimeGrid",
+    "batch",
     "fit",
     "load_model",
     "partials_table",

@@ -28,6 +28,10 @@ class OutputError(DdaudioError):
     """A result cannot be written where it was asked for."""
 
 
+class BatchError(DdaudioError):
+    """A batch cannot begin: nothing to fit, an output that would harm the input, storage or a scheduler out of reach."""
+
+
 class PlaybackError(DdaudioError):
     """A sound cannot be played here: a library or a sound device is missing; the message names the files that hold it."""
 

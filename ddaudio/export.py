@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,19 @@ def check_folder(folder: str | os.PathLike[str], source: str, *, force: bool) ->
         raise OutputError(f"{str(folder)!r} cannot be made: {str(above)!r} cannot be written to; name another folder with --out")
 
 
-def save_fit(result: FitResult, folder: str | os.PathLike[str], *, force: bool = False, html: bool = True) -> dict[str, Any]:
+def save_fit(
+    result: FitResult,
+    folder: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    html: bool = True,
+    batch: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Write a fit to ``folder`` and return its report, as it stands in ``report.json``; without its page if not ``html``.
 
-    All files are first written beside the folder, then moved in, the report last. On any failure the folder is as it
-    was. Raises `OutputError` when the folder holds a fit and ``force`` is not given, or when it cannot be written.
+    ``batch`` is what a batch notes in the report, to know later that nothing has changed. All files are first written beside
+    the folder, then moved in, the report last. On any failure the folder is as it was.
+    Raises `OutputError` when the folder holds a fit and ``force`` is not given, or when it cannot be written.
     """
     folder = Path(folder)
     check_folder(folder, result.recording.source, force=force)
@@ -58,7 +67,7 @@ def save_fit(result: FitResult, folder: str | os.PathLike[str], *, force: bool =
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = folder if folder.exists() else folder.parent
         with tempfile.TemporaryDirectory(prefix=f".{folder.name[:100]}.tmp-", dir=place) as beside:
-            contents = _write_all(result, Path(beside), folder, html=html)
+            contents = _write_all(result, Path(beside), folder, html, batch)
             _move_in(Path(beside), folder)
     except OSError as error:
         raise OutputError(f"cannot write to {str(folder)!r}: {error.strerror or error}; free some space or use --out") from error
@@ -88,20 +97,24 @@ def _move_in(beside: Path, folder: Path) -> None:
             folder.rmdir()
 
 
-def _write_all(result: FitResult, folder: Path, home: Path, *, html: bool) -> dict[str, Any]:
+def _write_all(result: FitResult, beside: Path, folder: Path, html: bool, batch: Mapping[str, str] | None) -> dict[str, Any]:
     encoding, sample_rate = result.options.output.encoding, result.recording.sample_rate
     gains = {
-        name: write_wav(folder / name, samples, sample_rate, encoding)
+        name: write_wav(beside / name, samples, sample_rate, encoding)
         for name, samples in (("resynth.wav", result.estimate), ("residual.wav", result.residual))
     }
-    (folder / "model.safetensors").write_bytes(model_bytes(result.network))
+    (beside / "model.safetensors").write_bytes(model_bytes(result.network))
     recording = {"source": result.recording.source, "sha256": result.recording.content_hash}
-    (folder / "fit.toml").write_text(tomli_w.dumps({"recording": recording, **result.options.tables()}), encoding="utf-8")
+    (beside / "fit.toml").write_text(tomli_w.dumps({"recording": recording, **result.options.tables()}), encoding="utf-8")
     files = [name for name in FILES if html or name != PAGE]
     contents = report.build(result) | {"files": files, "wav": {"encoding": encoding, "gains": gains}}
+    if batch is not None:
+        contents["batch"] = dict(batch)
     text = json.dumps(contents, indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+    (beside / REPORT).write_text(text + "\n", encoding="utf-8")
     if html:
         sounds = Sounds(result.recording.samples, result.estimate, result.residual, sample_rate)
-        report.write_page(folder, Evidence(contents, sounds, result.network), home=home)
+        # A batch's folder may lie where no path leads: its page speaks of the folder itself.
+        home = "." if batch is not None else os.path.relpath(folder)
+        report.write_page(beside, Evidence(contents, sounds, result.network), home=home)
     return contents

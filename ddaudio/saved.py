@@ -17,7 +17,7 @@ from ddaudio.spool import Samples, Scaled, Total
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the report's schema; it rises with every change that a reader could stumble over."""
 REPORT = "report.json"
 """The file that marks a folder as a complete fit."""

@@ -51,6 +51,13 @@ RUNGS = (
     {"report.notebook"},
     {"report"},
     {"export"},
+    {f"batching.{name}" for name in ("names", "places", "settings")},
+    {"batching.finding", "batching.rows"},
+    {"batching.durations", "batching.standing", "batching.summary"},
+    {"batching.pages", "batching.task"},
+    {"batching.crews"},
+    {"batching.run"},
+    {"batching"},
 )
 
 

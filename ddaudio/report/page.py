@@ -31,7 +31,7 @@ SILENT = -128
 
 
 def write_page(
-    folder: str | os.PathLike[str], evidence: Evidence | None = None, *, script: str | None = None, home: Path | None = None
+    folder: str | os.PathLike[str], evidence: Evidence | None = None, *, script: str | None = None, home: str | None = None
 ) -> Path:
     """Make ``report.html`` of a fit's folder, whole or not at all, and return its path.
 
@@ -39,12 +39,12 @@ def write_page(
         folder: a fit's folder, as `ddaudio.save_fit` writes it.
         evidence: what it holds, if that has been read already.
         script: address of plotly's script, for pages that share one; by default the page holds it.
-        home: where the folder will lie, if that is elsewhere.
+        home: path of the folder that the page tells (default: the one that leads there from the current folder).
 
     Raises `ReportError` or `ModelError` where the folder is not whole, `OutputError` where it cannot be written to.
     """
     path = Path(folder) / PAGE
-    text = page(evidence or Evidence.read(folder), script=script, home=os.path.relpath(home or folder))
+    text = page(evidence or Evidence.read(folder), script=script, home=home or os.path.relpath(folder))
     with whole_file(path) as stream:
         stream.write(text.encode("utf-8", "backslashreplace"))
     return path

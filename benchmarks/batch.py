@@ -1,0 +1,160 @@
+"""Batches: against a shell loop, two workers against one, memory of the client, and what kills leave behind."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from benchmarks.results import recordings, table
+
+KILLS = 20
+FEW_FILES, MANY_FILES = 300, 3000
+QUICK = ("--frame", "0.1", "--steps", "1", "--exchanges", "0", "--target-snr", "3")
+"""Settings of the run over many files, which is about the client, not about fits."""
+
+
+def _command(verb: str, *arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "ddaudio_cli", verb, *map(str, arguments)]
+
+
+def _batch(*arguments: str | Path) -> tuple[float, dict]:
+    """Run a batch; return wall seconds and its summary."""
+    began = time.perf_counter()
+    done = subprocess.run(_command("batch", *arguments, "--json"), capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise SystemExit(done.stderr)
+    return time.perf_counter() - began, json.loads(done.stdout)
+
+
+def _models(output: Path) -> dict[str, bytes]:
+    """Return the models of all fits below an output that are whole, by folder."""
+    return {
+        str(path.parent.relative_to(output)): (path.parent / "model.safetensors").read_bytes()
+        for path in output.rglob("report.json")
+    }
+
+
+def run() -> tuple[str, list[str]]:
+    """Measure all four; return title and table."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for measured in (_against_a_loop, _two_workers, _memory, _kills):
+            here = Path(folder, measured.__name__)
+            here.mkdir()
+            rows.append(measured(here))
+            print(" | ".join(rows[-1]), flush=True)
+            shutil.rmtree(here)
+    return "batches", table(("what", "measured", "details"), rows)
+
+
+def _against_a_loop(folder: Path) -> Sequence[str]:
+    """Fit the spoken digits by a batch, and every one by a process of its own, without pages in both."""
+    digits = recordings("digits")
+    began = time.perf_counter()
+    for path in digits:
+        out = folder / "loop" / f"{path.name}-fit"
+        subprocess.run(_command("fit", path, "--out", out, "--no-html", "--quiet"), check=True, capture_output=True)
+    loop_s = time.perf_counter() - began
+    batch_s, summary = _batch(digits[0].parent, "--out", folder / "batch", "--workers", "2")
+    same = _models(folder / "loop") == _models(folder / "batch")
+    return (
+        f"{len(digits)} spoken digits, two workers, against a shell loop of `ddaudio fit --no-html`",
+        f"{loop_s / batch_s:.1f} times faster",
+        f"{loop_s:.1f} s and {batch_s:.1f} s, start and gallery included; {summary['failed']} failed; models "
+        + ("equal to the bit" if same else "DIFFER"),
+    )
+
+
+def _two_workers(folder: Path) -> Sequence[str]:
+    """Fit barks and instruments with one and with two workers."""
+    (folder / "in").mkdir()
+    for path in recordings("barks", "instruments"):
+        (folder / "in" / path.name).symlink_to(path)
+    seconds = [_batch(folder / "in", "--out", folder / f"out{n}", "--workers", str(n))[0] for n in (1, 2)]
+    same = _models(folder / "out1") == _models(folder / "out2")
+    return (
+        "two workers against one, barks and instruments",
+        f"{seconds[0] / seconds[1]:.2f} times faster",
+        f"{seconds[0]:.1f} s and {seconds[1]:.1f} s; models " + ("equal to the bit" if same else "DIFFER"),
+    )
+
+
+def _memory(folder: Path) -> Sequence[str]:
+    """Compare the client's peak memory for few files and for many."""
+    digits, peaks = recordings("digits"), []
+    for count in (FEW_FILES, MANY_FILES):
+        place = folder / f"in{count}"
+        place.mkdir()
+        for number in range(count):
+            shutil.copy(digits[number % len(digits)], place / f"{number:05}.wav")
+        command = _command("batch", place, "--out", folder / f"out{count}", "--workers", "2", "--quiet", *QUICK)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            _, code, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(code)
+        if process.returncode:
+            raise SystemExit(f"the batch of {count} files ended with {process.returncode}")
+        peaks.append(usage.ru_maxrss / 1024)
+    return (
+        f"{MANY_FILES} files: memory of the client",
+        f"{peaks[1]:.0f} MB",
+        f"{peaks[0]:.0f} MB for {FEW_FILES} files; `{' '.join(QUICK)}`",
+    )
+
+
+def _kills(folder: Path) -> Sequence[str]:
+    """Kill workers, then clients, at random moments; run once more and compare with an undisturbed run."""
+    digits = recordings("digits")[:40]
+    (folder / "in").mkdir()
+    for path in digits:
+        (folder / "in" / path.name).symlink_to(path)
+    undisturbed, output, chance = folder / "undisturbed", folder / "out", random.Random(0)
+    _batch(folder / "in", "--out", undisturbed, "--workers", "2")
+    workers = clients = 0
+    while workers < KILLS:
+        with _started(folder / "in", output) as client:
+            while workers < KILLS and client.is_running() and client.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(chance.uniform(0.1, 1.5))
+                with contextlib.suppress(psutil.Error, IndexError):
+                    chance.choice([one for one in client.children(recursive=True) if one.ppid() != client.pid]).kill()
+                    workers += 1
+    while clients < KILLS:
+        with _started(folder / "in", output) as client:
+            time.sleep(chance.uniform(0, 6))
+            client.kill()
+            clients += 1
+    _, summary = _batch(folder / "in", "--out", output, "--workers", "2")
+    found = _models(output)
+    same = found == _models(undisturbed)
+    left = [path for path in output.rglob("*") if path.name.startswith(".")]
+    return (
+        f"{workers} workers and {clients} clients killed (SIGKILL) at random moments, then a run to the end",
+        "same results" if same and not summary["failed"] and not left else "NOT the same results",
+        f"{len(found)} of {len(digits)} recordings present once; {summary['failed']} failed; {len(left)} leftovers",
+    )
+
+
+@contextlib.contextmanager
+def _started(inputs: Path, output: Path) -> Iterator[psutil.Process]:
+    """Start a batch that does all again, wait until it fits, and give its process; it is ended at the end."""
+    command = _command("batch", inputs, "--out", output, "--workers", "2", "--force", "--retries", "20")
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        for line in process.stderr:
+            if b"fitting" in line:
+                break
+        drain = threading.Thread(target=process.stderr.read)
+        drain.start()
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.kill()
+            drain.join()

@@ -1,0 +1,136 @@
+"""What a worker does: fetch a recording, fit it, and put the fit into its place. Whatever goes wrong becomes a row."""
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ddaudio import audio, export
+from ddaudio.audio import Recording
+from ddaudio.batching.finding import Item
+from ddaudio.batching.places import remote, storage_errors
+from ddaudio.batching.rows import Outcome, Row, outcome_of, printable
+from ddaudio.batching.standing import PAGE, Job, file_hash, is_same, lacks_page, read_standing
+from ddaudio.errors import OutputError, RecordingError
+from ddaudio.fitting import FitResult, fit
+from ddaudio.options import FitOptions
+from ddaudio.passes import resolve
+from ddaudio.report import settings_hash, write_page
+from ddaudio.saved import SCHEMA
+from ddaudio.survey import quoted
+
+
+class _Read(NamedTuple):
+    """A recording that has to be fitted."""
+
+    item: Item
+    recording: Recording
+    noted: dict[str, str]
+    """What the report will say of the file and the settings."""
+
+
+def fit_stack(job: Job, items: Sequence[Item]) -> list[Outcome]:
+    """Fit some recordings, and return what became of each, in order; never raises but on an interrupt."""
+    with _one_thread(), _mode(job.options):
+        return [_fit_item(job, item) for item in items]
+
+
+def _fit_item(job: Job, item: Item) -> Outcome:
+    try:
+        with _fetched(item) as path:
+            read = _read(job, item, path)
+            if isinstance(read, Row):
+                return Outcome(read, again=False)
+            result = fit(read.recording, job.options)
+            if result.stopped:
+                raise KeyboardInterrupt
+            return Outcome(_save(job, read, result), again=False)
+    except Exception as error:
+        return outcome_of(item.place, item.folder, error, storage_errors())
+
+
+def _mode(options: FitOptions) -> contextlib.AbstractContextManager[object]:
+    """Return the mode of torch to fit in: without what only a gradient needs, where none is taken.
+
+    Half a second of speech then takes 7 to 22 % less time, with the same result to the bit.
+    """
+    takes_none = options.model.terms == ("sine",) and options.training.resolved().optimiser == "gauss-newton"
+    return torch.inference_mode() if takes_none else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread: there is a worker for each core, and results do not depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _fetched(item: Item) -> Iterator[Path]:
+    """Give the recording as a local file: itself, or a temporary copy."""
+    if item.is_local:
+        yield Path(item.place)
+        return
+    system, path = remote(item.place)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "recording" + Path(path).suffix[:10])
+        try:
+            system.get_file(path, str(copy))
+        except FileNotFoundError:
+            raise RecordingError(f"cannot read {quoted(item.place)}: it is missing; check the address") from None
+        yield copy
+
+
+def _read(job: Job, item: Item, path: Path) -> _Read | Row:
+    """Read a recording; return it, or its row if its fit is there already."""
+    asked, hashed = job.asked_sha256, file_hash(path) if path.is_file() else ""
+    report = read_standing(job, item, SCHEMA)
+    if report is not None and is_same(report, item, asked, lambda: hashed):
+        return _kept(job, item, report)
+    try:
+        recording = audio.read(path, job.options.input.sample_rate)
+    except RecordingError as error:
+        raise RecordingError(str(error).replace(str(path), printable(item.place))) from error.__cause__
+    if hashed != file_hash(path):
+        raise OutputError(f"cannot fit {quoted(item.place)}: it changed while it was read; wait until it is whole")
+    recording = dataclasses.replace(recording, source=printable(item.place))
+    if report is not None and _tells_of(report, recording, job):
+        return _kept(job, item, report)
+    return _Read(item, recording, {"file_sha256": hashed, "asked_sha256": asked, "mark": item.mark})
+
+
+def _tells_of(report: dict[str, Any], recording: Recording, job: Job) -> bool:
+    """Return whether a report tells of these samples and of what the settings are with them."""
+    if report.get("recording", {}).get("sha256") != recording.content_hash:
+        return False
+    return bool(report.get("settings_sha256") == settings_hash(resolve(job.options, recording)))
+
+
+def _kept(job: Job, item: Item, report: dict[str, Any]) -> Row:
+    """Return the row of a fit that is there; make its page if it should have one."""
+    if lacks_page(job, item):
+        with tempfile.TemporaryDirectory() as copy:
+            folder = job.output.download(item.folder, Path(copy))
+            job.output.write(f"{item.folder}/{PAGE}", write_page(folder, home=".").read_bytes())
+    return Row.of_report(item.place, item.folder, "kept", report)
+
+
+def _save(job: Job, read: _Read, result: FitResult) -> Row:
+    item = read.item
+    try:
+        with job.output.making() as home:
+            made = home / "fit"
+            report = export.save_fit(result, made, html=job.html, batch=read.noted)
+            job.output.publish(made, item.folder, export.FILES)
+    except storage_errors() as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise OutputError(f"cannot write {job.output.path(item.folder)!r}: {reason}; give a writable output with room") from error
+    return Row.of_report(item.place, item.folder, "fitted", report)
