@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from badfiles import BAD_FILES
+from batches import FILES, QUICK, fits, models, write_tone, write_tones
 
 import ddaudio
 from ddaudio.batching import BatchOptions, BatchProgress, BatchResult, in_words, run, task
@@ -22,8 +24,6 @@ from ddaudio.batching.crews import Alone, Crew
 from ddaudio.batching.rows import COLUMNS
 from ddaudio.errors import BatchError, OptionError, OutputError
 from ddaudio.options import setting_groups
-from tests.badfiles import BAD_FILES
-from tests.batches import FILES, QUICK, fits, models, write_tone, write_tones
 
 
 @pytest.fixture(autouse=True)

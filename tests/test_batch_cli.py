@@ -8,11 +8,11 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from batches import FLAGS, write_tone
 from ddaudio_cli import main
 from ddaudio_cli.progress import LINE_S, batch_in_words, batch_progress
 
 from ddaudio.batching import BatchOptions, BatchProgress
-from tests.batches import FLAGS, write_tone
 
 
 def batch(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from batches import FLAGS, QUICK, fits, models, write_tone, write_tones
 
 import ddaudio
 from ddaudio.batching import BatchProgress
 from ddaudio.batching.names import TABLES
 from ddaudio.errors import BatchError
-from tests.batches import FLAGS, QUICK, fits, models, write_tone, write_tones
 
 QUICK_BUT_STEPS = {name: value for name, value in QUICK.items() if name != "steps"}
 WAIT_S = 300.0

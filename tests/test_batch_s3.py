@@ -7,13 +7,13 @@ from typing import Any
 
 import boto3
 import pytest
+from batches import FILES, QUICK, models, write_tone, write_tones
 from moto.server import ThreadedMotoServer
 
 import ddaudio
 from ddaudio.batching import BatchOptions, in_words, places, run, task
 from ddaudio.batching.crews import Alone, Crew
 from ddaudio.errors import BatchError, OutputError
-from tests.batches import FILES, QUICK, models, write_tone, write_tones
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,7 +25,7 @@ from ddaudio.batching.finding import Item
 from ddaudio.batching.rows import Outcome, Row
 from ddaudio.batching.settings import BatchOptions
 from ddaudio.batching.standing import Job
-from ddaudio.errors import BatchError
+from ddaudio.errors import BatchError, OutputError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -35,6 +35,8 @@ CONNECT_S = 5
 BEAT_S = 1.0
 """Time between two beats while nothing lands."""
 IN_FLIGHT_PER_THREAD, LEAST_IN_FLIGHT = 2, 4
+CALLS = 4
+"""Times that a small task is tried whose worker is killed."""
 COUNT_S = 5.0
 """Time after which the workers are counted again: a cluster may grow."""
 _ENVIRONMENT = {"GOMP_SPINCOUNT": "3000", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -115,8 +117,22 @@ class Cluster(Crew):
         self._sent = 0
 
     def call(self, function: Callable[[Given], Returned], each: Sequence[Given]) -> list[Returned]:
-        """Call on the workers."""
-        return list(self._client.gather(self._client.map(function, each, pure=False)))
+        """Call on the workers, again where one is killed; raises `OutputError` where all are, or the scheduler is gone."""
+        returned: dict[int, Returned] = {}
+        for _ in range(CALLS):
+            left = [place for place in range(len(each)) if place not in returned]
+            futures = [self._client.submit(function, each[place], pure=False) for place in left]
+            for place, future in zip(left, futures, strict=True):
+                error = future.exception()
+                if error is None:
+                    returned[place] = future.result()
+                elif isinstance(error, CancelledError):
+                    raise OutputError(self._gone())
+                elif not _is_killed(error):
+                    raise error
+            if len(returned) == len(each):
+                return [returned[place] for place in range(len(each))]
+        raise OutputError("the gallery cannot be made: its workers were killed; give each more memory, and run the batch again")
 
     def fit(self, job: Job, stacks: Iterable[Sequence[Placed]], retries: int, landed: Landed, beat: Beat) -> None:
         """Fit on the workers, each stack in a task."""
@@ -190,13 +206,18 @@ class Cluster(Crew):
 def _killed(one: Placed, error: BaseException) -> Outcome:
     """Return what became of a recording whose task brought nothing back."""
     item = one.item
-    killed = type(error).__name__ == "KilledWorker"
+    killed = _is_killed(error)
     reason = (
         f"its worker was killed at each of {one.attempts} tries: by a signal, or for want of memory; give each worker more of it"
         if killed
         else f"the worker could not do its task: {type(error).__name__}: {error}; install the same ddaudio there"
     )
     return Outcome(Row.failure(item.place, item.folder, reason, one.attempts), again=killed)
+
+
+def _is_killed(error: BaseException) -> bool:
+    """Return whether a task failed because its worker was killed."""
+    return type(error).__name__ == "KilledWorker"
 
 
 @contextlib.contextmanager
@@ -242,7 +263,7 @@ def _local_cluster(n_workers: int) -> Iterator[Cluster]:
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
-                env=_ENVIRONMENT,
+                env={**os.environ, **_ENVIRONMENT},  # the process they are forked off may be older than ours is now
                 preload=[__name__],  # for `dask_setup`
             )
         closing.enter_context(local)
