@@ -1,13 +1,13 @@
 """Settings: ranges, names, the file they are kept in, and that they cost no torch."""
 
 import ast
-import inspect
 import math
 import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, fields, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
@@ -58,7 +58,7 @@ CHOICES = {
     "reading": ("every", "leaf", "binary"),
     "gating": ("hard", "soft", "beam"),
     "cutoffs": ("fixed", "learned"),
-    "leaves": options.get_args(options.LeavesName),
+    "leaves": get_args(options.LeavesName),
     "optimiser": ("gauss-newton", "adam", "sgd", "lbfgs"),
     "schedule": ("cosine", "constant", "warm-up"),
     "encoding": ("pcm16", "pcm24", "float32"),
@@ -80,7 +80,8 @@ def groups():
 def docs():
     """The string below each setting in the source, by class and name."""
     found = {}
-    for owner in ast.parse(inspect.getsource(options)).body:
+    modules = Path(options.__file__).parent.glob("*.py")
+    for owner in (node for module in modules for node in ast.parse(module.read_text(encoding="utf-8")).body):
         for line, below in pairwise(owner.body) if isinstance(owner, ast.ClassDef) else ():
             if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
                 found[owner.name, line.target.id] = below.value.value

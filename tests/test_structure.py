@@ -13,6 +13,10 @@ import ddaudio
 ROOT = Path(__file__).parents[1]
 RUNGS = (
     {"errors"},
+    {"options.checks"},
+    {"options.losses", "options.networks", "options.recordings"},
+    {"options.training"},
+    {"options.fit"},
     {"options"},
     {"histogram", "spool"},
     {"survey"},

@@ -1,0 +1,55 @@
+"""Settings of what goes in and out: the recording, its frames, the files."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ddaudio.errors import OptionError
+from ddaudio.options.checks import check_choice, check_range, check_whole
+
+WindowName = Literal["hann", "sine", "triangle", "gate"]
+Encoding = Literal["pcm16", "pcm24", "float32"]
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 384_000
+MIN_FRAME_S, MAX_FRAME_S = 0.0005, 5.0
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How the recording is read."""
+
+    sample_rate: int | None = None
+    """Resample to this rate before fitting, 1000 to 384000 Hz (default: the recording's own rate)."""
+
+    def __post_init__(self) -> None:
+        check_whole(self, "sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """How the recording is cut into frames."""
+
+    frame_s: float | None = None
+    """Length of all frames, 0.0005 to 5 s (default: frames of 6 to 770 ms, as the sound asks for; 0.05 s with partials;
+    double-dutch takes the nearest power of two samples, by default to 0.1 s)."""
+    overlap: float | None = None
+    """Share of a frame that it has in common with the next one, 0 to 0.5, with frame_s (default: 0.5; 0 for double-dutch)."""
+    window: WindowName | None = None
+    """Shape of the crossfade between frames (default: hann; gate, a tree's own, with leaves sine)."""
+
+    def __post_init__(self) -> None:
+        check_range(self, "frame_s", MIN_FRAME_S, MAX_FRAME_S, "s")
+        check_range(self, "overlap", 0, 0.5)
+        if self.window is not None:
+            check_choice(self, "window", get_args(WindowName))
+        if self.overlap not in (None, 0.5) and self.frame_s is None:
+            raise OptionError(f"overlap is {self.overlap:g}, but frames are as long as the sound asks for; give frame_s as well")
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written."""
+
+    encoding: Encoding = "float32"
+    """Sample format of the WAV files."""
+
+    def __post_init__(self) -> None:
+        check_choice(self, "encoding", get_args(Encoding))
