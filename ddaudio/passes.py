@@ -12,7 +12,7 @@ from ddaudio.blocks import BLOCK_SAMPLES, BlockPlan, fit_blocks, plan_blocks
 from ddaudio.errors import OptionError
 from ddaudio.models import NETWORKS, FramedNetwork, Network, Size, SumNetwork
 from ddaudio.models.double_dutch import sizing
-from ddaudio.options import MAX_FRAME_S, MIN_FRAME_S, MIN_NUMBERS, MIN_NUMBERS_PER_SAMPLE, FitOptions, ModelOptions
+from ddaudio.options import MAX_FRAME_S, MIN_FRAME_S, MIN_NUMBERS, MIN_NUMBERS_PER_SAMPLE, FitOptions, ModelOptions, check_lags
 from ddaudio.refining import refine
 from ddaudio.spool import Difference, Samples, blocks
 from ddaudio.training import Progress, ProgressCallback, Training
@@ -69,13 +69,16 @@ def resolve(options: FitOptions, recording: Recording) -> FitOptions:
 def fit_passes(recording: Recording, options: FitOptions, tell: ProgressCallback) -> Passes:
     """Fit a recording with options as `resolve` gives them.
 
-    Raises `OptionError`, before any work, when a budget has no room for a single part.
+    Raises `OptionError`, before any work, when a budget has no room for a single part, or a loss asks for a lag longer than what
+    is fitted at a time.
     """
     fitted: list[FramedNetwork] = []
     passes: list[Pass] = []
     left: Samples = recording.samples
     n_terms = len(options.model.terms)
-    whole = all(len(_plan(_resolved_term(options, recording, place), recording).ranges) == 1 for place in range(n_terms))
+    plans = [_plan(_resolved_term(options, recording, place), recording) for place in range(n_terms)]
+    check_lags(options.training.losses, min(last - first for plan in plans for first, last in plan.ranges))
+    whole = all(len(plan.ranges) == 1 for plan in plans)
     together = n_terms > 1 and whole and options.training.together and bool(options.training.steps)
     for place in range(n_terms):
         term = _resolved_term(options, recording, place)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddaudio.losses import LONGEST_CROPS_S, Objective
 from ddaudio.models import Network, Size
-from ddaudio.options import TrainingOptions, parse_terms
+from ddaudio.options import TrainingOptions, parse_penalties, parse_terms
 from ddaudio.training import ProgressCallback, Training, train
 
 MOST_EXTENSIONS = 4
@@ -55,7 +55,8 @@ class _Refining:
         crop_samples = max(1, round(training.crop_s * sample_rate))
         crops = max(1, round(LONGEST_CROPS_S / training.crop_s))
         self.target, self.size, self.tell = target, size, tell
-        self.objective = Objective(parse_terms(training.losses), target, crop_samples, crops)
+        terms, penalties = parse_terms(training.losses), parse_penalties(training.penalties)
+        self.objective = Objective(terms, target, crop_samples, crops, sample_rate, penalties)
         self.later = replace(training, steps=math.ceil((training.steps or 0) / 2))
         self.stages: list[Training] = []
 

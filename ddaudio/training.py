@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddaudio.gauss_newton import GaussNewton
-from ddaudio.losses import Objective
+from ddaudio.losses import Moment, Objective
 from ddaudio.models import Network
 from ddaudio.options import OptimiserName, ScheduleName, TrainingOptions
 
@@ -116,7 +116,7 @@ def train(network: Network, target: Tensor, objective: Objective, options: Train
         """Let the judge look; keep the parameters if they are the best so far."""
         estimate = network.estimate().detach()
         norms = network.gradient_norms(gradients) if gradients else {}
-        run.looks.append(Look(step, objective.judge(estimate), snr_of(target - estimate, energy), norms))
+        run.looks.append(Look(step, objective.judge(estimate, network.wave_amplitudes), snr_of(target - estimate, energy), norms))
         if run.best is run.looks[-1]:
             best[:] = [parameter.detach().clone() for parameter in parameters]
         snr_db = run.looks[-1].snr_db
@@ -159,13 +159,14 @@ def _descend(
         for group in optimiser.param_groups:
             group["lr"] = options.learning_rate * rate_factor(options.schedule, step, steps)
         crop = int(torch.randint(len(objective.crops), (), generator=order))
+        moment = Moment(step, steps, options.seed)
         terms: dict[str, float] = {}
 
-        def closure(crop: int = crop, terms: dict[str, float] = terms) -> float:
+        def closure(crop: int = crop, moment: Moment = moment, terms: dict[str, float] = terms) -> float:
             """Evaluate loss and gradients; raise before anything that is not finite can move a parameter."""
             for parameter in parameters:
                 parameter.grad = None
-            values = objective(network.estimate(), crop)
+            values = objective(network.estimate(), crop, moment) | objective.penalise(network.wave_amplitudes)
             total = torch.stack(list(values.values())).sum()
             total.backward()  # type: ignore[no-untyped-call]
             terms.update({name: float(value.detach()) for name, value in values.items()})

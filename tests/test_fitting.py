@@ -17,7 +17,7 @@ from ddaudio.fitting import FitResult, fit
 from ddaudio.metrics import snr_db
 from ddaudio.models import DoubleDutchNetwork, SineNetwork
 from ddaudio.models.base import AtBounds
-from ddaudio.options import FitOptions
+from ddaudio.options import LOSSES, FitOptions
 from ddaudio.passes import PARTIALS_FRAME_S, Pass
 from ddaudio.training import Look, Progress, Training
 
@@ -26,6 +26,25 @@ def snr_without_last(result: FitResult) -> float:
     network = result.network
     with torch.no_grad():
         return snr_db(network.without_last(network.ranked() - 1).estimate(), result.recording.samples)
+
+
+@pytest.mark.parametrize("losses", [*LOSSES, "pdl:far-to-near", "pdl:all-pairs:by-distance", "mss:ddsp", "mss:smooth"])
+def test_every_loss_fits(losses: str) -> None:
+    losses = "auraloss:ESRLoss" if losses == "auraloss" else losses
+    result = fit(pluck(0.25), losses=losses, optimiser="adam", steps=3, exchanges=0, numbers=200)
+    assert result.snr_db is not None
+    assert result.snr_db > 10  # the starting point has more; three steps lose little
+    (runs,) = result.passes[0].blocks
+    assert all(list(look.terms) == [losses] for look in runs[0].looks)
+    assert runs[0].looks[-1].step == 3
+
+
+def test_a_lag_that_has_no_pair_is_refused_before_any_work() -> None:
+    stages: list[str] = []
+    with pytest.raises(OptionError, match=r"'pdl:2000', but only 2000 samples are fitted at a time, none 2000 apart"):
+        fit(pluck(0.25), losses="mse,pdl:2000", progress=lambda progress: stages.append(progress.stage))
+    assert set(stages) <= {"reading"}
+    fit(pluck(0.25), losses="mse,pdl:1999", steps=1, exchanges=0, numbers=100)
 
 
 @pytest.mark.parametrize("goal", [10.0, 25.0])

@@ -224,6 +224,28 @@ class TestEveryNetwork:
         assert not network.extend(target, Size(network.ranked()))
         assert not network.extend(network.estimate().detach(), Size(60, goal_energy=1e-3))
 
+    def test_waves_have_amplitudes_in_full_scale_with_gradients(self, name: str) -> None:
+        target = noise(0.25)
+        network = fitted(name, target)
+        amplitudes = network.wave_amplitudes()
+        assert amplitudes.shape == (amplitudes.numel(),)
+        assert amplitudes.numel() >= network.ranked()
+        assert (amplitudes > 0).any()
+        # A target twice as loud: products with a power of two, and float32 sums in the solvers.
+        loud = fitted(name, 2 * target).wave_amplitudes()
+        torch.testing.assert_close(loud, 2 * amplitudes, rtol=1e-4, atol=1e-6)
+        amplitudes.sum().backward()
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        assert any(gradient.any() for gradient in gradients)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.zero_()
+        silent = network.wave_amplitudes()
+        assert (silent <= 1e-11).all()  # the root of the addend that keeps the gradient finite
+        gradients = torch.autograd.grad(silent.sum(), list(network.parameters()), allow_unused=True)
+        assert all(gradient is None or bool(gradient.isfinite().all()) for gradient in gradients)
+
     def test_parts_are_left_out_from_the_weakest_on(self, name: str) -> None:
         target = noise(0.25, channels=2)
         network = fitted(name, target)
@@ -584,3 +606,10 @@ def test_tensors_that_do_not_fit_are_refused(name: str) -> None:
     change(tensors)
     with pytest.raises(ModelError, match=message):
         SineNetwork(network.grid).restore(tensors)
+
+
+def test_the_amplitude_of_a_partial_is_that_of_its_table() -> None:
+    network = fitted("sine", noise(0.25, channels=2))
+    in_order = torch.argsort(network.grid.order[network.layout.frame_of_partial], stable=True)
+    found = network.wave_amplitudes().detach()[in_order]
+    torch.testing.assert_close(found.double(), network.describe()["amplitude"], rtol=1e-6, atol=0)  # float32

@@ -175,6 +175,13 @@ def test_where_nothing_is_left_later_networks_are_empty(samples: torch.Tensor) -
 # --- blocks ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_lag_longer_than_a_block_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 2048)
+    recording = Recording(torch.sin(torch.arange(8000) / 5)[None], RATE)
+    with pytest.raises(OptionError, match=r"only 1\d\d\d samples are fitted at a time, none 3000 apart"):
+        fit(recording, losses="pdl:3000", model="sine", frame_s=0.064, numbers=1200)
+
+
 def test_in_several_blocks_nothing_is_trained_together_and_all_adds_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recording = audio.resample(ddaudio.read(BARK), RATE)
     recording = Recording(recording.samples[:, :8000].clone(), RATE)

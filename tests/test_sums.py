@@ -57,6 +57,7 @@ def test_a_sum_says_what_its_networks_say() -> None:
     assert two.estimate().any()
     assert (network.title, network.sample_rate, network.shape) == ("sine+double-dutch", RATE, (2, N_SAMPLES))
     assert network.ranked() == one.ranked() + two.ranked() == network.powers().numel()
+    assert torch.equal(network.wave_amplitudes(), torch.cat([one.wave_amplitudes(), two.wave_amplitudes()]))
     assert network.numbers() == one.numbers() + two.numbers()
 
 

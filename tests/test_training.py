@@ -8,7 +8,7 @@ import torch
 from sounds import noise, pluck
 
 from ddaudio.grid import TimeGrid
-from ddaudio.losses import Objective
+from ddaudio.losses import Moment, Objective
 from ddaudio.models import Network, SineNetwork, Size
 from ddaudio.options import TrainingOptions
 from ddaudio.training import Adam, Progress, Training, has_converged, rate_factor, snr_of, train
@@ -222,6 +222,36 @@ def test_the_same_seed_trains_the_same() -> None:
         ends.append(network.stored()["frequency_hz"])
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2]), "the seed chooses the crops"
+
+
+def test_losses_are_told_where_training_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, target, objective = prepared({"pdl:long-range": 1.0})
+    moments: list[Moment] = []
+    plain = Objective.__call__
+
+    def noting(
+        self: Objective, estimate: torch.Tensor, crop: int | None = None, moment: Moment | None = None
+    ) -> dict[str, torch.Tensor]:
+        moments.extend([] if moment is None else [moment])
+        return plain(self, estimate, crop, moment)
+
+    monkeypatch.setattr(Objective, "__call__", noting)
+    options = TrainingOptions(losses="pdl:long-range", optimiser="adam", steps=5, seed=7)
+    run = train(network, target, objective, options, silent)
+    assert moments == [Moment(step, 5, 7) for step in range(5)]
+    assert len({terms["pdl:long-range"] for terms in run.losses}) == 5
+
+
+def test_a_penalty_is_trained_and_judged_beside_the_losses() -> None:
+    weakest, terms = [], []
+    for penalties in ({}, {"zero:0.02": 3.0}):
+        network, target, _ = prepared()
+        objective = Objective({"mse": 1.0}, target, 1000, 16, penalties=penalties)
+        run = train(network, target, objective, TrainingOptions(optimiser="adam", steps=40), silent)
+        weakest.append(float(network.wave_amplitudes().detach().sort().values[:10].mean()))
+        terms.append([set(each) for each in (run.best.terms, run.losses[0])])
+    assert terms == [[{"mse"}] * 2, [{"mse", "zero:0.02"}] * 2]
+    assert weakest[1] > 1.2 * weakest[0], "the weakest waves are pushed away from silence"
 
 
 def test_nothing_to_train() -> None:

@@ -68,6 +68,10 @@ class Network(nn.Module, ABC):
         """Return the energy of each part that can be left out by itself, as far as it sounds alone, ``[P]``."""
 
     @abstractmethod
+    def wave_amplitudes(self) -> Tensor:
+        """Return the amplitude of each wave in full scale, 0 or more, ``[P]``, with its gradient: what penalties look at."""
+
+    @abstractmethod
     def without_last(self, keep: int) -> "Network":
         """Return a copy with only the ``keep`` parts of highest energy."""
 

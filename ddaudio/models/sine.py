@@ -112,6 +112,11 @@ class SineNetwork(FramedNetwork):
         partials = self.partials
         return partials.power * self.grid.energy.to(partials.power)[partials.frame]
 
+    def wave_amplitudes(self) -> Tensor:
+        """Return the amplitude of each partial."""
+        # The root has no gradient at a silent partial: hence the tiny addend.
+        return ((self.cosine * self.unit).square() + (self.sine * self.unit).square() + 1e-24).sqrt()
+
     def without_last(self, keep: int) -> "SineNetwork":
         """Return a copy with only the ``keep`` partials of highest energy."""
         network = SineNetwork(self.grid)

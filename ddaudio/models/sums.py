@@ -32,6 +32,10 @@ class SumNetwork(Network):
         """Return the Jacobian by the parameters of all networks."""
         return SumTangent(self)
 
+    def wave_amplitudes(self) -> Tensor:
+        """Return the amplitude of each wave of each network."""
+        return torch.cat([term.wave_amplitudes() for term in self.terms])
+
     def powers(self) -> Tensor:
         """Return the energy of each part of each network."""
         return torch.cat([term.powers() for term in self.terms])

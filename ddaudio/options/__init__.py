@@ -6,7 +6,18 @@ are the tables of a TOML file.
 """
 
 from ddaudio.options.fit import GOALS, FitOptions, read_settings, setting_docs, setting_groups
-from ddaudio.options.losses import LOSSES, parse_terms
+from ddaudio.options.losses import (
+    HUBER_DELTA,
+    LOSSES,
+    PENALTIES,
+    ZERO_WIDTH,
+    Choice,
+    check_lags,
+    parse_loss,
+    parse_penalties,
+    parse_penalty,
+    parse_terms,
+)
 from ddaudio.options.networks import (
     MIN_NUMBERS,
     MIN_NUMBERS_PER_SAMPLE,
@@ -36,6 +47,7 @@ from ddaudio.options.training import OptimiserName, ScheduleName, TrainingOption
 
 __all__ = [
     "GOALS",
+    "HUBER_DELTA",
     "LOSSES",
     "MAX_FRAME_S",
     "MAX_SAMPLE_RATE",
@@ -44,6 +56,9 @@ __all__ = [
     "MIN_NUMBERS_PER_SAMPLE",
     "MIN_SAMPLE_RATE",
     "MODELS",
+    "PENALTIES",
+    "ZERO_WIDTH",
+    "Choice",
     "CutoffsName",
     "Encoding",
     "FitOptions",
@@ -62,6 +77,10 @@ __all__ = [
     "TrainingOptions",
     "TreeOptions",
     "WindowName",
+    "check_lags",
+    "parse_loss",
+    "parse_penalties",
+    "parse_penalty",
     "parse_terms",
     "read_settings",
     "setting_docs",

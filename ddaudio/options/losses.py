@@ -1,32 +1,199 @@
-"""Losses as they are named in settings."""
+"""Losses and penalties as they are named in settings: ``mse=1,pdl:all-pairs=0.5``.
 
+A name is a kind of loss and, after colons, its variants in any order: words that choose among its `VARIANTS`, or
+numbers. Nothing else says how a loss is computed, so a name tells all of it, in settings, tables and plots alike.
+"""
+
+import math
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from ddaudio.errors import OptionError, nearest
 
-LOSSES = ("mae", "mse", "mss", "pdl")
+VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "mse": {},
+    "mae": {},
+    "huber": {},
+    "pdl": {
+        "lags": ("near", "long-range", "far-to-near", "all-pairs"),
+        "weights": ("equal", "by-distance", "by-inverse-distance"),
+        "distance": ("squared", "absolute", "huber"),
+    },
+    "slope": {},
+    "first-difference": {},
+    "mss": {"preset": ("default", "ddsp", "smooth")},
+    "mel": {},
+    "delta-time": {},
+    "delta-frequency": {},
+    "phase": {},
+    "axis": {},
+    "auraloss": {
+        "class": (
+            "DCLoss",
+            "ESRLoss",
+            "LogCoshLoss",
+            "MultiResolutionSTFTLoss",
+            "SDSDRLoss",
+            "SISDRLoss",
+            "SNRLoss",
+            "STFTLoss",
+        )
+    },
+}
+"""Of each kind of loss: what there is to choose, and what is known; the first is taken unless another is named."""
+LOSSES = tuple(VARIANTS)
+UNFIT = {
+    "ChromaSTFTLoss": "needs librosa",
+    "FIRFilter": "is a filter",
+    "MelSTFTLoss": "needs librosa; use mel",
+    "RandomResolutionSTFTLoss": "draws from numpy's global state, so that a fit could not be repeated",
+    "SpectralConvergenceLoss": "compares magnitudes, not signals; use mss",
+    "STFTMagnitudeLoss": "compares magnitudes, not signals; use mss",
+    "SumAndDifferenceSTFTLoss": "needs stereo and FFT sizes",
+}
+"""Classes of auraloss that cannot be asked for, and why."""
+PENALTIES = ("zero",)
+HUBER_DELTA = 0.1
+"""Where Huber's error turns from squared to absolute, in units of the target's level, unless it is given."""
+ZERO_WIDTH = 0.1
+"""Width of the penalty ``zero``, in units of the target's level, unless it is given."""
+LONGEST_LAG = 10**9
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A loss or penalty, as its name says."""
+
+    kind: str
+    """One of `LOSSES` or `PENALTIES`."""
+    variants: Mapping[str, str] = field(default_factory=dict)
+    """What was chosen, or the default, of all that there is to choose."""
+    numbers: tuple[float, ...] = ()
+    """Numbers in the name, in rising order: lags in samples of pdl, delta of huber, width of zero."""
+
+
+def parse_loss(name: str) -> Choice:
+    """Read the name of one loss, such as ``mse``, ``pdl:far-to-near:huber``, ``pdl:1:44``, ``huber:0.2`` or ``auraloss:ESRLoss``.
+
+    Raises `OptionError` on what is unknown (the nearest known word is given), chosen twice, or cannot be combined.
+    """
+    kind, *parts = name.split(":")
+    if kind not in VARIANTS:
+        raise OptionError(f"losses names {name!r}, which is unknown; {nearest(kind, LOSSES)}")
+    chosen, numbers = _sorted_parts(name, kind, parts)
+    if kind == "auraloss" and not chosen:
+        raise OptionError(f"losses names {name!r} without a class; {nearest('', VARIANTS[kind]['class'])}")
+    if kind == "pdl":
+        _check_pdl(name, chosen, numbers)
+    elif kind == "huber":
+        _check_one(f"losses names {name!r}", numbers, "huber:0.1")
+    if numbers and kind == "pdl":
+        chosen["lags"] = "given"
+    return Choice(kind, {what: known[0] for what, known in VARIANTS[kind].items()} | chosen, tuple(sorted(numbers)))
 
 
 def parse_terms(text: str) -> dict[str, float]:
-    """Read named, weighted terms such as ``mse=1,pdl=0.5`` or ``mse+mss`` (weight 1 each), in the order given.
+    """Read named, weighted losses such as ``mse=1,pdl:all-pairs=0.5`` or ``mse+mss`` (weight 1 each), in the order given.
 
-    Raises `OptionError` on an unknown name (the nearest known one is given), a repeated name, or a weight that is not
-    a positive, finite number.
+    Raises `OptionError` as `parse_loss` does, and on a loss that is named twice or a weight that is not a positive, finite
+    number.
     """
+    return _parse_weighted("losses", text, parse_loss, "mse=1,pdl=0.5")
+
+
+def parse_penalties(text: str | None) -> dict[str, float]:
+    """Read named, weighted penalties such as ``zero=0.01`` or, with a width, ``zero:0.05=0.01``; raises as `parse_terms` does."""
+    return {} if text is None else _parse_weighted("penalties", text, parse_penalty, "zero=0.01")
+
+
+def parse_penalty(name: str) -> Choice:
+    """Read the name of one penalty, such as ``zero`` or ``zero:0.05``; raises `OptionError` on what is unknown."""
+    kind, *parts = name.split(":")
+    if kind not in PENALTIES:
+        raise OptionError(f"penalties names {name!r}, which is unknown; {nearest(kind, PENALTIES)}")
+    numbers = [_number(part) for part in parts]
+    _check_one(f"penalties names {name!r}", numbers, "zero:0.1")
+    return Choice(kind, {}, tuple(numbers))
+
+
+def check_lags(losses: str, n_samples: int) -> None:
+    """Raise `OptionError` if ``losses`` asks for a lag that has no pair within ``n_samples``."""
+    for name in parse_terms(losses):
+        choice = parse_loss(name)
+        if choice.kind == "pdl" and choice.numbers and choice.numbers[-1] >= n_samples:
+            raise OptionError(
+                f"losses names {name!r}, but only {n_samples} samples are fitted at a time, none {choice.numbers[-1]:.12g} "
+                "apart; give shorter lags, or pdl:near, which leaves out those that are too long"
+            )
+
+
+def _sorted_parts(name: str, kind: str, parts: list[str]) -> tuple[dict[str, str], list[float]]:
+    """Return the words among the variants of a name, by what they choose, and the numbers."""
+    known = VARIANTS[kind]
+    chosen: dict[str, str] = {}
+    numbers: list[float] = []
+    for part in parts:
+        what = next((what for what, words in known.items() if part in words), None)
+        if what is None and kind in ("pdl", "huber") and not math.isnan(_number(part)):
+            numbers.append(_number(part))
+        elif what is None:
+            words = [word for group in known.values() for word in group]
+            hint = nearest(part, words) if words else f"{kind} has none" if kind != "huber" else "give a number, as in huber:0.1"
+            hint = UNFIT.get(part, hint) if kind == "auraloss" else hint
+            raise OptionError(f"losses names {name!r} with the variant {part!r}, which is unknown; {hint}")
+        elif what in chosen:
+            raise OptionError(f"losses names {name!r} with two choices of {what}; give {chosen[what]} or {part}")
+        else:
+            chosen[what] = part
+    return chosen, numbers
+
+
+def _number(text: str) -> float:
+    """Return a number; NaN for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _check_one(named: str, numbers: list[float], example: str) -> None:
+    """Refuse more than one number, or one that is not positive and finite."""
+    if len(numbers) > 1 or not all(0 < number < math.inf for number in numbers):
+        raise OptionError(f"{named}; it takes one number above 0, as in {example}")
+
+
+def _check_pdl(name: str, chosen: Mapping[str, str], numbers: list[float]) -> None:
+    """Refuse lags that are none, or chosen twice, and what all pairs cannot have."""
+    if numbers and "lags" in chosen:
+        raise OptionError(f"losses names {name!r} with two choices of lags; give {chosen['lags']} or numbers")
+    if any(number != int(number) or not 1 <= number <= LONGEST_LAG for number in numbers if math.isfinite(number)) or not all(
+        map(math.isfinite, numbers)
+    ):
+        raise OptionError(f"losses names {name!r}; lags are whole numbers of samples from 1 to {LONGEST_LAG}")
+    if len(set(numbers)) < len(numbers):
+        raise OptionError(f"losses names {name!r} with a lag twice; give each lag once")
+    weights, distance = chosen.get("weights", "equal"), chosen.get("distance", "squared")
+    if chosen.get("lags") == "all-pairs" and weights != "equal" and distance != "squared":
+        raise OptionError(f"losses names {name!r}, but all-pairs takes weights {weights} with the distance squared alone")
+
+
+def _parse_weighted(setting: str, text: str, parse: Callable[[str], Choice], example: str) -> dict[str, float]:
     if not isinstance(text, str):
-        raise OptionError(f"losses is {text!r}; it must be text such as 'mse=1,pdl=0.5'")
+        raise OptionError(f"{setting} is {text!r}; it must be text such as {example!r}")
     terms: dict[str, float] = {}
+    choices: list[Choice] = []
     for part in re.split(r",|\+(?=\s*[a-z])", text):
         name, _, number = (piece.strip() for piece in part.partition("="))
-        if name not in LOSSES:
-            raise OptionError(f"losses names {name!r}, which is unknown; {nearest(name, LOSSES)}")
-        if name in terms:
-            raise OptionError(f"losses names {name!r} twice; give each loss once, as in mse=1,pdl=0.5")
+        choice = parse(name)
+        if choice in choices:
+            raise OptionError(f"{setting} names {name!r} twice; give each once, as in {example}")
         try:
             weight = float(number or 1)
         except ValueError:
-            raise OptionError(f"losses has the weight {number!r} for {name}; it must be a number, as in {name}=0.5") from None
-        if not 0 < weight < float("inf"):
-            raise OptionError(f"losses has the weight {weight:g} for {name}; it must be above 0 and finite")
+            raise OptionError(f"{setting} has the weight {number!r} for {name}; it must be a number, as in {name}=0.5") from None
+        if not 0 < weight < math.inf:
+            raise OptionError(f"{setting} has the weight {weight:g} for {name}; it must be above 0 and finite")
         terms[name] = weight
+        choices.append(choice)
     return terms

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
 from ddaudio.options.checks import check_choice, check_range, check_whole
-from ddaudio.options.losses import parse_terms
+from ddaudio.options.losses import parse_penalties, parse_terms
 
 OptimiserName = Literal["gauss-newton", "adam", "sgd", "lbfgs"]
 ScheduleName = Literal["cosine", "constant", "warm-up"]
@@ -16,7 +16,10 @@ class TrainingOptions:
     """How the network is trained."""
 
     losses: str = "mse=1"
-    """Named losses with weights, of mse, mae, pdl, mss."""
+    """Named losses with weights, as in mse=1,pdl=0.5, of mse, mae, huber, pdl, slope, first-difference, mss, mel, delta-time,
+    delta-frequency, phase, axis, auraloss; variants come after colons, as in pdl:far-to-near or mss:ddsp, see docs/losses.md."""
+    penalties: str | None = None
+    """Named penalties on parameters with weights, of zero, as in zero=0.01 (default: none)."""
     optimiser: OptimiserName | None = None
     """Who moves the parameters (default: gauss-newton for mse alone, which it needs; adam otherwise)."""
     steps: int | None = None
@@ -41,10 +44,12 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         parse_terms(self.losses)
+        parse_penalties(self.penalties)
         if self.optimiser is not None:
             check_choice(self, "optimiser", get_args(OptimiserName))
         if self.optimiser == "gauss-newton" and not self.least_squares:
-            raise OptionError(f"optimiser is 'gauss-newton', which fits mse alone; losses is {self.losses!r}: use adam")
+            given = f"losses is {self.losses!r}" + (f" and penalties is {self.penalties!r}" if self.penalties else "")
+            raise OptionError(f"optimiser is 'gauss-newton', which fits mse alone; {given}: use adam")
         check_choice(self, "schedule", get_args(ScheduleName))
         check_whole(self, "steps", 0, 10**6)
         check_whole(self, "exchanges", 0, 100)
@@ -56,8 +61,8 @@ class TrainingOptions:
 
     @property
     def least_squares(self) -> bool:
-        """Whether mse is the only loss."""
-        return list(parse_terms(self.losses)) == ["mse"]
+        """Whether mse is the only loss, and there is no penalty."""
+        return list(parse_terms(self.losses)) == ["mse"] and self.penalties is None
 
     def resolved(self, exchanges: int | None = None) -> "TrainingOptions":
         """Return these options with optimiser, steps and, if given, ``exchanges`` filled in."""

@@ -158,6 +158,11 @@ class DoubleDutchNetwork(FramedNetwork):
         """Return the energy of each rope that speaks; read as binary, of each level."""
         return (self.amplitudes.square() * self.plan.energies.to(self.unit)[self.trees.level]).sum(1)
 
+    def wave_amplitudes(self) -> Tensor:
+        """Return the amplitude of each rope that speaks."""
+        # The root has no gradient at a silent rope: hence the tiny addend.
+        return ((self.amplitude * self.unit).square().sum(1) + 1e-24).sqrt()
+
     def without_last(self, keep: int) -> "DoubleDutchNetwork":
         """Return a copy in which only the ``keep`` ropes of highest energy speak; read as binary, the loudest levels."""
         kept = torch.argsort(self.powers(), descending=True, stable=True)[:keep].sort().values

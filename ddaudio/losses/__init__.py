@@ -1,0 +1,39 @@
+"""Losses: how far an estimate is from its target, one value per signal.
+
+A loss maps ``estimate, target [B, T]`` to ``[B]``, finite and with a finite gradient on silence, on a constant and on a
+single sample. `Objective` adds named terms up with their weights, and is what the trainer minimises. ``docs/losses.md`` says
+what each is blind to and what it was measured to do.
+"""
+
+from ddaudio.losses.base import Loss, Moment
+from ddaudio.losses.differences import NEAR_LAGS, first_difference, pdl, slope
+from ddaudio.losses.named import LOSSES, make_loss
+from ddaudio.losses.objective import LONGEST_CROPS_S, Objective
+from ddaudio.losses.pairs import all_pairs
+from ddaudio.losses.penalties import zero
+from ddaudio.losses.pointwise import huber, mae, mse
+from ddaudio.losses.spectral import MSS_DEFAULT, mss
+from ddaudio.losses.spectrograms import MAGNITUDE_FLOOR, Resolution, magnitudes
+
+__all__ = [
+    "LONGEST_CROPS_S",
+    "LOSSES",
+    "MAGNITUDE_FLOOR",
+    "MSS_DEFAULT",
+    "NEAR_LAGS",
+    "Loss",
+    "Moment",
+    "Objective",
+    "Resolution",
+    "all_pairs",
+    "first_difference",
+    "huber",
+    "mae",
+    "magnitudes",
+    "make_loss",
+    "mse",
+    "mss",
+    "pdl",
+    "slope",
+    "zero",
+]

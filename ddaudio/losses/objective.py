@@ -1,0 +1,97 @@
+"""What the trainer minimises, and the judge, who looks at the same all the time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ddaudio.losses.base import Moment
+from ddaudio.losses.named import make_loss
+from ddaudio.losses.penalties import penalise
+
+QUIETEST_LEVEL = 1e-12
+"""A target quieter than this is not scaled up any further: float32 would overflow."""
+LONGEST_CROPS_S = 12.0
+"""Spectral terms of the judge look at crops of this length in all, at most."""
+
+
+class Objective:
+    """Named terms with weights, for one target.
+
+    Signals are divided by the target's level (root mean square, one for all signals of the recording) first, so that
+    weights mean the same for a quiet and a loud recording; ``mse`` then is the noise-to-signal ratio. Training draws from
+    all crops; the target's spectra on those that the judge looks at are computed once.
+
+    Args:
+        terms: weight of each loss, by name.
+        target: what was recorded, ``[B, T]``.
+        crop_samples: length of the crops that spectral terms look at; crops are contiguous, side by side.
+        most_crops: how many crops the judge looks at, spread evenly over the recording.
+        sample_rate: samples per second; needed by ``mel`` alone.
+        penalties: weight of each penalty, by name.
+
+    """
+
+    def __init__(
+        self,
+        terms: Mapping[str, float],
+        target: Tensor,
+        crop_samples: int,
+        most_crops: int,
+        sample_rate: int | None = None,
+        penalties: Mapping[str, float] | None = None,
+    ) -> None:
+        level = float(target.double().square().mean().sqrt())
+        self.scale = 1 / max(level, QUIETEST_LEVEL) if level > 0 else 1.0
+        self.terms, self.penalties = dict(terms), dict(penalties or {})
+        self.losses = {name: make_loss(name, sample_rate) for name in terms}
+        self.target = target * self.scale
+        n_samples = target.shape[-1]
+        count = max(1, round(n_samples / crop_samples))
+        edges = [round(index * n_samples / count) for index in range(count + 1)]
+        looked_at = min(count, most_crops)
+        self.crops = list(pairwise(edges))
+        self.judged = [round(index * (count - 1) / max(1, looked_at - 1)) for index in range(looked_at)]
+        self._prepared: dict[tuple[str, int], Sequence[Tensor]] = {}
+
+    def __call__(self, estimate: Tensor, crop: int | None = None, moment: Moment | None = None) -> dict[str, Tensor]:
+        """Return each loss's weighted mean over signals; spectral ones on one crop, or on those that are judged.
+
+        With a moment, lags are those of that moment; without, those that the judge looks at.
+        """
+        estimate = estimate * self.scale
+        values = {}
+        for name, weight in self.terms.items():
+            if self.losses[name].on_crops:
+                chosen = self.judged if crop is None else [crop]
+                value = torch.stack([self._on_crop(name, estimate, index, moment) for index in chosen]).mean()
+            else:
+                value = self.losses[name](estimate, self.target, moment).mean()
+            values[name] = weight * value
+        return values
+
+    def penalise(self, amplitudes: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """Return each weighted penalty, of a network's amplitudes in full scale, ``[P]``; they are asked for only if needed."""
+        if not self.penalties:
+            return {}
+        found = amplitudes()
+        return {name: weight * penalise(name, found, 1 / self.scale) for name, weight in self.penalties.items()}
+
+    @torch.no_grad()
+    def judge(self, estimate: Tensor, amplitudes: Callable[[], Tensor] | None = None) -> dict[str, float]:
+        """Return the terms on all that the judge looks at: the same every time, whatever the training looks at.
+
+        Penalties are among them where the network's amplitudes are given.
+        """
+        terms = self(estimate) | ({} if amplitudes is None else self.penalise(amplitudes))
+        return {name: float(value) for name, value in terms.items()}
+
+    def _on_crop(self, name: str, estimate: Tensor, index: int, moment: Moment | None) -> Tensor:
+        loss, (first, last) = self.losses[name], self.crops[index]
+        prepared = self._prepared.get((name, index))
+        if prepared is None:
+            prepared = loss.prepare(self.target[:, first:last])
+            if index in self.judged:
+                self._prepared[name, index] = prepared
+        return loss.distance(estimate[:, first:last], prepared, moment).mean()
