@@ -63,7 +63,7 @@ def first_difference(estimate: Tensor, target: Tensor) -> Tensor:
     """Return the mean of ``|e[n + 1] - e[n]|`` of each signal, ``[B]``: PDL at lag 1 with the absolute distance.
 
     The L1 loss of first differences, as in the gradient difference loss of images (Mathieu, Couprie and LeCun, 2016, Deep
-    multi-scale video prediction beyond mean square error, equation 6), but with signs, which images leave out.
+    multi-scale video prediction beyond mean square error), but with signs, which that one leaves out.
     """
     return pdl(estimate, target, (1,), distance="absolute")
 

@@ -15,7 +15,7 @@ from ddaudio.losses.spectrograms import Resolution, magnitudes, mel_filters, pow
 MSS_DEFAULT = (Resolution(1024, 120, 600), Resolution(2048, 240, 1200), Resolution(512, 50, 240))
 """The scales that auraloss takes as its defaults (Yamamoto, Song and Kim, 2020, Parallel WaveGAN, table 1)."""
 DDSP_SCALES = tuple(Resolution(size, size // 4, size) for size in (2048, 1024, 512, 256, 128, 64))
-"""The scales of DDSP (Engel et al., 2020, section 4.2.1), a quarter of a window apart."""
+"""The scales of DDSP (Engel et al., 2020, DDSP: differentiable digital signal processing), a quarter of a window apart."""
 SMOOTH_FLOOR = 0.03
 """Where ``smooth`` turns from power to its logarithm, as a share of what white noise of level 1 has: 30 dB below it."""
 AGREEMENT_FLOOR = 1e-4
@@ -46,7 +46,7 @@ class Spectral(Loss):
 def convergence_and_log(found: Tensor, wanted: Tensor) -> Tensor:
     """Return spectral convergence ``|Y - X|_F / |Y|_F`` plus the mean of ``|log Y - log X|``, for magnitudes X and Y, ``[B]``.
 
-    Arik, Jun and Diamos, 2019, Fast spectrogram inversion, section 3; Yamamoto, Song and Kim, 2020, section 2.2.
+    Arik, Jun and Diamos, 2019, Fast spectrogram inversion; Yamamoto, Song and Kim, 2020, Parallel WaveGAN.
     """
     # The floor keeps the norm of a silent target above zero, and 1 keeps an estimate beside it in proportion; the norm of a
     # difference has no gradient where the two are equal, hence the tiny addend.
