@@ -124,7 +124,7 @@ def check_lags(losses: str, n_samples: int) -> None:
         if choice.kind == "pdl" and choice.numbers and choice.numbers[-1] >= n_samples:
             raise OptionError(
                 f"losses names {name!r}, but only {n_samples} samples are fitted at a time, none {choice.numbers[-1]:.12g} "
-                "apart; give shorter lags, or pdl:near, which leaves out those that are too long"
+                "apart; give shorter lags, or pdl:near, which passes over those that are too long"
             )
 
 
@@ -166,11 +166,9 @@ def _check_one(named: str, numbers: list[float], example: str) -> None:
 def _check_pdl(name: str, chosen: Mapping[str, str], numbers: list[float]) -> None:
     """Refuse lags that are none, or chosen twice, and what all pairs cannot have."""
     if numbers and "lags" in chosen:
-        raise OptionError(f"losses names {name!r} with two choices of lags; give {chosen['lags']} or numbers")
-    if any(number != int(number) or not 1 <= number <= LONGEST_LAG for number in numbers if math.isfinite(number)) or not all(
-        map(math.isfinite, numbers)
-    ):
-        raise OptionError(f"losses names {name!r}; lags are whole numbers of samples from 1 to {LONGEST_LAG}")
+        raise OptionError(f"losses names {name!r} with two choices of lags; give {chosen['lags']} or lags in samples")
+    if not all(1 <= number <= LONGEST_LAG and number == int(number) for number in numbers):
+        raise OptionError(f"losses names {name!r}; a lag is a whole number of samples from 1 to {LONGEST_LAG}")
     if len(set(numbers)) < len(numbers):
         raise OptionError(f"losses names {name!r} with a lag twice; give each lag once")
     weights, distance = chosen.get("weights", "equal"), chosen.get("distance", "squared")
