@@ -1,12 +1,13 @@
 """Losses and penalties by name: what a name says, and what is refused."""
 
 import re
+from pathlib import Path
 
 import pytest
 from ddaudio_cli.settings import refusal_in_flags
 
 from ddaudio.errors import OptionError
-from ddaudio.options import Choice, TrainingOptions, check_lags, parse_loss, parse_penalties, parse_terms
+from ddaudio.options import PENALTIES, Choice, TrainingOptions, check_lags, parse_loss, parse_penalties, parse_terms
 from ddaudio.options.losses import UNFIT, VARIANTS
 
 
@@ -161,3 +162,16 @@ def test_losses_must_be_text_and_may_have_exponents():
     with pytest.raises(OptionError, match="losses is 3; it must be text"):
         TrainingOptions(losses=3)
     assert parse_terms("mse=1e+2+pdl=0.5") == {"mse": 100.0, "pdl": 0.5}
+
+
+def test_the_page_of_losses_names_every_word_and_quotes_the_benchmark():
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "losses.md").read_text(encoding="utf-8")
+    words = [*VARIANTS, *(word for variants in VARIANTS.values() for known in variants.values() for word in known), *PENALTIES]
+    assert [word for word in words if not re.search(rf"`[^`]*\b{word}\b[^`]*`", page)] == []
+    results = (root / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    section = re.search(r"^## losses: .*?(?=^## )", results, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    quoted = re.findall(r"\d+\.\d{3}\b", page)
+    assert len(quoted) > 50
+    assert [figure for figure in quoted if figure not in section[0]] == []
