@@ -8,6 +8,7 @@ from benchmarks.results import write_section
 COMMANDS = {
     "batch": batch.run,
     "capacity": capacity.run,
+    "clicks": losses.clicks,
     "fit": fits.run,
     "losses": losses.run,
     "optimisers": optimisers.run,
