@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import batch, capacity, fits, losses, optimisers, oscillators, process, report, size
+from benchmarks import batch, capacity, fits, losses, optimisers, oscillators, process, report, size, training
 from benchmarks.results import write_section
 
 COMMANDS = {
@@ -16,6 +16,7 @@ COMMANDS = {
     "report": report.run,
     "size": size.run,
     "speed": process.speed,
+    "training": training.run,
     "memory": process.memory,
 }
 

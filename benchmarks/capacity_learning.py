@@ -15,8 +15,9 @@ from ddaudio.losses import Objective
 from ddaudio.models import Size
 from ddaudio.models.double_dutch.gates import OpenedTree
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
+from ddaudio.optimisers import Adam
 from ddaudio.options import TrainingOptions, TreeOptions
-from ddaudio.training import Adam, train
+from ddaudio.training import train
 
 RATE = 44_100
 SEEDS, TEACHER_SAMPLES, TEACHER_DEPTH = 20, 1024, 8
@@ -247,7 +248,7 @@ def _plain(opened: OpenedTree, target: Tensor, unit: Tensor, share: float) -> li
 def _adam(opened: OpenedTree, target: Tensor, unit: Tensor, rate: float) -> list[Tensor]:
     """Take steps of Adam in parameters of a unit; return the amplitudes at each look."""
     parameter, seen = torch.nn.Parameter(torch.zeros_like(unit)), []
-    descent = Adam([parameter], rate)
+    descent = Adam([parameter])
 
     def closure() -> float:
         """Set the gradient."""
@@ -256,6 +257,6 @@ def _adam(opened: OpenedTree, target: Tensor, unit: Tensor, rate: float) -> list
         return float(left.square().sum())
 
     for step in range(1, LOOKS_AT[-1] + 1):
-        descent.step(closure)
+        descent.step(closure, rate)
         seen += [unit * parameter.detach()] if step in LOOKS_AT else []
     return seen

@@ -13,7 +13,7 @@ from ddaudio.allocation import size_for
 from ddaudio.division import divide
 from ddaudio.grid import TimeGrid
 from ddaudio.losses import Objective
-from ddaudio.models import SineNetwork, Size
+from ddaudio.models import NETWORKS, SineNetwork, Size
 from ddaudio.options import ModelOptions, TrainingOptions
 from ddaudio.training import train
 from ddaudio.tree import encode
@@ -49,7 +49,7 @@ def run() -> tuple[str, list[str]]:
         recording = without_silence(audio.read(path))
         target, start = (
             torch.as_tensor(recording.samples[:, :]),
-            _start(torch.as_tensor(recording.samples[:, :]), recording.sample_rate),
+            starting_point(torch.as_tensor(recording.samples[:, :]), recording.sample_rate, SHARE),
         )
         for name, settings in RUNS.items():
             network = copy.deepcopy(start)
@@ -64,12 +64,14 @@ def run() -> tuple[str, list[str]]:
     return title, table(("optimiser", "mean dB", "least dB", "s in all"), rows)
 
 
-def _start(target: torch.Tensor, sample_rate: int) -> SineNetwork:
-    """Return a network at its starting point."""
-    numbers = SHARE * target.numel()
+def starting_point(target: torch.Tensor, sample_rate: int, share: float) -> SineNetwork:
+    """Return a network of ``share`` numbers per sample for ``target [B, T]`` at its starting point."""
+    numbers = share * target.numel()
     sizes = divide(target, sample_rate, Size(int(numbers / 3)), "hann")
     grid = TimeGrid.of_sizes(sample_rate, target.shape[1], sizes)
     network = SineNetwork(grid)
-    size = size_for(ModelOptions(numbers=int(numbers)), numbers, 0.0, grid.n_frames, encode(grid)[1].numel())
+    kind, words = NETWORKS["sine"], encode(grid)[1].numel()
+    taken = kind.numbers_per_frame * grid.n_frames + words
+    size = size_for(ModelOptions(numbers=int(numbers)), (numbers, 0.0), grid.n_frames, taken, kind.numbers_per_part, 1)
     network.guess(target, size, "peaks", torch.Generator())
     return network

@@ -1,22 +1,46 @@
 """``ddaudio fit``: from a recording to a folder with its resynthesis, its model and a report."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from .progress import progress_bar
 from .settings import PANELS, Settings, resolve
-from .speech import say, say_json, tell_gain
+from .speech import say, say_json, tell_gain, tell_stopped
+
+
+def _output(text: str, **more: Any) -> Parameter:
+    return Parameter(help=text, group=PANELS["output"], **more)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where results go, and what may be there already."""
+
+    out: Annotated[
+        Path | None, _output("Folder for the results (default: the recording's name with -fit, in the current folder).")
+    ] = None
+    force: Annotated[bool, _output("Overwrite an earlier fit, or one that is under way.", negative="", show_default=False)] = (
+        False
+    )
+    resume: Annotated[
+        bool,
+        _output(
+            "Go on with a fit that was stopped or killed; without a checkpoint it begins at the beginning.",
+            negative="",
+            show_default=False,
+        ),
+    ] = False
+    html: Annotated[bool, _output("Write report.html, the page to look at and listen to.")] = True
 
 
 def fit(
     recording: Path,
     /,
     *,
-    out: Annotated[Path | None, Parameter(group=PANELS["output"])] = None,
-    force: Annotated[bool, Parameter(negative="", show_default=False, group=PANELS["output"])] = False,
-    html: Annotated[bool, Parameter(group=PANELS["output"])] = True,
+    to: Annotated[Destination | None, Parameter(name="*")] = None,
     config: Path | None = None,
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
@@ -24,30 +48,36 @@ def fit(
 ) -> int:
     """Fit a recording with a network of sinusoids: a WAV to listen to, the model, and a report of how far off it is.
 
-    Ctrl-C while it trains keeps the best so far; a second one ends at once.
+    Ctrl-C while it trains keeps the best so far; a second one ends at once. How far training is, is kept beside the results'
+    folder, in NAME-fit.checkpoint, until the fit is complete.
 
     Args:
         recording: WAV, FLAC, OGG, MP3 or AIFF file.
-        out: Folder for the results (default: the recording's name with -fit, in the current folder).
-        force: Overwrite an earlier fit.
-        html: Write report.html, the page to look at and listen to.
+        to: Where results go.
         config: TOML file with settings, such as the fit.toml of an earlier fit; flags win over it.
         quiet: Show no progress and no result; only the files, errors and warnings.
         json: Print the report as JSON in place of the five lines.
         settings: Single settings.
     """
-    options = resolve(settings or {}, config)
+    options, to = resolve(settings or {}, config), to or Destination()
     with progress_bar(quiet=quiet) as tell:
-        from ddaudio import export, fitting, report  # noqa: PLC0415 - imports torch, which takes its time
+        from ddaudio import checkpoints, export, fitting, report  # noqa: PLC0415 - imports torch, which takes its time
 
-        folder = export.default_folder(str(recording)) if out is None else out
-        export.check_folder(folder, str(recording), force=force)
-        result = fitting.fit(recording, options, progress=tell)
-        contents = export.save_fit(result, folder, force=force, html=html)
+        folder = export.default_folder(str(recording)) if to.out is None else to.out
+        export.check_folder(folder, str(recording), force=to.force)
+        checkpoint = checkpoints.folder_beside(folder)
+        # With both, the earlier fit is what may be overwritten: its checkpoint is gone on with.
+        afresh = to.force and not to.resume
+        result = fitting.fit(recording, options, progress=tell, checkpoint=checkpoint, resume=to.resume, force=afresh)
+        contents = export.save_fit(result, folder, force=to.force, html=to.html)
+        if not result.stopped:
+            checkpoints.discard(checkpoint)
     for name, gain in contents["wav"]["gains"].items():
         tell_gain(name, gain, contents["wav"]["encoding"])
     if json:
         say_json(contents)
     elif not quiet:
         say("\n".join([*report.summary(result), f"files    {folder}: {', '.join(contents['files'])}"]))
+    if result.stopped and checkpoints.exists(checkpoint):
+        tell_stopped(str(checkpoint))
     return 130 if result.stopped else 0

@@ -30,3 +30,8 @@ def tell_gain(name: str, gain: float, encoding: str) -> None:
             "note",
             f"{name} went beyond full scale: it was scaled by {change:.1f} dB to fit {encoding}; float32 keeps it",
         )
+
+
+def tell_stopped(checkpoint: str) -> None:
+    """Say how a fit that the user stopped can be gone on with."""
+    tell("note", f"{checkpoint} holds how far training was; --resume --force goes on with it, --force starts afresh")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ddaudio.batching import BatchOptions, BatchResult, batch
     from ddaudio.errors import (
         BatchError,
+        CheckpointError,
         DdaudioError,
         ModelError,
         OptionError,
@@ -41,6 +42,7 @@ _HOMES = {
     "batching": ("BatchOptions", "BatchResult", "batch"),
     "errors": (
         "BatchError",
+        "CheckpointError",
         "DdaudioError",
         "ModelError",
         "OptionError",
@@ -64,6 +66,7 @@ __all__ = [
     "BatchError",
     "BatchOptions",
     "BatchResult",
+    "CheckpointError",
     "DdaudioError",
     "FitOptions",
     "FitResult",

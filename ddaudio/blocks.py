@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ddaudio.allocation import allowance, check_budget, goal_energy, share_out, size_for, whole
+from ddaudio.checkpoints import Log
 from ddaudio.division import FIRST_LEVEL, cell_sizes, divide
 from ddaudio.grid import TimeGrid
 from ddaudio.models import NETWORKS, NUMBERS_PER_PARTIAL, FramedNetwork, Size
@@ -73,7 +74,9 @@ def plan_blocks(shape: Sequence[int], sample_rate: int, options: FitOptions) -> 
     return BlockPlan(root, None if equal is None else int(equal.lead.max()), ranges, fewest)
 
 
-def fit_blocks(samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback) -> Fitted:
+def fit_blocks(
+    samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback, log: Log | None = None
+) -> Fitted:
     """Fit a recording block by block.
 
     Args:
@@ -82,10 +85,11 @@ def fit_blocks(samples: Samples, sample_rate: int, energy: float, options: FitOp
         energy: sum of squares of all samples.
         options: settings, resolved.
         tell: told how far the fit is.
+        log: told of each run of training; it may know some of them.
 
     Raises `OptionError`, before any work, when a budget has no room for a single partial.
     """
-    run = _Run(samples, sample_rate, energy, options, tell)
+    run = _Run(samples, sample_rate, energy, options, tell, log or Log())
     estimate = collect(run.pieces())
     return Fitted(run.network(), estimate, run.blocks)
 
@@ -93,8 +97,10 @@ def fit_blocks(samples: Samples, sample_rate: int, energy: float, options: FitOp
 class _Run:
     """A fit on its way through the blocks."""
 
-    def __init__(self, samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback) -> None:
-        self.samples, self.sample_rate, self.options, self.tell = samples, sample_rate, options, tell
+    def __init__(
+        self, samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback, log: Log
+    ) -> None:
+        self.samples, self.sample_rate, self.options, self.tell, self.log = samples, sample_rate, options, tell, log
         self.n_signals, self.n_samples = samples.shape
         self.kind, self.window = NETWORKS[options.model.model], options.grid.window or "hann"
         plan = plan_blocks(samples.shape, sample_rate, options)
@@ -158,7 +164,7 @@ class _Run:
         short = replace(size, goal_energy=size.goal_energy * 10 ** (self.kind.expected_gain_db / 10))
         network.guess(target, short, options.model.start, generator)
         exchanges = (options.training.exchanges or 0) if options.model.start == "peaks" else 0
-        network, stages = refine(network, target, size, options.training, exchanges, tell)
+        network, stages = refine(network, target, size, options.training, exchanges, tell, self.log)
         self.blocks.append(stages)
         return network
 

@@ -20,6 +20,10 @@ class ModelError(DdaudioError):
     """A model file is damaged, foreign, or of another version."""
 
 
+class CheckpointError(DdaudioError):
+    """A checkpoint is damaged, belongs to another fit, or is in the way of a new one."""
+
+
 class ReportError(DdaudioError):
     """A fit's folder cannot be reported on: its report or a sound is missing, damaged, or of another version."""
 

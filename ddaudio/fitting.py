@@ -5,14 +5,18 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import accumulate
 from statistics import mean
 from typing import Any
 
+import torch
+
 from ddaudio import audio
 from ddaudio.allocation import allowance
 from ddaudio.audio import Recording
-from ddaudio.errors import RecordingError
+from ddaudio.checkpoints import Checkpoint, Log
+from ddaudio.errors import OptionError, RecordingError
 from ddaudio.mdct import MdctBaseline, best_k_snr
 from ddaudio.metrics import Metrics, measure
 from ddaudio.models import NETWORKS, NUMBERS_PER_PARTIAL, Network
@@ -127,6 +131,9 @@ def fit(
     options: FitOptions | None = None,
     *,
     progress: ProgressCallback | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
     **settings: Any,
 ) -> FitResult:
     """Fit a recording with a network of sinusoids.
@@ -135,6 +142,10 @@ def fit(
         recording: a `Recording`, or the path of a file to read.
         options: all settings (default: ``FitOptions()``).
         progress: told how far the fit is; silent without.
+        checkpoint: folder that says, every ``checkpoint_every_s``, how far training is; a fit that was killed goes on from it.
+            Remove it by `ddaudio.checkpoints.discard` when the result is saved.
+        resume: go on from the checkpoint, where there is one: the fit ends bit for bit as if it had not been killed.
+        force: start afresh even if there is a checkpoint.
         **settings: single settings by name, such as ``target_snr_db=30``; they replace those in ``options``.
 
     Returns:
@@ -143,6 +154,7 @@ def fit(
     Raises:
         RecordingError: the recording cannot be read.
         OptionError: a setting is unknown, out of range, or leaves no room for a single partial.
+        CheckpointError: there is a checkpoint, and neither ``resume`` nor ``force``; or it is damaged, or of another fit.
 
     Example:
         >>> tone = Recording(torch.sin(torch.arange(8000) / 5)[None], sample_rate=8000)
@@ -164,7 +176,8 @@ def fit(
         )
     clock.lap("reading")
     options = resolve(options, recording)
-    fitted = fit_passes(recording, options, tell)
+    log = _log(recording, options, checkpoint, resume=resume, force=force)
+    fitted = fit_passes(recording, options, tell, log)
     clock.lap("fitting")
     tell(Progress("measuring", 0, 0, math.nan, math.nan))
     metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
@@ -174,6 +187,18 @@ def fit(
     doubts = tuple(_doubts(recording, options, status, reason, metrics, baseline, fitted.network))
     found = fitted.network, fitted.estimate, status, reason, doubts, fitted.passes
     return FitResult(recording, options, *found, metrics, baseline, clock.seconds)
+
+
+def _log(recording: Recording, options: FitOptions, folder: str | os.PathLike[str] | None, *, resume: bool, force: bool) -> Log:
+    """Return where training notes how far it is: everything that decides over the result's bits is compared."""
+    if folder is None:
+        if resume:
+            raise OptionError("resume is True, but there is no checkpoint to go on from; give its folder as checkpoint")
+        return Log()
+    settings = {group: table for group, table in options.tables().items() if group != "output"}
+    versions = {"ddaudio": version("ddaudio"), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    about = {"recording": recording.content_hash, **versions, "settings": settings}
+    return Checkpoint(folder, about, options.output.checkpoint_every_s, resume=resume, force=force)
 
 
 def _silent(_: Progress) -> None:

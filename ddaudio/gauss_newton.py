@@ -35,7 +35,8 @@ class GaussNewton:
 
     def __init__(self, network: Network, target: Tensor) -> None:
         self._network, self._target = network, target
-        self._damping = FIRST_DAMPING
+        self.damping = FIRST_DAMPING
+        """``mu`` of the next step."""
         with torch.no_grad():
             self._residual = target - network.estimate()
         self.energy = float(self._residual.double().square().sum())
@@ -57,9 +58,9 @@ class GaussNewton:
             energy = float(residual.double().square().sum())
             if energy < self.energy:
                 self._residual, self.energy = residual, energy
-                self._damping = max(self._damping * EASED, LEAST_DAMPING)
+                self.damping = max(self.damping * EASED, LEAST_DAMPING)
                 return True
-            self._damping *= STIFFENED
+            self.damping *= STIFFENED
             changes = [change * EASED for change in changes]
         for parameter, old in zip(parameters, before, strict=True):
             parameter.copy_(old)
@@ -76,7 +77,7 @@ class GaussNewton:
             if not math.isfinite(size) or size <= 0:
                 break
             curved = tangent.adjoint(tangent.forward(direction))
-            curved = [c + self._damping * s * d for c, s, d in zip(curved, squares, direction, strict=True)]
+            curved = [c + self.damping * s * d for c, s, d in zip(curved, squares, direction, strict=True)]
             curvature = _dot(direction, curved)
             if not curvature > 0:  # Rounded away: no step is long enough.
                 break

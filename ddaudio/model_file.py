@@ -1,20 +1,18 @@
 """The model file: ``model.safetensors``, read without executing anything, and refused if it was changed."""
 
-import hashlib
 import json
 import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ddaudio.errors import ModelError, OptionError
 from ddaudio.models import NETWORKS, FramedNetwork, Network, SumNetwork
 from ddaudio.options import TreeOptions
+from ddaudio.sealed import checksum, sealed_bytes
 from ddaudio.tree import decode, encode
 
 MODEL_VERSION = "3"
@@ -33,26 +31,7 @@ def model_bytes(network: Network) -> bytes:
         tensors |= {f"{place}.{name}": tensor for name, tensor in (term.stored() | {CODE: code}).items()}
     signals, samples = network.shape
     settings = {"signals": signals, "samples": samples, "sample_rate": network.sample_rate, "terms": terms}
-    text = json.dumps(settings)
-    metadata = {"ddaudio_model": MODEL_VERSION, "settings": text, "sha256": _checksum(text, tensors)}
-    return _in_fixed_order(save(tensors, metadata), metadata)
-
-
-def _in_fixed_order(data: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Return a safetensors file with its metadata in the order given: the library shuffles it anew each time."""
-    end = 8 + int(struct.unpack_from("<Q", data)[0])
-    header = json.loads(data[8:end]) | {"__metadata__": dict(metadata)}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + data[end:]
-
-
-def _checksum(settings: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(settings.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode() + struct.pack("<q", tensors[name].numel()))
-        digest.update(tensors[name].numpy().astype(tensors[name].numpy().dtype.newbyteorder("<"), copy=False).tobytes())
-    return digest.hexdigest()
+    return sealed_bytes("ddaudio_model", MODEL_VERSION, json.dumps(settings), tensors)
 
 
 def load_model(path: str | os.PathLike[str]) -> Network:
@@ -77,7 +56,7 @@ def load_model(path: str | os.PathLike[str]) -> Network:
     if found != MODEL_VERSION:
         raise ModelError(f"{str(path)!r} is a model of version {found}; this ddaudio reads version {MODEL_VERSION}: fit it again")
     text = metadata.get("settings", "")
-    if metadata.get("sha256") != _checksum(text, tensors):
+    if metadata.get("sha256") != checksum(text, tensors):
         raise ModelError(f"{str(path)!r} was changed after it was written: its checksum differs; fit the recording again")
     return _build(path, text, tensors)
 

@@ -1,6 +1,7 @@
 """A fit, network after network: each fits what those before it leave over; then all of them are trained together."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,8 @@ import torch
 from ddaudio.allocation import allowance, goal_energy
 from ddaudio.audio import Recording
 from ddaudio.blocks import BLOCK_SAMPLES, BlockPlan, fit_blocks, plan_blocks
-from ddaudio.errors import OptionError
+from ddaudio.checkpoints import Log
+from ddaudio.errors import OptionError, nearest
 from ddaudio.models import NETWORKS, FramedNetwork, Network, Size, SumNetwork
 from ddaudio.models.double_dutch import sizing
 from ddaudio.options import MAX_FRAME_S, MIN_FRAME_S, MIN_NUMBERS, MIN_NUMBERS_PER_SAMPLE, FitOptions, ModelOptions, check_lags
@@ -55,6 +57,7 @@ def resolve(options: FitOptions, recording: Recording) -> FitOptions:
     terms = options.model.terms
     if options.tree.leaves == "sine" and "double-dutch" not in terms:
         raise OptionError(f"leaves is 'sine', but model is {options.model.model!r}; leaves are those of double-dutch")
+    _check_rates(options)
     if len(terms) == 1:
         return _resolved_term(options, recording, 0)
     for place, share in enumerate(options.model.parsed_shares):
@@ -66,8 +69,17 @@ def resolve(options: FitOptions, recording: Recording) -> FitOptions:
     return replace(options, training=options.training.resolved())
 
 
-def fit_passes(recording: Recording, options: FitOptions, tell: ProgressCallback) -> Passes:
-    """Fit a recording with options as `resolve` gives them.
+def _check_rates(options: FitOptions) -> None:
+    """Refuse factors of the learning rate for what no network has; numbered layers are known only when there is a network."""
+    names = ["sine" if name == "double-dutch" and options.tree.leaves == "sine" else name for name in options.model.terms]
+    kinds = {kind for name in names for kind in NETWORKS[name].kinds}
+    for name in options.training.parsed_rates:
+        if name not in kinds and not re.fullmatch(r"(level|layer) \d+", name):
+            raise OptionError(f"rates names {name!r}, which {options.model.model} has no parameters of; {nearest(name, kinds)}")
+
+
+def fit_passes(recording: Recording, options: FitOptions, tell: ProgressCallback, log: Log | None = None) -> Passes:
+    """Fit a recording with options as `resolve` gives them; the ``log`` may know what was trained before.
 
     Raises `OptionError`, before any work, when a budget has no room for a single part, or a loss asks for a lag longer than what
     is fitted at a time.
@@ -88,7 +100,7 @@ def fit_passes(recording: Recording, options: FitOptions, tell: ProgressCallback
             spent = sum(network.numbers() for network in fitted)
             term = replace(term, model=_shifted(term, recording, energy, spent))
         try:
-            found = fit_blocks(left, recording.sample_rate, energy, term, told)
+            found = fit_blocks(left, recording.sample_rate, energy, term, told, log)
         except KeyboardInterrupt:
             if not place:
                 raise
@@ -103,19 +115,25 @@ def fit_passes(recording: Recording, options: FitOptions, tell: ProgressCallback
             break
     if together and len(fitted) == n_terms and not any(map(_stopped, passes)):
         try:
-            return _together(fitted, recording, options, passes, _telling(tell, "all", n_terms, n_terms + 1))
+            told = _telling(tell, "all", n_terms, n_terms + 1)
+            return _together(fitted, recording, options, passes, told, log)
         except KeyboardInterrupt:
             _stop(passes)
     return Passes(SumNetwork(fitted), Difference(recording.samples, left), tuple(passes))
 
 
 def _together(
-    fitted: Sequence[FramedNetwork], recording: Recording, options: FitOptions, passes: Sequence[Pass], tell: ProgressCallback
+    fitted: Sequence[FramedNetwork],
+    recording: Recording,
+    options: FitOptions,
+    passes: Sequence[Pass],
+    tell: ProgressCallback,
+    log: Log | None,
 ) -> Passes:
     """Train all networks of a recording that is one block together."""
     target = torch.zeros(recording.n_channels, recording.n_samples) + recording.samples[:, :]
     size = Size(sum(network.ranked() for network in fitted), goal_energy(options.model, recording.energy))
-    network, runs = refine(SumNetwork(fitted), target, size, options.training, 0, tell)
+    network, runs = refine(SumNetwork(fitted), target, size, options.training, 0, tell, log)
     with torch.no_grad():
         return Passes(network, network.estimate(), (*passes, Pass("together", (tuple(runs),))))
 

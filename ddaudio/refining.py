@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ddaudio.checkpoints import Log
 from ddaudio.losses import LONGEST_CROPS_S, Objective
 from ddaudio.models import Network, Size
 from ddaudio.options import TrainingOptions, parse_penalties, parse_terms
@@ -20,13 +21,20 @@ Kept = TypeVar("Kept", bound=Network)
 
 
 def refine(
-    network: Kept, target: Tensor, size: Size, training: TrainingOptions, exchanges: int, tell: ProgressCallback
+    network: Kept,
+    target: Tensor,
+    size: Size,
+    training: TrainingOptions,
+    exchanges: int,
+    tell: ProgressCallback,
+    log: Log | None = None,
 ) -> tuple[Kept, list[Training]]:
     """Train ``network`` on ``target [B, T]`` towards ``size``; return it and what was done.
 
     The network that comes back has gone through a file's units and rounding. `KeyboardInterrupt` ends with the best so far.
+    The ``log`` is told of each run of training, in order, and may know some of them.
     """
-    refining = _Refining(target, size, training, tell, network.sample_rate)
+    refining = _Refining(target, size, training, (tell, log or Log()), network.sample_rate)
     refining.train(network, training)
     try:
         for _ in range(exchanges if network.ranked() and training.steps else 0):
@@ -51,10 +59,12 @@ def refine(
 class _Refining:
     """Training runs on one target, and the steps between them."""
 
-    def __init__(self, target: Tensor, size: Size, training: TrainingOptions, tell: ProgressCallback, sample_rate: int) -> None:
+    def __init__(
+        self, target: Tensor, size: Size, training: TrainingOptions, told: tuple[ProgressCallback, Log], sample_rate: int
+    ) -> None:
         crop_samples = max(1, round(training.crop_s * sample_rate))
         crops = max(1, round(LONGEST_CROPS_S / training.crop_s))
-        self.target, self.size, self.tell = target, size, tell
+        self.target, self.size, self.told = target, size, told
         terms, penalties = parse_terms(training.losses), parse_penalties(training.penalties)
         self.objective = Objective(terms, target, crop_samples, crops, sample_rate, penalties)
         self.later = replace(training, steps=math.ceil((training.steps or 0) / 2))
@@ -67,11 +77,11 @@ class _Refining:
 
     def train(self, network: Network, training: TrainingOptions) -> None:
         """Train, and note the run."""
-        self.stages.append(train(network, self.target, self.objective, training, self.tell))
+        self.stages.append(train(network, self.target, self.objective, training, *self.told))
 
     def try_out(self, network: Network) -> Training:
         """Train a network that may be dropped; if the user stops it, that is noted all the same."""
-        run = train(network, self.target, self.objective, self.later, self.tell)
+        run = train(network, self.target, self.objective, self.later, *self.told)
         if run.status == "stopped":
             self.stages[-1].status = "stopped"
         return run

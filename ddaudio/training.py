@@ -1,17 +1,22 @@
 """The one training loop: parameters, an objective, an optimiser, a callback."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ddaudio.averaging import Average
+from ddaudio.checkpoints import Entry, Log, restored
 from ddaudio.gauss_newton import GaussNewton
 from ddaudio.losses import Moment, Objective
 from ddaudio.models import Network
-from ddaudio.options import OptimiserName, ScheduleName, TrainingOptions
+from ddaudio.optimisers import Optimiser, optimiser_of
+from ddaudio.options import TrainingOptions
+from ddaudio.schedules import crop_at, grown, rate_factor, rate_shares, settled_from
 
 Status = Literal["converged", "step limit", "diverged", "stopped", "not trained"]
 LOOKS = 3
@@ -20,6 +25,8 @@ DIVERGED = 100.0
 """A training loss this many times the start's is a run that has gone wrong."""
 SMALLEST_START = 1e-3
 """A start better than this counts as this: from an exact one every step leads away."""
+MOST_STRETCHES = 64
+"""Stretches of time in which the error is noted, at most."""
 
 
 class Progress(NamedTuple):
@@ -58,6 +65,11 @@ class Look:
     gradients: dict[str, float] = field(default_factory=dict)
     """Norms of the gradient of the training loss, by layer, where it was evaluated last: for the step before this look (by
     lbfgs, its last try). See `Network.gradient_norms` for layers and units. Empty before the first step."""
+    error_by_time: tuple[float, ...] = ()
+    """Sum of squares of the residual, over all signals, in each of up to 64 stretches of equal length, in the order of time;
+    where samples cannot be shared out equally, the first stretches have one more."""
+    averaged: bool = False
+    """Whether it is the average of the parameters that was looked at; of the two the one with the lower total is noted."""
 
     @property
     def total(self) -> float:
@@ -86,166 +98,235 @@ def has_converged(totals: Sequence[float], tolerance: float) -> bool:
     return len(recent) > LOOKS and max(recent) - min(recent) <= tolerance * max(recent)
 
 
-def rate_factor(schedule: ScheduleName, step: int, steps: int) -> float:
-    """Return the share of the learning rate, 0 to 1, at ``step`` of ``steps``."""
-    if schedule == "constant":
-        return 1.0
-    ramp = min(1.0, (step + 1) / max(1, steps // 10)) if schedule == "warm-up" else 1.0
-    return ramp * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
 def snr_of(residual: Tensor, energy: float) -> float | None:
     """Return 10 log10 of the target's ``energy`` over the residual's; None where either is zero."""
     left = float(residual.double().square().sum())
     return 10 * math.log10(energy / left) if energy > 0 and left > 0 else None
 
 
-def train(network: Network, target: Tensor, objective: Objective, options: TrainingOptions, tell: ProgressCallback) -> Training:
+def error_by_time(residual: Tensor) -> tuple[float, ...]:
+    """Return the sum of squares of ``residual [B, T]`` in `MOST_STRETCHES` stretches of time, or in ``T``."""
+    powers = residual.detach().double().square().sum(0)
+    return tuple(float(part.sum()) for part in powers.tensor_split(min(MOST_STRETCHES, powers.numel())))
+
+
+def train(
+    network: Network,
+    target: Tensor,
+    objective: Objective,
+    options: TrainingOptions,
+    tell: ProgressCallback,
+    log: Log | None = None,
+) -> Training:
     """Train ``network`` on ``target [B, T]`` and leave it at the best point by the judge.
 
     The judge looks before the first step, every ``judge_every`` steps and after the last. A loss or gradient that is
     not finite never reaches the parameters: the run ends as diverged, at its best point. `KeyboardInterrupt` ends it
-    as stopped, likewise.
+    as stopped, likewise. Where the ``log`` knows how the run ended, or where it was, it is not trained again, or goes on.
     """
-    run, steps = Training(), options.steps or 0
-    energy = float(target.double().square().sum())
-    parameters = [parameter for parameter in network.parameters() if parameter.numel()]
-    best: list[Tensor] = []
-
-    def look(step: int, gradients: Sequence[Tensor] = ()) -> None:
-        """Let the judge look; keep the parameters if they are the best so far."""
-        estimate = network.estimate().detach()
-        norms = network.gradient_norms(gradients) if gradients else {}
-        run.looks.append(Look(step, objective.judge(estimate, network.wave_amplitudes), snr_of(target - estimate, energy), norms))
-        if run.best is run.looks[-1]:
-            best[:] = [parameter.detach().clone() for parameter in parameters]
-        snr_db = run.looks[-1].snr_db
-        tell(Progress("training", step, steps, run.looks[-1].total, math.nan if snr_db is None else snr_db))
-
-    try:
-        look(0)
-        if parameters and steps and energy > 0:
-            run.status = _descend(network, target, parameters, objective, options, look, run)
-    except KeyboardInterrupt:
-        if not run.looks:
-            raise
-        run.status = "stopped"
-    with torch.no_grad():
-        for parameter, value in zip(parameters, best, strict=True):
-            parameter.copy_(value)
-    return run
+    return _Course(network, target, objective, options, tell).run(log or Log())
 
 
 class _DivergedError(ArithmeticError):
     """A loss or gradient that must not reach the parameters."""
 
 
-def _descend(
-    network: Network,
-    target: Tensor,
-    parameters: list[torch.nn.Parameter],
-    objective: Objective,
-    options: TrainingOptions,
-    look: Callable[[int, Sequence[Tensor]], None],
-    run: Training,
-) -> Status:
-    """Take the steps of `train`; return how they ended."""
-    if options.optimiser == "gauss-newton":
-        return _refine(network, target, objective, options, look, run)
-    optimiser = _optimiser(options.optimiser, parameters, options.learning_rate)
-    order, steps = torch.Generator().manual_seed(options.seed), options.steps or 0
-    start = run.looks[0].total
-    for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = options.learning_rate * rate_factor(options.schedule, step, steps)
-        crop = int(torch.randint(len(objective.crops), (), generator=order))
-        moment = Moment(step, steps, options.seed)
-        terms: dict[str, float] = {}
+class _View(NamedTuple):
+    """What the loss looks at in a step."""
 
-        def closure(crop: int = crop, moment: Moment = moment, terms: dict[str, float] = terms) -> float:
-            """Evaluate loss and gradients; raise before anything that is not finite can move a parameter."""
-            for parameter in parameters:
-                parameter.grad = None
-            values = objective(network.estimate(), crop, moment) | objective.penalise(network.wave_amplitudes)
-            total = torch.stack(list(values.values())).sum()
-            total.backward()  # type: ignore[no-untyped-call]
-            terms.update({name: float(value.detach()) for name, value in values.items()})
-            finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in parameters)
-            if not finite or not sum(terms.values()) <= DIVERGED * max(start, SMALLEST_START):
-                raise _DivergedError
-            return sum(terms.values())
+    objective: Objective
+    samples: slice
+    """Samples of the signals that it is about."""
+    crop: int
+    """Crop of the objective that spectral terms look at."""
 
+
+class _Course:
+    """One run on its way: all that its next step depends on."""
+
+    def __init__(
+        self, network: Network, target: Tensor, objective: Objective, options: TrainingOptions, tell: ProgressCallback
+    ) -> None:
+        self.network, self.target, self.objective, self.options, self.tell = network, target, objective, options, tell
+        self.done, self.steps = 0, options.steps or 0
+        self.energy = float(target.double().square().sum())
+        self.parameters = [parameter for parameter in network.parameters() if parameter.numel()]
+        self.best: list[Tensor] = []
+        self.average = None if options.ema is None else Average(self.parameters, options.ema)
+        self.order = torch.Generator().manual_seed(options.seed)
+        self.record = Training()
+        self.within = lru_cache(1)(objective.within)
+
+    def run(self, log: Log) -> Training:
+        """Train; return what was done."""
+        found = log.begin(self.parameters)
+        if found.finished is not None:
+            self._take_over(found.finished, self.parameters)
+            return self.record
         try:
-            optimiser.step(closure)
-        except _DivergedError:
-            return "diverged"
-        run.losses.append(terms)
-        network.project()
-        if (step + 1) % options.judge_every == 0 or step + 1 == steps:
-            look(step + 1, [torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()])
-            if has_converged([seen.total for seen in run.looks], options.tolerance):
-                return "converged"
-    return "step limit"
-
-
-def _refine(
-    network: Network,
-    target: Tensor,
-    objective: Objective,
-    options: TrainingOptions,
-    look: Callable[[int, Sequence[Tensor]], None],
-    run: Training,
-) -> Status:
-    """Take Gauss-Newton steps; return how they ended."""
-    descent = GaussNewton(network, target)
-    # The objective is weight scale^2 / (B T) times the sum of squares, whose gradient is -2 J' r.
-    factor = -2 * objective.terms["mse"] * objective.scale**2 / target.numel()
-    for step in range(options.steps or 0):
-        if not descent.step():
-            return "converged"
-        look(step + 1, [factor * part for part in descent.slope])
-        run.losses.append(run.looks[-1].terms)
-        if has_converged([seen.total for seen in run.looks], options.tolerance):
-            return "converged"
-    return "step limit"
-
-
-class Adam:
-    """Adam (Kingma and Ba, 2015, algorithm 1) over all parameters.
-
-    The one of torch loads a compiler when it is first used, which takes longer than most fits here. Gradients of a
-    good fit are tiny, so there is next to no epsilon: with the usual 1e-8 they would not move anything.
-    """
-
-    BETAS = (0.9, 0.99)
-    EPSILON = 1e-30
-
-    def __init__(self, parameters: list[torch.nn.Parameter], rate: float) -> None:
-        self.parameters = parameters
-        self.param_groups = [{"lr": rate}]
-        self._means = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
-        self._steps = 0
-
-    def step(self, closure: Callable[[], float]) -> float:
-        """Evaluate the loss and its gradients by ``closure``, and move the parameters."""
-        loss = closure()
-        self._steps += 1
-        correction_1, correction_2 = (1 - beta**self._steps for beta in self.BETAS)
+            if found.under_way is None:
+                self.look()
+            if self.parameters and self.steps and self.energy > 0:
+                descend = self._refine if self.options.optimiser == "gauss-newton" else self._descend
+                self.record.status = descend(log, found.under_way)
+        except KeyboardInterrupt:
+            if not self.record.looks:
+                raise
+            self.record.status = "stopped"
         with torch.no_grad():
-            for parameter, (first, second) in zip(self.parameters, self._means, strict=True):
-                gradient = parameter.grad
-                if gradient is None:
-                    continue
-                first.lerp_(gradient, 1 - self.BETAS[0])
-                second.lerp_(gradient.square(), 1 - self.BETAS[1])
-                scale = (second / correction_2).sqrt_().add_(self.EPSILON)
-                parameter.addcdiv_(first, scale, value=-self.param_groups[0]["lr"] / correction_1)
-        return loss
+            for parameter, value in zip(self.parameters, self.best, strict=True):
+                parameter.copy_(value)
+        if self.record.status != "stopped":
+            log.end(self._entry)
+        return self.record
+
+    def look(self, gradients: Sequence[Tensor] = ()) -> None:
+        """Let the judge look at the parameters, and at their average; keep the best so far."""
+        norms = self.network.gradient_norms(gradients) if gradients else {}
+        seen, kept = self._seen(norms), list[Tensor](self.parameters)
+        if self.average is not None and self.done:
+            with self.average.in_place():
+                smooth = self._seen(norms, averaged=True)
+            seen, kept = (smooth, self.average.values) if smooth.total < seen.total else (seen, kept)
+        self.record.looks.append(seen)
+        if self.record.best is seen:
+            self.best = [value.detach().clone() for value in kept]
+        self.tell(Progress("training", self.done, self.steps, seen.total, math.nan if seen.snr_db is None else seen.snr_db))
+
+    def _seen(self, norms: dict[str, float], *, averaged: bool = False) -> Look:
+        estimate = self.network.estimate().detach()
+        residual = self.target - estimate
+        terms, snr_db = self.objective.judge(estimate, self.network.wave_amplitudes), snr_of(residual, self.energy)
+        return Look(self.done, terms, snr_db, norms, error_by_time(residual), averaged)
+
+    def _descend(self, log: Log, under_way: Entry | None) -> Status:
+        """Take the steps of an optimiser that follows gradients; return how they ended."""
+        options = self.options
+        shares = rate_shares(self.network, options.parsed_rates, options.rate_tilt)
+        if shares is not None:
+            shares = [share for share in shares if share.numel()]
+        optimiser = optimiser_of(options.optimiser, self.parameters, shares, options.momentum_delay)
+        if under_way is not None:
+            self._take_over(under_way, self.parameters)
+            self.order.set_state(under_way.tensors["order"])
+            optimiser.restore(_under("optimiser.", under_way.tensors))
+        settled = settled_from(options.schedule, self.steps, options.grow)
+        while self.done < self.steps:
+            try:
+                self._step(optimiser)
+            except _DivergedError:
+                return "diverged"
+            if self.done % options.judge_every == 0 or self.done == self.steps:
+                self.look([torch.zeros_like(p) if p.grad is None else p.grad for p in self.network.parameters()])
+                if has_converged([seen.total for seen in self.record.looks if seen.step >= settled], options.tolerance):
+                    return "converged"
+            log.note(lambda: self._entry({"order": self.order.get_state()}, optimiser))
+        return "step limit"
+
+    def _step(self, optimiser: Optimiser) -> None:
+        """Take one step; raises `_DivergedError` before anything that is not finite can move a parameter."""
+        step, options = self.done, self.options
+        if step and self._piece(step) != self._piece(step - 1):
+            optimiser.restart()
+        view, taught = self._view(step), None
+        if self.average is not None and options.teacher:
+            with self.average.in_place():
+                taught = self.network.estimate()
+        terms: dict[str, float] = {}
+        rate = options.learning_rate * rate_factor(options.schedule, step, self.steps)
+        optimiser.step(lambda: self._evaluate(view, taught, terms), rate)
+        self.record.losses.append(terms)
+        self.network.project()
+        if self.average is not None:
+            self.average.update()
+        self.done += 1
+
+    def _piece(self, step: int) -> tuple[int, int]:
+        return grown(step, self.steps, self.options.grow, self.target.shape[-1], self.options.grow_from)
+
+    def _view(self, step: int) -> _View:
+        """Return what a step looks at: the whole, the piece that has grown so far, or a crop of it."""
+        first, last = self._piece(step)
+        if self.options.crops:
+            place = int(torch.randint(last - first, (), generator=self.order))
+            begin, end = crop_at(place, last - first, max(1, round(self.options.crop_s * self.network.sample_rate)))
+            return _View(self.objective.within(first + begin, first + end), slice(first + begin, first + end), 0)
+        whole = (first, last) == (0, self.target.shape[-1])
+        objective = self.objective if whole else self.within(first, last)
+        return _View(objective, slice(first, last), int(torch.randint(len(objective.crops), (), generator=self.order)))
+
+    def _evaluate(self, view: _View, taught: Tensor | None, terms: dict[str, float]) -> float:
+        """Evaluate loss and gradients; note the loss by term."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        estimate = self.network.estimate()
+        seen = estimate if view.objective is self.objective else estimate[:, view.samples]
+        moment = Moment(self.done, self.steps, self.options.seed)
+        values = view.objective(seen, view.crop, moment) | self.objective.penalise(self.network.wave_amplitudes)
+        if taught is not None:
+            pull = (seen - taught[:, view.samples]) * self.objective.scale
+            values["teacher"] = self.options.teacher * pull.square().mean()
+        total = torch.stack(list(values.values())).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        terms.update({name: float(value.detach()) for name, value in values.items()})
+        finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.parameters)
+        # All of the start's error may lie in the stretch that is looked at.
+        bound = DIVERGED * max(self.record.looks[0].total, SMALLEST_START) * self.target.shape[-1] / seen.shape[-1]
+        if not finite or not sum(terms.values()) <= bound:
+            raise _DivergedError
+        return sum(terms.values())
+
+    def _refine(self, log: Log, under_way: Entry | None) -> Status:
+        """Take Gauss-Newton steps; return how they ended."""
+        if under_way is not None:
+            self._take_over(under_way, self.parameters)
+        descent = GaussNewton(self.network, self.target)
+        if under_way is not None:
+            descent.damping = float(under_way.tensors["damping"])
+        # The objective is weight scale^2 / (B T) times the sum of squares, whose gradient is -2 J' r.
+        factor = -2 * self.objective.terms["mse"] * self.objective.scale**2 / self.target.numel()
+        while self.done < self.steps:
+            if not descent.step():
+                return "converged"
+            self.done += 1
+            self.look([factor * part for part in descent.slope])
+            self.record.losses.append(self.record.looks[-1].terms)
+            if has_converged([seen.total for seen in self.record.looks], self.options.tolerance):
+                return "converged"
+            log.note(lambda: self._entry({"damping": torch.tensor(descent.damping, dtype=torch.float64)}))
+        return "step limit"
+
+    def _entry(self, more: Mapping[str, Tensor] | None = None, optimiser: Optimiser | None = None) -> Entry:
+        """Return all that the next step depends on, and what was done so far."""
+        rows: dict[str, Sequence[Tensor]] = {
+            "parameter": self.parameters,
+            "best": self.best,
+            "average": self.average.values if self.average else [],
+        }
+        tensors = {f"{name}.{place}": value for name, row in rows.items() for place, value in enumerate(row)} | dict(more or {})
+        if optimiser is not None:
+            tensors |= {f"optimiser.{name}": value for name, value in optimiser.state().items()}
+        looks = [asdict(look) for look in self.record.looks]
+        return Entry(tensors, {"step": self.done, "status": self.record.status, "looks": looks, "losses": self.record.losses})
+
+    def _take_over(self, entry: Entry, parameters: Sequence[Tensor]) -> None:
+        """Take over what `_entry` gave."""
+        self.best = restored(entry, "best", parameters)
+        with torch.no_grad():
+            for parameter, value in zip(parameters, restored(entry, "parameter", parameters), strict=True):
+                parameter.copy_(value)
+        if self.average is not None:
+            self.average.values = restored(entry, "average", parameters)
+        self.done = entry.facts["step"]
+        looks = [_look(facts) for facts in entry.facts["looks"]]
+        self.record = Training(entry.facts["status"], looks, entry.facts["losses"])
 
 
-def _optimiser(name: OptimiserName | None, parameters: list[torch.nn.Parameter], rate: float) -> Adam | torch.optim.Optimizer:
-    if name == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, nesterov=True)
-    if name == "lbfgs":
-        return torch.optim.LBFGS(parameters, lr=rate, max_iter=5, history_size=10)
-    return Adam(parameters, rate)
+def _look(facts: Mapping[str, Any]) -> Look:
+    """Return a look that was kept as JSON."""
+    return Look(**{**facts, "error_by_time": tuple(facts["error_by_time"])})
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return those tensors whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -18,12 +18,13 @@ from sounds import RATE, noise, pluck
 from torch import Tensor
 
 import ddaudio
-from ddaudio import export, model_file, report, saved
+from ddaudio import export, report, saved
 from ddaudio.audio import Recording
 from ddaudio.errors import ModelError, OptionError, OutputError
 from ddaudio.fitting import FitResult, fit
 from ddaudio.metrics import DEFINITIONS
 from ddaudio.options import FitOptions
+from ddaudio.sealed import checksum
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,10 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     looks = [look for run in block for look in run["judge"]]
     assert [look["gradients"] for look in looks] == [look.gradients for run in result.passes[0].blocks[0] for look in run.looks]
     assert all(set(look["gradients"]) == ({"frequency", "amplitude"} if look["step"] else set()) for look in looks)
+    errors = [look.error_by_time for run in result.passes[0].blocks[0] for look in run.looks]
+    assert all(len(look["error_by_time"]) == 64 and not look["averaged"] for look in looks)
+    # Written with four digits.
+    assert looks[-1]["error_by_time"] == pytest.approx(errors[-1], rel=6e-4)
     sizes = result.network.grid.cells.size.tolist()
     assert contents["model"]["terms"] == [
         {"name": "sine", "parts": result.network.ranked(), "frames": len(sizes)}
@@ -225,7 +230,7 @@ def resealed(path: Path, change: Callable[[dict[str, Tensor], dict[str, Any]], N
     settings = json.loads(metadata["settings"])
     change(tensors, settings)
     metadata["settings"] = json.dumps(settings)
-    save_file(tensors, path, metadata | {"sha256": model_file._checksum(metadata["settings"], tensors)})
+    save_file(tensors, path, metadata | {"sha256": checksum(metadata["settings"], tensors)})
 
 
 def _set_code(code: Tensor) -> Callable[[dict[str, Tensor], dict[str, Any]], None]:
@@ -311,3 +316,17 @@ def test_four_lines_sum_it_up(result: FitResult) -> None:
     assert [line.split()[0] for line in lines] == ["doubt", "reached", "cost", "time"]
     assert f"{result.snr_db:.2f} dB" in lines[1]
     assert f"{result.numbers} numbers" in lines[2]
+
+
+def test_error_by_time_of_many_blocks_is_pooled() -> None:
+    """Three blocks: 21 stretches each, whose energies add up to those of the 64 that training noted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddaudio.blocks.BLOCK_SAMPLES", 1024)
+        result = fit(pluck(0.4), frame_s=0.05, partials=2, steps=2, exchanges=0)
+    (only,) = report.build(result)["training"]["passes"]
+    assert len(only["blocks"]) == 3
+    for written, runs in zip(only["blocks"], result.passes[0].blocks, strict=True):
+        for look, seen in zip(written[0]["judge"], runs[0].looks, strict=True):
+            assert len(look["error_by_time"]) == 21
+            assert sum(look["error_by_time"]) == pytest.approx(sum(seen.error_by_time), rel=6e-4)
+            assert look["error_by_time"][0] == pytest.approx(sum(seen.error_by_time[:3]), rel=6e-4)

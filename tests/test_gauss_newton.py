@@ -130,7 +130,7 @@ def test_a_step_is_that_of_a_dense_solver(damping: float) -> None:
     residual = (target - network.estimate()).detach().flatten().numpy()
     step = np.linalg.solve(columns @ columns.T + damping * np.diag(squares), columns @ residual)
     descent = GaussNewton(network, target)
-    descent._damping = damping
+    descent.damping = damping
     assert descent.step()
     # Conjugate gradients in float64 on six unknowns, preconditioned: near the rounding.
     np.testing.assert_allclose(flat(list(network.parameters())) - before, step, rtol=1e-6, atol=1e-9)

@@ -45,8 +45,18 @@ RANGES = {
     "tolerance": (0, 1, False),
     "crop_s": (0.05, 60, False),
     "seed": (0, 2**31 - 1, True),
+    "rate_tilt": (-2, 2, False),
+    "momentum_delay": (0, 1000, True),
+    "grow": (0, 16, True),
+    "ema": (0.5, 0.99999, False),
+    "teacher": (0, 1000, False),
+    "checkpoint_every_s": (0, 86_400, False),
 }
-NEEDED = {"overlap": {"frame_s": 0.05}, "shares": {"model": "sine+double-dutch"}}
+DESCENT = ("rates", "rate_tilt", "momentum_delay", "grow", "crops", "ema", "teacher", "schedule")
+"""Settings that gauss-newton, the default, does not have, or only in part."""
+NEEDED = {"overlap": {"frame_s": 0.05}, "shares": {"model": "sine+double-dutch"}} | {
+    name: {"optimiser": "adam", "ema": 0.99} if name == "teacher" else {"optimiser": "adam"} for name in DESCENT
+}
 """What else has to be given where a setting has no meaning alone."""
 CHOICES = {
     "window": ("hann", "sine", "triangle", "gate"),
@@ -59,7 +69,8 @@ CHOICES = {
     "cutoffs": ("fixed", "learned"),
     "leaves": get_args(options.LeavesName),
     "optimiser": ("gauss-newton", "adam", "sgd", "lbfgs"),
-    "schedule": ("cosine", "constant", "warm-up"),
+    "schedule": ("cosine", "constant", "warm-up", "rise"),
+    "grow_from": ("middle", "start"),
     "encoding": ("pcm16", "pcm24", "float32"),
 }
 TEXTS = {
@@ -68,8 +79,9 @@ TEXTS = {
     "denominators": ["4096,2048,1000", "8", "1e3,2.5"],
     "transition_s": ["0.0001", "1e-6", "0.5,1"],
     "shares": ["1,1", "3,1"],
+    "rates": ["frequency=0.5", "frequency=0.5,amplitude=2", " level 1 = 0 "],
 }
-SWITCHES = {"above_nyquist", "together"}
+SWITCHES = {"above_nyquist", "together", "crops"}
 
 
 def groups():
@@ -208,7 +220,7 @@ def test_fractions_are_refused_where_a_whole_number_is_wanted(name):
 def test_choices_are_those_listed_and_others_are_refused_with_the_nearest(name):
     known = CHOICES[name]
     for value in known:
-        assert FitOptions().with_settings({name: value}).flat()[name] == value
+        assert given_with_what_it_needs(name, value).flat()[name] == value
         assert f"did you mean {value!r}" in refusal(name, value + "x")
     message = refusal(name, "?")
     assert all(value in message for value in known)
@@ -308,7 +320,7 @@ def values_of(name):
 def combined(chosen):
     """Settings as chosen, and what they need besides."""
     needed = {name: value for key in chosen for name, value in NEEDED.get(key, {}).items()}
-    if chosen.get("optimiser") == "gauss-newton":
+    if chosen.get("optimiser") == "gauss-newton" and not set(DESCENT) & set(chosen):
         needed["losses"] = "mse"
         chosen = {name: value for name, value in chosen.items() if name != "penalties"}
     if chosen.get("pair") == "quadrature":  # which needs waves
@@ -316,7 +328,9 @@ def combined(chosen):
     excluded = {"denominators"} if "depth" in chosen else set()
     kept = {name: value for name, value in chosen.items() if name not in excluded}
     return kept | {
-        name: value for name, value in needed.items() if name not in kept or name in ("losses", "ropes", "reading", "model")
+        name: value
+        for name, value in needed.items()
+        if name not in kept or name in ("losses", "optimiser", "ropes", "reading", "model")
     }
 
 
@@ -378,3 +392,68 @@ def test_equal_settings_are_equal_however_written():
     assert (
         FitOptions().with_settings({"target_snr_db": 30}).tables() == FitOptions().with_settings({"target_snr_db": 30.0}).tables()
     )
+
+
+# --- descent --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("frequency", "kinds with factors, as in frequency=0.5"),
+        ("", "kinds with factors"),
+        ("frequency=fast", "kinds with factors"),
+        ("frequency=1,frequency=2", "each kind of parameter once"),
+        ("=1", "each kind of parameter once"),
+        ("frequency=-1", "rates has the factor -1 for frequency; allowed is 0 to 1000"),
+        ("frequency=1001", "allowed is 0 to 1000"),
+        ("frequency=nan", "allowed is 0 to 1000"),
+    ],
+)
+def test_bad_rates_are_refused(text, said):
+    assert said in refusal("rates", text)
+
+
+def test_an_unknown_schedule_is_refused_with_the_nearest():
+    assert "did you mean 'rise'?" in refusal("schedule", "raise")
+    assert "did you mean 'middle'?" in refusal("grow_from", "midle")
+    assert "it must be true or false" in refusal("crops", "yes")
+
+
+DESCENDING = {
+    "rates": "amplitude=2",
+    "rate_tilt": 1.0,
+    "momentum_delay": 1,
+    "crops": True,
+    "grow": 1,
+    "ema": 0.9,
+    "schedule": "rise",
+}
+
+
+@pytest.mark.parametrize("name", DESCENDING)
+def test_what_needs_a_learning_rate_is_refused_with_gauss_newton(name):
+    given = {name: DESCENDING[name]}
+    for more, why in (({}, "'gauss-newton', the default for mse alone,"), ({"optimiser": "gauss-newton"}, "'gauss-newton',")):
+        with pytest.raises(OptionError, match=f"{name} is .*, but optimiser is {why}.* use adam"):
+            TrainingOptions(**given, **more)
+    for optimiser in ("adam", "sgd"):
+        assert getattr(TrainingOptions(**given, optimiser=optimiser), name) == DESCENDING[name]
+    assert TrainingOptions(losses="mae", **given).resolved().optimiser == "adam"
+
+
+@pytest.mark.parametrize("name", DESCENDING)
+def test_lbfgs_refuses_what_it_cannot_do(name):
+    given = {name: DESCENDING[name], "optimiser": "lbfgs"}
+    if name in ("rates", "rate_tilt", "momentum_delay", "crops"):
+        with pytest.raises(OptionError, match=f"{name} is .*, but optimiser is 'lbfgs'.*use adam"):
+            TrainingOptions(**given)
+    else:
+        TrainingOptions(**given)
+
+
+def test_a_teacher_needs_an_average():
+    with pytest.raises(
+        OptionError, match=r"teacher is 1, but there is no average to learn from; give ema as well, such as 0\.99"
+    ):
+        TrainingOptions(teacher=1.0, optimiser="adam")

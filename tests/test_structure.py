@@ -13,7 +13,7 @@ import ddaudio
 ROOT = Path(__file__).parents[1]
 RUNGS = (
     {"errors"},
-    {"options.checks"},
+    {"options.checks", "sealed"},
     {"options.losses", "options.networks", "options.recordings"},
     {"options.training"},
     {"options.fit"},
@@ -44,7 +44,7 @@ RUNGS = (
     {f"models.double_dutch.{name}" for name in ("sizing", "binary", "tangent")},
     {"models.double_dutch.network", "models.sums"},
     {"models"},
-    {"allocation", "division", "gauss_newton", "rendering"},
+    {"allocation", "averaging", "checkpoints", "division", "gauss_newton", "optimisers", "rendering", "schedules"},
     {"training"},
     {"refining"},
     {"blocks"},

@@ -11,7 +11,7 @@ from ddaudio.grid import TimeGrid
 from ddaudio.losses import Moment, Objective
 from ddaudio.models import Network, SineNetwork, Size
 from ddaudio.options import TrainingOptions
-from ddaudio.training import Adam, Progress, Training, has_converged, rate_factor, snr_of, train
+from ddaudio.training import Progress, Training, has_converged, snr_of, train
 
 CELLS = [256, 128, 128, 512, 512, 256, 256]
 
@@ -91,24 +91,6 @@ def test_gauss_newton_stopped_by_the_user_keeps_the_best_so_far() -> None:
     assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
 
 
-def test_adam_is_that_of_torch() -> None:
-    torch.manual_seed(0)
-    ours, theirs = (torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
-    mine, reference = Adam([ours], 0.01), torch.optim.Adam([theirs], 0.01, betas=(0.9, 0.99), eps=1e-30)
-    for _ in range(20):
-        for parameter, optimiser in ((ours, mine), (theirs, reference)):
-            parameter.grad = None
-
-            def closure(parameter: torch.nn.Parameter = parameter) -> float:
-                loss = (parameter**4 + parameter.sin()).sum()
-                loss.backward()
-                return float(loss.detach())
-
-            optimiser.step(closure)
-    # The same arithmetic in another order: float32 rounding over 20 steps of 0.01.
-    assert torch.allclose(ours, theirs, atol=1e-6)
-
-
 def test_the_stopping_rule() -> None:
     assert not has_converged([1.0, 1.0, 1.0], 0.01)
     assert has_converged([5.0, 1.0, 1.0, 0.995, 0.991], 0.01)
@@ -123,15 +105,6 @@ def test_a_level_loss_stops_early() -> None:
     run = train(network, target, objective, options, silent)
     assert run.status == "converged"
     assert run.looks[-1].step == 15
-
-
-def test_schedules() -> None:
-    assert [rate_factor("constant", step, 10) for step in (0, 9)] == [1.0, 1.0]
-    assert rate_factor("cosine", 0, 10) == 1.0
-    assert rate_factor("cosine", 5, 10) == pytest.approx(0.5)
-    assert rate_factor("warm-up", 0, 80) == pytest.approx(1 / 8)
-    assert rate_factor("warm-up", 40, 80) == pytest.approx(0.5)
-    assert all(0 < rate_factor(name, step, 33) <= 1 for name in ("constant", "cosine", "warm-up") for step in range(33))
 
 
 @pytest.mark.parametrize("optimiser", ["gauss-newton", "adam", "sgd"])

@@ -1,6 +1,7 @@
 """What the trainer minimises, and the judge, who looks at the same all the time."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from itertools import pairwise
 
 import torch
@@ -14,6 +15,11 @@ QUIETEST_LEVEL = 1e-12
 """A target quieter than this is not scaled up any further: float32 would overflow."""
 LONGEST_CROPS_S = 12.0
 """Spectral terms of the judge look at crops of this length in all, at most."""
+
+
+def _side_by_side(n_samples: int, count: int) -> list[tuple[int, int]]:
+    """Return first sample and end of ``count`` crops of about equal length."""
+    return list(pairwise(round(index * n_samples / count) for index in range(count + 1)))
 
 
 class Objective:
@@ -49,9 +55,8 @@ class Objective:
         self.target = target * self.scale
         n_samples = target.shape[-1]
         count = max(1, round(n_samples / crop_samples))
-        edges = [round(index * n_samples / count) for index in range(count + 1)]
         looked_at = min(count, most_crops)
-        self.crops = list(pairwise(edges))
+        self.crops = _side_by_side(n_samples, count)
         self.judged = [round(index * (count - 1) / max(1, looked_at - 1)) for index in range(looked_at)]
         self._prepared: dict[tuple[str, int], Sequence[Tensor]] = {}
 
@@ -77,6 +82,14 @@ class Objective:
             return {}
         found = amplitudes()
         return {name: weight * penalise(name, found, 1 / self.scale) for name, weight in self.penalties.items()}
+
+    def within(self, first: int, last: int) -> "Objective":
+        """Return the objective of the samples from ``first`` up to ``last`` alone, at the same scale; it judges all crops."""
+        part = copy(self)
+        part.target = self.target[:, first:last]
+        part.crops = _side_by_side(last - first, max(1, round(len(self.crops) * (last - first) / self.target.shape[-1])))
+        part.judged, part._prepared = list(range(len(part.crops))), {}
+        return part
 
     @torch.no_grad()
     def judge(self, estimate: Tensor, amplitudes: Callable[[], Tensor] | None = None) -> dict[str, float]:

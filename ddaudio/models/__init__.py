@@ -30,11 +30,13 @@ class Kind(NamedTuple):
     """Times that weak parts are exchanged, unless it is set."""
     divides: bool
     """Whether its frames are as long as the sound asks for; otherwise they are equal."""
+    kinds: tuple[str, ...] = ("frequency", "amplitude")
+    """Kinds of its parameters, as `Network.layers` names them; besides, layers may have numbers, as in ``level 1``."""
 
 
 NETWORKS = {
     SineNetwork.name: Kind(lambda grid, _: SineNetwork(grid), "partials", 1, NUMBERS_PER_PARTIAL, 1.0, 2, divides=True),
-    DoubleDutchNetwork.name: Kind(DoubleDutchNetwork, "ropes", 0, 1, 5.0, 8, divides=False),
+    DoubleDutchNetwork.name: Kind(DoubleDutchNetwork, "ropes", 0, 1, 5.0, 8, divides=False, kinds=("amplitude", "cutoff")),
 }
 """The networks, by name."""
 

@@ -106,6 +106,13 @@ class Network(nn.Module, ABC):
         Every value is in one layer, and no layer is empty.
         """
 
+    def frequencies(self) -> list[Tensor]:
+        """Return the frequency, in radians a sample, of the wave that each value of each of ``parameters()`` belongs to.
+
+        One tensor of the parameter's shape for each; none at all where parameters belong to no waves.
+        """
+        return []
+
     def gradient_norms(self, gradients: Sequence[Tensor]) -> dict[str, float]:
         """Return the root of the sum of squares of ``gradients``, one for each of ``parameters()``, in each of the `layers`.
 

@@ -200,6 +200,10 @@ class SineNetwork(FramedNetwork):
         frequency, *amplitudes = values
         return {"frequency": [frequency], "amplitude": amplitudes} if frequency.numel() else {}
 
+    def frequencies(self) -> list[Tensor]:
+        """Return the partials' frequencies, for each of the three parameters."""
+        return [self.partials.frequency] * 3
+
     def at_bounds(self) -> AtBounds:
         """Return how many partials lie at 0 Hz or Nyquist."""
         radians = self.partials.frequency

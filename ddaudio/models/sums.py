@@ -97,6 +97,11 @@ class SumNetwork(Network):
             for layer, parts in term.layers(own).items()
         }
 
+    def frequencies(self) -> list[Tensor]:
+        """Return the frequencies of each network's parameters; none at all unless all networks have some."""
+        found = [term.frequencies() for term in self.terms]
+        return [one for row in found for one in row] if all(found) else []
+
     def shares(self, changes: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         """Return the changes of each network's parameters, of those of all."""
         counts = [len(list(term.parameters())) for term in self.terms]

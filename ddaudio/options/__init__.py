@@ -43,7 +43,7 @@ from ddaudio.options.recordings import (
     OutputOptions,
     WindowName,
 )
-from ddaudio.options.training import OptimiserName, ScheduleName, TrainingOptions
+from ddaudio.options.training import GrowFromName, OptimiserName, ScheduleName, TrainingOptions, parse_rates
 
 __all__ = [
     "GOALS",
@@ -64,6 +64,7 @@ __all__ = [
     "FitOptions",
     "GatingName",
     "GridOptions",
+    "GrowFromName",
     "InputOptions",
     "LeavesName",
     "ModelOptions",
@@ -81,6 +82,7 @@ __all__ = [
     "parse_loss",
     "parse_penalties",
     "parse_penalty",
+    "parse_rates",
     "parse_terms",
     "read_settings",
     "setting_docs",

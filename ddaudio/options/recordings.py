@@ -50,6 +50,9 @@ class OutputOptions:
 
     encoding: Encoding = "float32"
     """Sample format of the WAV files."""
+    checkpoint_every_s: float = 30.0
+    """Time between two checkpoints, from which a fit that was killed goes on, 0 to 86400 s; 0: after each step."""
 
     def __post_init__(self) -> None:
         check_choice(self, "encoding", get_args(Encoding))
+        check_range(self, "checkpoint_every_s", 0, 86400, "s")

@@ -8,7 +8,8 @@ from ddaudio.options.checks import check_choice, check_range, check_whole
 from ddaudio.options.losses import parse_penalties, parse_terms
 
 OptimiserName = Literal["gauss-newton", "adam", "sgd", "lbfgs"]
-ScheduleName = Literal["cosine", "constant", "warm-up"]
+ScheduleName = Literal["cosine", "constant", "warm-up", "rise"]
+GrowFromName = Literal["middle", "start"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,31 @@ class TrainingOptions:
     learning_rate: float = 0.02
     """Largest step of the optimiser, in units of the parameters' scales, 1e-8 to 10; gauss-newton has none."""
     schedule: ScheduleName = "warm-up"
-    """The learning rate over the steps: falling to zero, level, or rising over a tenth of them and then falling."""
+    """The learning rate over the steps: falling to zero (cosine), level, rising over a tenth of them and then falling (warm-up),
+    or low for half of them and then rising (rise)."""
+    rates: str | None = None
+    """Factors of the learning rate by kind of parameter, 0 to 1000, as in frequency=0.5,amplitude=2 (default: 1 for each)."""
+    rate_tilt: float = 0.0
+    """The learning rate by frequency, to this power, -2 to 2: below 0 the longest waves move fastest, above 0 the shortest."""
+    momentum_delay: int = 0
+    """Steps by which a gradient enters the momentum late, 0 to 1000."""
+    grow: int = 0
+    """Times that the piece that is trained on doubles until it is the whole, 0 to 16."""
+    grow_from: GrowFromName = "middle"
+    """Where the piece that grows lies: in the middle of the signal or at its start."""
+    crops: bool = False
+    """Train every loss on one crop a step, contiguous and drawn at random, in place of the whole; crop_s is its length."""
+    ema: float | None = None
+    """Keep an exponential average of the parameters, which may be the better fit: the share of the old average that stays at each
+    step, 0.5 to 0.99999 (default: none)."""
+    teacher: float = 0.0
+    """Weight of a loss that pulls the estimate to that of the average, 0 to 1000; needs ema."""
     judge_every: int = 10
     """Steps between two looks of the judge, 1 to 100000; with gauss-newton it looks at each."""
     tolerance: float = 0.01
     """Stop when the judge's last four looks differ by no more than this share, 0 to 1."""
     crop_s: float = 0.75
-    """Spectral losses are trained on crops of this length, 0.05 to 60 s."""
+    """Spectral losses are trained on crops of this length, and with crops all of them, 0.05 to 60 s."""
     seed: int = 0
     """Seed of everything random, 0 to 2147483647."""
 
@@ -51,6 +70,7 @@ class TrainingOptions:
             given = f"losses is {self.losses!r}" + (f" and penalties is {self.penalties!r}" if self.penalties else "")
             raise OptionError(f"optimiser is 'gauss-newton', which fits mse alone; {given}: use adam")
         check_choice(self, "schedule", get_args(ScheduleName))
+        _check_descent(self)
         check_whole(self, "steps", 0, 10**6)
         check_whole(self, "exchanges", 0, 100)
         check_range(self, "learning_rate", 1e-8, 10)
@@ -58,6 +78,11 @@ class TrainingOptions:
         check_range(self, "tolerance", 0, 1)
         check_range(self, "crop_s", 0.05, 60, "s")
         check_whole(self, "seed", 0, 2**31 - 1)
+
+    @property
+    def parsed_rates(self) -> dict[str, float]:
+        """The factors of the learning rate, by kind of parameter."""
+        return {} if self.rates is None else parse_rates(self.rates)
 
     @property
     def least_squares(self) -> bool:
@@ -69,3 +94,57 @@ class TrainingOptions:
         optimiser = self.optimiser or ("gauss-newton" if self.least_squares else "adam")
         steps = self.steps if self.steps is not None else 6 if optimiser == "gauss-newton" else 80
         return replace(self, optimiser=optimiser, steps=steps, exchanges=exchanges if self.exchanges is None else self.exchanges)
+
+
+def _check_descent(options: TrainingOptions) -> None:
+    """Refuse what does not go together with the optimiser: gauss-newton has no rate, lbfgs no momentum."""
+    check_choice(options, "grow_from", get_args(GrowFromName))
+    check_range(options, "rate_tilt", -2, 2)
+    check_range(options, "ema", 0.5, 0.99999)
+    check_range(options, "teacher", 0, 1000)
+    check_whole(options, "momentum_delay", 0, 1000)
+    check_whole(options, "grow", 0, 16)
+    if not isinstance(options.crops, bool):
+        raise OptionError(f"crops is {options.crops!r}; it must be true or false")
+    if options.teacher and options.ema is None:
+        raise OptionError(
+            f"teacher is {options.teacher:g}, but there is no average to learn from; give ema as well, such as 0.99"
+        )
+    first_order = {"rates": options.parsed_rates, "rate_tilt": options.rate_tilt, "momentum_delay": options.momentum_delay}
+    # The curvature that lbfgs estimates from one step to the next must be that of one loss.
+    steady = {"crops": options.crops}
+    by_rate = {"grow": options.grow, "ema": options.ema, "teacher": options.teacher, "schedule": options.schedule == "rise"}
+    least_squares = options.optimiser == "gauss-newton" or (options.optimiser is None and options.least_squares)
+    asked = next((name for name, value in (first_order | steady | by_rate).items() if value), None)
+    if least_squares and asked is not None:
+        default = "" if options.optimiser else ", the default for mse alone"
+        raise OptionError(
+            f"{asked} is {getattr(options, asked)!r}, but optimiser is 'gauss-newton'{default}, which solves for its steps "
+            "and has neither rate nor momentum: use adam"
+        )
+    asked = next((name for name, value in (first_order | steady).items() if value), None)
+    if options.optimiser == "lbfgs" and asked is not None:
+        raise OptionError(
+            f"{asked} is {getattr(options, asked)!r}, but optimiser is 'lbfgs', which learns curvature from the same loss at "
+            "each step, for all parameters at once: use adam"
+        )
+
+
+def parse_rates(text: str) -> dict[str, float]:
+    """Read factors of the learning rate such as ``frequency=0.5,amplitude=2``.
+
+    Raises `OptionError` on a name without a factor, a repeated name, or a factor that is not 0 to 1000.
+    """
+    rates: dict[str, float] = {}
+    for part in str(text).split(","):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        try:
+            rate = float(number)
+        except ValueError:
+            raise OptionError(f"rates is {text!r}; it must be kinds with factors, as in frequency=0.5,amplitude=2") from None
+        if not name or name in rates:
+            raise OptionError(f"rates is {text!r}; it must name each kind of parameter once, as in frequency=0.5,amplitude=2")
+        if not 0 <= rate <= 1000:
+            raise OptionError(f"rates has the factor {rate:g} for {name}; allowed is 0 to 1000")
+        rates[name] = rate
+    return rates

@@ -5,6 +5,7 @@ import json
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ddaudio.metrics import DEFINITIONS, Metric
 from ddaudio.models import NETWORKS, FramedNetwork
 from ddaudio.options import FitOptions
 from ddaudio.saved import SCHEMA
-from ddaudio.training import Training
+from ddaudio.training import MOST_STRETCHES, Look, Training
 
 
 def settings_hash(options: FitOptions) -> str:
@@ -27,6 +28,8 @@ def build(result: FitResult) -> dict[str, Any]:
     """Return the report of a fit as nested dicts and lists that JSON can hold; undefined values are None."""
     recording, network, options = result.recording, result.network, result.options
     model = options.model
+    # As many as for a recording that is one block: the report of an hour shall not grow with its blocks.
+    stretches = max(1, MOST_STRETCHES // max(len(one.blocks) for one in result.passes))
     metrics = {name: value for name, value in result.metrics.items() if isinstance(value, Metric)}
     return {
         "schema": SCHEMA,
@@ -62,7 +65,8 @@ def build(result: FitResult) -> dict[str, Any]:
         "training": {
             "gain_db": result.training_gain_db,
             "passes": [
-                {"name": one.name, "blocks": [[_stage(run) for run in stages] for stages in one.blocks]} for one in result.passes
+                {"name": one.name, "blocks": [[_stage(run, stretches) for run in stages] for stages in one.blocks]}
+                for one in result.passes
             ],
         },
         "seconds": result.seconds | {"per_second_of_sound": sum(result.seconds.values()) / recording.duration_s},
@@ -89,9 +93,17 @@ def _goal(result: FitResult) -> dict[str, Any]:
     return {"name": "target_snr_db", "asked": model.target_snr_db, "reached": result.reached_goal}
 
 
-def _stage(run: Training) -> dict[str, Any]:
-    looks = [{"step": look.step, "snr_db": look.snr_db, "terms": look.terms, "gradients": look.gradients} for look in run.looks]
-    return {"status": run.status, "judge": looks, "losses": run.losses}
+def _stage(run: Training, most_stretches: int) -> dict[str, Any]:
+    return {"status": run.status, "judge": [_look(look, most_stretches) for look in run.looks], "losses": run.losses}
+
+
+def _look(look: Look, most_stretches: int) -> dict[str, Any]:
+    """Return a look, with the error by time in no more than so many stretches, to four digits."""
+    errors, count = look.error_by_time, min(len(look.error_by_time), most_stretches)
+    edges = [round(place * len(errors) / count) for place in range(count + 1)] if count else []
+    pooled = [float(f"{sum(errors[first:last]):.4g}") for first, last in pairwise(edges)]
+    seen = {"step": look.step, "snr_db": look.snr_db, "terms": look.terms, "gradients": look.gradients}
+    return seen | {"error_by_time": pooled, "averaged": look.averaged}
 
 
 def summary(result: FitResult) -> list[str]:

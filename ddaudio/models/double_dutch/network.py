@@ -257,6 +257,11 @@ class DoubleDutchNetwork(FramedNetwork):
             found |= {f"{kind}, level {level + 1}": [value[levels == level]] for level in torch.unique(levels).tolist()}
         return found
 
+    def frequencies(self) -> list[Tensor]:
+        """Return the frequencies of the ropes, for amplitudes and cutoffs."""
+        of_level = 2 * math.pi / torch.tensor(self.plan.ladder.denominators)
+        return [of_level[self.trees.level][:, None].expand_as(self.amplitude), of_level[self.trees.cutoff_level]]
+
     def at_bounds(self) -> AtBounds:
         """Return how many of the learned cutoffs lie at -1 or 1."""
         held = int((self.cutoff.detach().abs() * CUTOFF_UNIT >= 1).sum())

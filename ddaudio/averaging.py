@@ -1,0 +1,46 @@
+"""The exponential average of parameters over the steps, which may be the better fit, and can teach."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """``e(t) = keep e(t - 1) + (1 - keep) p(t)`` for each of the parameters ``p``, with ``e(0) = p(0)``.
+
+    Polyak and Juditsky, 1992, SIAM J. Control Optim. 30(4), for averages of the path; as a teacher, whose output pupils are
+    pulled to: Tarvainen and Valpola, 2017, "Mean teachers are better role models".
+
+    Args:
+        parameters: what is averaged; each lies in a convex set, and so does its average.
+        keep: share of the old average that stays at each step, 0 to 1.
+
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], keep: float) -> None:
+        self._parameters, self._keep = list(parameters), keep
+        self.values: list[Tensor] = [parameter.detach().clone() for parameter in self._parameters]
+        """The average of each parameter."""
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the parameters as they are."""
+        for value, parameter in zip(self.values, self._parameters, strict=True):
+            value.lerp_(parameter, 1 - self._keep)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the average stand in the parameters' place meanwhile; no gradients are kept."""
+        with torch.no_grad():
+            own = [parameter.clone() for parameter in self._parameters]
+            try:
+                self._put(self.values)
+                yield
+            finally:
+                self._put(own)
+
+    def _put(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self._parameters, values, strict=True):
+            parameter.copy_(value)

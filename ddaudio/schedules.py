@@ -1,0 +1,91 @@
+"""What changes over the steps of a run, as pure functions: the learning rate, and the stretch that the loss looks at."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ddaudio.errors import OptionError
+from ddaudio.models import Network
+from ddaudio.options import GrowFromName, ScheduleName
+
+LATE_FLOOR = 0.1
+"""Share of the rate in the first half of the schedule ``rise``."""
+MOST_TILT = 10.0
+"""A tilt of the rates makes none more than this many times larger or smaller."""
+
+
+def rate_factor(schedule: ScheduleName, step: int, steps: int) -> float:
+    """Return the share of the learning rate, 0 to 1, at ``step`` of ``steps``.
+
+    With ``u = step / steps``: ``cosine`` is ``(1 + cos(pi u)) / 2``; ``warm-up`` that times ``(step + 1) / (steps / 10)`` over
+    the first tenth; ``rise`` is 0.1 over the first half, and then, with ``v = (step + 1) / steps``,
+    ``0.1 + 0.9 (1 - cos(pi (2 v - 1))) / 2``, which is 1 at the last step.
+    """
+    if schedule == "constant":
+        return 1.0
+    if schedule == "rise":
+        late = max(0.0, 2 * (step + 1) / steps - 1)
+        return LATE_FLOOR + (1 - LATE_FLOOR) * 0.5 * (1 - math.cos(math.pi * late))
+    ramp = min(1.0, (step + 1) / max(1, steps // 10)) if schedule == "warm-up" else 1.0
+    return ramp * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def grown(step: int, steps: int, doublings: int, n_samples: int, start: GrowFromName = "middle") -> tuple[int, int]:
+    """Return first sample and end of the piece that the loss looks at, at ``step`` of ``steps``.
+
+    The piece doubles ``doublings`` times, after equal shares of the steps, until it is the whole signal: in share ``k``, 0 to
+    ``doublings``, it has ``ceil(n_samples / 2^(doublings - k))`` samples. It lies in the signal's middle, or at its start. With
+    fewer steps than shares it doubles less often, so that the last step looks at the whole.
+    """
+    doublings = min(doublings, max(0, steps - 1))
+    share = step * (doublings + 1) // max(1, steps)
+    length = -(-n_samples // (1 << (doublings - share)))
+    first = 0 if start == "start" else (n_samples - length) // 2
+    return first, first + length
+
+
+def settled_from(schedule: ScheduleName, steps: int, doublings: int) -> int:
+    """Return the step from which on a level loss may end a run: no piece is to grow any more, no rate has yet to rise."""
+    doublings = min(doublings, max(0, steps - 1))
+    whole = math.ceil(doublings * steps / (doublings + 1))
+    return max(whole, steps // 2 if schedule == "rise" else 0)
+
+
+def crop_at(place: int, n_samples: int, length: int) -> tuple[int, int]:
+    """Return first sample and end of a crop around the sample ``place``, 0 to ``n_samples - 1``, moved to lie inside."""
+    length = min(length, n_samples)
+    first = min(max(0, place - length // 2), n_samples - length)
+    return first, first + length
+
+
+def rate_shares(network: Network, rates: Mapping[str, float], tilt: float) -> list[Tensor] | None:
+    """Return what the rate is multiplied by for each value of each of ``parameters()``; None for 1 everywhere.
+
+    A rate in ``rates`` holds for every layer of `Network.layers` that has its name as one of its parts: ``amplitude`` for
+    ``1 double-dutch: amplitude, level 2``, and so has ``level 2``. With a ``tilt`` it is multiplied by
+    ``(f / m)^tilt``, with ``f`` the frequency of the wave that the value belongs to and ``m`` the geometric mean of all; by no
+    more than `MOST_TILT` and no less than its inverse.
+    """
+    if not rates and not tilt:
+        return None
+    parameters = list(network.parameters())
+    counts = [parameter.numel() for parameter in parameters]
+    places = [part.reshape(p.shape) for part, p in zip(torch.split(torch.arange(sum(counts)), counts), parameters, strict=True)]
+    shares = torch.ones(sum(counts))
+    for layer, parts in network.layers(places).items():
+        names = {piece for group in layer.split(": ") for piece in group.split(", ")}
+        for name in names & set(rates):
+            shares[torch.cat([part.reshape(-1) for part in parts])] *= rates[name]
+    if tilt:
+        shares *= _tilted(network.frequencies(), tilt)
+    return [part.reshape(p.shape).to(p) for part, p in zip(torch.split(shares, counts), parameters, strict=True)]
+
+
+def _tilted(frequencies: Sequence[Tensor], tilt: float) -> Tensor:
+    """Return the factor of each value, ``[P]``; waves of frequency 0 take part as those of half a cycle in 100,000 samples."""
+    if not frequencies:
+        raise OptionError(f"rate_tilt is {tilt:g}, but this network does not say which frequency a parameter belongs to; use 0")
+    logs = torch.cat([one.reshape(-1) for one in frequencies]).double().clamp(min=math.pi / 1e5).log()
+    return ((logs - logs.mean()) * tilt).exp().clamp(1 / MOST_TILT, MOST_TILT).float() if logs.numel() else logs.float()
