@@ -2,7 +2,20 @@
 
 import sys
 
-from benchmarks import batch, capacity, fits, losses, optimisers, oscillators, process, report, size, training
+from benchmarks import (
+    batch,
+    capacity,
+    fits,
+    frequency,
+    losses,
+    networks,
+    optimisers,
+    oscillators,
+    process,
+    report,
+    size,
+    training,
+)
 from benchmarks.results import write_section
 
 COMMANDS = {
@@ -10,7 +23,9 @@ COMMANDS = {
     "capacity": capacity.run,
     "clicks": losses.clicks,
     "fit": fits.run,
+    "frequency": frequency.run,
     "losses": losses.run,
+    "networks": networks.run,
     "optimisers": optimisers.run,
     "oscillators": oscillators.run,
     "report": report.run,

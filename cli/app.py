@@ -14,6 +14,7 @@ from .batch import batch
 from .export import export
 from .fit import fit
 from .info import info
+from .landscape import landscape
 from .play import play
 from .render import render
 from .report import report
@@ -36,6 +37,7 @@ app.command(info, sort_key=4)
 app.command(export, sort_key=5)
 app.command(play, sort_key=6)
 app.command(report, sort_key=7)
+app.command(landscape, sort_key=8)
 app.register_install_completion_command(help="Install completion for your shell (bash, zsh, fish, PowerShell).")
 
 

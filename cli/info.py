@@ -75,7 +75,7 @@ def model_facts(path: Path) -> dict[str, Any]:
         "model": network.title,
         "numbers": network.numbers(),
         "numbers_per_sample": network.numbers() / (samples * channels),
-        "parts": network.ranked(),
+        "parts": network.parts(),
         **(terms[0] if len(terms) == 1 else {"terms": terms}),
         "duration_s": samples / network.sample_rate,
         "sample_rate": network.sample_rate,
@@ -92,7 +92,7 @@ def _term_facts(term: "FramedNetwork") -> dict[str, Any]:
     grid = term.grid
     return {
         "network": term.name,
-        NETWORKS[term.name].parts: term.ranked(),
+        NETWORKS[term.name].parts: term.parts(),
         "frames": grid.n_frames,
         "shortest_frame_s": int(grid.cells.length.min()) / grid.sample_rate,
         "longest_frame_s": int(grid.cells.length.max()) / grid.sample_rate,

@@ -19,6 +19,8 @@ from ddaudio.options import GOALS, FitOptions, setting_groups
 
 UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
 """Suffixes of setting names that are units."""
+WORDS = ("local", "phase", "positive", "span", "whole")
+"""Settings whose names messages about others use as words."""
 PANELS = {
     name: Group(f"{name.capitalize()} settings", sort_key=place)
     for place, name in enumerate((member.name for member in fields(FitOptions)), 2)
@@ -39,17 +41,22 @@ def flag(name: str) -> str:
 def refusal_in_flags(message: str) -> str:
     """Return the library's refusal of a value with settings named as flags; other messages, and what is quoted, stay.
 
-    A refusal of a value begins with the setting's name; one that is about a settings file begins with the file's.
+    A refusal of a value begins with the setting's name; one that is about a settings file begins with the file's. `WORDS` are
+    names where it says what they are, or to give them.
 
     >>> refusal_in_flags("overlap is 0.3, but frames are as long as the sound asks for; give frame_s as well")
     '--overlap is 0.3, but frames are as long as the sound asks for; give --frame as well'
+    >>> refusal_in_flags("steps is 0.5; it must be a whole number")
+    '--steps is 0.5; it must be a whole number'
     """
     names = setting_groups()
     return _in_flags(message, names) if message.split(" ", 1)[0] in names else message
 
 
 def _in_flags(text: str, names: Collection[str]) -> str:
-    words = re.compile(rf"(?<!\w)'[^']*'|\b({'|'.join(names)})\b")
+    every, sure = "|".join(names), "|".join(name for name in names if name not in WORDS)
+    named = rf"\b(?:{sure})\b|^(?:{every})\b|\b(?:{every})(?= is )|(?<=give )(?:{every})\b"
+    words = re.compile(rf"(?<!\w)'[^']*'|({named})")
     return words.sub(lambda found: flag(found[1]) if found[1] else found[0], text)
 
 

@@ -60,6 +60,8 @@ def plan_blocks(shape: Sequence[int], sample_rate: int, options: FitOptions) -> 
     """Return how signals of some ``shape (B, T)`` are cut; raises `OptionError` for a budget without room for a single part."""
     n_signals, n_samples = shape
     frame_s, overlap = options.grid.frame_s, options.grid.overlap or 0.0
+    if options.layers.whole:
+        frame_s, overlap = (n_samples + n_samples % 2) / sample_rate, 0.0
     # A grid of equal frames is one whose root cells are never divided.
     equal = None if frame_s is None else TimeGrid.uniform(sample_rate, 1, n_samples, frame_s, overlap).cells
     root = cell_sizes(sample_rate, n_samples)[-1] if equal is None else int(equal.size[0])
@@ -103,6 +105,7 @@ class _Run:
         self.samples, self.sample_rate, self.options, self.tell, self.log = samples, sample_rate, options, tell, log
         self.n_signals, self.n_samples = samples.shape
         self.kind, self.window = NETWORKS[options.model.model], options.grid.window or "hann"
+        self.equal = options.grid.frame_s is not None or options.layers.whole
         plan = plan_blocks(samples.shape, sample_rate, options)
         self.root, self.longest_fade, self.ranges = plan.root, plan.longest_fade, plan.ranges
         fewest, numbers = plan.fewest, allowance(options.model, self.n_signals, self.n_samples)
@@ -159,11 +162,11 @@ class _Run:
         taken = self.kind.numbers_per_frame * grid.n_frames + self._words(grid)
         size = size_for(options.model, share, grid.n_frames, taken, self.kind.numbers_per_part, least)
         tell(Progress("finding the starting point", 0, 0, math.nan, math.nan))
-        network = self.kind.make(grid, options.tree)
+        network = self.kind.make(grid, self.kind.settings(options))
         generator = torch.Generator().manual_seed(options.training.seed + index)
         short = replace(size, goal_energy=size.goal_energy * 10 ** (self.kind.expected_gain_db / 10))
-        network.guess(target, short, options.model.start, generator)
-        exchanges = (options.training.exchanges or 0) if options.model.start == "peaks" else 0
+        network.guess(target, short, options.model.starting_point, generator)
+        exchanges = (options.training.exchanges or 0) if options.model.starting_point == "peaks" else 0
         network, stages = refine(network, target, size, options.training, exchanges, tell, self.log)
         self.blocks.append(stages)
         return network
@@ -172,7 +175,7 @@ class _Run:
         """Return the grid of a block."""
         options, n_samples = self.options, target.shape[1] - margin
         rows = [[self.root] * math.ceil(n_samples / self.root)] * self.n_signals
-        if options.grid.frame_s is None:
+        if not self.equal:
             cell = self.root >> max(0, len(cell_sizes(self.sample_rate, self.n_samples)) - 1 - FIRST_LEVEL)
             trial = Size(max(1, int(numbers - self.n_signals * n_samples / cell) // NUMBERS_PER_PARTIAL), goal)
             divided = divide(target[:, margin:], self.sample_rate, trial, self.window, self._begun)
@@ -206,7 +209,7 @@ class _Run:
         """Return what a block's code costs within that of the whole, at most."""
         if len(self.ranges) == 1:
             return encode(grid)[1].numel()
-        smallest = self.root if self.options.grid.frame_s is not None else cell_sizes(self.sample_rate, self.n_samples)[0]
+        smallest = self.root if self.equal else cell_sizes(self.sample_rate, self.n_samples)[0]
         return count_words(grid, smallest, self.root)
 
     def _keep(self, network: FramedNetwork, begin: int, last: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddaudio.errors import ModelError, OptionError
 from ddaudio.models import NETWORKS, FramedNetwork, Network, SumNetwork
-from ddaudio.options import TreeOptions
+from ddaudio.options import FitOptions
 from ddaudio.sealed import checksum, sealed_bytes
 from ddaudio.tree import decode, encode
 
@@ -79,6 +79,7 @@ def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tens
     own = {name.removeprefix(start): tensors.pop(name) for name in list(tensors) if name.startswith(start)}
     sample_rate, signals, samples = (settings[name] for name in ("sample_rate", "signals", "samples"))
     grid = decode(sample_rate, signals, samples, term["window"], term, own.pop(CODE))
-    network = NETWORKS[term["model"]].make(grid, TreeOptions(**term["network"]))
+    kind = NETWORKS[term["model"]]
+    network = kind.make(grid, kind.settings(FitOptions().with_settings(term["network"])))
     network.restore(own)
     return network

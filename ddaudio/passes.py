@@ -7,14 +7,25 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ddaudio import unit_sizing
 from ddaudio.allocation import allowance, goal_energy
 from ddaudio.audio import Recording
 from ddaudio.blocks import BLOCK_SAMPLES, BlockPlan, fit_blocks, plan_blocks
 from ddaudio.checkpoints import Log
 from ddaudio.errors import OptionError, nearest
-from ddaudio.models import NETWORKS, FramedNetwork, Network, Size, SumNetwork
+from ddaudio.models import NETWORKS, FramedNetwork, Kind, Network, Size, SumNetwork
 from ddaudio.models.double_dutch import sizing
-from ddaudio.options import MAX_FRAME_S, MIN_FRAME_S, MIN_NUMBERS, MIN_NUMBERS_PER_SAMPLE, FitOptions, ModelOptions, check_lags
+from ddaudio.options import (
+    LAYER_SETTINGS,
+    MAX_FRAME_S,
+    MIN_FRAME_S,
+    MIN_NUMBERS,
+    MIN_NUMBERS_PER_SAMPLE,
+    FitOptions,
+    ModelOptions,
+    TrainingOptions,
+    check_lags,
+)
 from ddaudio.refining import refine
 from ddaudio.spool import Difference, Samples, blocks
 from ddaudio.training import Progress, ProgressCallback, Training
@@ -23,6 +34,10 @@ TREE_FRAME_S = 0.1
 """Frame length of trees, unless one is given; the nearest power of two samples is taken."""
 PARTIALS_FRAME_S = 0.05
 """Frame length when each frame gets a fixed number of partials, unless one is given."""
+UNITS_FRAME_S, UNITS_OVERLAP = 0.06, 0.1
+"""Frame length and overlap of networks of sine units, unless they are given."""
+LONGEST_WHOLE_S = 60.0
+"""Longest recording that is fitted as one frame."""
 LEAST_GOAL_DB = -10.0
 """Goals of the later networks are counted from what the earlier ones leave over, and are no lower than this."""
 
@@ -57,7 +72,18 @@ def resolve(options: FitOptions, recording: Recording) -> FitOptions:
     terms = options.model.terms
     if options.tree.leaves == "sine" and "double-dutch" not in terms:
         raise OptionError(f"leaves is 'sine', but model is {options.model.model!r}; leaves are those of double-dutch")
+    misplaced = options.layers.misplaced(terms)
+    if misplaced is not None:
+        having = " or ".join(model for model, names in LAYER_SETTINGS.items() if misplaced in names)
+        value = getattr(options.layers, misplaced)
+        raise OptionError(f"{misplaced} is {value!r}, but model is {options.model.model!r}; it is a setting of {having}")
+    _check_together(options)
     _check_rates(options)
+    if options.layers.whole and recording.duration_s > LONGEST_WHOLE_S:
+        raise OptionError(
+            f"whole is True, but the recording lasts {recording.duration_s:.1f} s; allowed is up to {LONGEST_WHOLE_S:g} s: "
+            "give frame_s"
+        )
     if len(terms) == 1:
         return _resolved_term(options, recording, 0)
     for place, share in enumerate(options.model.parsed_shares):
@@ -66,11 +92,18 @@ def resolve(options: FitOptions, recording: Recording) -> FitOptions:
             # What the networks before leave over comes on top of its own share.
             term = replace(term, model=replace(term.model, numbers=math.floor(options.model.numbers * share)))
         _plan(term, recording)
-    return replace(options, training=options.training.resolved())
+    # Networks with a tangent and others take different optimisers, unless one is asked for.
+    return replace(options, training=options.training.resolved()) if _second_order(options) else options
 
 
 def _check_rates(options: FitOptions) -> None:
     """Refuse factors of the learning rate for what no network has; numbered layers are known only when there is a network."""
+    without = [name for name in options.model.terms if not NETWORKS[name].has_frequencies]
+    if options.training.rate_tilt and without:
+        raise OptionError(
+            f"rate_tilt is {options.training.rate_tilt:g}, but {without[0]} does not say which frequency a parameter belongs to; "
+            "use 0"
+        )
     names = ["sine" if name == "double-dutch" and options.tree.leaves == "sine" else name for name in options.model.terms]
     kinds = {kind for name in names for kind in NETWORKS[name].kinds}
     for name in options.training.parsed_rates:
@@ -91,7 +124,7 @@ def fit_passes(recording: Recording, options: FitOptions, tell: ProgressCallback
     plans = [_plan(_resolved_term(options, recording, place), recording) for place in range(n_terms)]
     check_lags(options.training.losses, min(last - first for plan in plans for first, last in plan.ranges))
     whole = all(len(plan.ranges) == 1 for plan in plans)
-    together = n_terms > 1 and whole and options.training.together and bool(options.training.steps)
+    together = n_terms > 1 and whole and options.training.together and options.training.steps != 0
     for place in range(n_terms):
         term = _resolved_term(options, recording, place)
         told = _telling(tell, term.model.model, place, n_terms + together)
@@ -133,7 +166,8 @@ def _together(
     """Train all networks of a recording that is one block together."""
     target = torch.zeros(recording.n_channels, recording.n_samples) + recording.samples[:, :]
     size = Size(sum(network.ranked() for network in fitted), goal_energy(options.model, recording.energy))
-    network, runs = refine(SumNetwork(fitted), target, size, options.training, 0, tell, log)
+    training = options.training.resolved(second_order=_second_order(options))
+    network, runs = refine(SumNetwork(fitted), target, size, training, 0, tell, log)
     with torch.no_grad():
         return Passes(network, network.estimate(), (*passes, Pass("together", (tuple(runs),))))
 
@@ -152,7 +186,7 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
     else:
         model = replace(model, model=name)
     frame_s, overlap = grid.frame_s, grid.overlap
-    if not kind.divides:
+    if kind.frames == "halving":
         n_samples = window_samples(grid.frame_s or TREE_FRAME_S, recording.sample_rate, recording.n_samples)
         windows = recording.n_channels * math.ceil(recording.n_samples / n_samples)
         numbers_each = allowance(model, recording.n_channels, recording.n_samples) // windows
@@ -161,11 +195,42 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
         tree = sizing.resolved(tree, n_samples, min(windows, math.ceil(BLOCK_SAMPLES / n_samples)), numbers_each)
         # A frame alone has no neighbour to overlap with.
         frame_s, overlap = n_samples / recording.sample_rate, (overlap or 0.0) if recording.n_samples > n_samples else 0.0
-    elif frame_s is None and model.partials is not None:
+    elif kind.frames == "equal" and not options.layers.whole:
+        frame_s, overlap = frame_s or UNITS_FRAME_S, UNITS_OVERLAP if overlap is None else overlap
+    elif frame_s is None and model.partials is not None and not options.layers.whole:
         frame_s = PARTIALS_FRAME_S
     window = grid.window or ("gate" if partials_in_leaves else "hann")
     grid = replace(grid, frame_s=frame_s, overlap=0.5 if overlap is None else overlap, window=window)
-    return replace(options, model=model, grid=grid, tree=tree, training=options.training.resolved(kind.exchanges))
+    layers = replace(options.layers, whole=options.layers.whole and "whole" in LAYER_SETTINGS.get(name, ()))
+    if kind.units is not None:
+        layers, numbers = unit_sizing.sized(model, layers, grid, recording, kind.units)
+        model = replace(model, numbers=numbers)
+    resolved = replace(options, model=model, grid=grid, tree=tree, layers=layers)
+    return replace(resolved, training=_resolved_training(resolved, kind))
+
+
+def _check_together(options: FitOptions) -> None:
+    """Raise `OptionError` for settings of layers that do not go with others."""
+    model, layers = options.model, options.layers
+    if layers.greedy and model.start != "peaks":
+        raise OptionError(f"greedy is True, which finds its own start, but start is {model.start!r}; give only one of the two")
+    if layers.whole and options.grid.frame_s is not None and len(model.terms) == 1:
+        raise OptionError(f"whole is True and frame_s is {options.grid.frame_s:g}; give only one of the two")
+    if "stack" in model.terms and layers.widths is not None and layers.parsed_widths[-1] != 1:
+        raise OptionError(f"widths is {layers.widths!r}; the last layer of stack has one unit, as in 100,10,1")
+
+
+def _second_order(options: FitOptions) -> bool:
+    """Return whether all networks have a tangent."""
+    return all(NETWORKS[name].second_order(options) for name in options.model.terms)
+
+
+def _resolved_training(options: FitOptions, kind: Kind) -> TrainingOptions:
+    """Return the training of one network, filled in; raises `OptionError` where its optimiser cannot train it."""
+    second_order = kind.second_order(options)
+    if options.training.optimiser == "gauss-newton" and not second_order:
+        raise OptionError(f"optimiser is 'gauss-newton', but this {options.model.model} has no tangent, which it needs; use adam")
+    return options.training.resolved(kind.exchanges, second_order=second_order, first_order_steps=kind.first_order_steps)
 
 
 def window_samples(frame_s: float, sample_rate: int, n_samples: int) -> int:

@@ -231,7 +231,7 @@ class _Course:
         view, taught = self._view(step), None
         if self.average is not None and options.teacher:
             with self.average.in_place():
-                taught = self.network.estimate()
+                taught = self.network.estimates()
         terms: dict[str, float] = {}
         rate = options.learning_rate * rate_factor(options.schedule, step, self.steps)
         optimiser.step(lambda: self._evaluate(view, taught, terms), rate)
@@ -255,26 +255,36 @@ class _Course:
         objective = self.objective if whole else self.within(first, last)
         return _View(objective, slice(first, last), int(torch.randint(len(objective.crops), (), generator=self.order)))
 
-    def _evaluate(self, view: _View, taught: Tensor | None, terms: dict[str, float]) -> float:
+    def _evaluate(self, view: _View, taught: Sequence[Tensor] | None, terms: dict[str, float]) -> float:
         """Evaluate loss and gradients; note the loss by term."""
         for parameter in self.parameters:
             parameter.grad = None
-        estimate = self.network.estimate()
-        seen = estimate if view.objective is self.objective else estimate[:, view.samples]
+        estimates = self.network.estimates()
+        if view.objective is not self.objective:
+            estimates = [estimate[:, view.samples] for estimate in estimates]
         moment = Moment(self.done, self.steps, self.options.seed)
-        values = view.objective(seen, view.crop, moment) | self.objective.penalise(self.network.wave_amplitudes)
+        parts = [view.objective(estimate, view.crop, moment) for estimate in estimates]
         if taught is not None:
-            pull = (seen - taught[:, view.samples]) * self.objective.scale
-            values["teacher"] = self.options.teacher * pull.square().mean()
+            for part, estimate, lesson in zip(parts, estimates, taught, strict=True):
+                pull = (estimate - lesson[:, view.samples]) * self.objective.scale
+                part["teacher"] = self.options.teacher * pull.square().mean()
+        values = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+        values |= self.objective.penalise(self.network.wave_amplitudes)
         total = torch.stack(list(values.values())).sum()
         total.backward()  # type: ignore[no-untyped-call]
         terms.update({name: float(value.detach()) for name, value in values.items()})
         finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.parameters)
-        # All of the start's error may lie in the stretch that is looked at.
-        bound = DIVERGED * max(self.record.looks[0].total, SMALLEST_START) * self.target.shape[-1] / seen.shape[-1]
-        if not finite or not sum(terms.values()) <= bound:
+        if not finite or not sum(terms.values()) <= self._most(terms, len(parts), view.samples):
             raise _DivergedError
         return sum(terms.values())
+
+    def _most(self, terms: Mapping[str, float], n_losses: int, samples: slice) -> float:
+        """Return the training loss from which on the run has gone wrong."""
+        start = max(self.record.looks[0].total, SMALLEST_START)
+        if n_losses > 1:  # Losses of layers by themselves begin above that of their sum.
+            start = max(start, sum((self.record.losses[0] if self.record.losses else terms).values()))
+        # All of the start's error may lie in the stretch that is looked at.
+        return float(DIVERGED * start * self.target.shape[-1] / (samples.stop - samples.start))
 
     def _refine(self, log: Log, under_way: Entry | None) -> Status:
         """Take Gauss-Newton steps; return how they ended."""

@@ -45,6 +45,20 @@ CASES: dict[str, dict[str, Any]] = {
         "schedule": "rise",
     },
     "sgd": {**GRADIENT, "optimiser": "sgd", "steps": 20, "momentum_delay": 2, "ema": 0.8, "exchanges": 0},
+    "layers by themselves": {
+        **GRADIENT,
+        "model": "cascade",
+        "local": True,
+        "phase": "centred",
+        "partials": 2,
+        "losses": "mse=1,pdl:long-range=0.5",
+        "penalties": "zero=0.01",
+        "steps": 12,
+        "ema": 0.9,
+        "teacher": 0.5,
+        "exchanges": 1,
+    },
+    "networks": {"model": "surrogate+stack+siren", "numbers": 600, "steps": 6, "judge_every": 2},
     "lbfgs": {**GRADIENT, "optimiser": "lbfgs", "learning_rate": 0.5, "steps": 8, "grow": 1, "judge_every": 2, "exchanges": 0},
 }
 

@@ -582,6 +582,10 @@ def test_help_names_flags_not_settings() -> None:
             "'a.toml' has no setting 'x' in [grid]; known are: frame_s",
         ),
         ("a time grid needs numbers", "a time grid needs numbers"),
+        ("numbers is 0.5; it must be a whole number", "--numbers is 0.5; it must be a whole number"),
+        ("whole is True and frame_s is 1; give only one", "--whole is True and --frame is 1; give only one"),
+        ("losses names 'a'; known are: mss, phase", "--losses names 'a'; known are: mss, phase"),
+        ("partials is 3, but phase is 'centred'; give whole", "--partials is 3, but --phase is 'centred'; give --whole"),
     ],
 )
 def test_refusals_name_flags_and_leave_the_rest(message: str, said: str) -> None:

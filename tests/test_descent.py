@@ -12,9 +12,9 @@ from torch import Tensor
 from ddaudio.averaging import Average
 from ddaudio.grid import TimeGrid
 from ddaudio.losses import Moment, Objective
-from ddaudio.models import Network, SineNetwork, Size
+from ddaudio.models import CascadeNetwork, Network, SineNetwork, Size
 from ddaudio.optimisers import Closure, Lbfgs
-from ddaudio.options import TrainingOptions
+from ddaudio.options import LayerOptions, TrainingOptions
 from ddaudio.training import MOST_STRETCHES, Progress, Training, error_by_time, train
 
 CELLS = [256, 128, 128, 512, 512, 256, 256]
@@ -308,6 +308,40 @@ def test_each_idea_descends_and_the_same_seed_does_the_same(idea: str) -> None:
         assert run.best.total < 0.95 * run.looks[0].total
         ends.append([parameter.detach().clone() for parameter in network.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"steps": 20}, *({"steps": 60, **IDEAS[idea]} for idea in ("grow", "crops", "teacher", "all"))]
+)
+def test_losses_of_layers_add_up_whatever_is_looked_at(settings: dict[str, Any]) -> None:
+    """A local cascade has a loss a layer, which begin far above that of their sum."""
+    target = prepared()[1]
+    network = CascadeNetwork(TimeGrid.uniform(8000, 1, N_SAMPLES, 0.05, 0.5), LayerOptions(local=True))
+    network.guess(target, Size(200), "peaks", torch.Generator())
+    objective = Objective({"mse": 1.0}, target, 400, 16, penalties={"zero": 1e-6})
+    estimates = [estimate.detach() for estimate in network.estimates()]
+    assert len(estimates) > 3
+    run = train(network, target, objective, options(judge_every=20, tolerance=0, **settings), silent)
+    assert run.status == "step limit"
+    assert sorted(run.losses[0]) == ["mse", *(["teacher"] if "teacher" in settings else []), "zero"]
+    if "crops" not in settings and "grow" not in settings:
+        wanted = sum(float(((estimate - target) * objective.scale).square().mean()) for estimate in estimates)
+        assert run.losses[0]["mse"] == pytest.approx(wanted, rel=1e-5)  # float32
+        assert wanted > 2 * run.looks[0].terms["mse"]
+    if "teacher" in settings and settings.get("crops") is None:
+        assert run.losses[0]["teacher"] == pytest.approx(0, abs=1e-12)
+        assert run.losses[-1]["teacher"] > 0
+
+
+def test_layers_by_themselves_do_not_count_as_divergence() -> None:
+    """Of a start that is exact every layer but the last still leaves most of the sound."""
+    network = CascadeNetwork(TimeGrid.uniform(8000, 1, N_SAMPLES, 0.05, 0.5), LayerOptions(local=True))
+    network.guess(pluck(0.25).samples, Size(200), "peaks", torch.Generator())
+    target = network.estimate().detach()
+    run = train(network, target, Objective({"mse": 1.0}, target, 1000, 16), options(steps=4), silent)
+    assert run.looks[0].total < 1e-9
+    assert run.losses[0]["mse"] > 1
+    assert run.status == "step limit"
 
 
 def test_ctrl_c_keeps_the_best_of_parameters_and_average() -> None:

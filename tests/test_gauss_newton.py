@@ -23,7 +23,7 @@ CELLS = [[64, 32, 32, 128, 64], [128, 128, 64]]
 def network_of(grid: TimeGrid, partials: Partials) -> SineNetwork:
     """A network with these partials, of the dtype that they have."""
     network = SineNetwork(grid)
-    network._set(partials)
+    network.replace_partials(partials)
     return network
 
 
@@ -233,7 +233,7 @@ def test_frequencies_change_by_a_bounded_step() -> None:
     target = tones([1000.0], [0.5], [0.0], 0.032)
     network = SineNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]))
     values = torch.tensor([0.78]), torch.tensor([0.001]), torch.tensor([0.0])
-    network._set(Partials(torch.tensor([0]), *values))
+    network.replace_partials(Partials(torch.tensor([0]), *values))
     before = parameters_of(network)[0]
     GaussNewton(network, target).step()
     moved = float((parameters_of(network)[0] - before).abs())

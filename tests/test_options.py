@@ -22,7 +22,6 @@ from ddaudio.options import (
     FitOptions,
     ModelOptions,
     TrainingOptions,
-    TreeOptions,
     read_settings,
     setting_groups,
 )
@@ -38,6 +37,8 @@ RANGES = {
     "partials": (1, 10_000, True),
     "depth": (1, 24, True),
     "beam": (1, 64, True),
+    "layer_decay": (0.9, 1, False),
+    "omega": (0.1, 10_000, False),
     "steps": (0, 10**6, True),
     "exchanges": (0, 100, True),
     "learning_rate": (1e-8, 10, False),
@@ -62,12 +63,17 @@ CHOICES = {
     "window": ("hann", "sine", "triangle", "gate"),
     "model": options.MODELS,
     "start": ("peaks", "random", "equal"),
+    "recipe": get_args(options.RecipeName),
     "ropes": ("cosine", "sine", "square"),
     "pair": ("opposite", "quadrature"),
     "reading": ("every", "leaf", "binary"),
     "gating": ("hard", "soft", "beam"),
     "cutoffs": ("fixed", "learned"),
     "leaves": get_args(options.LeavesName),
+    "ladder": ("free", "linear", "octave", "above-nyquist"),
+    "phase": ("own", "centred"),
+    "activation": ("none", "tanh", "sine"),
+    "positive": ("softplus", "relu", "project"),
     "optimiser": ("gauss-newton", "adam", "sgd", "lbfgs"),
     "schedule": ("cosine", "constant", "warm-up", "rise"),
     "grow_from": ("middle", "start"),
@@ -80,8 +86,10 @@ TEXTS = {
     "transition_s": ["0.0001", "1e-6", "0.5,1"],
     "shares": ["1,1", "3,1"],
     "rates": ["frequency=0.5", "frequency=0.5,amplitude=2", " level 1 = 0 "],
+    "widths": ["100,10,1", "256,256,256,256"],
+    "span": ["seconds", "4,7", "-100,100"],
 }
-SWITCHES = {"above_nyquist", "together", "crops"}
+SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops"}
 
 
 def groups():
@@ -168,7 +176,7 @@ def test_names_of_losses_and_models_are_those_of_the_registries():
     assert tuple(LOSSES) == options.LOSSES
     assert tuple(NETWORKS) == options.MODELS
     grid = TimeGrid.uniform(8000, 1, 100, 0.004, 0.0)
-    assert all(kind.make(grid, TreeOptions()).name == name for name, kind in NETWORKS.items())
+    assert all(kind.make(grid, kind.settings(FitOptions())).name == name for name, kind in NETWORKS.items())
 
 
 def test_the_documented_list_of_losses_is_whole_and_names_their_page():
@@ -326,6 +334,8 @@ def combined(chosen):
     if chosen.get("pair") == "quadrature":  # which needs waves
         needed |= {"ropes": "cosine", "reading": "every"}
     excluded = {"denominators"} if "depth" in chosen else set()
+    if needed.get("model", chosen.get("model", "sine")) != "sine" or chosen.get("start", "peaks") != "peaks":
+        excluded.add("recipe")
     kept = {name: value for name, value in chosen.items() if name not in excluded}
     return kept | {
         name: value

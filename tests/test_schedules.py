@@ -11,8 +11,9 @@ from sounds import pluck
 
 from ddaudio.errors import OptionError
 from ddaudio.grid import TimeGrid
-from ddaudio.models import NETWORKS, Network, SineNetwork, Size, SumNetwork
-from ddaudio.options import FitOptions, TreeOptions
+from ddaudio.models import NETWORKS, CascadeNetwork, Network, SineNetwork, Size, SumNetwork
+from ddaudio.models.bank import BankNetwork
+from ddaudio.options import FitOptions, LayerOptions
 from ddaudio.passes import resolve
 from ddaudio.schedules import crop_at, grown, rate_factor, rate_shares, settled_from
 
@@ -72,9 +73,10 @@ def test_a_crop_lies_inside_and_holds_its_sample(n_samples: int, length: int, da
 def networks() -> dict[str, Network]:
     """Every network, and a sum, with what it can learn."""
     target = pluck(0.25).samples
+    settings = FitOptions().with_settings({"cutoffs": "learned", "depth": 5, "phase": "centred", "widths": "4,2,1"})
     found: dict[str, Network] = {}
     for name, kind in NETWORKS.items():
-        network = kind.make(TimeGrid.uniform(RATE, 1, 2000, 0.064, 0.0), TreeOptions(cutoffs="learned", depth=5))
+        network = kind.make(TimeGrid.uniform(RATE, 1, 2000, 0.064, 0.0), kind.settings(settings))
         network.guess(target, Size(40), "random", torch.Generator().manual_seed(0))
         found[name] = network
     return found | {"sum": SumNetwork(list(found.values()))}  # type: ignore[arg-type]
@@ -143,6 +145,54 @@ def test_a_tilt_knows_the_levels_of_a_tree() -> None:
             torch.testing.assert_close(higher.flatten(), (2 * lower.flatten()[:1]).expand(higher.numel()))
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_say_their_frequencies_or_that_they_have_none(name: str) -> None:
+    network = networks()[name]
+    found = network.frequencies()
+    assert bool(found) == NETWORKS[name].has_frequencies
+    if found:
+        assert [one.shape for one in found] == [parameter.shape for parameter in network.parameters()]
+        assert all(bool((one >= 0).all()) and bool(one.isfinite().all()) and not one.requires_grad for one in found)
+
+
+@pytest.mark.parametrize("name", ["sine", "cascade", "surrogate"])
+def test_frequencies_of_partials_are_those_of_their_table(name: str) -> None:
+    network = networks()[name]
+    assert isinstance(network, BankNetwork)
+    order = torch.argsort(network.grid.order[network.layout.frame_of_partial], stable=True)
+    hz = network.describe()["frequency_hz"]
+    for parameter, frequency in zip(network.parameters(), network.frequencies(), strict=True):
+        if parameter.numel() == hz.numel():
+            # The way through float32 radians.
+            torch.testing.assert_close(frequency.double()[order] * (RATE / (2 * math.pi)), hz, rtol=1e-6, atol=0)
+
+
+def test_a_centre_has_the_mean_frequency_of_its_frame_and_an_empty_one_that_of_all() -> None:
+    network = CascadeNetwork(TimeGrid.uniform(RATE, 1, 2000, 0.125, 0.0), LayerOptions(phase="centred"))
+    counts = torch.tensor([2, 0], dtype=torch.int32)
+    stored = {"frequency_hz": torch.tensor([400.0, 100.0]), "amplitude": torch.ones(2), "phase_rad": torch.zeros(2)}
+    network.restore(stored | {"partials_in_cell": counts, "centre_rad": torch.zeros(2)})
+    centre = network.frequencies()[2] * (RATE / (2 * math.pi))
+    # Two octaves: their geometric mean lies an octave above the lower; float32.
+    torch.testing.assert_close(centre, torch.tensor([200.0, 200.0]), rtol=1e-5, atol=0)
+    counts = torch.tensor([2, 1], dtype=torch.int32)
+    stored = {"frequency_hz": torch.tensor([400.0, 100.0, 3200.0]), "amplitude": torch.ones(3), "phase_rad": torch.zeros(3)}
+    network.restore(stored | {"partials_in_cell": counts, "centre_rad": torch.zeros(2)})
+    centre = network.frequencies()[2] * (RATE / (2 * math.pi))
+    torch.testing.assert_close(centre, torch.tensor([200.0, 3200.0]), rtol=1e-5, atol=0)
+    shares = rate_shares(network, {}, 0.5)
+    assert shares is not None
+    amplitude, phase, centred, _ = shares
+    torch.testing.assert_close(phase, amplitude, rtol=0, atol=0)
+    torch.testing.assert_close(centred[0].square(), phase[0] * phase[1], rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("model", ["stack", "siren", "sine+stack"])
+def test_a_tilt_is_refused_before_any_work_where_frequencies_are_unknown(model: str) -> None:
+    with pytest.raises(OptionError, match=r"rate_tilt is -1, but (stack|siren) does not say"):
+        resolve(FitOptions().with_settings({"rate_tilt": -1, "model": model, "optimiser": "adam"}), pluck(0.1))
+
+
 def test_a_tilt_needs_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
     network = networks()["sine"]
     monkeypatch.setattr(SineNetwork, "frequencies", Network.frequencies)
@@ -157,6 +207,8 @@ def test_a_tilt_needs_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"rates": "cutoff=1"}, "known are: amplitude, frequency"),
         ({"rates": "frequency=2", "model": "double-dutch"}, "known are: amplitude, cutoff"),
         ({"rates": "phase=2", "model": "sine+double-dutch"}, "known are: amplitude, cutoff, frequency"),
+        ({"rates": "phase=2", "model": "surrogate"}, "known are: amplitude, z"),
+        ({"rates": "frequency=2", "model": "siren"}, "known are: bias, level, weight"),
     ],
 )
 def test_rates_of_what_no_network_has_are_refused_before_any_work(settings: dict[str, str], said: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ddaudio.grid import TimeGrid
 from ddaudio.models.pursuit import Size
-from ddaudio.options import StartName
+from ddaudio.options import StartingPoint
 from ddaudio.tree import encode
 
 
@@ -59,21 +59,34 @@ class Network(nn.Module, ABC):
     def estimate(self) -> Tensor:
         """Return the signals ``[B, T]``."""
 
+    def estimates(self) -> list[Tensor]:
+        """Return the signals ``[B, T]`` that each have a training loss of their own: one, unless layers are trained locally."""
+        return [self.estimate()]
+
     @abstractmethod
     def tangent(self) -> "Tangent":
-        """Return how the signals change with the parameters, to first order, at the parameters as they are."""
+        """Return how the signals change with the parameters, to first order, at the parameters as they are.
+
+        Networks without one, which `ddaudio.models.Kind.second_order` tells, raise `OptionError`.
+        """
 
     @abstractmethod
     def powers(self) -> Tensor:
-        """Return the energy of each part that can be left out by itself, as far as it sounds alone, ``[P]``."""
+        """Return the energy of each part that can be left out by itself, as far as it sounds alone, ``[P]``.
+
+        Empty for a network that is a whole: it is neither ranked nor extended, and all of it is kept.
+        """
 
     @abstractmethod
     def wave_amplitudes(self) -> Tensor:
-        """Return the amplitude of each wave in full scale, 0 or more, ``[P]``, with its gradient: what penalties look at."""
+        """Return the amplitude of each wave in full scale, 0 or more, ``[P]``, with its gradient: what penalties look at.
+
+        At least those of all parts that can be left out; of a network that is a whole, those of its own waves.
+        """
 
     @abstractmethod
     def without_last(self, keep: int) -> "Network":
-        """Return a copy with only the ``keep`` parts of highest energy."""
+        """Return a copy with only the ``keep`` parts of highest energy, and all that cannot be left out."""
 
     @abstractmethod
     def extend(self, target: Tensor, size: Size) -> bool:
@@ -144,6 +157,10 @@ class Network(nn.Module, ABC):
         """Return how many parts the network has that can be left out one by one, the weakest last."""
         return self.powers().numel()
 
+    def parts(self) -> int:
+        """Return how many parts the network has, those included that cannot be left out."""
+        return self.ranked()
+
     def numbers(self) -> int:
         """Return how many numbers a file of this network holds, the divisions of time included."""
         return sum(tensor.numel() for tensor in self.stored().values()) + sum(encode(term.grid)[1].numel() for term in self.terms)
@@ -180,7 +197,7 @@ class FramedNetwork(Network):
         """
 
     @abstractmethod
-    def guess(self, target: Tensor, size: Size, start: StartName, generator: torch.Generator) -> None:
+    def guess(self, target: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
         """Set a starting point for ``target [B, T]`` from the data; replaces all parameters."""
 
     @abstractmethod

@@ -17,7 +17,8 @@ class Partials:
     """A list of sinusoids, each inside one frame; sorted by frame.
 
     Partial ``k`` is ``cosine_k cos(w_k (n - m)) + sine_k sin(w_k (n - m))`` over the samples ``n`` of its frame, with
-    ``m = (L - 1) / 2`` its middle.
+    ``m = (L - 1) / 2`` its middle. One with a decay counts from the frame's first sample, ``m = 0``, and is multiplied by
+    ``exp(-d n)``.
     """
 
     frame: Tensor
@@ -28,6 +29,8 @@ class Partials:
     """Amplitude of the cosine, full scale 1, ``[P]``."""
     sine: Tensor
     """Amplitude of the sine, full scale 1, ``[P]``."""
+    decay: Tensor | None = None
+    """``d`` per sample, 0 or more, ``[P]``; None for partials without."""
 
     @classmethod
     def none(cls, like: Tensor) -> "Partials":
@@ -47,20 +50,34 @@ class Partials:
         """Return how many partials each frame has, ``[F]`` int64."""
         return torch.bincount(self.frame, minlength=grid.n_frames)
 
+    def energy(self, grid: TimeGrid) -> Tensor:
+        """Return what each partial brings into the signals, as if it were alone, ``[P]``."""
+        if self.decay is None:
+            return self.power * grid.energy.to(self.power)[self.frame]
+        return self.power * damped_moments(self.decay, Layout(grid, self.counts(grid)))[0]
+
     def keep(self, which: Tensor) -> "Partials":
-        """Return the partials that a mask ``[P]`` or a rising index selects."""
-        return Partials(self.frame[which], self.frequency[which], self.cosine[which], self.sine[which])
+        """Return the partials that a mask ``[P]`` or an index selects."""
+        return replace(self, **{name: column[which] for name, column in self._columns().items()})
+
+    def _columns(self) -> dict[str, Tensor]:
+        """Return the columns that are there, by name."""
+        return {column.name: getattr(self, column.name) for column in fields(self) if getattr(self, column.name) is not None}
 
     def strongest(self, count: int, grid: TimeGrid) -> "Partials":
         """Return the ``count`` partials that bring most energy into the signals, or all; ties go to the earlier one."""
-        energy = self.power * grid.energy.to(self.power)[self.frame]
-        return self.keep(torch.argsort(energy, descending=True, stable=True)[:count].sort().values)
+        return self.keep(torch.argsort(self.energy(grid), descending=True, stable=True)[:count].sort().values)
+
+    def falling(self) -> "Partials":
+        """Return the partials with those of each frame from the highest frequency to the lowest."""
+        order = torch.argsort(self.frequency, descending=True, stable=True)
+        return self.keep(order[torch.argsort(self.frame[order], stable=True)])
 
     def joined(self, *others: "Partials") -> "Partials":
-        """Return these and other partials in one list."""
+        """Return these and other partials in one list; the columns are those of this one."""
         every = (self, *others)
-        order = torch.argsort(torch.cat([part.frame for part in every]), stable=True)
-        return Partials(*(torch.cat([getattr(part, column.name) for part in every])[order] for column in fields(self)))
+        columns = {name: torch.cat([getattr(part, name) for part in every]) for name in self._columns()}
+        return replace(self, **columns).keep(torch.argsort(columns["frame"], stable=True))
 
     def with_amplitudes(self, cosine: Tensor, sine: Tensor) -> "Partials":
         """Return the same sinusoids with other amplitudes."""
@@ -98,13 +115,19 @@ class Banks:
     Args:
         frequency: radians per sample, ``[P]``, sorted by frame.
         layout: which frames they sound in.
+        decay: per sample, ``[P]``, counted from the frame's first sample, as phases then are; None for none.
 
     """
 
-    def __init__(self, frequency: Tensor, layout: Layout) -> None:
+    def __init__(self, frequency: Tensor, layout: Layout, decay: Tensor | None = None) -> None:
         self.layout = layout
         self._banks = [
-            Bank(frequency[share], packing, middle(packing.frame_length))
+            Bank(
+                frequency[share],
+                packing,
+                middle(packing.frame_length) if decay is None else 0.0,
+                None if decay is None else decay[share],
+            )
             for share, packing in zip(layout.shares, layout.packings, strict=True)
         ]
 
@@ -121,6 +144,14 @@ class Banks:
         """Return each partial's products with frames, one tensor a group: its cosine's and its sine's, ``[P]`` each."""
         pairs = [bank.adjoint(frames) for bank, frames in zip(self._banks, windowed, strict=True)]
         return torch.cat([cosine for cosine, _ in pairs]), torch.cat([sine for _, sine in pairs])
+
+
+def damped_moments(decay: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Return ``sum_n v_n^2 exp(-2 d n)`` and ``sum_n n^2 v_n^2 exp(-2 d n)`` of each partial, ``[P]`` each, ``v`` its window."""
+    banks = Banks(torch.zeros_like(decay), layout, 2 * decay)
+    squares = [group.windows.to(decay) ** 2 for group in layout.grid.groups]
+    weighted = [square * torch.arange(square.shape[1], dtype=square.dtype) ** 2 for square in squares]
+    return banks.adjoint(squares)[0], banks.adjoint(weighted)[0]
 
 
 def middle(frame_length: int) -> float:

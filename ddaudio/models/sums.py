@@ -40,6 +40,10 @@ class SumNetwork(Network):
         """Return the energy of each part of each network."""
         return torch.cat([term.powers() for term in self.terms])
 
+    def parts(self) -> int:
+        """Return how many parts all networks have."""
+        return sum(term.parts() for term in self.terms)
+
     def without_last(self, keep: int) -> "SumNetwork":
         """Return a copy with only the ``keep`` parts of highest energy over all networks."""
         owner = torch.arange(len(self.terms)).repeat_interleave(torch.tensor([term.ranked() for term in self.terms]))

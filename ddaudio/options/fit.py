@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ddaudio.errors import OptionError, nearest
-from ddaudio.options.networks import ModelOptions, TreeOptions
+from ddaudio.options.networks import LayerOptions, ModelOptions, TreeOptions
 from ddaudio.options.recordings import GridOptions, InputOptions, OutputOptions
 from ddaudio.options.training import TrainingOptions
 
@@ -26,6 +26,7 @@ class FitOptions:
     grid: GridOptions = field(default_factory=GridOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     tree: TreeOptions = field(default_factory=TreeOptions)
+    layers: LayerOptions = field(default_factory=LayerOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
 

@@ -89,10 +89,15 @@ class TrainingOptions:
         """Whether mse is the only loss, and there is no penalty."""
         return list(parse_terms(self.losses)) == ["mse"] and self.penalties is None
 
-    def resolved(self, exchanges: int | None = None) -> "TrainingOptions":
-        """Return these options with optimiser, steps and, if given, ``exchanges`` filled in."""
-        optimiser = self.optimiser or ("gauss-newton" if self.least_squares else "adam")
-        steps = self.steps if self.steps is not None else 6 if optimiser == "gauss-newton" else 80
+    def resolved(
+        self, exchanges: int | None = None, *, second_order: bool = True, first_order_steps: int = 80
+    ) -> "TrainingOptions":
+        """Return these options with optimiser, steps and, if given, ``exchanges`` filled in.
+
+        Of networks that are not ``second_order`` gauss-newton is not the default.
+        """
+        optimiser = self.optimiser or ("gauss-newton" if self.least_squares and second_order else "adam")
+        steps = self.steps if self.steps is not None else 6 if optimiser == "gauss-newton" else first_order_steps
         return replace(self, optimiser=optimiser, steps=steps, exchanges=exchanges if self.exchanges is None else self.exchanges)
 
 

@@ -56,7 +56,7 @@ def build(result: FitResult) -> dict[str, Any]:
             "name": model.model,
             "numbers": result.numbers,
             "numbers_per_sample": result.numbers_per_sample,
-            "parts": network.ranked(),
+            "parts": network.parts(),
             "terms": [_term(term) for term in network.terms],
         },
         "metrics": {name: asdict(metric) | {"definition": DEFINITIONS[name]} for name, metric in metrics.items()},
@@ -75,7 +75,7 @@ def build(result: FitResult) -> dict[str, Any]:
 
 def _term(term: FramedNetwork) -> dict[str, Any]:
     cells = {str(size): count for size, count in _tally(term.grid.cells.size)}
-    return {"name": term.name, "parts": term.ranked(), "frames": term.grid.n_frames, "cell_samples": cells}
+    return {"name": term.name, "parts": term.parts(), "frames": term.grid.n_frames, "cell_samples": cells}
 
 
 def _tally(values: torch.Tensor) -> list[tuple[int, int]]:
@@ -128,7 +128,7 @@ def _size_in_words(term: FramedNetwork) -> str:
     """Return how many parts a network has, and the length of its shortest and longest frame in ms."""
     low_ms, high_ms = (1000 * int(length) / term.grid.sample_rate for length in term.grid.cells.length.aminmax())
     lengths = f"{low_ms:.0f} ms" if low_ms == high_ms else f"{low_ms:.0f} to {high_ms:.0f} ms"
-    return f"{term.ranked()} {NETWORKS[term.name].parts} in {term.grid.n_frames} frames of {lengths}"
+    return f"{term.parts()} {NETWORKS[term.name].parts} in {term.grid.n_frames} frames of {lengths}"
 
 
 def _in_words(metric: Metric, unit: str) -> str:

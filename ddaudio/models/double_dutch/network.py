@@ -16,7 +16,7 @@ from ddaudio.models.double_dutch.start import LevelByLevel, jointly
 from ddaudio.models.double_dutch.tangent import DoubleDutchTangent, Speak
 from ddaudio.models.double_dutch.trees import Plan, Trees
 from ddaudio.models.pursuit import Size
-from ddaudio.options import StartName, TreeOptions
+from ddaudio.options import StartingPoint, TreeOptions
 
 CUTOFF_UNIT = 0.25
 """What a step of 1 in a cutoff's parameter means. Cutoffs stay within the reach of their ropes, -1 to 1."""
@@ -88,7 +88,7 @@ class DoubleDutchNetwork(FramedNetwork):
         sounds = [self.plan.opened(cutoffs[i : i + 1], position[i : i + 1]).sound(amplitudes[i : i + 1]) for i in rows]
         return torch.cat(sounds).float()
 
-    def guess(self, target: Tensor, size: Size, start: StartName, generator: torch.Generator) -> None:
+    def guess(self, target: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
         """Set the starting point: level by level by least squares, or random or equal amplitudes in the longest waves."""
         windows = self.plan.windows(self.grid.frame(target))
         if self.plan.binary:
@@ -127,7 +127,7 @@ class DoubleDutchNetwork(FramedNetwork):
         learned = int(shape.nodes.sum()) if self.plan.learns_cutoffs else 0
         return int(speaks.sum()) * self.plan.voices.n_waves + words_of(shape).numel() + learned <= size.numbers
 
-    def _spread(self, windows: Tensor, size: Size, start: StartName, generator: torch.Generator) -> None:
+    def _spread(self, windows: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
         """Let the longest waves of all frames that sound speak, as many as can be paid for, about as loud as the frames."""
         n_ropes = self.plan.ladder.n_ropes
         heard = torch.tensor([self.plan.voices.speaks(level) for level in range(self.plan.ladder.depth)])

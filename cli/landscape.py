@@ -1,0 +1,82 @@
+"""``ddaudio landscape``: a loss as a function of frequency, as a picture and a table."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ddaudio.errors import OptionError, OutputError
+
+from .files import check_new
+from .speech import say
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class View:
+    """How far to look, and at what; the help of each flag stands with it."""
+
+    frequencies: Annotated[int, Parameter(help="How many frequencies are moved, 1 or 2; two make maps.")] = 1
+    span: Annotated[
+        float | None,
+        Parameter(
+            help="How far to look on both sides, in Hz (default: 16 bins, 8 in maps, or less where 0 Hz or Nyquist is near)."
+        ),
+    ] = None
+    span_bins: Annotated[float | None, Parameter(help="The same in bins, sample rate over samples.")] = None
+    samples: Annotated[int, Parameter(help="Length of the stretch, 64 to 1048576.")] = 4096
+    sample_rate: Annotated[int, Parameter(help="Of test tones, in Hz, 1000 to 384000; a recording has its own.")] = 8000
+
+
+def landscape(
+    recording: Path | None = None,
+    /,
+    *,
+    tone: Annotated[list[float] | None, Parameter(negative="")] = None,
+    losses: str | None = None,
+    view: View | None = None,
+    out: Path = Path("landscape.png"),
+    force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> None:
+    """Draw each loss over one frequency, or two, around the truth: of a test tone, or of a recording's strongest partial.
+
+    The picture shows why frequency is hard: most losses have one narrow valley. Writes a PNG, and a CSV of the same name.
+
+    Args:
+        recording: Sound file whose loudest stretch is looked at (or give a tone).
+        tone: Frequency of a test tone in Hz; given twice or more, a mixture of tones, of which the first are moved.
+        losses: Names with commas between them, of losses and of windows, windows:512 (or another length), surrogate, notches and
+            transport (default: all).
+        view: How far to look.
+        out: PNG file to write.
+        force: Overwrite the files if they exist.
+    """
+    view = view or View()
+    if (recording is None) == (not tone):
+        raise OptionError("landscape needs something to look at: give either a recording or --tone HZ")
+    if out.suffix.lower() != ".png":
+        raise OutputError(f"cannot write {str(out)!r}: only PNG is written; give --out a name that ends in .png")
+    if view.span is not None and view.span_bins is not None:
+        raise OptionError(f"the span is {view.span:g} Hz and {view.span_bins:g} bins; give only one of --span and --span-bins")
+    table = out.with_suffix(".csv")
+    for path in (out, table):
+        check_new(path, force=force)
+    from ddaudio import audio, wav  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio import landscape as library  # noqa: PLC0415
+    from ddaudio.landscape_figure import figure  # noqa: PLC0415
+
+    if recording is None:
+        scene = library.scene_of_tones(tone or [], view.sample_rate, view.samples, view.frequencies)
+    else:
+        scene = library.scene_of_recording(audio.read(recording), view.samples, view.frequencies)
+    names = library.ALL if losses is None else [name for name in re.split(r"[,\s]+", losses) if name]
+    span_hz = view.span if view.span_bins is None else view.span_bins * scene.sample_rate / len(scene.target)
+    drawn = library.landscape(scene, names, span_hz)
+    with wav.whole_file(table) as stream:
+        stream.write(drawn.csv().encode())
+    with wav.whole_file(out) as stream:
+        figure(drawn).savefig(stream, format="png", dpi=120)
+    truth = " and ".join(f"{hz:.6g}" for hz in drawn.truth_hz)
+    say(f"wrote {out} and {table}: {len(drawn.values)} losses around {truth} Hz, a bin is {drawn.bin_hz:.3g} Hz")

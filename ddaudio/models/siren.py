@@ -1,0 +1,151 @@
+"""The ``siren`` network: the published network of sines (Sitzmann et al., 2020).
+
+"Implicit neural representations with periodic activation functions", NeurIPS 2020 (arXiv:2006.09661), and its authors' script
+for audio: time as one coordinate from -100 to 100, four layers of 256 sine units ``sin(30 (W x + b))`` and a linear one,
+weights from ``U(-1/n, 1/n)`` in the first layer and ``U(-sqrt(6/n)/30, sqrt(6/n)/30)`` in the others, ``n`` the inputs of the
+layer, biases from ``U(-1/sqrt(n), 1/sqrt(n))``, full batches, Adam at a rate of 1e-4, 9,000 steps, and a signal scaled to a peak
+of 1.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ddaudio.models.bank import smooth_hypot
+from ddaudio.models.pursuit import Size
+from ddaudio.models.sines import SinesNetwork, Times
+from ddaudio.options import MOST_UNITS, StartingPoint
+
+LAYERS = 4
+"""Layers of sine units; a linear one follows."""
+WEIGHT_UNIT, PUBLISHED_WIDTH = 0.005, 256
+"""What a step of 1 of a weight or bias means in layers of 256: at the default learning rate of 0.02 Adam then moves them by the
+published 1e-4. Narrower layers take longer steps, since each weight has less company: at 1e-4 they would hardly move."""
+PIECE_UNITS = 1 << 26
+"""Units times samples of a layer that are computed at once: 256 MB."""
+
+
+class SirenNetwork(SinesNetwork):
+    """``x_1 = sin(omega (W_0 t + b_0))``, ``x_{l+1} = sin(omega (W_l x_l + b_l))``, ``s = level (W x + b)`` in each frame.
+
+    ``level`` is the peak of the frame, to which the published signal was scaled; it is a number as the others are.
+    """
+
+    name = "siren"
+    FIRST_SPAN = (-100.0, 100.0)
+
+    @classmethod
+    def default_span(cls, *, whole: bool) -> str:
+        """Return the ends of a frame as the network sees them: published for a whole recording, of shorter frames less."""
+        return "-100,100" if whole else "-8,8"
+
+    @classmethod
+    def default_widths(cls, numbers: int) -> tuple[int, ...]:
+        """Return four equal layers."""
+        low, high = 1, MOST_UNITS
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if cls.count((middle,) * LAYERS) <= numbers else (low, middle)
+        return (low,) * LAYERS
+
+    @classmethod
+    def count(cls, widths: Sequence[int]) -> int:
+        """Return weights, biases and the level."""
+        return sum((before + 1) * after for before, after in pairwise((1, *widths, 1))) + 1
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return weights ``[out, in]`` and biases of each layer, and the level."""
+        found: dict[str, tuple[int, ...]] = {}
+        for layer, (before, after) in enumerate(pairwise((1, *self.widths, 1)), 1):
+            found |= {f"weight_{layer}": (after, before), f"bias_{layer}": (after,)}
+        return found | {"level": ()}
+
+    def natural(self, name: str, trained: Tensor) -> Tensor:
+        """Return weights and biases of their units; the level is its own."""
+        return trained if name == "level" else trained * self._unit
+
+    def trained(self, name: str, natural: Tensor) -> Tensor:
+        """Return weights and biases in their units."""
+        return natural if name == "level" else natural / self._unit
+
+    @property
+    def _unit(self) -> float:
+        """Unit of weights and biases."""
+        return WEIGHT_UNIT * PUBLISHED_WIDTH / max(self.widths)
+
+    def output(self, time: Times, values: Mapping[str, Tensor]) -> Tensor:
+        """Return what frames say; piece by piece, where that is much, and then anew for the gradient."""
+        spelled = time.spelled(values["level"])
+        n_frames, length = spelled.shape
+        step = max(1, PIECE_UNITS // max(1, n_frames * max(self.widths)))
+        if step >= length:
+            return self._output(spelled, *values.values())
+        pieces = [
+            checkpoint(self._output, piece, *values.values(), use_reentrant=False) for piece in torch.split(spelled, step, 1)
+        ]
+        return torch.cat(pieces, 1)
+
+    def _output(self, time: Tensor, *parameters: Tensor) -> Tensor:
+        """Return what frames say at ``time [S, L]``."""
+        *layered, level = parameters
+        values = time[..., None]
+        for place, (weight, bias) in enumerate(zip(layered[::2], layered[1::2], strict=True)):
+            values = torch.baddbmm(bias[:, None], values, weight.transpose(1, 2))
+            if place < len(self.widths):
+                values = torch.sin(self.options.omega * values)
+        return level[:, None] * values[..., 0]
+
+    def guess(self, target: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
+        """Set the published start, which is random whatever ``start`` is."""
+        del start
+        sounding = self.loudest(target, size.numbers)
+        values: dict[str, Tensor] = {}
+        for layer, (before, after) in enumerate(pairwise((1, *self.widths, 1)), 1):
+            bound = 1.0 if layer == 1 else math.sqrt(6 / before) / self.options.omega
+            shapes = {f"weight_{layer}": (bound, (after, before)), f"bias_{layer}": (1 / math.sqrt(before), (after,))}
+            for name, (most, shape) in shapes.items():
+                uniform = torch.rand(int(sounding.sum()), *shape, generator=generator)
+                values[name] = (most * (2 * uniform - 1)).to(target)
+        values["level"] = torch.cat([frames.abs().amax(1) for frames in self.grid.windowed(self.grid.frame(target))])[sounding]
+        self.set_frames(sounding, values)
+
+    def wave_amplitudes(self) -> Tensor:
+        """Return the amplitude with which each unit of the last layer of sines is heard, frame by frame.
+
+        What the layers before it say is at no scale of the signal.
+        """
+        values = self.values()
+        heard = (values["level"][:, None] * values[f"weight_{len(self.widths) + 1}"][:, 0]).flatten()
+        return smooth_hypot(heard, torch.zeros_like(heard))
+
+    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """Return ``layer 1: weight``, ``layer 1: bias`` and so on, and ``level``."""
+        names = list(self.shapes())
+        return {
+            f"layer {name[-1]}: {name[:-2]}" if name != "level" else name: [value]
+            for name, value in zip(names, values, strict=True)
+            if value.numel()
+        }
+
+    def describe(self) -> dict[str, Tensor]:
+        """Return the sine units: signal, frame time, layer, frequency in Hz (of the first layer), and amplitude.
+
+        The amplitude is the root of the sum of squares of the weights by which a unit is heard in the next layer, in the last
+        one times the level: full scale.
+        """
+        values = self.values()
+        times = self.times(self.rows, torch.zeros(len(self.rows)), 1, 1.0)
+        rate = times.step[:, None] * (self.grid.sample_rate / (2 * math.pi))
+        layers = []
+        for layer, width in enumerate(self.widths, 1):
+            hz = values["weight_1"][..., 0].abs() * self.options.omega * rate
+            amplitude = values[f"weight_{layer + 1}"].square().sum(1).sqrt()
+            if layer == len(self.widths):
+                amplitude = amplitude * values["level"][:, None]
+            unknown = torch.full((len(self.rows), width), torch.nan)
+            layers.append({"frequency_hz": hz if layer == 1 else unknown, "amplitude": amplitude})
+        return self.table(layers)
