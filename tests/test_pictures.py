@@ -298,7 +298,7 @@ def bank(cells: list[int], hz: list[float], cosine: list[float], sine: list[floa
     frame = torch.argsort(network.grid.order)[torch.tensor(cells)]
     order = torch.argsort(frame, stable=True)
     columns = [torch.tensor([2 * math.pi * one / RATE for one in hz]), torch.tensor(cosine), torch.tensor(sine)]
-    network._set(Partials(frame[order], *(column[order] for column in columns)))
+    network.replace_partials(Partials(frame[order], *(column[order] for column in columns)))
     return network
 
 
