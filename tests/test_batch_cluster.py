@@ -117,7 +117,7 @@ def kill(processes: list[psutil.Process]) -> None:
 
 def test_a_recording_whose_workers_are_always_killed_is_a_row(tmp_path: Path) -> None:
     sounds, output = write_tones(tmp_path / "in", 3), tmp_path / "out"
-    write_tone(sounds / "zz.wav", 50, 20.0)
+    write_tone(sounds / "zz.wav", 50, 300.0)  # so long that no machine is done with it before its worker is killed
     others_done = threading.Event()
 
     def look(progress: BatchProgress) -> None:
