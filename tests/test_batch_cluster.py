@@ -129,8 +129,10 @@ def test_a_recording_whose_workers_are_always_killed_is_a_row(tmp_path: Path) ->
             if others_done.is_set():
                 kill([process for process in workers_of(psutil.Process()) if is_at_work(process)])
 
+    environment = dict(os.environ)
     with meanwhile(kill_all):
         result = ddaudio.batch(sounds, output, progress=look, workers=2, retries=1, stack=1, steps=30, **QUICK_BUT_STEPS)
+    assert dict(os.environ) == environment, "nothing of what workers are started with stays"
     assert (result.contents["fitted"], result.failed) == (3, 1)
     (row,) = (row for row in result.rows() if row.status == "failed")
     assert (Path(row.path).name, row.attempts) == ("zz.wav", 2)

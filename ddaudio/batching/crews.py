@@ -39,7 +39,15 @@ CALLS = 4
 """Times that a small task is tried whose worker is killed."""
 COUNT_S = 5.0
 """Time after which the workers are counted again: a cluster may grow."""
-_ENVIRONMENT = {"GOMP_SPINCOUNT": "3000", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_ENVIRONMENT = {
+    "GOMP_SPINCOUNT": "3000",
+    "MALLOC_TRIM_THRESHOLD_": "65536",  # Dask's own: freed memory goes back to the system
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""What libraries read when they are loaded, set for workers."""
+_SET_BY_DASK = ("PYTHONHASHSEED", "__DASK_PARENT_PID")
 Given = TypeVar("Given")
 Returned = TypeVar("Returned")
 
@@ -251,25 +259,24 @@ def _local_cluster(n_workers: int) -> Iterator[Cluster]:
     settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 0}
     if forks:
         settings["distributed.worker.multiprocessing-method"] = "forkserver"
-    with dask.config.set(settings), contextlib.ExitStack() as closing:
+    with dask.config.set(settings), _environment():
         if forks:
             get_mp_context().set_forkserver_preload(["distributed", "ddaudio.batching.task"])
-        with _environment():
-            # Loopback alone: Dask's dashboard would listen on every address of the machine.
-            local = LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-                env={**os.environ, **_ENVIRONMENT},  # the process they are forked off may be older than ours is now
-                preload=[__name__],  # for `dask_setup`
-            )
-        closing.enter_context(local)
-        cluster = Cluster(closing.enter_context(Client(local, set_as_default=False)), "of the local cluster")
-        cluster.dashboard = local.dashboard_link if find_spec("bokeh") else None
-        yield cluster
+        # Loopback alone: Dask's dashboard would listen on every address of the machine.
+        local = LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+            env=dict(os.environ),  # the process they are forked off may be older than ours is now
+            preload=[__name__],  # for `dask_setup`
+        )
+        with local, Client(local, set_as_default=False) as client:
+            cluster = Cluster(client, "of the local cluster")
+            cluster.dashboard = local.dashboard_link if find_spec("bokeh") else None
+            yield cluster
 
 
 def dask_setup(_worker: object) -> None:
@@ -279,15 +286,18 @@ def dask_setup(_worker: object) -> None:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Set what libraries read when they are loaded, for processes that are started meanwhile."""
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    """Set the environment for workers, and put back what there was.
+
+    Dask sets its part again for each worker that takes a killed one's place, and would leave it.
+    """
+    before = {name: os.environ.get(name) for name in (*_ENVIRONMENT, *_SET_BY_DASK)}
     os.environ.update(_ENVIRONMENT)
     try:
         yield
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 
