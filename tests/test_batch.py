@@ -20,8 +20,8 @@ from batches import FILES, QUICK, fits, models, write_tone, write_tones
 
 import ddaudio
 from ddaudio.batching import BatchOptions, BatchProgress, BatchResult, in_words, run, task
-from ddaudio.batching.crews import Alone, Crew
 from ddaudio.batching.rows import COLUMNS
+from ddaudio.crews import Alone, Crew
 from ddaudio.errors import BatchError, OptionError, OutputError
 from ddaudio.options import setting_groups
 
@@ -29,7 +29,7 @@ from ddaudio.options import setting_groups
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def nobody_else(_how: BatchOptions, _n_stacks: int) -> Iterator[Crew]:
+    def nobody_else(*_: object) -> Iterator[Crew]:
         yield Alone()
 
     monkeypatch.setattr(run, "crew", nobody_else)

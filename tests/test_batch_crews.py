@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddaudio.batching import crews
-from ddaudio.batching.crews import Cluster, Placed
+from ddaudio import crews
 from ddaudio.batching.finding import Item
+from ddaudio.batching.fits import Placed, fit_all
 from ddaudio.batching.places import Output
 from ddaudio.batching.rows import Outcome, Row
 from ddaudio.batching.standing import Job
+from ddaudio.crews import Cluster
 from ddaudio.options import FitOptions
 
 JOB = Job(Output("/out"), FitOptions(), html=False, force=False)
@@ -56,11 +57,11 @@ class Client:
         assert n_workers == -1, "by default Dask tells of five workers only"
         return {"workers": {f"w{place}": {"nthreads": 1, "resources": self.declared} for place in range(self.threads)}}
 
-    def submit(self, _function: Any, _job: Job, items: list[Item], **how: Any) -> Future:
+    def submit(self, _function: Any, stack: list[Placed], **how: Any) -> Future:
         self.resources.append(how["resources"])
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
-        return Future(self, self.ending(items))
+        return Future(self, self.ending([one.item for one in stack]))
 
     def cancel(self, _futures: list[Future]) -> None:
         pass
@@ -82,7 +83,7 @@ def fit(client: Client, stacks: Iterator[list[Placed]], retries: int = 2) -> dic
         assert one.place not in rows, "each recording is told of once"
         rows[one.place] = row
 
-    Cluster(client, "tcp://x").fit(JOB, stacks, retries, landed, lambda _: None)
+    fit_all(Cluster(client, "tcp://x"), JOB, stacks, retries, landed, lambda _: None)
     return rows
 
 
@@ -105,7 +106,8 @@ def test_stacks_are_not_made_before_there_is_room() -> None:
 
     client = Client(lambda items: made.append(-len(made)) or done(items), threads=2)
     taken: list[int] = []
-    Cluster(client, "tcp://x").fit(JOB, making(), 0, lambda *_: taken.append(len([m for m in made if m >= 0])), lambda _: None)
+    land = lambda *_: taken.append(len([m for m in made if m >= 0]))  # noqa: E731
+    fit_all(Cluster(client, "tcp://x"), JOB, making(), 0, land, lambda _: None)
     assert all(ahead <= place + 1 + crews.LEAST_IN_FLIGHT for place, ahead in enumerate(taken))
 
 
@@ -163,7 +165,7 @@ def test_when_the_scheduler_is_gone_all_that_is_left_says_so(kind: type[Client])
     assert sorted(rows) == list(range(30))
     failed = {place for place, row in rows.items() if row.status == "failed"}
     assert failed >= set(range(10, 30))
-    assert all(rows[place].reason == "the scheduler tcp://x is gone; run the batch again to go on" for place in failed)
+    assert all(rows[place].reason == "the scheduler tcp://x is gone; run it again to go on" for place in failed)
     assert (0 in failed) == (kind is SilentClient)
 
 

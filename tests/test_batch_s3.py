@@ -11,8 +11,8 @@ from batches import FILES, QUICK, models, write_tone, write_tones
 from moto.server import ThreadedMotoServer
 
 import ddaudio
-from ddaudio.batching import BatchOptions, in_words, places, run, task
-from ddaudio.batching.crews import Alone, Crew
+from ddaudio.batching import in_words, places, run, task
+from ddaudio.crews import Alone, Crew
 from ddaudio.errors import BatchError, OutputError
 
 
@@ -50,7 +50,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def nobody_else(_how: BatchOptions, _n_stacks: int) -> Iterator[Crew]:
+    def nobody_else(*_: object) -> Iterator[Crew]:
         yield Alone()
 
     monkeypatch.setattr(run, "crew", nobody_else)

@@ -66,11 +66,12 @@ RUNGS = (
     {"report.notebook"},
     {"report"},
     {"export"},
+    {"crews"},
     {f"batching.{name}" for name in ("names", "places", "settings")},
     {"batching.finding", "batching.rows"},
     {"batching.durations", "batching.standing", "batching.summary"},
     {"batching.pages", "batching.task"},
-    {"batching.crews"},
+    {"batching.fits"},
     {"batching.run"},
     {"batching"},
 )

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ddaudio.batching import pages
-from ddaudio.batching.crews import Crew, Placed, crew
 from ddaudio.batching.durations import seconds_of_sound
 from ddaudio.batching.finding import Item, find
+from ddaudio.batching.fits import Placed, fit_all
 from ddaudio.batching.places import AT_ONCE, Output
 from ddaudio.batching.rows import Row, RowStore, read_table, write_tables
 from ddaudio.batching.settings import STACKS_PER_WORKER, BatchOptions
 from ddaudio.batching.standing import Job, kept
 from ddaudio.batching.summary import Summary, summary_lines
+from ddaudio.crews import Crew, crew
 from ddaudio.errors import BatchError, OutputError
 from ddaudio.options import FitOptions
 
@@ -146,10 +147,10 @@ class _Run:
             self.job.output.check_writable()
             self.job.output.clear_leftovers()
             if self.how.scheduler is not None:
-                with crew(self.how, 0) as workers:  # first of all: it may not answer
+                with crew(0, 0, self.how.scheduler) as workers:  # first of all: it may not answer
                     return self._work(self._missing(), workers, began)
             todo = self._missing()
-            with crew(self.how, len(todo)) as workers:
+            with crew(len(todo), self.how.n_workers) as workers:
                 return self._work(todo, workers, began)
         finally:
             self.rows.close()
@@ -190,7 +191,7 @@ class _Run:
         self._began = time.monotonic()
         stopped = False
         try:
-            workers.fit(self.job, self._stacks(todo), self.how.retries, self._landed, self._beat)
+            fit_all(workers, self.job, self._stacks(todo), self.how.retries, self._landed, self._beat)
         except KeyboardInterrupt:
             stopped = True
         self.tell(replace(self.progress, stage="writing"))
