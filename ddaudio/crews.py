@@ -37,12 +37,17 @@ COUNT_S = 5.0
 """Time after which the workers are counted again: a cluster may grow."""
 _ENVIRONMENT = {
     "GOMP_SPINCOUNT": "3000",
-    "MALLOC_TRIM_THRESHOLD_": "65536",  # Dask's own: freed memory goes back to the system
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
 """What libraries read when they are loaded, set for workers."""
+_DASK = {
+    "distributed.scheduler.allowed-failures": 0,
+    # Dask gives freed memory back at once; where tensors come and go, asking for it again took a third of a fit's time.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+}
+_START_METHOD = "distributed.worker.multiprocessing-method"
 _SET_BY_DASK = ("PYTHONHASHSEED", "__DASK_PARENT_PID")
 Task = TypeVar("Task")
 Returned = TypeVar("Returned")
@@ -246,6 +251,11 @@ class _Flight(Generic[Task, Returned]):
         self.aloft.clear()
 
 
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def crew(n_tasks: int, n_workers: int, scheduler: str | None = None) -> Iterator[Crew]:
     """Give who does the work: a scheduler's workers if it is named, this process for one task, else a local cluster.
@@ -268,17 +278,17 @@ def _local_cluster(n_workers: int) -> Iterator[Cluster]:
 
     They are forked off a process that has loaded torch: it is loaded once, and its memory is shared.
     """
-    import dask  # noqa: PLC0415 - slow to import
-    from distributed import Client, LocalCluster  # noqa: PLC0415
-    from distributed.utils import get_mp_context  # noqa: PLC0415
-
     forks = "forkserver" in multiprocessing.get_all_start_methods()
-    settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 0}
-    if forks:
-        settings["distributed.worker.multiprocessing-method"] = "forkserver"
-    with dask.config.set(settings), _environment():
+    with _environment(), contextlib.ExitStack() as settings:
         if forks:
-            get_mp_context().set_forkserver_preload(["distributed", "ddaudio.export"])
+            from multiprocessing import forkserver  # noqa: PLC0415 - not everywhere
+
+            forkserver.set_forkserver_preload(["distributed", "ddaudio.export"])
+            forkserver.ensure_running()  # loads these while we load Dask
+        import dask  # noqa: PLC0415 - slow to import
+        from distributed import Client, LocalCluster  # noqa: PLC0415
+
+        settings.enter_context(dask.config.set(_DASK | ({_START_METHOD: "forkserver"} if forks else {})))
         # Loopback alone: Dask's dashboard would listen on every address of the machine.
         local = LocalCluster(
             n_workers=n_workers,

@@ -347,6 +347,22 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert last.sound_s == pytest.approx(0.3)
 
 
+def test_the_largest_files_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that came last would keep a worker busy long after the others are done."""
+    for place, duration_s in enumerate((0.1, 0.3, 0.2)):
+        write_tone(tmp_path / "in" / f"{place}.wav", place, duration_s)
+    fitted, fit = [], task.fit
+
+    def noting(recording: Any, options: Any) -> Any:
+        fitted.append(Path(recording.source).stem)
+        return fit(recording, options)
+
+    monkeypatch.setattr(task, "fit", noting)
+    result = batch(tmp_path / "in", tmp_path / "out")
+    assert fitted == ["1", "2", "0"]
+    assert [Path(row.path).stem for row in result.rows()] == ["0", "1", "2"], "rows keep their order"
+
+
 def test_an_interrupt_leaves_tables_of_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sounds, output, fit = write_tones(tmp_path / "in", 3), tmp_path / "out", task.fit
 

@@ -51,6 +51,7 @@ RUNGS = (
     {"models.double_dutch.network", "models.sums"},
     {"models"},
     {"allocation", "averaging", "checkpoints", "division", "gauss_newton", "optimisers", "rendering", "schedules"},
+    {"threads"},
     {"training", "landscape"},
     {"landscape_figure"},
     {"refining"},
@@ -74,6 +75,10 @@ RUNGS = (
     {"batching.fits"},
     {"batching.run"},
     {"batching"},
+    {"comparing.results", "comparing.settings", "comparing.stretches"},
+    {"comparing.page", "comparing.task"},
+    {"comparing.run"},
+    {"comparing"},
 )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ddaudio.batching import pages
@@ -27,6 +27,9 @@ from ddaudio.options import FitOptions
 
 SMALL_BYTES = 1 << 18
 """Files up to this size are short enough to be fitted in stacks."""
+
+COMPRESSION = {".flac": 1.8, ".ogg": 10.0, ".oga": 10.0, ".opus": 12.0, ".mp3": 10.0}
+"""How many times larger sound is than its file, about."""
 
 
 @dataclass(frozen=True)
@@ -205,10 +208,13 @@ class _Run:
         return BatchResult(self.job.output.address, contents, problem, stopped)
 
     def _stacks(self, todo: Sequence[int]) -> Iterator[list[Placed]]:
-        """Yield what is fitted together: short recordings in stacks, any other one by itself."""
+        """Yield what is fitted together: short recordings in stacks, any other one by itself.
+
+        What has most sound comes first: if it came last, it would keep a worker busy long after the others are done.
+        """
         most = max(1, min(self.how.stack, len(todo) // (STACKS_PER_WORKER * self.how.n_workers)))
         stack: list[Placed] = []
-        for place in todo:
+        for place in sorted(todo, key=lambda place: -_sound_bytes(self.items[place])):
             one = Placed(place, self.items[place])
             if one.item.size > SMALL_BYTES:
                 yield [one]
@@ -267,6 +273,11 @@ class _Run:
         made = workers.call(pages.gallery_row, shown)
         (page,) = workers.call(pages.gallery_page, [[row for row in made if row is not None]])
         self.job.output.write(pages.GALLERY, page)
+
+
+def _sound_bytes(item: Item) -> float:
+    """Return about how many bytes a recording has when it is decoded."""
+    return item.size * COMPRESSION.get(PurePath(item.place).suffix.lower(), 1.0)
 
 
 def _results(output: Output) -> bytes:

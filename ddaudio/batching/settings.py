@@ -1,8 +1,8 @@
 """Settings of a batch, beside those of its fits. Imports nothing that is slow."""
 
-import os
 from dataclasses import dataclass
 
+from ddaudio.crews import cores
 from ddaudio.errors import OptionError
 
 MOST_WORKERS, MOST_RETRIES = 1024, 100
@@ -58,5 +58,4 @@ class BatchOptions:
     @property
     def n_workers(self) -> int:
         """Processes of a local cluster: by default one for each core that this process may use."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.workers or cores
+        return self.workers or cores()

@@ -22,6 +22,7 @@ from ddaudio.passes import resolve
 from ddaudio.report import settings_hash, write_page
 from ddaudio.saved import SCHEMA
 from ddaudio.survey import quoted
+from ddaudio.threads import one_thread
 
 
 class _Read(NamedTuple):
@@ -35,7 +36,7 @@ class _Read(NamedTuple):
 
 def fit_stack(job: Job, items: Sequence[Item]) -> list[Outcome]:
     """Fit some recordings, and return what became of each, in order; never raises but on an interrupt."""
-    with _one_thread(), _mode(job.options):
+    with one_thread(), _mode(job.options):
         return [_fit_item(job, item) for item in items]
 
 
@@ -60,17 +61,6 @@ def _mode(options: FitOptions) -> contextlib.AbstractContextManager[object]:
     """
     takes_none = options.model.terms == ("sine",) and options.training.resolved().optimiser == "gauss-newton"
     return torch.inference_mode() if takes_none else contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one thread: there is a worker for each core, and results do not depend on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
