@@ -13,7 +13,7 @@ from ddaudio.audio import Recording
 from ddaudio.blocks import BLOCK_SAMPLES, BlockPlan, fit_blocks, plan_blocks
 from ddaudio.checkpoints import Log
 from ddaudio.errors import OptionError, nearest
-from ddaudio.models import NETWORKS, FramedNetwork, Kind, Network, Size, SumNetwork
+from ddaudio.models import NETWORKS, FramedNetwork, Network, Size, SumNetwork
 from ddaudio.models.double_dutch import sizing
 from ddaudio.options import (
     LAYER_SETTINGS,
@@ -206,7 +206,7 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
         layers, numbers = unit_sizing.sized(model, layers, grid, recording, kind.units)
         model = replace(model, numbers=numbers)
     resolved = replace(options, model=model, grid=grid, tree=tree, layers=layers)
-    return replace(resolved, training=_resolved_training(resolved, kind))
+    return replace(resolved, training=_resolved_training(resolved, name))
 
 
 def _check_together(options: FitOptions) -> None:
@@ -222,12 +222,12 @@ def _check_together(options: FitOptions) -> None:
 
 def _second_order(options: FitOptions) -> bool:
     """Return whether all networks have a tangent."""
-    return all(NETWORKS[name].second_order(options) for name in options.model.terms)
+    return all(map(options.has_tangent, options.model.terms))
 
 
-def _resolved_training(options: FitOptions, kind: Kind) -> TrainingOptions:
+def _resolved_training(options: FitOptions, name: str) -> TrainingOptions:
     """Return the training of one network, filled in; raises `OptionError` where its optimiser cannot train it."""
-    second_order = kind.second_order(options)
+    kind, second_order = NETWORKS[name], options.has_tangent(name)
     if options.training.optimiser == "gauss-newton" and not second_order:
         raise OptionError(f"optimiser is 'gauss-newton', but this {options.model.model} has no tangent, which it needs; use adam")
     return options.training.resolved(kind.exchanges, second_order=second_order, first_order_steps=kind.first_order_steps)

@@ -446,7 +446,11 @@ def test_what_needs_a_learning_rate_is_refused_with_gauss_newton(name):
     given = {name: DESCENDING[name]}
     for more, why in (({}, "'gauss-newton', the default for mse alone,"), ({"optimiser": "gauss-newton"}, "'gauss-newton',")):
         with pytest.raises(OptionError, match=f"{name} is .*, but optimiser is {why}.* use adam"):
-            TrainingOptions(**given, **more)
+            FitOptions().with_settings({**given, **more})
+    with pytest.raises(OptionError, match="'gauss-newton', the default"):
+        FitOptions().with_settings({"model": "sine+stack", **given})  # sine would take it
+    for network in ({"model": "siren"}, {"model": "cascade", "activation": "tanh"}, {"model": "siren+stack"}):
+        assert getattr(FitOptions().with_settings({**network, **given}).training, name) == given[name], "adam is the default"
     for optimiser in ("adam", "sgd"):
         assert getattr(TrainingOptions(**given, optimiser=optimiser), name) == DESCENDING[name]
     assert TrainingOptions(losses="mae", **given).resolved().optimiser == "adam"

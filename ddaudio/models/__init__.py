@@ -40,8 +40,6 @@ class Kind(NamedTuple):
     """Times that weak parts are exchanged, unless it is set."""
     frames: FramesName
     """How long its frames are, unless it is set."""
-    second_order: Callable[[FitOptions], bool] = lambda _: True
-    """Whether it has a tangent, by which Gauss-Newton steps are taken."""
     first_order_steps: int = 80
     """Steps of an optimiser of first order, unless they are set."""
     units: type[SinesNetwork] | None = None
@@ -68,7 +66,6 @@ NETWORKS = {
         1.0,
         2,
         "adaptive",
-        second_order=lambda options: options.layers.activation == "none" and not options.layers.local,
         kinds=("amplitude", "phase", "frequency"),
     ),
     SurrogateNetwork.name: Kind(
@@ -91,7 +88,6 @@ NETWORKS = {
         0.0,
         0,
         "equal",
-        second_order=lambda _: False,
         units=StackNetwork,
         kinds=("frequency", "phase", "amplitude"),
         has_frequencies=False,
@@ -105,7 +101,6 @@ NETWORKS = {
         0.0,
         0,
         "equal",
-        second_order=lambda _: False,
         first_order_steps=150,
         units=SirenNetwork,
         kinds=("weight", "bias", "level"),

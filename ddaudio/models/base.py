@@ -67,7 +67,7 @@ class Network(nn.Module, ABC):
     def tangent(self) -> "Tangent":
         """Return how the signals change with the parameters, to first order, at the parameters as they are.
 
-        Networks without one, which `ddaudio.models.Kind.second_order` tells, raise `OptionError`.
+        Networks without one, which `ddaudio.FitOptions.has_tangent` tells, raise `OptionError`.
         """
 
     @abstractmethod

@@ -53,7 +53,7 @@ from ddaudio.options.recordings import (
     OutputOptions,
     WindowName,
 )
-from ddaudio.options.training import GrowFromName, OptimiserName, ScheduleName, TrainingOptions, parse_rates
+from ddaudio.options.training import MOST_STEPS, GrowFromName, OptimiserName, ScheduleName, TrainingOptions, parse_rates
 
 __all__ = [
     "GOALS",
@@ -68,6 +68,7 @@ __all__ = [
     "MIN_SAMPLE_RATE",
     "MODELS",
     "MODELS_OF_PARTIALS",
+    "MOST_STEPS",
     "MOST_UNITS",
     "PENALTIES",
     "ZERO_WIDTH",

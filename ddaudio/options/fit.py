@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ddaudio.errors import OptionError, nearest
-from ddaudio.options.networks import LayerOptions, ModelOptions, TreeOptions
+from ddaudio.options.networks import WITHOUT_TANGENT, LayerOptions, ModelOptions, TreeOptions
 from ddaudio.options.recordings import GridOptions, InputOptions, OutputOptions
-from ddaudio.options.training import TrainingOptions
+from ddaudio.options.training import TrainingOptions, check_rateless
 
 GOALS = ("target_snr_db", "numbers", "partials")
 """Settings that say how large a model gets: only one of them may be asked for."""
@@ -29,6 +29,16 @@ class FitOptions:
     layers: LayerOptions = field(default_factory=LayerOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
+
+    def __post_init__(self) -> None:
+        training = self.training
+        if training.optimiser is None and training.least_squares and any(map(self.has_tangent, self.model.terms)):
+            check_rateless(training, ", the default for mse alone")
+
+    def has_tangent(self, name: str) -> bool:
+        """Return whether a network, with these settings, has a tangent, by which Gauss-Newton steps are taken."""
+        plain = self.layers.activation == "none" and not self.layers.local
+        return name not in WITHOUT_TANGENT and (name != "cascade" or plain)
 
     def with_settings(self, settings: Mapping[str, Any]) -> "FitOptions":
         """Return these options with some settings replaced, each by its field's name, such as ``target_snr_db``.

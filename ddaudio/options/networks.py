@@ -23,6 +23,8 @@ LadderName = Literal["free", "linear", "octave", "above-nyquist"]
 PhaseName = Literal["own", "centred"]
 ActivationName = Literal["none", "tanh", "sine"]
 PositiveName = Literal["softplus", "relu", "project"]
+WITHOUT_TANGENT = ("stack", "siren")
+"""Networks that take no Gauss-Newton steps."""
 LAYER_SETTINGS = {
     "cascade": ("ladder", "phase", "activation", "layer_decay", "greedy", "local", "whole"),
     "surrogate": ("whole",),

@@ -7,6 +7,7 @@ from ddaudio.errors import OptionError
 from ddaudio.options.checks import check_choice, check_range, check_whole
 from ddaudio.options.losses import parse_penalties, parse_terms
 
+MOST_STEPS = 10**6
 OptimiserName = Literal["gauss-newton", "adam", "sgd", "lbfgs"]
 ScheduleName = Literal["cosine", "constant", "warm-up", "rise"]
 GrowFromName = Literal["middle", "start"]
@@ -71,7 +72,7 @@ class TrainingOptions:
             raise OptionError(f"optimiser is 'gauss-newton', which fits mse alone; {given}: use adam")
         check_choice(self, "schedule", get_args(ScheduleName))
         _check_descent(self)
-        check_whole(self, "steps", 0, 10**6)
+        check_whole(self, "steps", 0, MOST_STEPS)
         check_whole(self, "exchanges", 0, 100)
         check_range(self, "learning_rate", 1e-8, 10)
         check_whole(self, "judge_every", 1, 10**5)
@@ -109,29 +110,37 @@ def _check_descent(options: TrainingOptions) -> None:
     check_range(options, "teacher", 0, 1000)
     check_whole(options, "momentum_delay", 0, 1000)
     check_whole(options, "grow", 0, 16)
+    if options.rates is not None:
+        parse_rates(options.rates)
     if not isinstance(options.crops, bool):
         raise OptionError(f"crops is {options.crops!r}; it must be true or false")
     if options.teacher and options.ema is None:
         raise OptionError(
             f"teacher is {options.teacher:g}, but there is no average to learn from; give ema as well, such as 0.99"
         )
-    first_order = {"rates": options.parsed_rates, "rate_tilt": options.rate_tilt, "momentum_delay": options.momentum_delay}
-    # The curvature that lbfgs estimates from one step to the next must be that of one loss.
-    steady = {"crops": options.crops}
-    by_rate = {"grow": options.grow, "ema": options.ema, "teacher": options.teacher, "schedule": options.schedule == "rise"}
-    least_squares = options.optimiser == "gauss-newton" or (options.optimiser is None and options.least_squares)
-    asked = next((name for name, value in (first_order | steady | by_rate).items() if value), None)
-    if least_squares and asked is not None:
-        default = "" if options.optimiser else ", the default for mse alone"
-        raise OptionError(
-            f"{asked} is {getattr(options, asked)!r}, but optimiser is 'gauss-newton'{default}, which solves for its steps "
-            "and has neither rate nor momentum: use adam"
-        )
-    asked = next((name for name, value in (first_order | steady).items() if value), None)
+    if options.optimiser == "gauss-newton":
+        check_rateless(options)
+    asked = next((name for name, value in _first_order(options).items() if value), None)
     if options.optimiser == "lbfgs" and asked is not None:
         raise OptionError(
             f"{asked} is {getattr(options, asked)!r}, but optimiser is 'lbfgs', which learns curvature from the same loss at "
             "each step, for all parameters at once: use adam"
+        )
+
+
+def _first_order(options: TrainingOptions) -> dict[str, object]:
+    """Return the settings that need an optimiser of first order; crops because curvature must be that of one loss."""
+    return {name: getattr(options, name) for name in ("rates", "rate_tilt", "momentum_delay", "crops")}
+
+
+def check_rateless(options: TrainingOptions, default: str = "") -> None:
+    """Refuse what Gauss-Newton steps have no use for; ``default`` says that nobody asked for them."""
+    by_rate = {"grow": options.grow, "ema": options.ema, "teacher": options.teacher, "schedule": options.schedule == "rise"}
+    asked = next((name for name, value in (_first_order(options) | by_rate).items() if value), None)
+    if asked is not None:
+        raise OptionError(
+            f"{asked} is {getattr(options, asked)!r}, but optimiser is 'gauss-newton'{default}, which solves for its steps "
+            "and has neither rate nor momentum: use adam"
         )
 
 
