@@ -12,9 +12,11 @@ from benchmarks import (
     optimisers,
     oscillators,
     process,
+    questions,
     report,
     size,
     training,
+    weak,
 )
 from benchmarks.results import write_section
 
@@ -28,11 +30,13 @@ COMMANDS = {
     "networks": networks.run,
     "optimisers": optimisers.run,
     "oscillators": oscillators.run,
+    "questions": questions.run,
     "report": report.run,
     "size": size.run,
     "speed": process.speed,
     "training": training.run,
     "memory": process.memory,
+    "weak": weak.run,
 }
 
 

@@ -11,6 +11,7 @@ import ddaudio
 from ddaudio.errors import DdaudioError, OptionError
 
 from .batch import batch
+from .compare import compare
 from .export import export
 from .fit import fit
 from .info import info
@@ -32,12 +33,13 @@ app = App(
 )
 app.command(fit, sort_key=1)
 app.command(batch, sort_key=2)
-app.command(render, sort_key=3)
-app.command(info, sort_key=4)
-app.command(export, sort_key=5)
-app.command(play, sort_key=6)
-app.command(report, sort_key=7)
-app.command(landscape, sort_key=8)
+app.command(compare, sort_key=3)
+app.command(render, sort_key=4)
+app.command(info, sort_key=5)
+app.command(export, sort_key=6)
+app.command(play, sort_key=7)
+app.command(report, sort_key=8)
+app.command(landscape, sort_key=9)
 app.register_install_completion_command(help="Install completion for your shell (bash, zsh, fish, PowerShell).")
 
 

@@ -5,14 +5,16 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from ddaudio.batching import BatchProgress
+    from ddaudio.comparing import CompareProgress
     from ddaudio.training import Progress, ProgressCallback
 
 LINE_S = 5.0
-"""Time between two lines of a batch's progress where there is no terminal."""
+"""Time between two lines of the progress of many fits where there is no terminal."""
 
 
 @contextlib.contextmanager
@@ -66,14 +68,46 @@ def state_in_words(progress: "Progress") -> str:
     return "  ".join(parts)
 
 
-@contextlib.contextmanager
-def batch_progress(*, quiet: bool) -> Iterator["Callable[[BatchProgress], None] | None"]:
+class OfMany(Protocol):
+    """How far something is that makes many fits."""
+
+    @property
+    def stage(self) -> str:
+        """What is being done, in a word."""
+
+    @property
+    def total(self) -> int:
+        """Fits to make."""
+
+    @property
+    def done(self) -> int:
+        """Fits that are made."""
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of the Dask dashboard, if there is one."""
+
+
+Many = TypeVar("Many", bound=OfMany)
+
+
+def batch_progress(*, quiet: bool) -> "AbstractContextManager[Callable[[BatchProgress], None] | None]":
     """Show how far a batch is: a bar, or without a terminal a line every few seconds; give what to tell, or None."""
+    return _progress_of_many(batch_in_words, "looking", quiet=quiet)
+
+
+def compare_progress(*, quiet: bool) -> "AbstractContextManager[Callable[[CompareProgress], None] | None]":
+    """Show how far a comparison is, as `batch_progress` does of a batch."""
+    return _progress_of_many(compare_in_words, "reading", quiet=quiet)
+
+
+@contextlib.contextmanager
+def _progress_of_many(in_words: Callable[[Many], str], begin: str, *, quiet: bool) -> Iterator[Callable[[Many], None] | None]:
     if quiet:
         yield None
         return
     if not sys.stderr.isatty():
-        yield _lines()
+        yield _lines(in_words)
         return
     from rich.console import Console  # noqa: PLC0415 - not needed without a terminal
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -81,25 +115,25 @@ def batch_progress(*, quiet: bool) -> Iterator["Callable[[BatchProgress], None] 
 
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")
     with Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("looking", total=None, state="")
+        task = bar.add_task(begin, total=None, state="")
         shown: list[str] = []
 
-        def show(progress: "BatchProgress") -> None:
+        def show(progress: Many) -> None:
             """Show one report of progress; the dashboard's address stays above the bar."""
             if progress.dashboard and not shown:
                 shown.append(progress.dashboard)
                 bar.console.print(f"dashboard {progress.dashboard}", markup=False, highlight=False)
             known = progress.total or None
-            bar.update(task, description=progress.stage, total=known, completed=progress.done, state=batch_in_words(progress))
+            bar.update(task, description=progress.stage, total=known, completed=progress.done, state=in_words(progress))
 
         yield show
 
 
-def _lines() -> "Callable[[BatchProgress], None]":
-    """Return what prints a line every few seconds, and one when fitting begins and when it ends."""
+def _lines(in_words: Callable[[Many], str]) -> Callable[[Many], None]:
+    """Return what prints a line every few seconds, and one when a stage begins and when all ends."""
     last, stage = -math.inf, ""
 
-    def show(progress: "BatchProgress") -> None:
+    def show(progress: Many) -> None:
         """Print one report of progress, unless another has just been."""
         nonlocal last, stage
         now = time.monotonic()
@@ -107,10 +141,20 @@ def _lines() -> "Callable[[BatchProgress], None]":
             return
         where = f"; dashboard {progress.dashboard}" if progress.dashboard and progress.stage != stage else ""
         last, stage = now, progress.stage
-        words = batch_in_words(progress)
+        words = in_words(progress)
         print(f"ddaudio: {progress.stage}{': ' * bool(words)}{words}{where}", file=sys.stderr, flush=True)  # noqa: T201
 
     return show
+
+
+def compare_in_words(progress: "CompareProgress") -> str:
+    """Return what is done and left, such as ``12/48 fits, 70 s left, 1 failed``."""
+    if not progress.total:
+        return ""
+    parts = [f"{progress.done}/{progress.total} fits"]
+    parts += [f"{progress.left_s:.0f} s left"] if progress.left_s is not None else []
+    parts += [f"{progress.failed} failed"] if progress.failed else []
+    return ", ".join(parts)
 
 
 def batch_in_words(progress: "BatchProgress") -> str:

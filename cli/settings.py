@@ -14,13 +14,18 @@ from cyclopts import Group, Parameter
 
 from ddaudio import options
 from ddaudio.batching.settings import BatchOptions
+from ddaudio.comparing.settings import OWN, CompareOptions
 from ddaudio.errors import OptionError
 from ddaudio.options import GOALS, FitOptions, setting_groups
 
 UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
 """Suffixes of setting names that are units."""
-WORDS = ("local", "phase", "positive", "span", "whole")
+_OWN_NAMES = [member.name for owner in (BatchOptions, CompareOptions) for member in fields(owner)]
+"""Settings of what makes many fits."""
+WORDS = ("local", "phase", "positive", "span", *(name for name in _OWN_NAMES if "_" not in name))
 """Settings whose names messages about others use as words."""
+SHARED = [name for name in setting_groups() if name not in (*OWN, *CompareOptions.__annotations__)]
+"""Settings that all fits of a comparison can be given; ``whole`` is the comparison's own, and that of a fit one of variants."""
 PANELS = {
     name: Group(f"{name.capitalize()} settings", sort_key=place)
     for place, name in enumerate((member.name for member in fields(FitOptions)), 2)
@@ -49,7 +54,7 @@ def refusal_in_flags(message: str) -> str:
     >>> refusal_in_flags("steps is 0.5; it must be a whole number")
     '--steps is 0.5; it must be a whole number'
     """
-    names = setting_groups()
+    names = [*setting_groups(), *_OWN_NAMES]
     return _in_flags(message, names) if message.split(" ", 1)[0] in names else message
 
 
@@ -72,7 +77,7 @@ def _shown(name: str, value: object) -> str | bool:
     return False if value is None else f"{value:g} {unit}".strip() if isinstance(value, float) else str(value)
 
 
-def _annotations() -> dict[str, Any]:
+def _annotations(without: Collection[str] = ()) -> dict[str, Any]:
     docs, hints, defaults = _docs(), get_type_hints(FitOptions), FitOptions().flat()
     return {
         member.name: Annotated[
@@ -86,41 +91,49 @@ def _annotations() -> dict[str, Any]:
         ]
         for group, panel in PANELS.items()
         for member in fields(hints[group])
+        if member.name not in without
     }
 
 
-def _batch_annotations() -> dict[str, Any]:
-    """Return the flags of a batch's own settings, as `_annotations` does those of a fit's."""
-    hints, panel = get_type_hints(BatchOptions), Group("Batch settings", sort_key=1)
-    (owner,) = ast.parse(textwrap.dedent(inspect.getsource(BatchOptions))).body
+def _own_annotations(owner: type, panel: str) -> dict[str, Any]:
+    """Return the flags of the settings of something that makes several fits, as `_annotations` does those of a fit."""
+    hints = get_type_hints(owner)
+    (found,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
     docs = {
         ast.unparse(line.target): " ".join(str(ast.literal_eval(doc.value)).split())
-        for line, doc in pairwise(owner.body if isinstance(owner, ast.ClassDef) else [])
+        for line, doc in pairwise(found.body if isinstance(found, ast.ClassDef) else [])
         if isinstance(line, ast.AnnAssign) and isinstance(doc, ast.Expr)
     }
+    members = {member.name: member.default for member in fields(owner)}
     return {
-        member.name: Annotated[
-            hints[member.name],
+        name: Annotated[
+            hints[name],
             Parameter(
-                name=flag(member.name),
-                help=_in_flags(docs[member.name], {name for name in docs if "_" in name}),
-                show_default=False if member.default in (None, False) else str(member.default),
+                name=flag(name),
+                help=_in_flags(docs[name], {name for name in docs if "_" in name}),
+                show_default=False if default is False else _shown(name, default),
                 negative="",
-                group=panel,
+                group=Group(panel, sort_key=1),
             ),
         ]
-        for member in fields(BatchOptions)
+        for name, default in members.items()
     }
 
 
 if TYPE_CHECKING:
     BatchSettings = dict[str, Any]
+    CompareSettings = dict[str, Any]
     Settings = dict[str, Any]
+    SharedSettings = dict[str, Any]
 else:
-    BatchSettings = TypedDict("BatchSettings", _batch_annotations(), total=False)
+    BatchSettings = TypedDict("BatchSettings", _own_annotations(BatchOptions, "Batch settings"), total=False)
     BatchSettings.__doc__ = "The settings of a batch that were given as flags, by name; the others are absent."
+    CompareSettings = TypedDict("CompareSettings", _own_annotations(CompareOptions, "Settings of the comparison"), total=False)
+    CompareSettings.__doc__ = "The settings of a comparison that were given as flags, by name; the others are absent."
     Settings = TypedDict("Settings", _annotations(), total=False)
     Settings.__doc__ = "The settings that were given as flags, by name; the others are absent."
+    SharedSettings = TypedDict("SharedSettings", _annotations(set(setting_groups()).difference(SHARED)), total=False)
+    SharedSettings.__doc__ = "The settings of all fits of a comparison that were given as flags, by name; the others are absent."
 
 
 def resolve(given: Mapping[str, Any], config: Path | None) -> FitOptions:

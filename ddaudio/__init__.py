@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ddaudio.audio import Recording, read
     from ddaudio.batching import BatchOptions, BatchResult, batch
+    from ddaudio.comparing import CompareOptions, Comparison, compare
     from ddaudio.errors import (
         BatchError,
         CheckpointError,
@@ -40,6 +41,7 @@ __version__ = version("ddaudio")
 _HOMES = {
     "audio": ("Recording", "read"),
     "batching": ("BatchOptions", "BatchResult", "batch"),
+    "comparing": ("CompareOptions", "Comparison", "compare"),
     "errors": (
         "BatchError",
         "CheckpointError",
@@ -67,6 +69,8 @@ __all__ = [
     "BatchOptions",
     "BatchResult",
     "CheckpointError",
+    "CompareOptions",
+    "Comparison",
     "DdaudioError",
     "FitOptions",
     "FitResult",
@@ -79,6 +83,7 @@ __all__ = [
     "ReportError",
     "TimeGrid",
     "batch",
+    "compare",
     "fit",
     "load_model",
     "partials_table",

@@ -155,13 +155,13 @@ def _sounds(folder: Path, original: Path | None, home: Path) -> Iterator[tuple[s
     yield "residual", _address(folder / "residual.wav", home)
 
 
-def page_over(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the gallery of some `row`s as HTML."""
+def page_over(rows: Sequence[dict[str, Any]], template: str = "gallery.html.jinja", **more: Any) -> str:
+    """Return the gallery of some `row`s as HTML; a template that extends it can be given, and what that needs ``more``."""
     known = [one["snr_db"] for one in rows if one["snr_db"] is not None]
     standings = {standing: sum(one["standing"] == standing for one in rows) for standing in ("good", "doubtful", "bad")}
     return (
         environment()
-        .get_template("gallery.html.jinja")
+        .get_template(template)
         .render(
             rows=rows,
             version=version("ddaudio"),
@@ -170,5 +170,6 @@ def page_over(rows: Sequence[dict[str, Any]]) -> str:
             sound_s=sum(one["duration_s"] for one in rows),
             pictures=[one["pictures"] for one in rows],
             magma=asset("colours.json"),
+            **more,
         )
     )

@@ -1,0 +1,90 @@
+"""``ddaudio compare``: the same recordings, several networks and losses, several seeds, one table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from ddaudio.options import GOALS, read_settings
+
+from .progress import compare_progress
+from .settings import SHARED, CompareSettings, SharedSettings
+from .speech import say, say_json, tell
+
+if TYPE_CHECKING:
+    from ddaudio.comparing import Comparison
+
+WIDE = 200
+"""Columns of a table that no terminal shows."""
+
+
+def compare(
+    recordings: list[Path],
+    /,
+    *,
+    out: Path | None = None,
+    how: Annotated[CompareSettings | None, Parameter(name="*")] = None,
+    config: Path | None = None,
+    quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    settings: Annotated[SharedSettings | None, Parameter(name="*")] = None,
+) -> int:
+    """Fit recordings with each network and loss, several times each, and compare what comes of it.
+
+    All fits have as many numbers (0.06 a sample, unless a goal is given) and as much time; a second run makes only what is
+    missing. The table has medians and, in brackets, ranges over seeds.
+
+    Args:
+        recordings: Sound files.
+        out: Folder for the table, curves, the page index.html and the fits (default: the name of the first recording, with
+            -compare).
+        how: Settings of the comparison.
+        config: TOML file with settings of all fits, such as the fit.toml of an earlier fit; flags win over it.
+        quiet: Show no progress and no result; only the files, errors and warnings.
+        json: Print the table and the runs as JSON.
+        settings: Single settings of all fits.
+    """
+    from ddaudio import comparing  # noqa: PLC0415 - not needed for the other commands
+
+    flags = settings or {}
+    given = {**_of_file(config, flags), **flags}
+    options = comparing.CompareOptions(**(how or {}))
+    place = Path(f"{recordings[0].stem}-compare") if out is None else out
+    with compare_progress(quiet=quiet) as show:
+        found = comparing.compare(recordings, place, options, progress=show, **given)
+    if json:
+        say_json(found.contents())
+    elif not quiet:
+        show_table(found)
+    for run in found.runs:
+        if run.status == "failed" and not found.stopped:
+            tell("error", f"{', '.join(filter(None, run.kind))}, seed {run.seed}: {run.reason}")
+    return 130 if found.stopped else 1 if found.failed else 0
+
+
+def _of_file(config: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a file's settings of all fits, without what the comparison sets and without a goal that flags replace."""
+    if config is None:
+        return {}
+    goals = GOALS if any(name in flags for name in GOALS) else ()
+    return {name: value for name, value in read_settings(config).items() if name in SHARED and name not in goals}
+
+
+def show_table(found: "Comparison") -> None:
+    """Print the table, as wide as it takes where there is no terminal."""
+    from rich.console import Console  # noqa: PLC0415 - not needed by the other commands
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    heads, cells = found.table()
+    table = Table(caption=found.in_words(), caption_justify="left")
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="left" if place < found.n_words or not head else "right")
+    for row in cells:
+        table.add_row(*map(escape, row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(table, highlight=False)
+    say(f"wrote {found.output}: compare.json, table.csv, runs.csv, curves.csv, table.md, curves.png, index.html, fits")
