@@ -152,33 +152,13 @@ def reduced_phase(frequency: Tensor, steps: Tensor) -> Tensor:
     return turns.sub_(turns.round()).mul_(2 * math.pi)
 
 
-class _Waves(NamedTuple):
-    """Partials as exponents ``s = i w - d``, and the type that tables are made in."""
+class _Tables(NamedTuple):
+    """What the exponentials of a group's partials are multiplied from."""
 
-    frequency: Tensor
-    """``w``, ``[K]`` float64."""
-    decay: Tensor | None
-    """``d``, ``[K]`` float64."""
-    dtype: torch.dtype
-
-    def table(self, start: float, step: int, count: int, lead: int) -> Tensor:
-        """Return ``exp(s (start + step i))`` for ``i < count``, complex ``[count, K]``.
-
-        The envelope of growing partials is taken ``lead`` samples later: what is at most one in the one table has to
-        be made up for in the other.
-        """
-        n_fine = math.isqrt(count - 1) + 1
-        steps = torch.arange(count, device=self.frequency.device, dtype=torch.float64).mul_(step)[:, None]
-        fine, coarse = self._unit(steps[:n_fine]), self._unit(steps[::n_fine] + start)
-        waves = (coarse[:, None] * fine).flatten(0, 1)[:count]
-        if self.decay is None:
-            return waves
-        return waves.mul_(torch.exp(-self.decay * (steps + (start + lead * (self.decay < 0)))).to(self.dtype))
-
-    def _unit(self, steps: Tensor) -> Tensor:
-        """Return ``exp(i w steps)`` with a sine and a cosine for each entry, complex ``[len(steps), K]``."""
-        phase = reduced_phase(self.frequency, steps).to(self.dtype)
-        return torch.complex(phase.cos(), phase.sin())
+    row: Tensor
+    """Over the rows, conjugate, complex ``[P, K']``."""
+    columns: list[Tensor]
+    """Over the columns, a real matrix for each frame, ``[R, Q, 2K]`` for each chunk."""
 
 
 def _matrices(table: Tensor, n_frames: int) -> Tensor:
@@ -203,22 +183,41 @@ class Bank:
         self._decay = None if decay is None else pad(decay.detach().double(), (0, 1))
         self._dtype = frequency.dtype
         size = sum(group.partials.numel() for group in packing.groups) * 2 * sum(packing.factors)
-        self._kept: dict[int, tuple[Tensor, Tensor]] | None = {} if size < KEEP_ELEMENTS else None
+        self._kept: dict[int, _Tables] | None = {} if size < KEEP_ELEMENTS else None
 
-    def _tables(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return the conjugate table over the rows and the table over the columns, complex ``[P, K']`` and ``[Q, K']``."""
+    def _tables(self, index: int) -> _Tables:
+        """Return the tables of a group."""
         if self._kept is not None and index in self._kept:
             return self._kept[index]
-        partials = self.packing.groups[index].partials
-        frequency = self._frequency[partials]
-        decay = None if self._decay is None else self._decay[partials]
-        n_rows, n_columns = self.packing.factors
-        lead = n_columns - 1
-        rows = _Waves(-frequency, decay, self._dtype).table(-self.origin, n_columns, n_rows, lead)
-        tables = rows, _Waves(frequency, decay, self._dtype).table(0.0, 1, n_columns, -lead)
+        group = self.packing.groups[index]
+        row, column = self._waves(group.partials)
+        tables = _Tables(row, [_matrices(column[:, partials], n_frames) for _, partials, n_frames in group.parts()])
         if self._kept is not None:
             self._kept[index] = tables
         return tables
+
+    def _waves(self, partials: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``exp(s (p Q - m))``, conjugate, and ``exp(s q)`` of some partials, complex ``[P, K']`` and ``[Q, K']``."""
+        (n_rows, n_columns), frequency = self.packing.factors, self._frequency[partials]
+        rows, columns = (
+            torch.arange(count, device=frequency.device, dtype=torch.float64)[:, None] for count in self.packing.factors
+        )
+        rows, fine = rows * n_columns, [math.isqrt(count - 1) + 1 for count in self.packing.factors]
+        # One call for all sines: exp(i w (-steps)) is the conjugate.
+        short = [-rows[: fine[0]], self.origin - rows[:: fine[0]], columns[: fine[1]], columns[:: fine[1]]]
+        phase = reduced_phase(frequency, torch.cat(short)).to(self._dtype)
+        unit = torch.split(torch.complex(phase.cos(), phase.sin()), [len(steps) for steps in short])
+        row, column = (
+            (coarse[:, None] * own).flatten(0, 1)[:count]
+            for own, coarse, count in ((unit[0], unit[1], n_rows), (unit[2], unit[3], n_columns))
+        )
+        if self._decay is not None:
+            decay = self._decay[partials]
+            # The envelope of growing partials is taken from the last column: its factor there makes up for the row's.
+            lead = (n_columns - 1) * (decay < 0)
+            row = row.mul_(torch.exp(-decay * (rows - self.origin + lead)).to(self._dtype))
+            column = column.mul_(torch.exp(-decay * (columns - lead)).to(self._dtype))
+        return row, column
 
     def _blocks(self, group: Group) -> Iterator[tuple[slice, slice]]:
         """Yield stretches of time as rows and as samples, so short that all frames of the group fit a block."""
@@ -232,20 +231,17 @@ class Bank:
         """Return the frames ``[F, L]`` for amplitudes ``[P]``."""
         frames = cosine.new_zeros(self.packing.n_frames, self.packing.frame_length)
         amplitudes = pad(torch.complex(cosine, sine), (0, 1))
-        n_columns = self.packing.factors[1]
         for index, group in enumerate(self.packing.groups):
             row, columns = self._tables(index)
             left = row * amplitudes[group.partials]
             for rows, samples in self._blocks(group):
-                made = frames.new_empty(len(group.frames), rows.stop - rows.start, n_columns)
-                for own, partials, n_frames in group.parts():
-                    right = _matrices(columns[:, partials], n_frames).transpose(1, 2)
-                    torch.bmm(_matrices(left[rows, partials], n_frames), right, out=made[own])
-                flat = made.flatten(1)[:, : samples.stop - samples.start]
-                if group.again:
-                    frames[group.frames, samples] += flat
-                else:
-                    frames[group.frames, samples] = flat
+                made = [
+                    torch.bmm(_matrices(left[rows, partials], n_frames), right.transpose(1, 2)).flatten(1)
+                    for (_, partials, n_frames), right in zip(group.parts(), columns, strict=True)
+                ]
+                flat = (made[0] if len(made) == 1 else torch.cat(made))[:, : samples.stop - samples.start]
+                add = Tensor.index_add_ if group.again else Tensor.index_copy_
+                add(frames[:, samples], 0, group.frames, flat)
         return frames
 
     def adjoint(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -259,28 +255,31 @@ class Bank:
 
     def _products(self, frames: Tensor, *, weighted: bool) -> list[tuple[Tensor, Tensor]]:
         """Return a pair of products ``[P]`` for each weighting: none, and ``n - origin`` if asked for."""
-        zeros = frames.new_zeros(1 + weighted, self.packing.n_partials + 1)
-        products = torch.complex(zeros, zeros)
+        products = frames.new_zeros(1 + weighted, self.packing.n_partials + 1, dtype=frames.dtype.to_complex())
         for index, group in enumerate(self.packing.groups):
-            row, columns = self._tables(index)
-            found = row.new_zeros(1 + weighted, len(group.partials))
+            tables = self._tables(index)
             for rows, samples in self._blocks(group):
-                taken = self._taken(frames[group.frames, samples], samples.start, rows.stop - rows.start, weighted=weighted)
-                for own, partials, n_frames in group.parts():
-                    inner = torch.bmm(taken[own].flatten(1, 2), _matrices(columns[:, partials], n_frames))
-                    inner = torch.view_as_complex(inner.view(n_frames, 1 + weighted, rows.stop - rows.start, -1, 2))
-                    outer = row[rows, partials].reshape(-1, n_frames, 1, inner.shape[-1]).movedim(0, 2).conj()
-                    found[:, partials] += (inner * outer).sum(2).transpose(0, 1).flatten(1)
-            products[:, group.partials] = found
+                taken = self._taken(frames[:, samples].index_select(0, group.frames), rows, weighted=weighted)
+                found = self._found(taken, group, tables, rows)
+                products.index_add_(1, group.partials, found)
         return [(part.real, part.imag) for part in products[:, :-1]]
 
-    def _taken(self, frames: Tensor, start: int, n_rows: int, *, weighted: bool) -> Tensor:
+    def _found(self, taken: Tensor, group: Group, tables: _Tables, rows: slice) -> Tensor:
+        """Return the products of a group's partials with matrices ``[R', W P, Q]`` of samples, complex ``[W, K']``."""
+        found = []
+        for (own, partials, n_frames), column in zip(group.parts(), tables.columns, strict=True):
+            inner = torch.bmm(taken[own], column)
+            inner = torch.view_as_complex(inner.view(n_frames, -1, rows.stop - rows.start, column.shape[2] // 2, 2))
+            outer = tables.row[rows, partials].reshape(-1, n_frames, 1, inner.shape[-1]).movedim(0, 2).conj()
+            found.append((inner * outer).sum(2).transpose(0, 1).flatten(1))
+        return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+    def _taken(self, frames: Tensor, rows: slice, *, weighted: bool) -> Tensor:
         """Return a stretch of frames ``[R, N]`` as matrices ``[R, W P, Q]``, without and with weights, filled up with zeros."""
-        n_frames, length = frames.shape
-        n_columns = self.packing.factors[1]
-        taken = frames.new_zeros(n_frames, 1 + weighted, n_rows * n_columns)
-        taken[:, 0, :length] = frames
+        n_rows, n_columns = rows.stop - rows.start, self.packing.factors[1]
         if weighted:
-            steps = torch.arange(length, device=frames.device, dtype=torch.float64).add_(start - self.origin)
-            torch.mul(frames, steps.to(frames.dtype), out=taken[:, 1, :length])
-        return taken.view(n_frames, -1, n_rows, n_columns)
+            steps = torch.arange(frames.shape[1], device=frames.device, dtype=torch.float64)
+            steps.add_(rows.start * n_columns - self.origin)
+            frames = torch.stack([frames, frames * steps.to(frames.dtype)], 1)
+        missing = n_rows * n_columns - frames.shape[-1]
+        return (pad(frames, (0, missing)) if missing else frames).reshape(len(frames), -1, n_columns)
