@@ -208,12 +208,20 @@ class TimeGrid:
     @cached_property
     def groups(self) -> list[Group]:
         """The frames of each length, the shortest first."""
+        return self._laid_out[0]
+
+    @cached_property
+    def _laid_out(self) -> tuple[list[Group], Tensor, Tensor]:
+        """The groups, whose places and windows are views of two rows ``[N]`` that hold those of all groups."""
         found, counts = torch.unique_consecutive(self.frames.length, return_counts=True)
         lasts = counts.cumsum(0)
-        return [
+        groups = [
             self._group(slice(last - count, last), length)
             for length, count, last in zip(found.tolist(), counts.tolist(), lasts.tolist(), strict=True)
         ]
+        places, windows = (torch.cat([part.reshape(-1) for part in parts]) for parts in list(zip(*groups, strict=True))[2:])
+        views = zip(groups, _split(places, groups), _split(windows, groups), strict=True)
+        return [group._replace(places=own, windows=window) for group, own, window in views], places, windows
 
     def _group(self, frames: slice, length: int) -> Group:
         where = self.begins[frames, None] + torch.arange(length)
@@ -278,8 +286,11 @@ class TimeGrid:
 
     def frame(self, signals: Tensor) -> list[Tensor]:
         """Cut ``signals [B, T]`` into frames, one tensor a group; not windowed, zero beyond the ends."""
-        flat = pad(signals.reshape(-1), (0, 1))
-        return [flat.index_select(0, group.places.reshape(-1)).reshape(group.places.shape) for group in self.groups]
+        return _split(self._framed(signals), self.groups)
+
+    def _framed(self, signals: Tensor) -> Tensor:
+        """Return the samples of all frames in one row ``[N]``."""
+        return pad(signals.reshape(-1), (0, 1)).index_select(0, self._laid_out[1])
 
     def windowed(self, frames: Sequence[Tensor]) -> list[Tensor]:
         """Return frames times their windows, one tensor a group."""
@@ -292,13 +303,29 @@ class TimeGrid:
 
     def frame_adjoint(self, signals: Tensor) -> list[Tensor]:
         """Apply the adjoint of ``overlap_add(windowed(frames))`` to ``signals [B, T]``: one tensor a group."""
-        return self.windowed(self.frame(signals))
+        groups, _, windows = self._laid_out
+        return _split(self._framed(signals) * windows.to(signals), groups)
+
+    def add_windowed(self, frames: Sequence[Tensor]) -> Tensor:
+        """Return ``add(windowed(frames))``."""
+        flat = torch.cat([part.reshape(-1) for part in frames])
+        return self._added(flat.mul_(self._laid_out[2].to(flat)))
 
     def add(self, windowed: Sequence[Tensor]) -> Tensor:
         """`overlap_add` without gradient: every sample lies in one frame's cell and in one fade at most."""
-        flat = pad(torch.cat([part.reshape(-1) for part in windowed]), (0, 1))
+        return self._added(torch.cat([part.reshape(-1) for part in windowed]))
+
+    def _added(self, windowed: Tensor) -> Tensor:
+        """Return `add` of the frames' samples in one row ``[N]``."""
+        flat = pad(windowed, (0, 1))
         first, second = self._contributions
         return flat.index_select(0, first).add_(flat.index_select(0, second)).reshape(self.n_signals, self.n_samples)
+
+
+def _split(flat: Tensor, groups: Sequence[Group]) -> list[Tensor]:
+    """Return what one row ``[N]`` holds of each group, as its frames."""
+    parts = torch.split(flat, [group.places.numel() for group in groups])
+    return [part.view(group.places.shape) for part, group in zip(parts, groups, strict=True)]
 
 
 def _step(inside: Tensor, half_fade: Tensor) -> Tensor:

@@ -217,10 +217,12 @@ def test_frame_adjoint_is_the_adjoint_of_windowed_overlap_add(grid):
 @for_grids
 def test_frames_are_added_up_where_they_lie(grid):
     assume(sum(group.places.numel() for group in grid.groups) <= 20_000)  # the loops of the reference
-    windowed = grid.windowed(random_frames(grid))
+    frames = random_frames(grid)
+    windowed = grid.windowed(frames)
     # Two products in float64, added in another order.
     np.testing.assert_allclose(grid.overlap_add(windowed).numpy(), laid_out(grid, windowed).sum(0), rtol=1e-14, atol=1e-14)
     assert torch.equal(grid.add(windowed), grid.overlap_add(windowed))
+    assert torch.equal(grid.add_windowed(frames), grid.add(windowed))
 
 
 @pytest.mark.parametrize("grid", [*EDGES[1:4], TimeGrid.of_sizes(8000, 21, [[8, 2, 4, 16], [4, 4, 8, 8]])], ids=range(4))
