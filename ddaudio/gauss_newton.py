@@ -38,7 +38,9 @@ class GaussNewton:
         self.damping = FIRST_DAMPING
         """``mu`` of the next step."""
         with torch.no_grad():
-            self._residual = target - network.estimate()
+            self.estimate = network.estimate()
+            """What the network says, where the last step ended."""
+            self._residual = target - self.estimate
         self.energy = float(self._residual.double().square().sum())
         """Sum of squares of the residual, as it stands."""
         self.slope: list[Tensor] = []
@@ -54,10 +56,11 @@ class GaussNewton:
             for parameter, old, change in zip(parameters, before, changes, strict=True):
                 parameter.copy_(old + change)
             self._network.project()
-            residual = self._target - self._network.estimate()
+            estimate = self._network.estimate()
+            residual = self._target - estimate
             energy = float(residual.double().square().sum())
             if energy < self.energy:
-                self._residual, self.energy = residual, energy
+                self.estimate, self._residual, self.energy = estimate, residual, energy
                 self.damping = max(self.damping * EASED, LEAST_DAMPING)
                 return True
             self.damping *= STIFFENED

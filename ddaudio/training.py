@@ -107,7 +107,12 @@ def snr_of(residual: Tensor, energy: float) -> float | None:
 def error_by_time(residual: Tensor) -> tuple[float, ...]:
     """Return the sum of squares of ``residual [B, T]`` in `MOST_STRETCHES` stretches of time, or in ``T``."""
     powers = residual.detach().double().square().sum(0)
-    return tuple(float(part.sum()) for part in powers.tensor_split(min(MOST_STRETCHES, powers.numel())))
+    count = min(MOST_STRETCHES, powers.numel())
+    # As `tensor_split` does it: the first stretches have one sample more where the samples do not divide evenly.
+    longer = powers.numel() % count
+    first, second = powers.tensor_split([longer * (powers.numel() // count + 1)])
+    sums = [part.view(rows, -1).sum(1) for part, rows in ((first, longer), (second, count - longer)) if rows]
+    return tuple(torch.cat(sums).tolist())
 
 
 def train(
@@ -180,21 +185,21 @@ class _Course:
             log.end(self._entry)
         return self.record
 
-    def look(self, gradients: Sequence[Tensor] = ()) -> None:
-        """Let the judge look at the parameters, and at their average; keep the best so far."""
+    def look(self, gradients: Sequence[Tensor] = (), estimate: Tensor | None = None) -> None:
+        """Let the judge look at the parameters, whose ``estimate`` may be known, and at their average; keep the best so far."""
         norms = self.network.gradient_norms(gradients) if gradients else {}
-        seen, kept = self._seen(norms), list[Tensor](self.parameters)
+        estimate = self.network.estimate().detach() if estimate is None else estimate
+        seen, kept = self._seen(norms, estimate), list[Tensor](self.parameters)
         if self.average is not None and self.done:
             with self.average.in_place():
-                smooth = self._seen(norms, averaged=True)
+                smooth = self._seen(norms, self.network.estimate().detach(), averaged=True)
             seen, kept = (smooth, self.average.values) if smooth.total < seen.total else (seen, kept)
         self.record.looks.append(seen)
         if self.record.best is seen:
             self.best = [value.detach().clone() for value in kept]
         self.tell(Progress("training", self.done, self.steps, seen.total, math.nan if seen.snr_db is None else seen.snr_db))
 
-    def _seen(self, norms: dict[str, float], *, averaged: bool = False) -> Look:
-        estimate = self.network.estimate().detach()
+    def _seen(self, norms: dict[str, float], estimate: Tensor, *, averaged: bool = False) -> Look:
         residual = self.target - estimate
         terms, snr_db = self.objective.judge(estimate, self.network.wave_amplitudes), snr_of(residual, self.energy)
         return Look(self.done, terms, snr_db, norms, error_by_time(residual), averaged)
@@ -299,7 +304,7 @@ class _Course:
             if not descent.step():
                 return "converged"
             self.done += 1
-            self.look([factor * part for part in descent.slope])
+            self.look([factor * part for part in descent.slope], descent.estimate)
             self.record.losses.append(self.record.looks[-1].terms)
             if has_converged([seen.total for seen in self.record.looks], self.options.tolerance):
                 return "converged"
