@@ -19,7 +19,7 @@ there, which makes it at most one: however steep, no product overflows where the
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -85,6 +85,12 @@ class Packing:
                 chunks.append((part, partials))
             place += n_frames
         return chunks
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether all frames are one chunk, and so in order."""
+        groups = self.groups
+        return len(groups) == 1 and len(groups[0].shapes) == 1 and len(groups[0].frames) == self.n_frames
 
     def _steps(self, falling: Tensor) -> list[tuple[int, int]]:
         """Return how many partials the frames of each chunk are padded to, and how many frames it has."""
@@ -152,18 +158,47 @@ def reduced_phase(frequency: Tensor, steps: Tensor) -> Tensor:
     return turns.sub_(turns.round()).mul_(2 * math.pi)
 
 
-class _Tables(NamedTuple):
+@dataclass(frozen=True)
+class _Tables:
     """What the exponentials of a group's partials are multiplied from."""
 
+    group: Group
     row: Tensor
     """Over the rows, conjugate, complex ``[P, K']``."""
     columns: list[Tensor]
     """Over the columns, a real matrix for each frame, ``[R, Q, 2K]`` for each chunk."""
 
+    @cached_property
+    def outer(self) -> list[Tensor]:
+        """The rows as the adjoint needs them, complex ``[R, 1, P, K]`` for each chunk."""
+        row = self.row.conj().resolve_conj()
+        parts = ((_cut(row, 1, partials), n_frames) for _, partials, n_frames in self.group.parts())
+        return [part.reshape(len(part), n_frames, 1, -1).movedim(0, 2) for part, n_frames in parts]
+
 
 def _matrices(table: Tensor, n_frames: int) -> Tensor:
     """Return a complex table ``[N, R K]`` as a real matrix for each frame, ``[R, N, 2K]``; nothing is copied."""
     return torch.view_as_real(table).reshape(len(table), n_frames, -1).transpose(0, 1)
+
+
+@lru_cache(maxsize=1024)
+def _short_steps(n_rows: int, n_columns: int, origin: float, device: torch.device) -> tuple[Tensor, list[int]]:
+    """Return where sines are taken, float64 ``[N, 1]``: fine and coarse steps over the rows, negative, then over the columns.
+
+    So all are taken in one call, those of the rows conjugate. With it comes how many there are of each.
+    """
+    with torch.inference_mode(mode=False):
+        rows, columns = (torch.arange(count, device=device, dtype=torch.float64)[:, None] for count in (n_rows, n_columns))
+        rows = rows * n_columns
+        fine_row, fine_column = (math.isqrt(count - 1) + 1 for count in (n_rows, n_columns))
+        parts = [-rows[:fine_row], origin - rows[::fine_row], columns[:fine_column], columns[::fine_column]]
+        return torch.cat(parts), [len(part) for part in parts]
+
+
+def _cut(tensor: Tensor, dim: int, part: slice) -> Tensor:
+    """Return a part of a tensor along a dimension; the tensor itself, which takes no call, where that is all of it."""
+    length = part.stop - part.start
+    return tensor if length == tensor.shape[dim] else tensor.narrow(dim, part.start, length)
 
 
 class Bank:
@@ -182,7 +217,8 @@ class Bank:
         self._frequency = pad(frequency.detach().double(), (0, 1))
         self._decay = None if decay is None else pad(decay.detach().double(), (0, 1))
         self._dtype = frequency.dtype
-        size = sum(group.partials.numel() for group in packing.groups) * 2 * sum(packing.factors)
+        n_rows, n_columns = packing.factors
+        size = sum(group.partials.numel() for group in packing.groups) * 2 * (2 * n_rows + n_columns)
         self._kept: dict[int, _Tables] | None = {} if size < KEEP_ELEMENTS else None
 
     def _tables(self, index: int) -> _Tables:
@@ -191,7 +227,7 @@ class Bank:
             return self._kept[index]
         group = self.packing.groups[index]
         row, column = self._waves(group.partials)
-        tables = _Tables(row, [_matrices(column[:, partials], n_frames) for _, partials, n_frames in group.parts()])
+        tables = _Tables(group, row, [_matrices(_cut(column, 1, partials), n_frames) for _, partials, n_frames in group.parts()])
         if self._kept is not None:
             self._kept[index] = tables
         return tables
@@ -199,23 +235,19 @@ class Bank:
     def _waves(self, partials: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``exp(s (p Q - m))``, conjugate, and ``exp(s q)`` of some partials, complex ``[P, K']`` and ``[Q, K']``."""
         (n_rows, n_columns), frequency = self.packing.factors, self._frequency[partials]
-        rows, columns = (
-            torch.arange(count, device=frequency.device, dtype=torch.float64)[:, None] for count in self.packing.factors
-        )
-        rows, fine = rows * n_columns, [math.isqrt(count - 1) + 1 for count in self.packing.factors]
-        # One call for all sines: exp(i w (-steps)) is the conjugate.
-        short = [-rows[: fine[0]], self.origin - rows[:: fine[0]], columns[: fine[1]], columns[:: fine[1]]]
-        phase = reduced_phase(frequency, torch.cat(short)).to(self._dtype)
-        unit = torch.split(torch.complex(phase.cos(), phase.sin()), [len(steps) for steps in short])
+        steps, lengths = _short_steps(n_rows, n_columns, self.origin, frequency.device)
+        phase = reduced_phase(frequency, steps).to(self._dtype)
+        unit = torch.split(torch.complex(phase.cos(), phase.sin()), lengths)
         row, column = (
-            (coarse[:, None] * own).flatten(0, 1)[:count]
-            for own, coarse, count in ((unit[0], unit[1], n_rows), (unit[2], unit[3], n_columns))
+            (coarse[:, None] * fine).flatten(0, 1)[:count]
+            for fine, coarse, count in ((unit[0], unit[1], n_rows), (unit[2], unit[3], n_columns))
         )
         if self._decay is not None:
             decay = self._decay[partials]
             # The envelope of growing partials is taken from the last column: its factor there makes up for the row's.
             lead = (n_columns - 1) * (decay < 0)
-            row = row.mul_(torch.exp(-decay * (rows - self.origin + lead)).to(self._dtype))
+            rows, columns = (torch.arange(count, device=decay.device)[:, None] for count in self.packing.factors)
+            row = row.mul_(torch.exp(-decay * (rows * n_columns - self.origin + lead)).to(self._dtype))
             column = column.mul_(torch.exp(-decay * (columns - lead)).to(self._dtype))
         return row, column
 
@@ -229,20 +261,43 @@ class Bank:
 
     def forward(self, cosine: Tensor, sine: Tensor) -> Tensor:
         """Return the frames ``[F, L]`` for amplitudes ``[P]``."""
-        frames = cosine.new_zeros(self.packing.n_frames, self.packing.frame_length)
-        amplitudes = pad(torch.complex(cosine, sine), (0, 1))
+        return self._sums(torch.complex(cosine, sine)[None])[:, 0]
+
+    def weighted_forward(self, plain: tuple[Tensor, Tensor], weighted: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the frames ``[F, L]`` for amplitudes ``plain``, and those for ``weighted`` times ``n - origin`` added."""
+        frames = self._sums(torch.complex(*(torch.stack(pair) for pair in zip(plain, weighted, strict=True))))
+        return frames[:, 0].addcmul(frames[:, 1], self._distance.to(frames.dtype))
+
+    @cached_property
+    def _distance(self) -> Tensor:
+        """``n - origin`` of each sample of a frame, ``[L]``."""
+        steps = torch.arange(self.packing.frame_length, device=self._frequency.device, dtype=torch.float64)
+        return steps.sub_(self.origin).to(self._dtype)
+
+    def _sums(self, amplitudes: Tensor) -> Tensor:
+        """Return the frames ``[F, W, L]`` for ``W`` sets of complex amplitudes ``[W, P]``."""
+        n_sets, amplitudes = len(amplitudes), pad(amplitudes, (0, 1))
+        frames: Tensor | None = None
         for index, group in enumerate(self.packing.groups):
-            row, columns = self._tables(index)
-            left = row * amplitudes[group.partials]
+            tables = self._tables(index)
+            left = tables.row * amplitudes.index_select(1, group.partials)[:, None]
             for rows, samples in self._blocks(group):
+                block = _cut(left, 1, rows).flatten(0, 1)
                 made = [
-                    torch.bmm(_matrices(left[rows, partials], n_frames), right.transpose(1, 2)).flatten(1)
-                    for (_, partials, n_frames), right in zip(group.parts(), columns, strict=True)
+                    torch.bmm(_matrices(_cut(block, 1, partials), n_frames), right.transpose(1, 2)).view(n_frames, n_sets, -1)
+                    for (_, partials, n_frames), right in zip(group.parts(), tables.columns, strict=True)
                 ]
-                flat = (made[0] if len(made) == 1 else torch.cat(made))[:, : samples.stop - samples.start]
+                flat = _cut(made[0] if len(made) == 1 else torch.cat(made), 2, slice(0, samples.stop - samples.start))
+                if self.packing.is_plain and flat.shape[2] == self.packing.frame_length:
+                    return flat
+                frames = self._silence(amplitudes) if frames is None else frames
                 add = Tensor.index_add_ if group.again else Tensor.index_copy_
-                add(frames[:, samples], 0, group.frames, flat)
-        return frames
+                add(_cut(frames, 2, samples), 0, group.frames, flat)
+        return self._silence(amplitudes) if frames is None else frames
+
+    def _silence(self, amplitudes: Tensor) -> Tensor:
+        """Return empty frames ``[F, W, L]`` for ``W`` sets of complex amplitudes."""
+        return amplitudes.real.new_zeros(self.packing.n_frames, len(amplitudes), self.packing.frame_length)
 
     def adjoint(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Return each partial's product with ``frames [F, L]``: its cosine's and its sine's, ``[P]`` each."""
@@ -259,27 +314,25 @@ class Bank:
         for index, group in enumerate(self.packing.groups):
             tables = self._tables(index)
             for rows, samples in self._blocks(group):
-                taken = self._taken(frames[:, samples].index_select(0, group.frames), rows, weighted=weighted)
-                found = self._found(taken, group, tables, rows)
-                products.index_add_(1, group.partials, found)
+                weights = _cut(self._distance, 0, samples).to(frames.dtype) if weighted else None
+                own = _cut(frames, 1, samples)
+                own = own if self.packing.is_plain else own.index_select(0, group.frames)
+                taken = self._taken(own, rows, weights)
+                products.index_add_(1, group.partials, self._found(taken, tables, rows))
         return [(part.real, part.imag) for part in products[:, :-1]]
 
-    def _found(self, taken: Tensor, group: Group, tables: _Tables, rows: slice) -> Tensor:
+    def _found(self, taken: Tensor, tables: _Tables, rows: slice) -> Tensor:
         """Return the products of a group's partials with matrices ``[R', W P, Q]`` of samples, complex ``[W, K']``."""
         found = []
-        for (own, partials, n_frames), column in zip(group.parts(), tables.columns, strict=True):
-            inner = torch.bmm(taken[own], column)
-            inner = torch.view_as_complex(inner.view(n_frames, -1, rows.stop - rows.start, column.shape[2] // 2, 2))
-            outer = tables.row[rows, partials].reshape(-1, n_frames, 1, inner.shape[-1]).movedim(0, 2).conj()
-            found.append((inner * outer).sum(2).transpose(0, 1).flatten(1))
+        for (own, _, n_frames), column, outer in zip(tables.group.parts(), tables.columns, tables.outer, strict=True):
+            inner = torch.bmm(_cut(taken, 0, own), column).view(n_frames, -1, rows.stop - rows.start, outer.shape[-1], 2)
+            found.append((torch.view_as_complex(inner) * _cut(outer, 2, rows)).sum(2).transpose(0, 1).flatten(1))
         return found[0] if len(found) == 1 else torch.cat(found, 1)
 
-    def _taken(self, frames: Tensor, rows: slice, *, weighted: bool) -> Tensor:
+    def _taken(self, frames: Tensor, rows: slice, weights: Tensor | None) -> Tensor:
         """Return a stretch of frames ``[R, N]`` as matrices ``[R, W P, Q]``, without and with weights, filled up with zeros."""
-        n_rows, n_columns = rows.stop - rows.start, self.packing.factors[1]
-        if weighted:
-            steps = torch.arange(frames.shape[1], device=frames.device, dtype=torch.float64)
-            steps.add_(rows.start * n_columns - self.origin)
-            frames = torch.stack([frames, frames * steps.to(frames.dtype)], 1)
-        missing = n_rows * n_columns - frames.shape[-1]
+        n_columns = self.packing.factors[1]
+        missing = (rows.stop - rows.start) * n_columns - frames.shape[1]
+        if weights is not None:
+            frames = torch.stack([frames, frames * weights], 1)
         return (pad(frames, (0, missing)) if missing else frames).reshape(len(frames), -1, n_columns)

@@ -147,6 +147,10 @@ def test_adjoint_of_a_bank_is_its_adjoint(counts, length, origin, scale):
     there, here = (made * frames).sum(), (cosine * to_cosine).sum() + (sine * to_sine).sum()
     # The same products of float64 tables in another order; the norms bound what the sums cancel from.
     assert abs(there - here) <= 1e-12 * (1 + made.norm() * frames.norm() + cosine.norm() * to_cosine.norm() * 2)
+    # The same matrix products, two at a time.
+    tilted = bank.weighted_forward((cosine, sine), (sine, cosine))
+    wanted = made + bank.forward(sine, cosine) * (torch.arange(length) - origin)
+    torch.testing.assert_close(tilted, wanted, rtol=1e-12, atol=1e-9)
     # Not only in sum: each partial's products are those with its own cosine and sine, as they are and weighted.
     plain, weighted = bank.weighted_adjoint(frames)
     torch.testing.assert_close(plain, (to_cosine, to_sine), rtol=1e-12, atol=1e-10)

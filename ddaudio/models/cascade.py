@@ -326,7 +326,7 @@ class CascadeTangent(Tangent):
         if frequency.numel():
             slope = self._banks.frames(*(part * (frequency * self._step) for part in self._phase))
             frames = [part.addcmul_(tilt, d) for part, tilt, d in zip(frames, slope, self._distance, strict=True)]
-        return self._grid.add(self._grid.windowed(frames))
+        return self._grid.add_windowed(frames)
 
     def adjoint(self, signals: Tensor) -> list[Tensor]:
         """Return the gradients for amplitudes, phases, centres and frequencies."""

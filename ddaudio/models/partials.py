@@ -11,6 +11,9 @@ from torch import Tensor
 from ddaudio.grid import TimeGrid
 from ddaudio.oscillators import Bank, Packing
 
+Amplitudes = tuple[Tensor, Tensor]
+"""One value per partial for its cosine and one for its sine, ``[P]`` each."""
+
 
 @dataclass(frozen=True)
 class Partials:
@@ -138,12 +141,30 @@ class Banks:
     def signals(self, cosine: Tensor, sine: Tensor) -> Tensor:
         """Return the signals ``[B, T]`` for amplitudes ``[P]``."""
         grid = self.layout.grid
-        return grid.add(grid.windowed(self.frames(cosine, sine)))
+        return grid.add_windowed(self.frames(cosine, sine))
 
-    def adjoint(self, windowed: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def weighted_signals(self, plain: Amplitudes, weighted: Amplitudes) -> Tensor:
+        """Return the signals ``[B, T]`` for amplitudes, with those of others times ``n - m`` inside their frames added."""
+        grid, pairs = self.layout.grid, zip(self._banks, self.layout.shares, strict=True)
+        frames = [bank.weighted_forward(_cut(plain, share), _cut(weighted, share)) for bank, share in pairs]
+        return grid.add_windowed(frames)
+
+    def adjoint(self, windowed: Sequence[Tensor]) -> Amplitudes:
         """Return each partial's products with frames, one tensor a group: its cosine's and its sine's, ``[P]`` each."""
-        pairs = [bank.adjoint(frames) for bank, frames in zip(self._banks, windowed, strict=True)]
-        return torch.cat([cosine for cosine, _ in pairs]), torch.cat([sine for _, sine in pairs])
+        return _joined([bank.adjoint(frames) for bank, frames in zip(self._banks, windowed, strict=True)])
+
+    def weighted_adjoint(self, windowed: Sequence[Tensor]) -> tuple[Amplitudes, Amplitudes]:
+        """Return the `adjoint` of frames, and of the frames weighted by ``n - m``."""
+        found = [bank.weighted_adjoint(frames) for bank, frames in zip(self._banks, windowed, strict=True)]
+        return _joined([plain for plain, _ in found]), _joined([weighted for _, weighted in found])
+
+
+def _cut(pair: Amplitudes, share: slice) -> Amplitudes:
+    return pair[0][share], pair[1][share]
+
+
+def _joined(pairs: Sequence[Amplitudes]) -> Amplitudes:
+    return torch.cat([cosine for cosine, _ in pairs]), torch.cat([sine for _, sine in pairs])
 
 
 def damped_moments(decay: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:

@@ -114,7 +114,6 @@ class SineTangent(Tangent):
         self._banks = Banks(partials.frequency, network.layout)
         # d/dw (a cos(w d) + b sin(w d)) = d (b cos(w d) - a sin(w d)), d the distance from the frame's middle.
         self._turned = partials.sine * self._step, -partials.cosine * self._step
-        self._distance = [torch.arange(group.length) - middle(group.length) for group in grid.groups]
         energy = (grid.energy.to(partials.cosine) / 2)[partials.frame]
         amplitude = energy * self._unit**2
         squared_spread = grid.spread.to(partials.cosine)[partials.frame] ** 2
@@ -123,16 +122,12 @@ class SineTangent(Tangent):
     def forward(self, changes: Sequence[Tensor]) -> Tensor:
         """Return the change of the signals for changes of frequencies, cosine and sine amplitudes."""
         frequency, cosine, sine = changes
-        level = self._banks.frames(cosine * self._unit, sine * self._unit)
-        slope = self._banks.frames(self._turned[0] * frequency, self._turned[1] * frequency)
-        frames = [part.addcmul_(tilt, d) for part, tilt, d in zip(level, slope, self._distance, strict=True)]
-        return self._grid.add(self._grid.windowed(frames))
+        level = cosine * self._unit, sine * self._unit
+        return self._banks.weighted_signals(level, (self._turned[0] * frequency, self._turned[1] * frequency))
 
     def adjoint(self, signals: Tensor) -> list[Tensor]:
         """Return the gradients for frequencies, cosine and sine amplitudes."""
-        frames = self._grid.frame_adjoint(signals)
-        cosine, sine = self._banks.adjoint(frames)
-        tilted_cosine, tilted_sine = self._banks.adjoint([part * d for part, d in zip(frames, self._distance, strict=True)])
+        (cosine, sine), (tilted_cosine, tilted_sine) = self._banks.weighted_adjoint(self._grid.frame_adjoint(signals))
         frequency = self._turned[0] * tilted_cosine + self._turned[1] * tilted_sine
         return [frequency, cosine * self._unit, sine * self._unit]
 

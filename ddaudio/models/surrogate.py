@@ -175,7 +175,6 @@ class SurrogateTangent(Tangent):
         frequency, decay, cosine, sine = (part.detach() for part in network._waves())
         self._grid, self._unit = network.grid, network.unit
         self._banks = Banks(frequency, network.layout, decay)
-        self._distance = [torch.arange(group.length, dtype=cosine.dtype) for group in network.grid.groups]
         # c z^n / z has the amplitude c / z: with a - i b = c, its real and negative imaginary part.
         modulus = torch.exp(-decay)
         real, imaginary = torch.cos(frequency) / modulus, -torch.sin(frequency) / modulus
@@ -190,18 +189,14 @@ class SurrogateTangent(Tangent):
     def forward(self, changes: Sequence[Tensor]) -> Tensor:
         """Return the change of the signals for changes of both parts of ``z``, cosine and sine amplitudes."""
         real, imaginary, cosine, sine = changes
-        level = self._banks.frames(cosine * self._unit, sine * self._unit)
         a, b = self._turned
         # The real part of (a - i b) (x + i y) e^(i w n) is (a x + b y) cos - (a y - b x) sin.
-        slope = self._banks.frames(a * real + b * imaginary, b * real - a * imaginary)
-        frames = [part.addcmul_(tilt, n) for part, tilt, n in zip(level, slope, self._distance, strict=True)]
-        return self._grid.add(self._grid.windowed(frames))
+        slope = a * real + b * imaginary, b * real - a * imaginary
+        return self._banks.weighted_signals((cosine * self._unit, sine * self._unit), slope)
 
     def adjoint(self, signals: Tensor) -> list[Tensor]:
         """Return the gradients for both parts of ``z``, cosine and sine amplitudes."""
-        frames = self._grid.frame_adjoint(signals)
-        cosine, sine = self._banks.adjoint(frames)
-        tilted_cosine, tilted_sine = self._banks.adjoint([part * n for part, n in zip(frames, self._distance, strict=True)])
+        (cosine, sine), (tilted_cosine, tilted_sine) = self._banks.weighted_adjoint(self._grid.frame_adjoint(signals))
         a, b = self._turned
         real, imaginary = a * tilted_cosine + b * tilted_sine, b * tilted_cosine - a * tilted_sine
         return [real, imaginary, cosine * self._unit, sine * self._unit]

@@ -54,7 +54,7 @@ class DoubleDutchTangent(Tangent):
         amplitude, cutoff = changes
         shifts = trees.all_cutoffs(cutoff * cutoff_unit) if trees.plan.learns_cutoffs else None
         sound = self._opened.sound(trees.all_amplitudes(amplitude * unit), shifts)
-        return trees.plan.grid.add(trees.plan.grid.windowed(trees.plan.frames(sound)))
+        return trees.plan.grid.add_windowed(trees.plan.frames(sound))
 
     def adjoint(self, signals: Tensor) -> list[Tensor]:
         """Return the gradients for amplitudes and cutoffs."""
