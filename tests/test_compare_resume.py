@@ -70,6 +70,7 @@ def test_a_pace_is_that_of_the_steps_and_of_all_else(
     runs: list[RunOfTraining], pace: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
+    monkeypatch.setattr(task, "_warm_up", lambda _: None)
     monkeypatch.setattr(task, "_Seen", partial(task._Seen, began=0.0))
     monkeypatch.setattr(task, "time", clock)
     monkeypatch.setattr(task, "fit", pretended(clock, runs))

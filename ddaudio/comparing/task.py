@@ -51,13 +51,27 @@ class Pace(NamedTuple):
 
 def pace(trial: Trial) -> Pace:
     """Return how long a fit takes, by its first steps; raises as `fit` does."""
-    seen = _Seen()
     training = {"steps": TRIAL_STEPS, "judge_every": min(trial.options.training.judge_every, TRIAL_STEPS)}
     with one_thread():
+        _warm_up(trial)
+        seen = _Seen()
         result = fit(trial.recording, trial.options.with_settings(training), progress=seen)
     if result.stopped:
         raise KeyboardInterrupt
     return seen.pace(TRIAL_STEPS)
+
+
+_warm: set[tuple[str, str]] = set()
+"""Networks and losses that this process has been through."""
+
+
+def _warm_up(trial: Trial) -> None:
+    """Take a step, once for each network and loss: what is loaded and made ready at their first fit is no part of their pace."""
+    kind = trial.options.model.model, trial.options.training.losses
+    if kind not in _warm:
+        _warm.add(kind)
+        if fit(trial.recording, trial.options.with_settings({"steps": 1})).stopped:
+            raise KeyboardInterrupt
 
 
 @dataclass
