@@ -2,17 +2,32 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
+
+from ddaudio.crews import Alone, Crew
 
 QUICK: dict[str, Any] = {"frame_s": 0.05, "steps": 1, "exchanges": 0, "target_snr_db": 10.0}
 """Settings of a fit that takes some hundredths of a second."""
 FLAGS = ("--frame", "0.05", "--steps", "1", "--exchanges", "0", "--target-snr", "10")
 """The same on the command line."""
 FILES = {"resynth.wav", "residual.wav", "model.safetensors", "fit.toml", "report.json"}
+
+
+def work_alone(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    """Let this process do what a module asks a crew to do."""
+
+    @contextmanager
+    def nobody_else(*_: object) -> Iterator[Crew]:
+        yield Alone()
+
+    monkeypatch.setattr(module, "crew", nobody_else)
 
 
 def write_tone(path: Path, place: int = 0, duration_s: float = 0.1) -> Path:

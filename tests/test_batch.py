@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,23 +14,18 @@ import numpy as np
 import pytest
 import soundfile
 from badfiles import BAD_FILES
-from batches import FILES, QUICK, fits, models, write_tone, write_tones
+from batches import FILES, QUICK, fits, models, work_alone, write_tone, write_tones
 
 import ddaudio
 from ddaudio.batching import BatchOptions, BatchProgress, BatchResult, in_words, run, task
 from ddaudio.batching.rows import COLUMNS
-from ddaudio.crews import Alone, Crew
 from ddaudio.errors import BatchError, OptionError, OutputError
 from ddaudio.options import setting_groups
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def nobody_else(*_: object) -> Iterator[Crew]:
-        yield Alone()
-
-    monkeypatch.setattr(run, "crew", nobody_else)
+    work_alone(monkeypatch, run)
 
 
 @pytest.fixture

@@ -1,18 +1,16 @@
 """Input and output in object storage: a server of moto's on loopback."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from batches import FILES, QUICK, models, write_tone, write_tones
+from batches import FILES, QUICK, models, work_alone, write_tone, write_tones
 from moto.server import ThreadedMotoServer
 
 import ddaudio
 from ddaudio.batching import in_words, places, run, task
-from ddaudio.crews import Alone, Crew
 from ddaudio.errors import BatchError, OutputError
 
 
@@ -49,11 +47,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def nobody_else(*_: object) -> Iterator[Crew]:
-        yield Alone()
-
-    monkeypatch.setattr(run, "crew", nobody_else)
+    work_alone(monkeypatch, run)
 
 
 @pytest.fixture

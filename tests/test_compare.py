@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from batches import write_tone
+from batches import work_alone, write_tone
 from browser import opened
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ from ddaudio.comparing import CompareOptions, CompareProgress, Comparison, task
 from ddaudio.comparing import run as comparing
 from ddaudio.comparing.results import Curve, Run, Spread
 from ddaudio.comparing.stretches import loudest
-from ddaudio.crews import Alone, Crew, KilledError, crew
+from ddaudio.crews import Alone, KilledError, crew
 from ddaudio.errors import OptionError, OutputError, RecordingError
 
 QUICK: dict[str, Any] = {"steps": 4, "frame_s": 0.05, "judge_every": 2}
@@ -38,11 +38,7 @@ QUICK: dict[str, Any] = {"steps": 4, "frame_s": 0.05, "judge_every": 2}
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process make the fits."""
 
-    @contextmanager
-    def nobody_else(*_: object) -> Iterator[Crew]:
-        yield Alone()
-
-    monkeypatch.setattr(comparing, "crew", nobody_else)
+    work_alone(monkeypatch, comparing)
 
 
 @pytest.fixture
@@ -98,7 +94,7 @@ def test_entries_are_networks_times_losses_unless_a_variant_says_which(tmp_path:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"models": "sine,sien"}, "model names 'sien', which is unknown; did you mean 'siren'"),
+        ({"models": "sine,sien"}, "models names 'sien', which is unknown; did you mean 'siren'"),
         ({"losses": "mse,msee"}, "losses names 'msee', which is unknown; did you mean 'mse'"),
         ({"losses": "mse+pdl:neer"}, "'neer', which is unknown; did you mean 'near'"),
         ({"losses": "mse+pdl=-1"}, "weight -1 for pdl; it must be above 0"),

@@ -99,7 +99,8 @@ class CompareOptions:
                     options = FitOptions().with_settings(asked)
                 except OptionError as error:
                     where = f"{self.variants!r}, variant {name!r}: " if name else ""
-                    raise OptionError(f"{where}{error}") from None
+                    told = str(error) if name else str(error).replace("model names", "models names", 1)
+                    raise OptionError(f"{where}{told}") from None
                 has_goal, has_steps = any(asked.get(key) is not None for key in GOALS), options.training.steps is not None
                 yield Entry(name, model, loss, options, has_goal, has_steps, asked)
 
