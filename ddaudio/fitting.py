@@ -2,7 +2,6 @@
 
 import math
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from ddaudio.audio import Recording
 from ddaudio.checkpoints import Checkpoint, Log
 from ddaudio.errors import OptionError, RecordingError
 from ddaudio.mdct import MdctBaseline, best_k_snr
+from ddaudio.meeting import now_s
 from ddaudio.metrics import Metrics, measure
 from ddaudio.models import NETWORKS, NUMBERS_PER_PARTIAL, Network
 from ddaudio.noisiness import flatness
@@ -210,11 +210,11 @@ class _Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._last = now_s()
 
     def lap(self, name: str) -> None:
         """Note the seconds since the lap before, under a name."""
-        now = time.perf_counter()
+        now = now_s()
         self.seconds[name] = now - self._last
         self._last = now
 

@@ -8,14 +8,16 @@ by conjugate gradients, preconditioned with ``D``; ``J`` is never written out. T
 helped, and grows until one does (Marquardt, 1963, SIAM J. Appl. Math. 11(2)).
 """
 
-import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ddaudio.beside import Owners, ratio
+from ddaudio.meeting import meet
 from ddaudio.models import Network
-from ddaudio.models.base import Tangent
+from ddaudio.models.company import Company, estimate_of
 
 INNER_STEPS = 8
 """Conjugate gradient steps in one Gauss-Newton step."""
@@ -34,64 +36,124 @@ class GaussNewton:
     """Damped Gauss-Newton descent of the squared error between a network's signals and ``target [B, T]``."""
 
     def __init__(self, network: Network, target: Tensor) -> None:
-        self._network, self._target = network, target
+        self.network, self.target = network, target
         self.damping = FIRST_DAMPING
         """``mu`` of the next step."""
-        with torch.no_grad():
-            self.estimate = network.estimate()
-            """What the network says, where the last step ended."""
-            self._residual = target - self.estimate
-        self.energy = float(self._residual.double().square().sum())
+        self.estimate = estimate_of(network)
+        """What the network says, where the last step ended."""
+        self.energy = float((target - self.estimate).double().square().sum())
         """Sum of squares of the residual, as it stands."""
         self.slope: list[Tensor] = []
         """``J' r`` for each parameter, where the last step began: minus half the gradient of the sum of squares."""
 
-    @torch.no_grad()
     def step(self) -> bool:
         """Take a step; return False, and leave the parameters as they were, if none is found that helps."""
-        parameters = list(self._network.parameters())
-        before = [parameter.clone() for parameter in parameters]
-        changes = self._solve(self._network.tangent())
-        for _ in range(TRIES):
-            for parameter, old, change in zip(parameters, before, changes, strict=True):
-                parameter.copy_(old + change)
-            self._network.project()
-            estimate = self._network.estimate()
-            residual = self._target - estimate
-            energy = float(residual.double().square().sum())
-            if energy < self.energy:
-                self.estimate, self._residual, self.energy = estimate, residual, energy
-                self.damping = max(self.damping * EASED, LEAST_DAMPING)
-                return True
-            self.damping *= STIFFENED
-            changes = [change * EASED for change in changes]
-        for parameter, old in zip(parameters, before, strict=True):
-            parameter.copy_(old)
-        return False
+        return meet(_step, self)
 
-    def _solve(self, tangent: Tangent) -> list[Tensor]:
-        """Return the step by preconditioned conjugate gradients."""
-        squares = [square.clamp(min=SMALLEST_SQUARE * float(square.mean())) for square in tangent.squares()]
-        left = self.slope = tangent.adjoint(self._residual)
-        solution = [torch.zeros_like(part) for part in left]
-        direction = scaled = [part / square for part, square in zip(left, squares, strict=True)]
-        size = _dot(left, scaled)
+
+@torch.no_grad()
+def _step(descents: Sequence[GaussNewton]) -> list[bool]:
+    """Take a step in each of several descents; return which of them it helped."""
+    side = _Side(descents)
+    before = side.row()
+    slope, change = side.solve()
+    for _ in range(TRIES):
+        side.try_out(before + change)
+        if not side.waiting.any():
+            break
+        change = change * EASED
+    side.hand_out(slope)
+    return list(map(bool, ~side.waiting))
+
+
+class _Side:
+    """Several descents as one, with the values of all parameters in one row ``[N]``."""
+
+    def __init__(self, descents: Sequence[GaussNewton]) -> None:
+        company = Company([descent.network for descent in descents])
+        self._descents, self._owners = descents, company.owners
+        self.network, self.grids = company.network, company.grids
+        self._parameters = list(self.network.parameters())
+        self._all = Owners.beside(self._owners)
+        self._target = self.grids.signals([descent.target for descent in descents])
+        self._residual = self._target - self.grids.signals([descent.estimate for descent in descents])
+        self._energy = np.array([descent.energy for descent in descents])
+        self._damping = np.array([descent.damping for descent in descents])
+        self.waiting = np.ones(len(descents), dtype=bool)
+        """Which descents no step has helped yet, ``[M]``."""
+        self._kept, self._estimates = self.row(), [descent.estimate for descent in descents]
+
+    def row(self) -> Tensor:
+        """Return the values of all parameters."""
+        return _row(self._parameters)
+
+    def _parts(self, row: Tensor) -> list[Tensor]:
+        """Return what a row holds of each parameter, in its shape."""
+        pieces = torch.split(row, [parameter.numel() for parameter in self._parameters])
+        return [piece.view(parameter.shape) for piece, parameter in zip(pieces, self._parameters, strict=True)]
+
+    def try_out(self, row: Tensor) -> None:
+        """Set all parameters; keep them for those waiting descents whose error they lower."""
+        for parameter, value in zip(self._parameters, self._parts(row), strict=True):
+            parameter.copy_(value)
+        self.network.project()
+        estimate = self.network.estimate()
+        energy = self.grids.energies(self._target - estimate)
+        better = self.waiting & (energy < self._energy)
+        self._kept = self._all.chosen(better, self.row(), self._kept)
+        tried = zip(self._estimates, self.grids.own(estimate), better.tolist(), strict=True)
+        self._estimates = [new if helped else old for old, new, helped in tried]
+        self._energy = np.where(better, energy, self._energy)
+        self.waiting = self.waiting & ~better
+        self._damping = np.where(better, np.maximum(self._damping * EASED, LEAST_DAMPING), self._damping)
+        self._damping = np.where(self.waiting, self._damping * STIFFENED, self._damping)
+
+    def hand_out(self, slope: Tensor) -> None:
+        """Give each descent what was kept for it, and its part of the slope."""
+        kept, slopes = self._of_each(self._kept), self._of_each(slope)
+        for place, descent in enumerate(self._descents):
+            for parameter, value in zip(descent.network.parameters(), kept[place], strict=True):
+                parameter.copy_(value)
+            descent.estimate, descent.slope = self._estimates[place], slopes[place]
+            descent.energy, descent.damping = float(self._energy[place]), float(self._damping[place])
+
+    def _of_each(self, row: Tensor) -> list[list[Tensor]]:
+        """Return what a row holds of each parameter of each network."""
+        each = [owners.split(part) for owners, part in zip(self._owners, self._parts(row), strict=True)]
+        return [list(parts) for parts in zip(*each, strict=True)]
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """Return the slope ``J' r``, and the step by preconditioned conjugate gradients."""
+        tangent, owners = self.network.tangent(), self._all
+        squares = _row([self._floored(*pair) for pair in zip(tangent.squares(), self._owners, strict=True)])
+        slope = left = _row(tangent.adjoint(self._residual))
+        solution = torch.zeros_like(left)
+        damped = owners.spread(self._damping, squares) * squares
+        direction = left / squares
+        size = owners.sums(left * direction)
+        moving = np.ones(len(size), dtype=bool)
         for _ in range(INNER_STEPS):
-            if not math.isfinite(size) or size <= 0:
+            curved = _row(tangent.adjoint(tangent.forward(self._parts(direction)))) + damped * direction
+            curvature = owners.sums(direction * curved)
+            # Where it is rounded away no step is long enough.
+            moving = moving & np.isfinite(size) & (size > 0) & (curvature > 0)
+            if not moving.any():
                 break
-            curved = tangent.adjoint(tangent.forward(direction))
-            curved = [c + self.damping * s * d for c, s, d in zip(curved, squares, direction, strict=True)]
-            curvature = _dot(direction, curved)
-            if not curvature > 0:  # Rounded away: no step is long enough.
-                break
-            length = size / curvature
-            solution = [part + length * along for part, along in zip(solution, direction, strict=True)]
-            left = [part - length * along for part, along in zip(left, curved, strict=True)]
-            scaled = [part / square for part, square in zip(left, squares, strict=True)]
-            previous, size = size, _dot(left, scaled)
-            direction = [part + (size / previous) * along for part, along in zip(scaled, direction, strict=True)]
-        return self._network.bounded(solution, LONGEST_STEP)
+            along = owners.spread(ratio(size, curvature, moving), left)
+            solution, left = solution + along * direction, left - along * curved
+            scaled = left / squares
+            previous, size = size, owners.sums(left * scaled)
+            direction = scaled + owners.spread(ratio(size, previous, moving), left) * direction
+        return slope, _row(self.network.bounded(self._parts(solution), LONGEST_STEP))
+
+    @staticmethod
+    def _floored(square: Tensor, owners: Owners) -> Tensor:
+        """Return squares ``[N]`` of one parameter, none below a share of its mean."""
+        square = square.reshape(-1)
+        counts = np.maximum(owners.sums(torch.ones_like(square)), 1)
+        floor = owners.spread(SMALLEST_SQUARE * owners.sums(square) / counts, square)
+        return square.clamp(min=floor)
 
 
-def _dot(some: Sequence[Tensor], others: Sequence[Tensor]) -> float:
-    return sum(float((one * other).sum(dtype=torch.float64)) for one, other in zip(some, others, strict=True))
+def _row(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts])

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, NamedTuple, get_args
 
 import torch
@@ -101,6 +102,8 @@ class TimeGrid:
     """How the signals are divided."""
     window: WindowName = "hann"
     """Shape of the fades."""
+    lengths: Tensor | None = None
+    """Samples after which each signal ends, ``[B]`` int64, up to T each; None where all have T. What follows is silence."""
 
     @classmethod
     def of_sizes(
@@ -175,6 +178,19 @@ class TimeGrid:
         cells = self.cells.keep(which)
         return TimeGrid(self.sample_rate, self.n_signals, n_samples, cells._replace(first=cells.first - first), self.window)
 
+    @classmethod
+    def beside(cls, grids: Sequence["TimeGrid"]) -> "TimeGrid":
+        """Return one grid over the signals of several, whose sample rates do not matter here; windows stay as they are."""
+        lengths = torch.cat([grid._ends_of_signals() for grid in grids])
+        starts = [0, *accumulate(grid.n_signals for grid in grids)]
+        moved = [grid.cells._replace(signal=grid.cells.signal + start) for grid, start in zip(grids, starts, strict=False)]
+        cells = Cells(*(torch.cat(columns) for columns in zip(*moved, strict=True)))
+        return cls(grids[0].sample_rate, starts[-1], int(lengths.max()), cells, grids[0].window, lengths)
+
+    def _ends_of_signals(self) -> Tensor:
+        """Return the samples after which each signal ends, ``[B]``."""
+        return torch.full((self.n_signals,), self.n_samples) if self.lengths is None else self.lengths
+
     @property
     def n_frames(self) -> int:
         """Frames over all signals, ``F``."""
@@ -196,9 +212,14 @@ class TimeGrid:
         return self.cells.keep(self.order)
 
     @cached_property
+    def _ends(self) -> Tensor:
+        """Where the signal of each frame ends, ``[F]``."""
+        return self._ends_of_signals()[self.frames.signal]
+
+    @cached_property
     def sounding(self) -> Tensor:
         """Samples of each frame's cell that lie within its signal, ``[F]``."""
-        return torch.minimum(self.frames.size, self.n_samples - self.frames.first)
+        return torch.minimum(self.frames.size, self._ends - self.frames.first)
 
     @cached_property
     def begins(self) -> Tensor:
@@ -225,7 +246,7 @@ class TimeGrid:
 
     def _group(self, frames: slice, length: int) -> Group:
         where = self.begins[frames, None] + torch.arange(length)
-        inside = (where >= 0) & (where < self.n_samples)
+        inside = (where >= 0) & (where < self._ends[frames, None])
         places = torch.where(inside, where + self.frames.signal[frames, None] * self.n_samples, self.n_signals * self.n_samples)
         at = torch.arange(length, dtype=torch.float64) + 0.5
         windows = self.window_at(frames, at) * inside
@@ -254,7 +275,7 @@ class TimeGrid:
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Energy and spread; frames of one shape have the same, and of shapes there are few, however long the signals."""
-        reach = torch.minimum(self.frames.length, self.n_samples - self.begins)
+        reach = torch.minimum(self.frames.length, self._ends - self.begins)
         shapes = torch.stack([self.sounding, reach, *self.frames[3:]], 1)
         found, which = torch.unique(shapes, dim=0, return_inverse=True)
         moments = torch.empty(2, len(found), dtype=torch.float64)

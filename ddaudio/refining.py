@@ -4,12 +4,12 @@ import math
 from dataclasses import replace
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from ddaudio.checkpoints import Log
 from ddaudio.losses import LONGEST_CROPS_S, Objective
 from ddaudio.models import Network, Size
+from ddaudio.models.company import estimate_of
 from ddaudio.options import TrainingOptions, parse_penalties, parse_terms
 from ddaudio.training import ProgressCallback, Training, train
 
@@ -119,8 +119,7 @@ class _Refining:
 
 def left_over(network: Network, target: Tensor) -> float:
     """Return the energy of what the network leaves of ``target [B, T]``."""
-    with torch.no_grad():
-        return float((target - network.estimate()).double().square().sum())
+    return float((target - estimate_of(network)).double().square().sum())
 
 
 def _trimmed(network: Kept, target: Tensor, goal_energy: float) -> Kept:

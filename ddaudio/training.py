@@ -14,6 +14,7 @@ from ddaudio.checkpoints import Entry, Log, restored
 from ddaudio.gauss_newton import GaussNewton
 from ddaudio.losses import Moment, Objective
 from ddaudio.models import Network
+from ddaudio.models.company import estimate_of
 from ddaudio.optimisers import Optimiser, optimiser_of
 from ddaudio.options import TrainingOptions
 from ddaudio.schedules import crop_at, grown, rate_factor, rate_shares, settled_from
@@ -188,11 +189,11 @@ class _Course:
     def look(self, gradients: Sequence[Tensor] = (), estimate: Tensor | None = None) -> None:
         """Let the judge look at the parameters, whose ``estimate`` may be known, and at their average; keep the best so far."""
         norms = self.network.gradient_norms(gradients) if gradients else {}
-        estimate = self.network.estimate().detach() if estimate is None else estimate
+        estimate = estimate_of(self.network) if estimate is None else estimate
         seen, kept = self._seen(norms, estimate), list[Tensor](self.parameters)
         if self.average is not None and self.done:
             with self.average.in_place():
-                smooth = self._seen(norms, self.network.estimate().detach(), averaged=True)
+                smooth = self._seen(norms, estimate_of(self.network), averaged=True)
             seen, kept = (smooth, self.average.values) if smooth.total < seen.total else (seen, kept)
         self.record.looks.append(seen)
         if self.record.best is seen:

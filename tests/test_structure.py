@@ -12,7 +12,7 @@ import ddaudio
 
 ROOT = Path(__file__).parents[1]
 RUNGS = (
-    {"errors"},
+    {"errors", "meeting"},
     {"options.checks", "sealed"},
     {"options.losses", "options.networks", "options.recordings"},
     {"options.training"},
@@ -23,7 +23,7 @@ RUNGS = (
     {"wav"},
     {"audio"},
     {"grid"},
-    {"tree"},
+    {"beside", "tree"},
     {"recipes.stepping", "recipes.transport"},
     {"recipes.notches", "recipes.windows"},
     {"recipes"},
@@ -50,6 +50,7 @@ RUNGS = (
     {f"models.double_dutch.{name}" for name in ("sizing", "binary", "tangent")},
     {"models.double_dutch.network", "models.sums"},
     {"models"},
+    {"models.company"},
     {"allocation", "averaging", "checkpoints", "division", "gauss_newton", "optimisers", "rendering", "schedules"},
     {"threads"},
     {"training", "landscape"},

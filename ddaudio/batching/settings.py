@@ -25,8 +25,8 @@ class BatchOptions:
     """How often a recording is tried again whose worker was killed, or where storage failed, 0 to 100."""
     limit: int | None = None
     """Fit no more recordings than this, 1 or more."""
-    stack: int = 16
-    """Short recordings that a worker takes at a time, 1 to 1024."""
+    stack: int = 32
+    """Short recordings that a worker fits side by side, 1 to 1024; with 1 each fit is to the bit what it is alone."""
     html: bool = False
     """Make the page of each fit, report.html, as well."""
     force: bool = False

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ddaudio.beside import Beside
 from ddaudio.grid import TimeGrid
 from ddaudio.oscillators import Bank, Packing
 
@@ -81,6 +82,23 @@ class Partials:
         every = (self, *others)
         columns = {name: torch.cat([getattr(part, name) for part in every]) for name in self._columns()}
         return replace(self, **columns).keep(torch.argsort(columns["frame"], stable=True))
+
+    @staticmethod
+    def beside(each: Sequence["Partials"], grids: Beside) -> "Partials":
+        """Return the partials of several grids in one list on the grid of all."""
+        if len(each) == 1:
+            return each[0]
+        moved = [replace(one, frame=own[one.frame]) for one, own in zip(each, grids.own_frames, strict=True)]
+        return moved[0].joined(*moved[1:])
+
+    def split(self, grids: Beside) -> "list[Partials]":
+        """Return each grid's own partials, of partials on the grid of all."""
+        if len(grids.grids) == 1:
+            return [self]
+        owners = grids.owners(self.frame)
+        columns = {name: owners.split(column) for name, column in self._columns().items()}
+        columns["frame"] = owners.split(grids.own_frame[self.frame])
+        return [replace(self, **dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
 
     def with_amplitudes(self, cosine: Tensor, sine: Tensor) -> "Partials":
         """Return the same sinusoids with other amplitudes."""

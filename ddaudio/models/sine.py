@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ddaudio.beside import Beside
 from ddaudio.grid import TimeGrid
 from ddaudio.models.bank import BankNetwork, smooth_hypot, trained_unit
 from ddaudio.models.base import Tangent
@@ -38,6 +39,18 @@ class SineNetwork(BankNetwork):
         self.frequency = nn.Parameter(partials.frequency / self.step_rad)
         self.cosine = nn.Parameter(partials.cosine / self.unit)
         self.sine = nn.Parameter(partials.sine / self.unit)
+
+    @classmethod
+    def beside(cls, networks: Sequence["SineNetwork"], grids: Beside) -> "SineNetwork":
+        """Return one network on the grid of all that says what each says, with the units that each has."""
+        network = cls(grids.grid)
+        frame = torch.cat([own[one.layout.frame_of_partial] for one, own in zip(networks, grids.own_frames, strict=True)])
+        network.layout = Layout(grids.grid, torch.bincount(frame, minlength=grids.grid.n_frames))
+        order = torch.argsort(frame, stable=True)
+        columns = zip(*((one.unit, one.step_rad, *one.parameters()) for one in networks), strict=True)
+        network.unit, network.step_rad, *values = (torch.cat(column)[order] for column in columns)
+        network.frequency, network.cosine, network.sine = map(nn.Parameter, values)
+        return network
 
     def silent(self, grid: TimeGrid) -> "SineNetwork":
         """Return a network without partials."""
