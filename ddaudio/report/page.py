@@ -97,7 +97,18 @@ def plotly_script() -> bytes:
     spec = find_spec("plotly")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("plotly is not installed; install it with: pip install plotly")
-    return (Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js").read_bytes()
+    script = (Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js").read_bytes()
+    return _read_once(script)
+
+
+def _read_once(script: bytes) -> bytes:
+    """Return plotly.js with its one outer function in parentheses, or as it is if it does not begin and end as expected.
+
+    Browsers read a function at once only if a parenthesis says that it is called; this one, megabytes long, was read twice.
+    """
+    head, found, rest = script.partition(b", () => {\n")
+    body, end, after = rest.rpartition(b"}));")
+    return b"".join((head, b", (() => {\n", body, b"})));", after)) if found and end and not after.strip() else script
 
 
 def packed(data: bytes) -> str:

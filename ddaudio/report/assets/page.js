@@ -4,8 +4,8 @@
 /** Width of pictures on paper: A4 and Letter within their margins, in CSS pixels. */
 const PAPER = 690;
 const element = (id) => document.getElementById(id);
-/** ready: sounds can be heard and the first pictures seen; whole: all is drawn. */
-const ddaudio = (window.ddaudio = { ready: null, whole: null });
+/** seen: sounds can be heard and the first pictures seen; ready: pictures answer, too; whole: all is drawn. */
+const ddaudio = (window.ddaudio = { seen: null, ready: null, whole: null });
 
 function fail(error) {
   const box = element("failure");
@@ -106,17 +106,30 @@ function connect(player, pictures, facts) {
   player.tell();
 }
 
-/** Sounds first: they are ready long before the pictures. */
+/** Resolves when the browser has shown what was drawn; where it shows nothing, in a tab behind others, soon. */
+const shown = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); setTimeout(done, 100); });
+
+async function sketched(duration_s) {
+  const pictures = new Pictures(JSON.parse(await (await unpack(element("pictures").textContent)).text(), revive), duration_s);
+  pictures.sketch();
+  return pictures;
+}
+
+/** Sounds are decoded beside the pictures' first sketch. */
 async function open() {
   const facts = JSON.parse(element("facts").textContent), { clips } = facts;
-  const pictures = new Pictures(JSON.parse(await (await unpack(element("pictures").textContent)).text(), revive), facts.duration_s);
-  const player = new Player(clips.sounds, clips.channels, () => {});
+  const player = new Player(clips.sounds, clips.channels, () => {}), files = [...document.querySelectorAll("script.flac")].map((one) => bytesOf(one.textContent));
+  const [pictures] = await Promise.all([sketched(facts.duration_s), player.decode(files, clips.sample_rate)]);
   Object.assign(ddaudio, { player, pictures });
-  await player.decode([...document.querySelectorAll("script.flac")].map((one) => bytesOf(one.textContent)), clips.sample_rate);
   pictures.start_s = clips.start_s;
   pictures.buffers = { list: player.buffers, start_s: clips.start_s, gains: clips.sounds.map((sound) => sound.gain) };
   connect(player, pictures, facts);
   element("play").disabled = false;
+  await shown();
+}
+
+async function answer() {
+  const { pictures } = ddaudio;
   await loadPlotly();
   await pictures.sight();
   pictures.mark();
@@ -127,6 +140,7 @@ element("copy").onclick = async () => {
   await navigator.clipboard.writeText(element("command").textContent);
   element("copy").textContent = "Copied";
 };
-ddaudio.ready = open().catch((error) => { fail(error); throw error; });
+ddaudio.seen = open();
+ddaudio.ready = ddaudio.seen.then(answer).catch((error) => { fail(error); throw error; });
 ddaudio.whole = ddaudio.ready.then(() => ddaudio.pictures.drawRest());
 ddaudio.whole.catch(fail);

@@ -3,6 +3,8 @@
 
 const NAMES = ["original", "resynthesis", "residual"];
 const RANGE_DB = 90, LEAST_DB = -127, LEAST_HZ = 1, LOG_ROWS = 512, POINTS = 8, NARROW = 720;
+/** Room in pixels for what stands around waveforms and spectrograms. */
+const AROUND = { l: 64, r: 16, t: 28, b: 48 };
 /** Ticks of logarithmic frequency axes. */
 const HZ = [1, 2, 5].flatMap((one) => [1, 10, 100, 1000, 10000].map((ten) => one * ten)).sort((a, b) => a - b);
 const LOGARITHMIC = { type: "log", tickvals: HZ, ticktext: HZ.map((hz) => (hz < 1000 ? `${hz}` : `${hz / 1000}k`)) };
@@ -35,6 +37,17 @@ function stretched(values, rows, columns, place) {
   }
   return found;
 }
+
+/** Where each sound's waveform and spectrogram lie, in shares of the picture from its left and from below. */
+function rooms(narrow) {
+  const waves = narrow ? 0.24 : 0.27;
+  return NAMES.map((_, place) => {
+    const [bottom, height] = narrow ? [1 - place / 3 - 0.29, 0.26] : [0, 1];
+    return { across: narrow ? [0, 1] : [place * 0.342, place * 0.342 + 0.316], wave: [bottom + (1 - waves) * height, bottom + height], spectrum: [bottom, bottom + (0.97 - waves) * height] };
+  });
+}
+
+const heightOf = (narrow) => (narrow ? 980 : 500);
 
 class Pictures {
   constructor(data, duration) {
@@ -98,9 +111,51 @@ class Pictures {
 
   /** The address of an image of values [rows, columns], lowest row first. */
   image(values, rows, columns, low, high, palette, source) {
+    return this.painted(values, rows, columns, low, high, palette, source).toDataURL();
+  }
+
+  painted(values, rows, columns, low, high, palette, source) {
     const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
     paint(canvas, values, [rows, columns], [low, high], palette, source);
-    return canvas.toDataURL();
+    return canvas;
+  }
+
+  /** Waveforms and spectrograms where they will be: to be seen while plotly's script, which takes a second or two, is loaded. */
+  sketch() {
+    const place = document.getElementById("sight"), ink = theme(), width = place.clientWidth, narrow = width < NARROW, height = heightOf(narrow);
+    const canvas = Object.assign(document.createElement("canvas"), { className: "sketch", width: width * devicePixelRatio, height: height * devicePixelRatio });
+    canvas.setAttribute("aria-hidden", "true");
+    const context = canvas.getContext("2d"), across = (share) => AROUND.l + share * (width - AROUND.l - AROUND.r), down = (share) => AROUND.t + (1 - share) * (height - AROUND.t - AROUND.b);
+    context.scale(devicePixelRatio, devicePixelRatio);
+    rooms(narrow).forEach((room, sound) => {
+      const [left, right] = room.across.map(across), [low, high] = room.wave.map(down);
+      context.fillStyle = context.strokeStyle = ink(NAMES[sound]);
+      context.font = "bold 13px system-ui, sans-serif";
+      context.fillText(NAMES[sound], left + 2, high - 5);
+      this.sketchWave(context, this.outline(sound), left, right, (low + high) / 2, (low - high) / 2 / this.peak);
+      this.sketchSpectrum(context, sound, left, right, ...room.spectrum.map(down));
+    });
+    place.style.minHeight = `${height}px`;
+    place.append(canvas);
+    this.legend();
+  }
+
+  sketchWave(context, { x0, dx, y }, left, right, middle, scale) {
+    context.beginPath();
+    y.forEach((value, i) => context.lineTo(left + ((x0 + i * dx) / this.duration) * (right - left), middle - value * scale));
+    context.stroke();
+  }
+
+  sketchSpectrum(context, sound, left, right, low, high) {
+    const { sounds, column_s, row_hz, low_hz, nyquist_hz } = this.data.spectrogram, [, rows, columns] = sounds[sound].shape;
+    const levels = this.painted(channelOf(sounds[sound], this.channel, Math.max), rows, columns, this.top - RANGE_DB, this.top, this.palette.magma);
+    const at = (hz) => low - (hz / nyquist_hz) * (low - high), top = at(low_hz + rows * row_hz);
+    context.save();
+    context.beginPath();
+    context.rect(left, high, right - left, low - high);
+    context.clip();
+    context.drawImage(levels, left, top, ((columns * column_s) / this.duration) * (right - left), at(low_hz) - top);
+    context.restore();
   }
 
   /** Waveforms above spectrograms, side by side or below each other. */
@@ -109,15 +164,13 @@ class Pictures {
     const [, rows, columns] = spectra.sounds[0].shape, bottom_hz = spectra.low_hz, top_hz = bottom_hz + rows * spectra.row_hz;
     // Drawn on a logarithmic axis from the middle of the second row on: the first holds 0 Hz.
     const low_hz = this.logarithmic ? Math.max(spectra.row_hz, 20) : 0, nyquist = spectra.nyquist_hz;
-    const layout = { height: narrow ? 980 : 500, images: [], annotations: [], showlegend: false }, traces = [];
+    const layout = { height: heightOf(narrow), margin: AROUND, images: [], annotations: [], showlegend: false }, traces = [], room = rooms(narrow);
     NAMES.forEach((name, place) => {
       const x = place ? `x${place + 1}` : "x", wave = `y${place ? 2 * place + 1 : ""}`, spectrum = `y${2 * place + 2}`;
-      const span = narrow ? [1 - place / 3 - 0.29, 1 - place / 3 - 0.03] : [0, 1], height = span[1] - span[0];
-      const waves = narrow ? 0.24 : 0.27;
-      layout[`xaxis${place ? place + 1 : ""}`] = { domain: narrow ? [0, 1] : [place * 0.342, place * 0.342 + 0.316], anchor: spectrum, title: narrow && place < 2 ? "" : "time (s)", range: this.view, showgrid: false, ...(place ? { matches: "x" } : {}) };
-      layout[`yaxis${wave.slice(1)}`] = { domain: [span[1] - waves * height, span[1]], anchor: x, title: place && !narrow ? "" : "full scale", showticklabels: narrow || !place, range: [-this.peak, this.peak], nticks: 4, ...(place ? { matches: "y" } : {}), fixedrange: narrow };
+      layout[`xaxis${place ? place + 1 : ""}`] = { domain: room[place].across, anchor: spectrum, title: narrow && place < 2 ? "" : "time (s)", range: this.view, showgrid: false, ...(place ? { matches: "x" } : {}) };
+      layout[`yaxis${wave.slice(1)}`] = { domain: room[place].wave, anchor: x, title: place && !narrow ? "" : "full scale", showticklabels: narrow || !place, range: [-this.peak, this.peak], nticks: 4, ...(place ? { matches: "y" } : {}), fixedrange: narrow };
       layout[`yaxis${spectrum.slice(1)}`] = {
-        domain: [span[0], span[1] - (waves + 0.03) * height], anchor: x, title: place && !narrow ? "" : "frequency (Hz)", showticklabels: narrow || !place, fixedrange: narrow, showgrid: false, zeroline: false,
+        domain: room[place].spectrum, anchor: x, title: place && !narrow ? "" : "frequency (Hz)", showticklabels: narrow || !place, fixedrange: narrow, showgrid: false, zeroline: false,
         ...(this.logarithmic ? { ...LOGARITHMIC, range: [Math.log10(low_hz), Math.log10(nyquist)] } : { range: [0, nyquist] }), ...(place ? { matches: "y2" } : {}),
       };
       traces.push({ ...this.outline(place), type: "scatter", mode: "lines", line: { width: 1, color: ink(name) }, xaxis: x, yaxis: wave, hoverinfo: "skip" });
@@ -130,7 +183,8 @@ class Pictures {
       layout.annotations.push({ text: `<b>${name}</b>`, xref: `${x} domain`, yref: `${wave} domain`, x: 0, y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: ink(name), size: 13 } });
     });
     await this.draw("sight", traces, this.layout(layout), ["x", "x2", "x3"]);
-    this.legend();
+    document.querySelector("#sight .sketch")?.remove();
+    document.getElementById("sight").style.minHeight = "";
   }
 
   legend() {
