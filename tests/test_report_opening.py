@@ -25,7 +25,7 @@ def evidence() -> Evidence:
 def seen(page: Watched, folder: Path) -> np.ndarray:
     """Return the main picture without what is around waveforms and spectrograms."""
     page.page.add_style_tag(content=".playhead, .infolayer, .gridlayer { visibility: hidden; }")
-    page.page.add_style_tag(content="#listen { position: static !important; }")
+    page.page.add_style_tag(content="#listen, #listen > .bar { position: static !important; }")
     return page.picture("#sight", folder)
 
 

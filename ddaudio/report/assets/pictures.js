@@ -7,7 +7,27 @@ const RANGE_DB = 90, LEAST_DB = -127, LEAST_HZ = 1, LOG_ROWS = 512, POINTS = 8, 
 const AROUND = { l: 64, r: 16, t: 28, b: 48 };
 /** Ticks of logarithmic frequency axes. */
 const HZ = [1, 2, 5].flatMap((one) => [1, 10, 100, 1000, 10000].map((ten) => one * ten)).sort((a, b) => a - b);
-const LOGARITHMIC = { type: "log", tickvals: HZ, ticktext: HZ.map((hz) => (hz < 1000 ? `${hz}` : `${hz / 1000}k`)) };
+const ticksAt = (tickvals) => ({ tickvals, ticktext: tickvals.map((hz) => (hz < 1000 ? `${hz}` : `${+(hz / 1000).toPrecision(6)}k`)) });
+const LOGARITHMIC = { type: "log", ...ticksAt(HZ) };
+
+/** The largest of 1, 2, 5, 10, ... that is at most a number. */
+function roundBelow(number) {
+  const ten = 10 ** Math.floor(Math.log10(number));
+  return +([5, 2, 1].find((one) => one * ten <= number * 1.0001) * ten).toPrecision(1);
+}
+
+/** Ticks of a logarithmic axis that shows so many Hz: others where it shows less than three of those that all have. */
+function hzTicks(from, to) {
+  if (HZ.filter((hz) => hz >= from && hz <= to).length > 2 || !(to > from)) return ticksAt(HZ);
+  const step = roundBelow((to - from) / 3), first = Math.ceil(from / step), count = Math.floor(to / step) - first + 1;
+  return ticksAt(Array.from({ length: count }, (_, i) => +((first + i) * step).toPrecision(6)));
+}
+
+/** A trace that shows nothing but the scale of its colours, beside the picture. */
+function scaleOf(colorscale, low, high, title, more = {}) {
+  const colorbar = { title: { text: title, side: "top" }, thickness: 10, outlinewidth: 0, len: 0.9, ...more };
+  return { x: [null], y: [null], type: "scatter", mode: "markers", marker: { color: [low], colorscale, cmin: low, cmax: high, showscale: true, colorbar }, showlegend: false };
+}
 
 function theme() {
   const style = getComputedStyle(document.documentElement);
@@ -77,12 +97,24 @@ class Pictures {
     await Plotly.react(place, traces, layout, { displayModeBar: false, responsive: true });
     // What a screen reader is to read of a picture is its label; plotly's own elements say nothing.
     place.querySelector(".plot-container")?.setAttribute("aria-hidden", "true");
+    await this.refine(place);
     if (!this.plots[id] && time.length) {
       place.on("plotly_relayout", (change) => this.follow(id, change));
       place.on("plotly_afterplot", () => this.mark());
       this.point(place, id);
     }
     this.plots[id] ||= { place, time };
+  }
+
+  /** Give logarithmic frequency axes the ticks that suit what they show. */
+  async refine(place) {
+    const change = {};
+    for (const [name, axis] of Object.entries(place._fullLayout)) {
+      if (!name.startsWith("yaxis") || axis.type !== "log" || axis.tickmode !== "array") continue;
+      const ticks = hzTicks(...axis.range.map((value) => 10 ** value));
+      if (`${ticks.tickvals}` !== `${axis.tickvals}`) Object.assign(change, { [`${name}.tickvals`]: ticks.tickvals, [`${name}.ticktext`]: ticks.ticktext });
+    }
+    if (Object.keys(change).length) await Plotly.relayout(place, change);
   }
 
   async drawAll() {
@@ -96,7 +128,7 @@ class Pictures {
     for (const { place } of Object.values(this.plots)) {
       const axes = Object.keys(place.layout).filter((name) => /^[xy]axis/.test(name));
       const change = Object.fromEntries(axes.flatMap((axis) => [[`${axis}.gridcolor`, ink("grid")], [`${axis}.linecolor`, ink("line")], [`${axis}.zerolinecolor`, ink("line")]]));
-      Plotly.relayout(place, { "font.color": ink("ink"), ...change, ...(width ? { width, autosize: false } : { width: null, autosize: true }) });
+      Plotly.relayout(place, { "font.color": ink("ink"), ...change, ...(width ? { width: place.closest(".pair") ? width / 2 - 10 : width, autosize: false } : { width: null, autosize: true }) });
     }
   }
 
@@ -163,12 +195,12 @@ class Pictures {
     const ink = theme(), { spectrogram: spectra } = this.data, narrow = document.getElementById("sight").clientWidth < NARROW;
     const [, rows, columns] = spectra.sounds[0].shape, bottom_hz = spectra.low_hz, top_hz = bottom_hz + rows * spectra.row_hz;
     // Drawn on a logarithmic axis from the middle of the second row on: the first holds 0 Hz.
-    const low_hz = this.logarithmic ? Math.max(spectra.row_hz, 20) : 0, nyquist = spectra.nyquist_hz;
+    const low_hz = this.logarithmic ? Math.max(spectra.row_hz, 20) : 0, nyquist = spectra.nyquist_hz, unit = roundBelow(this.peak);
     const layout = { height: heightOf(narrow), margin: AROUND, images: [], annotations: [], showlegend: false }, traces = [], room = rooms(narrow);
     NAMES.forEach((name, place) => {
       const x = place ? `x${place + 1}` : "x", wave = `y${place ? 2 * place + 1 : ""}`, spectrum = `y${2 * place + 2}`;
       layout[`xaxis${place ? place + 1 : ""}`] = { domain: room[place].across, anchor: spectrum, title: narrow && place < 2 ? "" : "time (s)", range: this.view, showgrid: false, ...(place ? { matches: "x" } : {}) };
-      layout[`yaxis${wave.slice(1)}`] = { domain: room[place].wave, anchor: x, title: place && !narrow ? "" : "full scale", showticklabels: narrow || !place, range: [-this.peak, this.peak], nticks: 4, ...(place ? { matches: "y" } : {}), fixedrange: narrow };
+      layout[`yaxis${wave.slice(1)}`] = { domain: room[place].wave, anchor: x, title: place && !narrow ? "" : "full scale", showticklabels: narrow || !place, range: [-this.peak, this.peak], ...(narrow ? { tickvals: [-unit, unit] } : { nticks: 5 }), ...(place ? { matches: "y" } : {}), fixedrange: narrow };
       layout[`yaxis${spectrum.slice(1)}`] = {
         domain: room[place].spectrum, anchor: x, title: place && !narrow ? "" : "frequency (Hz)", showticklabels: narrow || !place, fixedrange: narrow, showgrid: false, zeroline: false,
         ...(this.logarithmic ? { ...LOGARITHMIC, range: [Math.log10(low_hz), Math.log10(nyquist)] } : { range: [0, nyquist] }), ...(place ? { matches: "y2" } : {}),
@@ -246,7 +278,7 @@ class Pictures {
     const traces = shades.map((shade, i) => ({ ...shade, type: "scatter", mode: "lines", line: { width: 1 + (2 * i) / classes, color: colour(i), simplify: false }, hoverinfo: "skip", showlegend: false }));
     // Points that are not drawn, only pointed at: drawing thousands takes plotly longer than all else.
     traces.push({ ...points, type: "scatter", mode: "none", showlegend: false, hovertemplate: "%{customdata[0]:.1f} Hz, %{customdata[1]:.1f} dB<br>at %{x:.3f} s<extra></extra>" });
-    traces.push({ x: [null], y: [null], type: "scatter", mode: "markers", marker: { color: [low], colorscale: [...Array(6).keys()].map((i) => [i / 5, colour((i * (classes - 1)) / 5)]), cmin: low, cmax: high, showscale: true, colorbar: { title: { text: "dB", side: "top" }, thickness: 10, outlinewidth: 0, len: 0.9 } }, showlegend: false });
+    traces.push(scaleOf([...Array(6).keys()].map((i) => [i / 5, colour((i * (classes - 1)) / 5)]), low, high, "dB"));
     await this.draw("lines", traces, this.layout({ height: 380, xaxis: { title: "time (s)", range: this.view }, yaxis: { title: "frequency (Hz)", ...LOGARITHMIC } }, ink), ["x"]);
     const drawn = found.level_db.length, all = found.n_partials;
     document.getElementById("lines-note").textContent = drawn < all ? `The ${drawn.toLocaleString("en")} strongest of ${all.toLocaleString("en")} partials. A line is a partial in its cell of time.` : "A line is a partial in its cell of time.";
@@ -258,13 +290,13 @@ class Pictures {
       if (!document.getElementById(all)) {
         const box = document.getElementById("trees");
         for (const [id, label, note] of [
-          [all, "Levels of the tree over time, coloured by the amplitude of the rope that is open", "Rows are levels with the frequency of their waves, the longest on top; the colour is the amplitude of the rope that is open, where it speaks."],
+          [all, "Levels of the tree over time, coloured by the amplitude of the rope that is open", "Rows are levels with the frequency of their waves, the longest on top; the colour is the amplitude of the rope that is open, black where it is silent."],
           [one, "The loudest tree: what its ropes say, and which of its gates are open", "The loudest tree alone: what speaks, above; its gates, below: bright where the gate is open for the rope with bit 0, dark where for its opposite. Read down a column: the address."],
         ]) {
           box.insertAdjacentHTML("beforeend", `<div id="${id}" class="plot" role="img" aria-label="${label}"></div><p class="note">${note}</p>`);
         }
       }
-      const high = tree.all.spoken_db.reduce((a, b) => Math.max(a, b), SILENT), low = high - 70, depth = tree.frequency_hz.length;
+      const loudest = tree.all.spoken_db.reduce((a, b) => Math.max(a, b), SILENT), high = loudest > SILENT ? loudest : 0, low = high - 70, depth = tree.frequency_hz.length;
       const labels = tree.frequency_hz.map((hz, level) => `${level + 1}: ${hz < 1000 ? hz.toPrecision(3) : `${(hz / 1000).toPrecision(3)}k`} Hz`);
       const levels = { range: [depth + 0.5, 0.5], tickvals: labels.map((_, level) => level + 1), ticktext: labels, showgrid: false, zeroline: false };
       const picture = (part, values, bottom, top, palette, yref) => ({
@@ -272,10 +304,13 @@ class Pictures {
         // The axis counts levels downwards.
         y: 0.5, sizey: depth, sizing: "stretch", layer: "below",
       });
-      const blank = (yaxis) => ({ x: [], y: [], type: "scatter", yaxis, showlegend: false });
-      await this.draw(all, [blank("y")], this.layout({ height: 110 + 18 * depth, margin: { l: 90, r: 12, t: 8, b: 44 }, xaxis: { title: "time (s)", range: this.view, showgrid: false }, yaxis: levels, images: [picture(tree.all, tree.all.spoken_db, low, high, this.palette.magma, "y")] }), ["x"]);
-      await this.draw(one, [blank("y"), blank("y2")], this.layout({
-        height: 110 + 36 * depth, margin: { l: 90, r: 12, t: 8, b: 44 }, xaxis: { title: "time (s)", range: [tree.loudest.start_s, tree.loudest.end_s], anchor: "y2", showgrid: false },
+      const coloursOf = (palette) => [...Array(6).keys()].map((i) => [i / 5, `rgb(${palette.slice(153 * i, 153 * i + 3).join(",")})`]);
+      // What is silent lies at the dark end of the colours, whatever the ground of the page.
+      const ground = { plot_bgcolor: coloursOf(this.palette.magma)[0][1], margin: { l: 90, r: 12, t: 8, b: 44 } };
+      const levelScale = (more) => scaleOf(coloursOf(this.palette.magma), low, high, "dB", more), gateScale = (more) => ({ ...scaleOf(coloursOf(this.palette.cividis), 0, 100, "open %", more), yaxis: "y2" });
+      await this.draw(all, [levelScale()], this.layout({ ...ground, height: 110 + 18 * depth, xaxis: { title: "time (s)", range: this.view, showgrid: false }, yaxis: levels, images: [picture(tree.all, tree.all.spoken_db, low, high, this.palette.magma, "y")] }), ["x"]);
+      await this.draw(one, [levelScale({ len: 0.46, y: 0.77 }), gateScale({ len: 0.46, y: 0.23 })], this.layout({
+        ...ground, height: 110 + 36 * depth, xaxis: { title: "time (s)", range: [tree.loudest.start_s, tree.loudest.end_s], anchor: "y2", showgrid: false },
         yaxis: { ...levels, domain: [0.54, 1] }, yaxis2: { ...levels, domain: [0, 0.46] },
         images: [picture(tree.loudest, tree.loudest.spoken_db, low, high, this.palette.magma, "y"), picture(tree.loudest, tree.loudest.gates, 0, 100, this.palette.cividis, "y2")],
       }));
@@ -295,7 +330,9 @@ class Pictures {
     const trace = { type: "bar", x, y: bands.map((band) => band.snr_db), marker: { color: bands.map((band) => ink(band.snr_db < 0 ? "residual" : "original")) }, text: bands.map((band) => (band.snr_db === null ? "" : `${Math.round(band.snr_db) || 0}`)), textposition: "outside", cliponaxis: false,
       customdata: bands.map((band) => `${label(band.low_hz)} to ${label(band.high_hz)} Hz: ${band.snr_db === null ? band.reason : `${band.snr_db.toFixed(1)} dB`}`), hovertemplate: "%{customdata}<extra></extra>" };
     // Tenths of a decibel are nothing: the axis spans ten at least.
-    const known = bands.map((band) => band.snr_db ?? 0), range = [Math.min(-3, 1.2 * Math.min(...known)), Math.max(10, 1.2 * Math.max(...known))];
+    const known = bands.map((band) => band.snr_db ?? 0), low = Math.min(0, ...known), high = Math.max(10, ...known);
+    // Room for the number below the lowest bar, and above the highest.
+    const range = [low - (low < 0 ? 0.12 : 0.04) * (high - low), high + 0.12 * (high - low)];
     const annotations = bands.every((band) => band.snr_db === null) ? [{ text: "no SNR in any band: the table says why", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }] : [];
     await this.draw("bands", [trace], this.layout({ height: 300, annotations, xaxis: { title: "octave band around (Hz)", type: "category" }, yaxis: { title: "SNR (dB)", range } }, ink));
   }
@@ -303,22 +340,25 @@ class Pictures {
   /** SNR, losses and gradient norms over all steps. */
   async training() {
     const ink = theme(), { panels, curves } = this.data.training, shown = panels.filter((panel) => curves.some((one) => one.panel === panel)), count = shown.length;
-    if (!curves.some((one) => one.values.some((value) => value > 0))) {
+    if (!curves.some((one) => one.steps.some((step) => step > 0)) || !curves.some((one) => one.values.some((value) => value > 0))) {
       document.getElementById("training").hidden = true;
       document.getElementById("training-note").hidden = false;
       return;
     }
+    const named = (panel) => curves.filter((one) => one.panel === panel).map((one) => one.name);
+    // A curve that is alone is named by its axis.
+    const titleOf = (panel) => (panel !== panels[0] && named(panel).length === 1 ? `${panel} (${named(panel)[0]})` : panel);
     const layout = { height: 120 + 190 * count, xaxis: { title: "step", anchor: `y${count > 1 ? count : ""}`, zeroline: false } };
     shown.forEach((panel, place) => {
       const top = 1 - place / count;
-      layout[`yaxis${place ? place + 1 : ""}`] = { title: panel, type: panel === panels[0] ? "linear" : "log", domain: [top - 1 / count + 0.04, top], exponentformat: "power" };
+      layout[`yaxis${place ? place + 1 : ""}`] = { title: titleOf(panel), ...(panel === panels[0] ? {} : { type: "log", nticks: 3 }), domain: [top - 1 / count + 0.04, top], exponentformat: "power" };
     });
     const plain = [ink("original"), ink("residual"), ink("resynthesis"), ink("playhead")], dashes = ["solid", "dash", "dot", "dashdot"];
     const traces = shown.flatMap((panel, axis) => curves.filter((one) => one.panel === panel).map((one, place, { length }) => {
       // More curves than named colours are levels, whose order shades tell.
       const shade = 3 * Math.round(20 + (200 * place) / Math.max(1, length - 1)), color = length > plain.length ? `rgb(${this.palette.cividis.slice(shade, shade + 3).join(",")})` : plain[place];
       const name = panel === panels[0] ? one.name : `${panel.split(" ")[0]}: ${one.name}`;
-      return { x: one.steps, y: one.values, name, type: "scatter", mode: "lines+markers", marker: { size: 4 }, line: { color, dash: dashes[place % 4], width: 1.5 }, yaxis: `y${axis ? axis + 1 : ""}`, hovertemplate: "step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>" };
+      return { x: one.steps, y: one.values, name, showlegend: length > 1, type: "scatter", mode: "lines+markers", marker: { size: 4 }, line: { color, dash: dashes[place % 4], width: 1.5 }, yaxis: `y${axis ? axis + 1 : ""}`, hovertemplate: "step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>" };
     }));
     await this.draw("training", traces, this.layout(layout, ink));
   }
@@ -326,6 +366,7 @@ class Pictures {
   /** One picture was zoomed: show the same stretch of time in all others. */
   async follow(id, change) {
     if (this.following) return;
+    if (Object.keys(change).some((name) => /^yaxis\d*\.(range|autorange)/.test(name))) await this.refine(this.plots[id].place);
     const axis = this.plots[id].place._fullLayout.xaxis, range = axis.range.map(Number);
     const moved = Object.keys(change).some((name) => /^xaxis\d*\.(range|autorange)/.test(name));
     if (!moved) return;
