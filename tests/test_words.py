@@ -61,6 +61,20 @@ def test_doubts_are_counted(report: Report, status: str, count: int, trust: str)
     assert found.headline == "Reached: 41.3 dB SNR, 40 dB asked for", "doubts change nothing of what was reached"
 
 
+@pytest.mark.parametrize("goal", ["numbers", "partials"])
+def test_a_rough_fit_is_doubtful_where_no_snr_was_asked_for(report: Report, goal: str) -> None:
+    """10^(-5.5 / 20) is 0.53. Who asks for 5 dB and gets them has what was asked for."""
+    report["goal"] = {"name": goal, "asked": 8, "reached": True}
+    report["metrics"]["snr_db"]["value"] = 5.5
+    found = words.verdict(report)
+    assert (found.standing, found.trust) == ("doubtful", "A rough fit: the residual has 53% of the original's amplitude.")
+    report["metrics"]["snr_db"]["value"] = words.ROUGH_DB
+    assert words.verdict(report).standing == "good"
+    report["goal"] = {"name": "target_snr_db", "asked": 5.0, "reached": True}
+    report["metrics"]["snr_db"]["value"] = 5.5
+    assert words.verdict(report).standing == "good"
+
+
 @pytest.mark.parametrize("doubts", [[], ["not fitted: the model says silence"]])
 @pytest.mark.parametrize(("status", "word"), [("not fitted", "Not fitted"), ("diverged", "Diverged")])
 def test_a_failed_fit_is_bad_whatever_it_reached(report: Report, status: str, word: str, doubts: list[str]) -> None:

@@ -135,7 +135,7 @@ def row(evidence: Evidence, folder: Path, home: Path) -> dict[str, Any]:
         "sounds": dict(_sounds(folder, original_file(report), home)),
         "standing": verdict.standing,
         "headline": verdict.headline,
-        "doubts": report["doubts"],
+        "doubts": report["doubts"] or ([verdict.trust] if verdict.standing == "doubtful" else []),
         "model": report["model"]["name"],
         "snr_db": ours,
         "gain_db": None if ours is None or theirs is None else round(ours - theirs, 1) + 0.0,  # not -0.0

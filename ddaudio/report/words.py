@@ -11,6 +11,8 @@ from ddaudio.options import setting_docs
 Standing = Literal["good", "doubtful", "bad"]
 FAILED = ("not fitted", "diverged")
 """Statuses of fits that are not to be trusted."""
+ROUGH_DB = 10.0
+"""Below this SNR a residual has a third of the original's amplitude at least: doubtful where no SNR was asked for."""
 LABELS = {
     "snr_db": ("SNR", "dB", "higher is better"),
     "si_sdr_db": ("SI-SDR", "dB", "higher is better"),
@@ -37,7 +39,7 @@ class Verdict:
 
 
 def verdict(report: Mapping[str, Any]) -> Verdict:
-    """Return what a report comes to: bad if nothing was fitted or training diverged, doubtful if there are doubts."""
+    """Return what a report comes to: bad if nothing was fitted or it diverged, doubtful if there are doubts or it is rough."""
     doubts, status = report["doubts"], report["status"]
     if status in FAILED:
         return Verdict("bad", f"{status.capitalize()}: {_reached(report)}", "Do not trust this fit.")
@@ -45,6 +47,10 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
         return Verdict(
             "doubtful", _headline(report), f"There {'is' if len(doubts) == 1 else 'are'} {counted(len(doubts), 'doubt')}."
         )
+    snr_db = report["metrics"]["snr_db"]["value"]
+    if report["goal"]["name"] != "target_snr_db" and snr_db is not None and snr_db < ROUGH_DB:
+        share = f"{10 ** (-snr_db / 20):.0%}"
+        return Verdict("doubtful", _headline(report), f"A rough fit: the residual has {share} of the original's amplitude.")
     return Verdict("good", _headline(report), "There is nothing to doubt.")
 
 
