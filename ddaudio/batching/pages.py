@@ -41,7 +41,6 @@ def gallery_row(shown: Shown) -> dict[str, Any] | None:
             return None
         page = folder / (PAGE if (folder / PAGE).exists() else REPORT)
         row["page"] = gallery._address(page, Path(home))
-    row["folder"] = output.path(shown.folder)
     if is_remote(shown.place):
         row["sounds"].pop("original", None)
     return row
