@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -223,8 +224,9 @@ class _Flight(Generic[Task, Returned]):
 
     def send(self, key: str, function: Callable[[Task], Returned], task: Task, resources: Mapping[str, float] | None) -> None:
         """Send a task."""
-        future = self._client.submit(function, task, key=key, pure=False, resources=resources)
-        self.aloft[key] = future, task
+        with _interrupts_wait():  # One in the middle would leave a future behind that is none.
+            future = self._client.submit(function, task, key=key, pure=False, resources=resources)
+            self.aloft[key] = future, task
         future.add_done_callback(lambda _, key=key: self._down.put(key))
 
     def land(self) -> tuple[Task, Returned | Exception] | None:
@@ -249,6 +251,22 @@ class _Flight(Generic[Task, Returned]):
         with contextlib.suppress(Exception):
             self._client.cancel([future for future, _ in self.aloft.values()])
         self.aloft.clear()
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C come only when this has ended; on other threads than the first there is none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[object] = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def cores() -> int:

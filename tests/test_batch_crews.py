@@ -1,6 +1,7 @@
 """How tasks are sent and taken in: a bounded number in flight, whatever becomes of them. The client here is made up."""
 
 import re
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -174,3 +175,20 @@ def test_a_declared_gpu_is_asked_for(declared: dict[str, float], asked: Any) -> 
     client = Client(done, **declared)
     fit(client, waiting(3))
     assert client.resources == [asked] * 3
+
+
+def test_an_interrupt_waits_until_a_task_is_sent() -> None:
+    """In the middle it left half a future behind, which said so on the terminal."""
+    sent = []
+
+    class Interrupted(Client):
+        def submit(self, *arguments: Any, **how: Any) -> Future:
+            signal.raise_signal(signal.SIGINT)
+            sent.append(super().submit(*arguments, **how))
+            return sent[-1]
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Interrupted(done), waiting(3))
+    assert len(sent) == 1
+    assert signal.getsignal(signal.SIGINT) is before
