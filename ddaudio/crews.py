@@ -105,6 +105,7 @@ class Crew(ABC):
         returned: dict[int, Returned] = {}
 
         def landed(call: _Call, ending: Returned | Exception) -> Iterable[_Call]:
+            """Keep what was returned; return the call if its worker was killed."""
             if isinstance(ending, GoneError):
                 raise OutputError(str(ending)) from None
             if isinstance(ending, KilledError):

@@ -10,6 +10,7 @@ way down.
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from greenlet import getcurrent, greenlet
@@ -94,21 +95,21 @@ class _Meeting(Generic[Returned]):
     def _do(self, work: Work[Any, Any], places: Sequence[int]) -> None:
         """Do a piece of work for some tasks, and let them go on."""
         began_s = time.perf_counter()
+        members = [self.members[place] for place in places]
         try:
             answers = work([self.waiting[place].asked for place in places])
         except Exception as error:
-            if len(places) == 1:
-                self._take(places[0], self.members[places[0]].throw(error))
+            if len(places) > 1:  # It is of one of them: the others shall not have it.
+                for place in places:
+                    self._do(work, [place])
                 return
-            # The error is of one of them: the others shall not have it.
-            for place in places:
-                self._do(work, [place])
-            return
+            ways = [partial(members[0].throw, error)]
+        else:
+            ways = [partial(member.switch, answer) for member, answer in zip(members, answers, strict=True)]
         share_s = (time.perf_counter() - began_s) / len(places)
-        for place, answer in zip(places, answers, strict=True):
-            member = self.members[place]
+        for place, member, go_on in zip(places, members, ways, strict=True):
             member.elsewhere_s += time.perf_counter() - member.left_s - share_s
-            self._take(place, member.switch(answer))
+            self._take(place, go_on())
 
     def _take(self, place: int, said: Any) -> None:
         """Note what a task waits for now, or what it has returned."""

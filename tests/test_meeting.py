@@ -120,3 +120,20 @@ def test_time_spent_together_is_shared_and_that_of_others_is_not_counted(monkeyp
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     assert side_by_side([partial(task, own_s) for own_s in (1.0, 2.0, 3.0, 4.0)]) == [2 + 2, 4 + 2, 6 + 2, 8 + 2]
     assert meeting.now_s() == clock[0] == 8 + 2 * 10
+
+
+def test_time_of_others_is_not_counted_after_an_error_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def failing(asked: Sequence[float]) -> Sequence[float]:
+        clock[0] += asked[0]
+        raise ZeroDivisionError
+
+    def task(seconds: float) -> float:
+        began = now_s()
+        with pytest.raises(ZeroDivisionError):
+            meet(failing, seconds)
+        return now_s() - began
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    assert side_by_side([partial(task, seconds) for seconds in (1.0, 2.0, 4.0)]) == [1, 2, 4]

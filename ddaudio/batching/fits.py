@@ -31,6 +31,7 @@ def fit_all(workers: Crew, job: Job, stacks: Iterable[Stack], retries: int, tell
     """Fit stack after stack; tells of each recording once, in any order."""
 
     def landed(stack: Stack, ending: list[Outcome] | Exception) -> list[Stack]:
+        """Tell of what has an end; return what is to be tried again, one by one."""
         if isinstance(ending, GoneError):
             for one in stack:
                 tell(one, Row.failure(one.item.place, one.item.folder, str(ending), one.attempts))

@@ -202,6 +202,7 @@ class _Comparing:
         watch = _Watch("timing", len(trials), workers, self.tell)
 
         def landed(trial: Trial, ending: Pace | Exception) -> list[Trial]:
+            """Keep the pace; return the trial if it is to be tried again."""
             if self._again(trial.key, ending):
                 return [trial]
             if isinstance(ending, Exception):
@@ -252,6 +253,7 @@ class _Comparing:
         watch = _Watch("fitting", len(jobs), workers, self.tell)
 
         def landed(job: Job, ending: Found | Exception) -> list[Job]:
+            """Keep what was found; return the job if it is to be tried again."""
             if self._again(job.folder, ending):
                 return [job]
             found = (job.run.failure(_reason(ending)), None) if isinstance(ending, Exception) else ending

@@ -197,7 +197,8 @@ def _pursue(chases: Sequence[_Chase]) -> list[tuple[Partials, Tensor]]:
     residual = target - render(partials, grids.grid)
     on = [True] * len(chases)
     for done in itertools.count():
-        states = list(zip(grids.energies(residual).tolist(), map(len, partials.split(grids)), strict=True))
+        counts = map(len, grids.owners(partials.frame).split(partials.frame))
+        states = list(zip(grids.energies(residual).tolist(), counts, strict=True))
         on = [still and chase.goes_on(done, *state) for still, chase, state in zip(on, chases, states, strict=True)]
         if not any(on):
             break
