@@ -15,17 +15,18 @@ from torch import Tensor
 
 from benchmarks import capacity_cost, capacity_learning
 from benchmarks.results import recordings, table
-from ddaudio import audio
-from ddaudio.audio import Recording
 from ddaudio.errors import OptionError
-from ddaudio.fitting import fit
-from ddaudio.grid import TimeGrid
+from ddaudio.fitting.run import fit
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.io import audio
+from ddaudio.io.audio import Recording
 from ddaudio.losses import Objective
-from ddaudio.mdct import best_k_snr
+from ddaudio.metrics.mdct_baseline import best_k_snr
 from ddaudio.models import Size
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
 from ddaudio.options import TrainingOptions, TreeOptions
-from ddaudio.training import snr_of, train
+from ddaudio.training.history import snr_of
+from ddaudio.training.trainer import train
 
 ROOT = Path(__file__).parents[1]
 RATE, WINDOW = 44_100, 4096

@@ -13,10 +13,10 @@ import torch
 
 from benchmarks.results import SHORT_FOLDERS, recordings, table
 from benchmarks.size import without_silence
-from ddaudio import audio
-from ddaudio.audio import Recording
-from ddaudio.fitting import fit
-from ddaudio.grid import TimeGrid
+from ddaudio.fitting.run import fit
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.io import audio
+from ddaudio.io.audio import Recording
 from ddaudio.models import Size
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
 from ddaudio.options import TreeOptions

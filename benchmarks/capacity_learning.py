@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.results import table
-from ddaudio.gauss_newton import GaussNewton
-from ddaudio.grid import TimeGrid
+from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses import Objective
 from ddaudio.models import Size
 from ddaudio.models.double_dutch.gates import OpenedTree
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
-from ddaudio.optimisers import Adam
 from ddaudio.options import TrainingOptions, TreeOptions
-from ddaudio.training import train
+from ddaudio.training.first_order import Adam
+from ddaudio.training.gauss_newton import GaussNewton
+from ddaudio.training.trainer import train
 
 RATE = 44_100
 SEEDS, TEACHER_SAMPLES, TEACHER_DEPTH = 20, 1024, 8

@@ -8,15 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddaudio.grid import TimeGrid
-from ddaudio.models.pursuit import Size, pursue
-from ddaudio.oscillators import sum_of_sinusoids
-from ddaudio.recipes.notches import STEPS as NOTCH_STEPS
-from ddaudio.recipes.notches import silence
-from ddaudio.recipes.transport import STEPS as CARRY_STEPS
-from ddaudio.recipes.transport import carry
-from ddaudio.recipes.windows import STEPS as WINDOW_STEPS
-from ddaudio.recipes.windows import grow
+from ddaudio.analysis.annihilating_filter import STEPS as NOTCH_STEPS
+from ddaudio.analysis.annihilating_filter import silence
+from ddaudio.analysis.budget import Size
+from ddaudio.analysis.growing_windows import STEPS as WINDOW_STEPS
+from ddaudio.analysis.growing_windows import grow
+from ddaudio.analysis.matching_pursuit import pursue
+from ddaudio.analysis.optimal_transport import STEPS as CARRY_STEPS
+from ddaudio.analysis.optimal_transport import carry
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.synthesis.oscillators import sum_of_sinusoids
 
 STEPS = 210
 """Steps of Adam in all."""

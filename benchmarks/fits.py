@@ -3,7 +3,8 @@
 from statistics import mean
 
 from benchmarks.results import SHORT_FOLDERS, recordings, table
-from ddaudio.fitting import FitResult, fit
+from ddaudio.fitting.result import FitResult
+from ddaudio.fitting.run import fit
 
 HEAD = (
     "recording",

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from benchmarks.descents import FINAL, LONE_STAGES, plain_descents
 from benchmarks.results import table
-from ddaudio.landscape import loss_of
-from ddaudio.recipes import FIRST_WINDOW, find_frequencies, notches, transport, windows
+from ddaudio.analysis import annihilating_filter, growing_windows, optimal_transport
+from ddaudio.analysis.frequencies import FIRST_WINDOW, find_frequencies
+from ddaudio.comparing.landscape import loss_of
 
 N_SAMPLES = 4096
 BIN = 2 * math.pi / N_SAMPLES
@@ -137,7 +138,9 @@ def _runs() -> Iterator[Run]:
 
 def _recipes(drawn: Drawn) -> Iterator[Run]:
     """Yield the recipes from random starts."""
-    for recipe, stage in {"notches": notches.STEPS, "transport": transport.STEPS}.items():
+    for recipe, stage in {"notches": annihilating_filter.STEPS, "transport": optimal_transport.STEPS}.items():
         first = FIRST_WINDOW[recipe]
-        steps = stage + windows.STEPS * sum(n >= first for n in windows.lengths(N_SAMPLES, drawn.case.n_sinusoids))
+        steps = stage + growing_windows.STEPS * sum(
+            n >= first for n in growing_windows.lengths(N_SAMPLES, drawn.case.n_sinusoids)
+        )
         yield drawn, "random", f"recipe `{recipe}`", str(steps), partial(find_frequencies, recipe=recipe)

@@ -7,11 +7,12 @@ from statistics import mean, median
 import torch
 
 from benchmarks.results import recordings, table
-from ddaudio import audio
-from ddaudio.audio import Recording
-from ddaudio.fitting import FitResult, fit
+from ddaudio.fitting.result import FitResult
+from ddaudio.fitting.run import fit
+from ddaudio.io import audio
+from ddaudio.io.audio import Recording
 from ddaudio.losses import Moment, Objective
-from ddaudio.metrics import measure, snr_db
+from ddaudio.metrics.measure import measure, snr_db
 from ddaudio.options import FitOptions
 
 NAMES = (

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.results import recordings, table
-from ddaudio import audio
-from ddaudio.fitting import fit
+from ddaudio.fitting.run import fit
+from ddaudio.io import audio
 from ddaudio.options import FitOptions
 
 NAMES = (

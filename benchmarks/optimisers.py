@@ -8,15 +8,16 @@ import torch
 
 from benchmarks.results import recordings, table
 from benchmarks.size import without_silence
-from ddaudio import audio
-from ddaudio.allocation import size_for
-from ddaudio.division import divide
-from ddaudio.grid import TimeGrid
+from ddaudio.fitting.budget import size_for
+from ddaudio.fitting.segmentation import divide
+from ddaudio.grid.coding import encode
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.io import audio
 from ddaudio.losses import Objective
-from ddaudio.models import NETWORKS, SineNetwork, Size
+from ddaudio.models import SineNetwork, Size
+from ddaudio.models.registry import NETWORKS
 from ddaudio.options import ModelOptions, TrainingOptions
-from ddaudio.training import train
-from ddaudio.tree import encode
+from ddaudio.training.trainer import train
 
 NAMES = (
     "barks/4-191687-A.ogg",

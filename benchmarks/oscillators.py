@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.results import table
-from ddaudio.nufft import available
-from ddaudio.oscillators import Method, sum_of_sinusoids
+from ddaudio.synthesis.nufft import available
+from ddaudio.synthesis.oscillators import Method, sum_of_sinusoids
 
 REPEATS = 7
 STRETCH = 1000

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from ddaudio.fitting import fit
+from ddaudio.fitting.run import fit
 from ddaudio.report import figures, page
-from ddaudio.report.evidence import Evidence
+from ddaudio.results.record import Evidence
 
 ROOT = Path(__file__).parents[1]
 

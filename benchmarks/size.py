@@ -5,9 +5,9 @@ from statistics import mean
 import torch
 
 from benchmarks.results import SHORT_FOLDERS, recordings, table
-from ddaudio import audio
-from ddaudio.audio import Recording
-from ddaudio.fitting import fit
+from ddaudio.fitting.run import fit
+from ddaudio.io import audio
+from ddaudio.io.audio import Recording
 from ddaudio.options import FitOptions
 
 SHARES = (0.01, 0.03)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from benchmarks.optimisers import starting_point
 from benchmarks.results import recordings, table
-from ddaudio import audio
-from ddaudio.grid import TimeGrid
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.io import audio
 from ddaudio.losses import Objective
 from ddaudio.models import Network, SineNetwork, Size
 from ddaudio.options import TrainingOptions
-from ddaudio.training import train
+from ddaudio.training.trainer import train
 
 NAMES = ("barks/1-100032-A.ogg", "birds/killdeer.wav", "instruments/violin-B3.wav")
 SHARE, STEPS, RATE = 0.02, 100, 0.05

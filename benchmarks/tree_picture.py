@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
-from ddaudio.models.double_dutch.fold import FoldedTree
+from ddaudio.models.double_dutch.folded_tree import FoldedTree
 from ddaudio.models.double_dutch.gates import Gating, Voices
 from ddaudio.models.double_dutch.ladder import Ladder
 

@@ -5,12 +5,13 @@ import math
 import torch
 
 from benchmarks.results import table
-from ddaudio.grid import TimeGrid
+from ddaudio.analysis.partials import Partials
+from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses import Objective
 from ddaudio.models import SineNetwork
-from ddaudio.models.partials import Partials
 from ddaudio.options import TrainingOptions
-from ddaudio.training import Progress, train
+from ddaudio.training.history import Progress
+from ddaudio.training.trainer import train
 
 SAMPLES, RATE = 1024, 8000
 BINS = 100.3, 112.6

@@ -12,15 +12,15 @@ from ddaudio.errors import DdaudioError, OptionError
 
 from .batch import batch
 from .compare import compare
+from .console import tell
 from .export import export
 from .fit import fit
+from .flags import refusal_in_flags
 from .info import info
 from .landscape import landscape
 from .play import play
 from .render import render
 from .report import report
-from .settings import refusal_in_flags
-from .speech import tell
 
 app = App(
     name="ddaudio",

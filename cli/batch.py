@@ -5,9 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from .console import say, say_json, tell
+from .flags import PANELS, BatchSettings, Settings, resolve
 from .progress import batch_progress
-from .settings import PANELS, BatchSettings, Settings, resolve
-from .speech import say, say_json, tell
 
 
 def batch(

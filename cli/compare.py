@@ -8,9 +8,9 @@ from cyclopts import Parameter
 
 from ddaudio.options import GOALS, read_settings
 
+from .console import say, say_json, tell
+from .flags import SHARED, CompareSettings, SharedSettings
 from .progress import compare_progress
-from .settings import SHARED, CompareSettings, SharedSettings
-from .speech import say, say_json, tell
 
 if TYPE_CHECKING:
     from ddaudio.comparing import Comparison

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from .files import check_file
-from .speech import say
+from .console import say
+from .output_paths import check_file
 
 
 def export(
@@ -27,7 +27,9 @@ def export(
     """
     if out is not None:
         check_file(out, model, force=force)
-    from ddaudio import audio, model_file, tables  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.editing import tables  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.io import audio  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.models import file as model_file  # noqa: PLC0415 - imports torch, which takes its time
 
     text = tables.partials_table(model_file.load_model(model), table_format)
     if out is None:

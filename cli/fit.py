@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from .console import say, say_json, tell_gain, tell_stopped
+from .flags import PANELS, Settings, resolve
 from .progress import progress_bar
-from .settings import PANELS, Settings, resolve
-from .speech import say, say_json, tell_gain, tell_stopped
 
 
 def _output(text: str, **more: Any) -> Parameter:
@@ -61,15 +61,18 @@ def fit(
     """
     options, to = resolve(settings or {}, config), to or Destination()
     with progress_bar(quiet=quiet) as tell:
-        from ddaudio import checkpoints, export, fitting, report  # noqa: PLC0415 - imports torch, which takes its time
+        from ddaudio import report  # noqa: PLC0415 - imports torch, which takes its time
+        from ddaudio.fitting import run as fitting_run  # noqa: PLC0415 - imports torch, which takes its time
+        from ddaudio.report import save as saving  # noqa: PLC0415 - imports torch, which takes its time
+        from ddaudio.training import checkpoints  # noqa: PLC0415 - imports torch, which takes its time
 
-        folder = export.default_folder(str(recording)) if to.out is None else to.out
-        export.check_folder(folder, str(recording), force=to.force)
+        folder = saving.default_folder(str(recording)) if to.out is None else to.out
+        saving.check_folder(folder, str(recording), force=to.force)
         checkpoint = checkpoints.folder_beside(folder)
         # With both, the earlier fit is what may be overwritten: its checkpoint is gone on with.
         afresh = to.force and not to.resume
-        result = fitting.fit(recording, options, progress=tell, checkpoint=checkpoint, resume=to.resume, force=afresh)
-        contents = export.save_fit(result, folder, force=to.force, html=to.html)
+        result = fitting_run.fit(recording, options, progress=tell, checkpoint=checkpoint, resume=to.resume, force=afresh)
+        contents = saving.save_fit(result, folder, force=to.force, html=to.html)
         if not result.stopped:
             checkpoints.discard(checkpoint)
     for name, gain in contents["wav"]["gains"].items():

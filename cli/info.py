@@ -1,20 +1,16 @@
 """``ddaudio info``: what is in a recording or a model."""
 
-import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from .speech import say_json
+from ddaudio.results.inspect import model_facts, recording_facts
+
+from .console import say_json
 
 if TYPE_CHECKING:
-    from ddaudio.audio import Recording
-    from ddaudio.models import FramedNetwork, Network
-
-STRONGEST = 10
-"""Parts that a model's table shows."""
+    pass
 
 
 def info(file: Path, /, *, json: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> None:
@@ -30,79 +26,6 @@ def info(file: Path, /, *, json: Annotated[bool, Parameter(negative="", show_def
         say_json(facts)
     else:
         _show(facts)
-
-
-def recording_facts(path: Path) -> dict[str, Any]:
-    """Return what is known of a recording; levels are None for silence."""
-    import soundfile  # type: ignore[import-untyped]  # noqa: PLC0415
-
-    from ddaudio import audio  # noqa: PLC0415
-
-    recording: Recording = audio.read(path)
-    head = soundfile.info(os.fsencode(path) if os.name == "posix" else str(path))
-    rms = math.sqrt(recording.energy / (recording.n_channels * recording.n_samples))
-    return {
-        "kind": "recording",
-        "file": str(path),
-        "format": head.format_info,
-        "encoding": head.subtype_info,
-        "duration_s": recording.duration_s,
-        "sample_rate": recording.sample_rate,
-        "channels": recording.n_channels,
-        "samples": recording.n_samples,
-        "declared_samples": recording.declared_samples,
-        "cut_short": recording.truncated,
-        "clipped_samples": recording.clipped_samples,
-        "peak_dbfs": _decibels(recording.peak),
-        "rms_dbfs": _decibels(rms),
-        "sha256": recording.content_hash,
-    }
-
-
-def model_facts(path: Path) -> dict[str, Any]:
-    """Return what is known of a model, its strongest parts included."""
-    from ddaudio import model_file, tables  # noqa: PLC0415 - imports torch, which takes its time
-
-    network: Network = model_file.load_model(path)
-    channels, samples = network.shape
-    columns = tables.table_columns(network)
-    amplitude = columns["amplitude"]
-    strongest = sorted(range(len(amplitude)), key=lambda place: -abs(amplitude[place]))[:STRONGEST]
-    terms = [_term_facts(term) for term in network.terms]
-    return {
-        "kind": "model",
-        "file": str(path),
-        "model": network.title,
-        "numbers": network.numbers(),
-        "numbers_per_sample": network.numbers() / (samples * channels),
-        "parts": network.parts(),
-        **(terms[0] if len(terms) == 1 else {"terms": terms}),
-        "duration_s": samples / network.sample_rate,
-        "sample_rate": network.sample_rate,
-        "channels": channels,
-        "samples": samples,
-        "strongest": [{name: column[place] for name, column in columns.items()} for place in strongest],
-    }
-
-
-def _term_facts(term: "FramedNetwork") -> dict[str, Any]:
-    """Return what is known of one network of a model."""
-    from ddaudio.models import NETWORKS  # noqa: PLC0415 - imports torch, which takes its time
-
-    grid = term.grid
-    return {
-        "network": term.name,
-        NETWORKS[term.name].parts: term.parts(),
-        "frames": grid.n_frames,
-        "shortest_frame_s": int(grid.cells.length.min()) / grid.sample_rate,
-        "longest_frame_s": int(grid.cells.length.max()) / grid.sample_rate,
-        "window": grid.window,
-        **({"settings": term.settings()} if term.settings() else {}),
-    }
-
-
-def _decibels(level: float) -> float | None:
-    return 20 * math.log10(level) if level > 0 else None
 
 
 def _show(facts: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 
 from ddaudio.errors import OptionError, OutputError
 
-from .files import check_new
-from .speech import say
+from .console import say
+from .output_paths import check_new
 
 
 @Parameter(name="*")
@@ -63,9 +63,9 @@ def landscape(
     table = out.with_suffix(".csv")
     for path in (out, table):
         check_new(path, force=force)
-    from ddaudio import audio, wav  # noqa: PLC0415 - imports torch, which takes its time
-    from ddaudio import landscape as library  # noqa: PLC0415
-    from ddaudio.landscape_figure import figure  # noqa: PLC0415
+    from ddaudio.comparing import landscape as library  # noqa: PLC0415
+    from ddaudio.comparing.landscape_figure import figure  # noqa: PLC0415
+    from ddaudio.io import atomic, audio  # noqa: PLC0415 - imports torch, which takes its time
 
     if recording is None:
         scene = library.scene_of_tones(tone or [], view.sample_rate, view.samples, view.frequencies)
@@ -74,9 +74,9 @@ def landscape(
     names = library.ALL if losses is None else [name for name in re.split(r"[,\s]+", losses) if name]
     span_hz = view.span if view.span_bins is None else view.span_bins * scene.sample_rate / len(scene.target)
     drawn = library.landscape(scene, names, span_hz)
-    with wav.whole_file(table) as stream:
+    with atomic.whole_file(table) as stream:
         stream.write(drawn.csv().encode())
-    with wav.whole_file(out) as stream:
+    with atomic.whole_file(out) as stream:
         figure(drawn).savefig(stream, format="png", dpi=120)
     truth = " and ".join(f"{hz:.6g}" for hz in drawn.truth_hz)
     say(f"wrote {out} and {table}: {len(drawn.values)} losses around {truth} Hz, a bin is {drawn.bin_hz:.3g} Hz")

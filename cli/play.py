@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from .speech import tell
+from .console import tell
 
 if TYPE_CHECKING:
     from threading import Event
 
-    from ddaudio.playing import Player
+    from ddaudio.report.playback import Player
 
 STEP_S = 1.0
 """Seconds that an arrow key goes forward or back."""
@@ -53,12 +53,12 @@ def play(
         which: Sound of a fit that is heard first (default: resynthesis).
         quiet: Show no status line.
     """
-    from ddaudio import playing  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.report import playback  # noqa: PLC0415 - imports torch, which takes its time
 
-    sources = playing.read_sources(source)
-    first = which or (playing.RESYNTHESIS if playing.RESYNTHESIS in sources.sounds else None)
+    sources = playback.read_sources(source)
+    first = which or (playback.RESYNTHESIS if playback.RESYNTHESIS in sources.sounds else None)
     has_keys = sys.stdin is not None and sys.stdin.isatty()
-    with playing.sounding(sources, first, to_the_end=not has_keys) as (player, stopped):
+    with playback.sounding(sources, first, to_the_end=not has_keys) as (player, stopped):
         if player.sample_rate != sources.sample_rate:
             tell("note", f"the sound device refuses {sources.sample_rate} Hz: resampled to {player.sample_rate} Hz")
         if has_keys:

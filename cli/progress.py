@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from ddaudio.batching import BatchProgress
     from ddaudio.comparing import CompareProgress
-    from ddaudio.training import Progress, ProgressCallback
+    from ddaudio.training.history import Progress, ProgressCallback
 
 LINE_S = 5.0
 """Time between two lines of the progress of many fits where there is no terminal."""

@@ -8,8 +8,8 @@ from cyclopts import Parameter
 from ddaudio.errors import OutputError
 from ddaudio.options import Encoding
 
-from .files import check_file
-from .speech import say, tell, tell_gain
+from .console import say, tell, tell_gain
+from .output_paths import check_file
 
 
 def render(
@@ -35,7 +35,9 @@ def render(
     if out.suffix.lower() not in (".wav", ".wave", ""):
         raise OutputError(f"cannot write {str(out)!r}: only WAV is written; give --out a name that ends in .wav")
     check_file(out, model, force=force)
-    from ddaudio import model_file, rendering, wav  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.editing import render as rendering  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.io import wav  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.models import file as model_file  # noqa: PLC0415 - imports torch, which takes its time
 
     network = model_file.load_model(model)
     rate = network.sample_rate if sample_rate is None else sample_rate

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .speech import say, tell
+from .console import say, tell
 
 
 def report(

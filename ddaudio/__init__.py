@@ -12,9 +12,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ddaudio.audio import Recording, read
     from ddaudio.batching import BatchOptions, BatchResult, batch
     from ddaudio.comparing import CompareOptions, Comparison, compare
+    from ddaudio.editing.render import render
+    from ddaudio.editing.tables import partials_table
     from ddaudio.errors import (
         BatchError,
         CheckpointError,
@@ -26,22 +27,23 @@ if TYPE_CHECKING:
         RecordingError,
         ReportError,
     )
-    from ddaudio.export import save_fit
-    from ddaudio.fitting import FitResult, fit
-    from ddaudio.grid import TimeGrid
-    from ddaudio.model_file import load_model
+    from ddaudio.fitting.result import FitResult
+    from ddaudio.fitting.run import fit
+    from ddaudio.grid.time_grid import TimeGrid
+    from ddaudio.io.audio import Recording, read
+    from ddaudio.io.wav import write_wav
+    from ddaudio.models.file import load_model
     from ddaudio.options import FitOptions, read_settings
-    from ddaudio.rendering import render
     from ddaudio.report import summary
-    from ddaudio.tables import partials_table
-    from ddaudio.wav import write_wav
+    from ddaudio.report.save import save_fit
 
 __version__ = version("ddaudio")
 
 _HOMES = {
-    "audio": ("Recording", "read"),
     "batching": ("BatchOptions", "BatchResult", "batch"),
     "comparing": ("CompareOptions", "Comparison", "compare"),
+    "editing.render": ("render",),
+    "editing.tables": ("partials_table",),
     "errors": (
         "BatchError",
         "CheckpointError",
@@ -53,15 +55,14 @@ _HOMES = {
         "RecordingError",
         "ReportError",
     ),
-    "export": ("save_fit",),
     "fitting": ("FitResult", "fit"),
     "grid": ("TimeGrid",),
-    "model_file": ("load_model",),
+    "io.audio": ("Recording", "read"),
+    "io.wav": ("write_wav",),
+    "models.file": ("load_model",),
     "options": ("FitOptions", "read_settings"),
-    "rendering": ("render",),
-    "report": ("summary",),
-    "tables": ("partials_table",),
-    "wav": ("write_wav",),
+    "report.save": ("save_fit",),
+    "results.summary": ("summary",),
 }
 
 __all__ = [

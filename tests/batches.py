@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ddaudio.crews import Alone, Crew
+from ddaudio.parallel.executors import Alone, Crew
 
 QUICK: dict[str, Any] = {"frame_s": 0.05, "steps": 1, "exchanges": 0, "target_snr_db": 10.0}
 """Settings of a fit that takes some hundredths of a second."""

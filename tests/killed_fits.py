@@ -17,10 +17,12 @@ from typing import Any
 import torch
 from sounds import pluck
 
-from ddaudio import blocks, checkpoints
-from ddaudio.checkpoints import Checkpoint
-from ddaudio.fitting import FitResult, fit
-from ddaudio.model_file import model_bytes
+from ddaudio.fitting import blockwise
+from ddaudio.fitting.result import FitResult
+from ddaudio.fitting.run import fit
+from ddaudio.models.file import model_bytes
+from ddaudio.training import checkpoints
+from ddaudio.training.checkpoints import Checkpoint
 
 GRADIENT = {"optimiser": "adam", "learning_rate": 0.02, "tolerance": 0.0, "partials": 4, "frame_s": 0.05}
 CASES: dict[str, dict[str, Any]] = {
@@ -105,7 +107,7 @@ def attempt(settings: dict[str, Any], folder: Path, event: int, middle_of_writin
 
 def compare(case: str, seed: int) -> None:
     """Fit unbroken, and broken; compare."""
-    blocks.BLOCK_SAMPLES = 1024 if case == "blocks" else 1 << 20
+    blockwise.BLOCK_SAMPLES = 1024 if case == "blocks" else 1 << 20
     chance, settings = random.Random(seed), CASES[case]
     unbroken = outcome(fit(pluck(0.4), **settings))
     killed = same = 0

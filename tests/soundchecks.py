@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from badfiles import sound_bytes
 
-from ddaudio.spool import Spool
+from ddaudio.io.samples import Spool
 
 RATE = 44_100
 

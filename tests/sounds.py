@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ddaudio.audio import Recording
+from ddaudio.io.audio import Recording
 
 RATE = 8000
 

@@ -12,13 +12,14 @@ SCRIPT = """
     import resource, sys
     from pathlib import Path
     import numpy as np, soundfile, torch
-    from ddaudio import spool
-    from ddaudio.audio import read, resample, write_wav
-    from ddaudio.mdct import best_k_snr
-    from ddaudio.metrics import measure
-    from ddaudio.spool import Difference, Spool, blocks
+    from ddaudio.io import samples as io_samples
+    from ddaudio.io.audio import read, resample
+    from ddaudio.io.samples import Difference, Spool, blocks
+    from ddaudio.io.wav import write_wav
+    from ddaudio.metrics.mdct_baseline import best_k_snr
+    from ddaudio.metrics.measure import measure
 
-    spool.IN_MEMORY_SAMPLES = 1 << 21
+    io_samples.IN_MEMORY_SAMPLES = 1 << 21
     folder, rate = Path(sys.argv[1]), 44_100
 
     def through(seconds):

@@ -1,8 +1,9 @@
-"""The ladder of modules, and documentation that must stay true."""
+"""The levels of packages, and documentation that must stay true."""
 
 import ast
 import re
 import tomllib
+from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,102 +12,68 @@ import pytest
 import ddaudio
 
 ROOT = Path(__file__).parents[1]
-RUNGS = (
-    {"errors", "meeting"},
-    {"options.checks", "sealed"},
-    {"options.losses", "options.networks", "options.recordings"},
-    {"options.training"},
-    {"options.fit"},
-    {"options"},
-    {"histogram", "spool"},
-    {"survey"},
-    {"wav"},
-    {"audio"},
-    {"grid"},
-    {"beside", "tree"},
-    {"recipes.stepping", "recipes.transport"},
-    {"recipes.notches", "recipes.windows"},
-    {"recipes"},
-    {"factored"},
-    {"nufft"},
-    {"oscillators"},
-    {"losses.base", "losses.pairs", "losses.pointwise", "losses.spectrograms", "losses.penalties"},
-    {"losses.differences", "losses.foreign", "losses.spectral"},
-    {"losses.named"},
-    {"losses.objective"},
-    {"losses", "mdct", "noisiness", "stft_distance"},
-    {"metrics"},
-    {"models.partials"},
-    {"models.pursuit"},
-    {"models.base", "models.descended"},
-    {"models.bank"},
-    {"models.ladders"},
-    {"models.sine", "models.cascade", "models.surrogate", "models.sines"},
-    {"models.siren", "models.stack"},
-    {"models.double_dutch", "models.double_dutch.ladder"},
-    {"models.double_dutch.gates"},
-    {f"models.double_dutch.{name}" for name in ("fold", "walk", "shape", "start")},
-    {"models.double_dutch.trees"},
-    {f"models.double_dutch.{name}" for name in ("sizing", "binary", "tangent")},
-    {"models.double_dutch.network", "models.sums"},
+LEVELS = (
+    {"errors"},
+    {"options", "synthesis", "parallel"},
+    {"io", "grid", "losses"},
+    {"analysis", "metrics"},
     {"models"},
-    {"models.company"},
-    {"allocation", "averaging", "checkpoints", "division", "gauss_newton", "optimisers", "rendering", "schedules"},
-    {"threads"},
-    {"training", "landscape"},
-    {"landscape_figure"},
-    {"refining"},
-    {"blocks", "unit_sizing"},
-    {"passes"},
+    {"training", "editing"},
     {"fitting"},
-    {"model_file", "tables", "saved"},
-    {"playing"},
-    {"report.contents", "report.history", "report.pictures"},
-    {"report.evidence", "report.listening", "report.words"},
-    {"report.page"},
-    {"report.gallery", "report.figures"},
-    {"report.notebook"},
+    {"results"},
     {"report"},
-    {"export"},
-    {"crews"},
-    {f"batching.{name}" for name in ("names", "places", "settings")},
-    {"batching.finding", "batching.rows"},
-    {"batching.durations", "batching.standing", "batching.summary"},
-    {"batching.pages", "batching.task"},
-    {"batching.fits"},
-    {"batching.run"},
-    {"batching"},
-    {"comparing.results", "comparing.settings", "comparing.stretches"},
-    {"comparing.page", "comparing.task"},
-    {"comparing.run"},
-    {"comparing"},
+    {"batching", "comparing"},
 )
+"""Packages from the ground up: those of one level do not know each other, and each imports from lower levels only."""
+FILES = sorted((ROOT / "ddaudio").rglob("*.py"))
 
 
 def module_name(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT / "ddaudio").with_suffix("").parts).removesuffix(".__init__")
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in FILES}
 
 
 def imported(path: Path) -> set[str]:
+    """Return the modules of ddaudio that a file imports, wherever in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ddaudio"):
-            module = (node.module or "").removeprefix("ddaudio").lstrip(".")
-            inside = {f"{module}.{alias.name}".lstrip(".") for alias in node.names}
-            modules = {name for name in inside if (ROOT / "ddaudio" / f"{name.replace('.', '/')}.py").exists()}
-            names |= modules or ({module} if module else {alias.name for alias in node.names})
-    return names
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                names.add(whole if whole in MODULES else node.module)
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name.split(".")[0] == "ddaudio"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "ddaudio").rglob("*.py")), ids=module_name)
-def test_a_module_imports_from_lower_rungs_only(path: Path) -> None:
-    name = module_name(path)
-    if name == "__init__":
-        return
-    rung = next((index for index, rung in enumerate(RUNGS) if name in rung), None)
-    assert rung is not None, f"{name} stands on no rung: give it one"
-    above = imported(path) - set().union(*RUNGS[:rung])
-    assert not above, f"{name} imports {above}, which stand beside or above it"
+def level_of(module: str) -> int:
+    package = ([*module.split("."), ""])[1]
+    return next(index for index, level in enumerate(LEVELS) if package in level)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "ddaudio"])
+def test_a_package_imports_from_lower_levels_only(module: str) -> None:
+    package = module.split(".")[1]
+    others = {name for name in imported(MODULES[module]) if name.split(".")[1:2] != [package]}
+    assert {name for name in others if name == "ddaudio" or level_of(name) >= level_of(module)} == set()
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """A package's own `__init__` counts as imported by each module that imports from the package itself."""
+    graph = {name: imported(path) - {name} for name, path in MODULES.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_below_the_package_are_only_errors_and_packages() -> None:
+    assert {path.stem for path in (ROOT / "ddaudio").glob("*.py")} == {"__init__", "errors"}
+    assert {path.parent.name for path in (ROOT / "ddaudio").glob("*/__init__.py")} == set().union(*LEVELS) - {"errors"}
+
+
+def test_tests_mirror_the_packages() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("*/test_*.py")}
+    assert folders == set().union(*LEVELS) - {"errors"} | {"cli"}
 
 
 def test_the_public_surface_is_what_is_declared() -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ddaudio.batching.run import BatchProgress, BatchResult, batch, in_words
-    from ddaudio.batching.settings import BatchOptions
+    from ddaudio.options.batch import BatchOptions
 
 __all__ = ["BatchOptions", "BatchProgress", "BatchResult", "batch", "in_words"]
 
@@ -14,4 +14,4 @@ def __getattr__(name: str) -> object:
     # The command's help needs the settings alone, at once.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"ddaudio.batching.{'settings' if name == 'BatchOptions' else 'run'}"), name)
+    return getattr(import_module("ddaudio.options.batch" if name == "BatchOptions" else "ddaudio.batching.run"), name)

@@ -12,21 +12,20 @@ from io import BytesIO
 from pathlib import Path, PurePath
 from typing import Any
 
-from ddaudio.batching import pages
-from ddaudio.batching.durations import seconds_of_sound
-from ddaudio.batching.finding import Item, find
-from ddaudio.batching.fits import Placed, fit_all
-from ddaudio.batching.places import AT_ONCE, Output
-from ddaudio.batching.rows import Row, RowStore, read_table, write_tables
-from ddaudio.batching.settings import STACKS_PER_WORKER, BatchOptions
-from ddaudio.batching.standing import Job, kept
+from ddaudio.batching import gallery
+from ddaudio.batching.dispatch import Placed, fit_all
+from ddaudio.batching.inputs import Item, find, seconds_of_sound
+from ddaudio.batching.results_table import Row, RowStore, read_table, write_tables
 from ddaudio.batching.summary import Summary, summary_lines
-from ddaudio.crews import Crew, crew
+from ddaudio.batching.up_to_date import Job, kept
 from ddaudio.errors import BatchError, OutputError
+from ddaudio.io.storage import AT_ONCE, Output
 from ddaudio.options import FitOptions
+from ddaudio.options.batch import STACKS_PER_WORKER, BatchOptions
+from ddaudio.parallel.executors import Crew, crew
 
 SMALL_BYTES, STACK_BYTES = 1 << 17, 1 << 19
-"""Sound of one recording and of a stack, in about as many bytes: more is not faster side by side, see `ddaudio.batching.task`."""
+"""Sound of one recording and of a stack, in about as many bytes: more is not faster side by side, see `worker`."""
 
 COMPRESSION = {".flac": 1.8, ".ogg": 10.0, ".oga": 10.0, ".opus": 12.0, ".mp3": 10.0}
 """How many times larger sound is than its file, about."""
@@ -201,7 +200,7 @@ class _Run:
         contents, problem = self._summary(began), None
         try:
             self._write_tables(contents)
-            if not stopped and (self.summary.counts["fitted"] or not self.job.output.exists(pages.GALLERY)):
+            if not stopped and (self.summary.counts["fitted"] or not self.job.output.exists(gallery.GALLERY)):
                 self._write_gallery(workers)
         except OutputError as error:
             problem = str(error)
@@ -247,7 +246,7 @@ class _Run:
         self.summary.add(row)
         if row.status != "failed":
             heapq.heappush(self.shown, (-row.snr_db if row.snr_db is not None else -200.0, place))
-            if len(self.shown) > pages.MOST_ROWS:
+            if len(self.shown) > gallery.MOST_ROWS:
                 heapq.heappop(self.shown)
 
     def _summary(self, began: float) -> dict[str, Any]:
@@ -270,10 +269,10 @@ class _Run:
         items = [self.items[place] for place in sorted(place for _, place in self.shown)]
         if not items:
             return
-        shown = [pages.Shown(self.job.output, item.folder, item.place) for item in items]
-        made = workers.call(pages.gallery_row, shown)
-        (page,) = workers.call(pages.gallery_page, [[row for row in made if row is not None]])
-        self.job.output.write(pages.GALLERY, page)
+        shown = [gallery.Shown(self.job.output, item.folder, item.place) for item in items]
+        made = workers.call(gallery.gallery_row, shown)
+        (page,) = workers.call(gallery.gallery_page, [[row for row in made if row is not None]])
+        self.job.output.write(gallery.GALLERY, page)
 
 
 def _sound_bytes(item: Item) -> float:

@@ -5,7 +5,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddaudio.batching.rows import Row
+from ddaudio.batching.results_table import Row
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEW = 5

@@ -10,12 +10,12 @@ import numpy as np
 
 from ddaudio.comparing.results import Comparison, Curve
 from ddaudio.errors import DdaudioError
-from ddaudio.report.evidence import Evidence
+from ddaudio.io.atomic import whole_file
 from ddaudio.report.figures import CYCLE, DASHES, SMALL_PT, TEXT_PT
 from ddaudio.report.gallery import page_over, row
 from ddaudio.report.page import PAGE
-from ddaudio.saved import REPORT
-from ddaudio.wav import whole_file
+from ddaudio.results.read import REPORT
+from ddaudio.results.record import Evidence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,16 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ddaudio.comparing import page, task
+from ddaudio.comparing import page, worker
+from ddaudio.comparing.excerpts import Stretch, read_stretches
 from ddaudio.comparing.results import Comparison, Found, Run, to_json
-from ddaudio.comparing.settings import NUMBERS_PER_SAMPLE, CompareOptions, Entry
-from ddaudio.comparing.stretches import Stretch, read_stretches
-from ddaudio.comparing.task import Job, Pace, Trial
-from ddaudio.crews import Crew, GoneError, KilledError, crew
+from ddaudio.comparing.worker import Job, Pace, Trial
 from ddaudio.errors import OptionError, OutputError
+from ddaudio.io.atomic import whole_file
 from ddaudio.options import FitOptions
-from ddaudio.options.networks import MIN_NUMBERS
-from ddaudio.wav import whole_file
+from ddaudio.options.compare import NUMBERS_PER_SAMPLE, CompareOptions, Entry
+from ddaudio.options.model import MIN_NUMBERS
+from ddaudio.parallel.executors import Crew, GoneError, KilledError, crew
 
 SCHEMA = 1
 RESULTS, PACES = "compare.json", "paces.json"
@@ -214,7 +214,7 @@ class _Comparing:
             watch.count(failed=isinstance(ending, Exception))
             return []
 
-        workers.work(task.pace, trials, landed, watch.beat)
+        workers.work(worker.pace, trials, landed, watch.beat)
 
     def _write_paces(self) -> None:
         """Keep what is known; another comparison may have found out more meanwhile."""
@@ -241,7 +241,7 @@ class _Comparing:
                 folder = str(self.folder.absolute() / str(run.folder))
                 place = self.places[kind.stretch.name]
                 job = Job(_key(kind.stretch, sought), run, place, folder, sought, self.how.html)
-                there = None if self.how.force else task.done(job)
+                there = None if self.how.force else worker.done(job)
                 if there is None:
                     missing.append(job)
                 else:
@@ -261,7 +261,7 @@ class _Comparing:
             watch.count(failed=found[0].status == "failed")
             return []
 
-        workers.work(task.make, jobs, landed, watch.beat)
+        workers.work(worker.make, jobs, landed, watch.beat)
 
     def _written(self, stopped: bool) -> Comparison:
         """Write what was found, and return it: what people look at comes last."""

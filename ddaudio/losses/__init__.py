@@ -5,15 +5,15 @@ single sample. `Objective` adds named terms up with their weights, and is what t
 what each is blind to and what it was measured to do.
 """
 
+from ddaudio.losses.all_pairs import all_pairs
 from ddaudio.losses.base import Loss, Moment
 from ddaudio.losses.differences import NEAR_LAGS, first_difference, pdl, slope
-from ddaudio.losses.named import LOSSES, make_loss
 from ddaudio.losses.objective import LONGEST_CROPS_S, Objective
-from ddaudio.losses.pairs import all_pairs
 from ddaudio.losses.penalties import zero
 from ddaudio.losses.pointwise import huber, mae, mse
+from ddaudio.losses.registry import LOSSES, make_loss
 from ddaudio.losses.spectral import MSS_DEFAULT, mss
-from ddaudio.losses.spectrograms import MAGNITUDE_FLOOR, Resolution, magnitudes
+from ddaudio.losses.stft import MAGNITUDE_FLOOR, Resolution, magnitudes
 
 __all__ = [
     "LONGEST_CROPS_S",

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
+from ddaudio.losses.all_pairs import all_pairs
 from ddaudio.losses.base import Loss, Moment
-from ddaudio.losses.pairs import all_pairs
 from ddaudio.options import HUBER_DELTA
 
 NEAR_LAGS = (1, 2, 4, 8, 16, 32, 64)

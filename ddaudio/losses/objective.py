@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ddaudio.losses.base import Moment
-from ddaudio.losses.named import make_loss
 from ddaudio.losses.penalties import penalise
+from ddaudio.losses.registry import make_loss
 
 QUIETEST_LEVEL = 1e-12
 """A target quieter than this is not scaled up any further: float32 would overflow."""

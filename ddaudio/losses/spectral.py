@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ddaudio.losses.base import Loss, Moment
-from ddaudio.losses.spectrograms import Resolution, magnitudes, mel_filters, powers, spectrum
+from ddaudio.losses.stft import Resolution, magnitudes, mel_filters, powers, spectrum
 
 MSS_DEFAULT = (Resolution(1024, 120, 600), Resolution(2048, 240, 1200), Resolution(512, 50, 240))
 """The scales that auraloss takes as its defaults (Yamamoto, Song and Kim, 2020, Parallel WaveGAN, table 1)."""

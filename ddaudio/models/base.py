@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ddaudio.grid import TimeGrid
-from ddaudio.models.pursuit import Size
+from ddaudio.analysis.budget import Size
+from ddaudio.grid.coding import encode
+from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.options import StartingPoint
-from ddaudio.tree import encode
 
 
 class Tangent(ABC):

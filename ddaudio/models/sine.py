@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ddaudio.beside import Beside
-from ddaudio.grid import TimeGrid
-from ddaudio.models.bank import BankNetwork, smooth_hypot, trained_unit
+from ddaudio.analysis.budget import Size
+from ddaudio.analysis.matching_pursuit import pursue
+from ddaudio.analysis.partials import Banks, Layout, Partials, middle
+from ddaudio.grid.batched import Beside
+from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import Tangent
-from ddaudio.models.partials import Banks, Layout, Partials, middle
-from ddaudio.models.pursuit import Size, pursue
-from ddaudio.oscillators import synthesise_frames
+from ddaudio.models.partial_bank import BankNetwork, smooth_hypot, trained_unit
+from ddaudio.synthesis.oscillators import synthesise_frames
 
 NUMBERS_PER_PARTIAL = 3
 """Frequency, cosine amplitude, sine amplitude."""
@@ -119,7 +120,7 @@ class SineNetwork(BankNetwork):
 
 
 class SineTangent(Tangent):
-    """The Jacobian of a sine network: see the head of `ddaudio.oscillators` for the derivative by frequency."""
+    """The Jacobian of a sine network: see the head of `ddaudio.synthesis.oscillators` for the derivative by frequency."""
 
     def __init__(self, network: SineNetwork) -> None:
         partials, grid = network.partials, network.grid

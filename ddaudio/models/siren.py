@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ddaudio.models.bank import smooth_hypot
-from ddaudio.models.pursuit import Size
-from ddaudio.models.sines import SinesNetwork, Times
+from ddaudio.analysis.budget import Size
+from ddaudio.models.coordinate import SinesNetwork, Times
+from ddaudio.models.partial_bank import smooth_hypot
 from ddaudio.options import MOST_UNITS, StartingPoint
 
 LAYERS = 4

@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus
 
-from ddaudio.models.bank import smooth_hypot
+from ddaudio.analysis.budget import Size
+from ddaudio.analysis.matching_pursuit import pursue
+from ddaudio.analysis.partials import Partials
 from ddaudio.models.base import AtBounds
-from ddaudio.models.partials import Partials
-from ddaudio.models.pursuit import Size, pursue
-from ddaudio.models.sines import SinesNetwork, Times
+from ddaudio.models.coordinate import SinesNetwork, Times
+from ddaudio.models.partial_bank import smooth_hypot
 from ddaudio.options import MOST_UNITS, StartingPoint
-from ddaudio.oscillators import Packing, synthesise_frames
+from ddaudio.synthesis.oscillators import Packing, synthesise_frames
 
 LAYERS = 3
 """Layers, unless their widths are given."""

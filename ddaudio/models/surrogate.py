@@ -13,13 +13,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ddaudio.analysis.budget import Size
+from ddaudio.analysis.matching_pursuit import pursue
+from ddaudio.analysis.partials import Banks, Layout, Partials, damped_moments
 from ddaudio.errors import ModelError
-from ddaudio.grid import TimeGrid
-from ddaudio.models.bank import BankNetwork, smooth_hypot, trained_unit
+from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import Tangent
-from ddaudio.models.partials import Banks, Layout, Partials, damped_moments
-from ddaudio.models.pursuit import Size, pursue
-from ddaudio.oscillators import synthesise_frames
+from ddaudio.models.partial_bank import BankNetwork, smooth_hypot, trained_unit
+from ddaudio.synthesis.oscillators import synthesise_frames
 
 NUMBERS_PER_EXPONENTIAL = 4
 """Frequency, decay, and the real and imaginary part of ``c``."""

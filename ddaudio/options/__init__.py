@@ -5,6 +5,7 @@ The command line, TOML files and the documentation all come from these classes. 
 are the tables of a TOML file.
 """
 
+from ddaudio.options.double_dutch import CutoffsName, GatingName, LeavesName, PairName, ReadingName, RopeName, TreeOptions
 from ddaudio.options.fit import GOALS, FitOptions, read_settings, setting_docs, setting_groups
 from ddaudio.options.losses import (
     HUBER_DELTA,
@@ -18,7 +19,7 @@ from ddaudio.options.losses import (
     parse_penalty,
     parse_terms,
 )
-from ddaudio.options.networks import (
+from ddaudio.options.model import (
     LAYER_SETTINGS,
     MIN_NUMBERS,
     MIN_NUMBERS_PER_SAMPLE,
@@ -26,23 +27,16 @@ from ddaudio.options.networks import (
     MODELS_OF_PARTIALS,
     MOST_UNITS,
     ActivationName,
-    CutoffsName,
-    GatingName,
     LadderName,
     LayerOptions,
-    LeavesName,
     ModelOptions,
-    PairName,
     PhaseName,
     PositiveName,
-    ReadingName,
     RecipeName,
-    RopeName,
     StartingPoint,
     StartName,
-    TreeOptions,
 )
-from ddaudio.options.recordings import (
+from ddaudio.options.recording import (
     MAX_FRAME_S,
     MAX_SAMPLE_RATE,
     MIN_FRAME_S,

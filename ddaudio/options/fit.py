@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ddaudio.errors import OptionError, nearest
-from ddaudio.options.networks import WITHOUT_TANGENT, LayerOptions, ModelOptions, TreeOptions
-from ddaudio.options.recordings import GridOptions, InputOptions, OutputOptions
+from ddaudio.options.double_dutch import TreeOptions
+from ddaudio.options.model import WITHOUT_TANGENT, LayerOptions, ModelOptions
+from ddaudio.options.recording import GridOptions, InputOptions, OutputOptions
 from ddaudio.options.training import TrainingOptions, check_rateless
 
 GOALS = ("target_snr_db", "numbers", "partials")

@@ -18,11 +18,11 @@ import numpy as np
 from torch import Tensor
 
 from ddaudio.errors import OptionError
-from ddaudio.fitting import FitResult
+from ddaudio.fitting.result import FitResult
+from ddaudio.io.samples import Samples
 from ddaudio.models import DoubleDutchNetwork
-from ddaudio.report import history, pictures
-from ddaudio.report.evidence import Evidence
-from ddaudio.spool import Samples
+from ddaudio.report import plot_data, training_curves
+from ddaudio.results.record import Evidence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def sight(
 def _draw_outlines(axes: "Sequence[Axes]", parts: "Sequence[_Channel]", rate: int) -> None:
     peak = 0.0
     for axis, part, colour in zip(axes, parts, COLOURS.values(), strict=True):
-        outline = pictures.waveform(part, rate, OUTLINE_COLUMNS)
+        outline = plot_data.waveform(part, rate, OUTLINE_COLUMNS)
         low, high = outline.low[0], outline.high[0]
         times_s = (np.arange(len(low)) + 0.5) * outline.column_s
         # The edge shows what has no area: a wave of few samples, and silence.
@@ -112,9 +112,9 @@ def _draw_outlines(axes: "Sequence[Axes]", parts: "Sequence[_Channel]", rate: in
 
 
 def _draw_spectrograms(axes: "Sequence[Axes]", parts: "Sequence[_Channel]", rate: int) -> "AxesImage":
-    spectra = [pictures.spectrogram(part, rate, COLUMNS, ROWS) for part in parts]
+    spectra = [plot_data.spectrogram(part, rate, COLUMNS, ROWS) for part in parts]
     loudest = max(int(one.levels_db.max()) for one in spectra)
-    top_db = loudest if loudest > pictures.LEAST_DB else 0
+    top_db = loudest if loudest > plot_data.LEAST_DB else 0
     for axis, one in zip(axes, spectra, strict=True):
         (levels_db,) = one.levels_db
         rows, columns = levels_db.shape
@@ -127,14 +127,14 @@ def _draw_spectrograms(axes: "Sequence[Axes]", parts: "Sequence[_Channel]", rate
 def partials(fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 3.2), channel: int = 0) -> "Figure":
     """Return the partials of a model as lines over time, each in its cell, frequency logarithmic, coloured by amplitude.
 
-    Drawn are the strongest `ddaudio.report.pictures.MOST_LINES` of all channels at most, which the title then says;
+    Drawn are the strongest `ddaudio.report.plot_data.MOST_LINES` of all channels at most, which the title then says;
     those under 1 Hz, at 1 Hz.
 
     Raises `OptionError` when there is no channel ``channel``, counted from 0, or the model is not made of partials.
     """
     evidence = evidence_of(fit)
     which = _which(channel, evidence.report)
-    lines = pictures.lines(evidence.network)
+    lines = plot_data.lines(evidence.network)
     if lines is None:
         raise OptionError(f"the model {evidence.network.title!r} has no partials to draw; draw its tree with figures.tree")
     here = lines.signal == channel
@@ -190,13 +190,13 @@ def tree(fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 4.6)) -
 def _draw_tree(figure: "SubFigure", network: DoubleDutchNetwork, duration_s: float, height_in: float) -> None:
     from matplotlib import colormaps  # noqa: PLC0415 - slow to import
 
-    whole, loudest = pictures.tree(network, TREE_COLUMNS), pictures.loudest_tree(network, TREE_COLUMNS)
+    whole, loudest = plot_data.tree(network, TREE_COLUMNS), plot_data.loudest_tree(network, TREE_COLUMNS)
     axes = figure.subplot_mosaic([["whole", "whole"], ["spoken", "gates"]])
     known = [one.spoken_db[np.isfinite(one.spoken_db)] for one in (whole, loudest)]
     top_db = max((float(one.max()) for one in known if one.size), default=0.0)
     magma = colormaps["magma"].with_extremes(bad=colormaps["magma"](0))
     levels: dict[str, Any] = {"vmin": top_db - RANGE_DB, "vmax": top_db, "cmap": magma}
-    drawn: dict[str, tuple[pictures.TreePicture, Any, dict[str, Any], str]] = {
+    drawn: dict[str, tuple[plot_data.TreePicture, Any, dict[str, Any], str]] = {
         "whole": (whole, whole.spoken_db, levels, "all trees"),
         "spoken": (loudest, loudest.spoken_db, levels, "the loudest tree"),
         "gates": (loudest, loudest.gates, {"vmin": 0, "vmax": 1, "cmap": "cividis"}, "its gates"),
@@ -232,8 +232,8 @@ def error(fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 2.6)) 
 def _draw_levels(axis: "Axes", evidence: Evidence) -> None:
     highest, lowest = -100.0, 0.0
     for name, sound in (("original", evidence.sounds.original), ("residual", evidence.sounds.residual)):
-        power, column_s = pictures.levels(sound, evidence.sounds.sample_rate, LEVEL_COLUMNS)
-        level_db = pictures.decibels(power)
+        power, column_s = plot_data.levels(sound, evidence.sounds.sample_rate, LEVEL_COLUMNS)
+        level_db = plot_data.decibels(power)
         times_s = (np.arange(len(level_db)) + 0.5) * column_s
         axis.plot(times_s, level_db, "-" if len(level_db) > 1 else ".", color=COLOURS[name], linewidth=1, label=name)
         highest, lowest = max(highest, float(level_db.max())), min(lowest, float(level_db.min()))
@@ -271,8 +271,8 @@ def training(fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 4.6
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow to import
 
     passes = evidence_of(fit).report["training"]["passes"]
-    found, begins = history.curves(passes)
-    shown = [panel for panel in history.PANELS if any(panel == one for one, _ in found)] or [history.PANELS[0]]
+    found, begins = training_curves.curves(passes)
+    shown = [panel for panel in training_curves.PANELS if any(panel == one for one, _ in found)] or [training_curves.PANELS[0]]
     figure = _blank(size)
     axes = dict(zip(shown, figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0], strict=True))
     for panel, axis in axes.items():
@@ -280,7 +280,7 @@ def training(fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 4.6
         for place, (name, (steps, values)) in enumerate(curves.items()):
             style = {"color": _colour(place, len(curves)), "linestyle": DASHES[place % len(DASHES)]}
             axis.plot(steps, values, marker=".", markersize=3, linewidth=1, label=name, **style)
-        if panel != history.PANELS[0]:
+        if panel != training_curves.PANELS[0]:
             # Many curves have ordered shades: some of their names tell the rest.
             handles = axis.lines[:: math.ceil(len(curves) / MOST_NAMES)]
             at: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 from ddaudio.errors import DdaudioError, OptionError, OutputError, ReportError
-from ddaudio.report import pictures, words
-from ddaudio.report.evidence import Evidence
+from ddaudio.io.atomic import whole_file
+from ddaudio.report import plot_data, text
 from ddaudio.report.page import PAGE, array, asset, environment, plotly_script, write_page
-from ddaudio.saved import REPORT, original_file
-from ddaudio.wav import whole_file
+from ddaudio.results.read import REPORT, original_file
+from ddaudio.results.record import Evidence
 
 SMALL_COLUMNS, SMALL_ROWS = 96, 40
 """Cells of a small spectrogram."""
@@ -122,10 +122,10 @@ def _address(file: Path, folder: Path) -> str:
 def row(evidence: Evidence, folder: Path, home: Path) -> dict[str, Any]:
     """Return what the gallery in the folder ``home`` says of a fit in ``folder``."""
     report, rate = evidence.report, evidence.sounds.sample_rate
-    verdict, metrics = words.verdict(report), report["metrics"]
+    verdict, metrics = text.verdict(report), report["metrics"]
     ours, theirs = metrics["snr_db"]["value"], report["baseline"]["snr_db"]
     spectra = [
-        pictures.spectrogram(sound, rate, SMALL_COLUMNS, SMALL_ROWS)
+        plot_data.spectrogram(sound, rate, SMALL_COLUMNS, SMALL_ROWS)
         for sound in (evidence.sounds.original, evidence.sounds.residual)
     ]
     return {

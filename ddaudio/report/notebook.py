@@ -10,10 +10,10 @@ from typing import Any
 
 import soundfile  # type: ignore[import-untyped]
 
-from ddaudio.fitting import FitResult
-from ddaudio.report import figures, listening, words
-from ddaudio.report.evidence import Evidence
-from ddaudio.report.listening import Clip, Clips
+from ddaudio.fitting.result import FitResult
+from ddaudio.report import audio_clips, figures, text
+from ddaudio.report.audio_clips import Clip, Clips
+from ddaudio.results.record import Evidence
 
 LONGEST_SAMPLES = 1 << 21
 """Samples of all channels of a sound that a notebook holds: 48 s of mono at 44.1 kHz; of longer ones an excerpt."""
@@ -38,7 +38,7 @@ def fit_html(fit: FitResult | Evidence) -> str:
     """
     evidence = figures.evidence_of(fit)
     report = evidence.report
-    verdict = words.verdict(report)
+    verdict = text.verdict(report)
     doubts = "".join(f"<li>{escape(doubt)}</li>" for doubt in report["doubts"])
     parts = [
         f"<p><strong>{_safe(Path(report['recording']['source']).name)}</strong>: {escape(verdict.trust)}</p>",
@@ -51,7 +51,7 @@ def fit_html(fit: FitResult | Evidence) -> str:
 
 
 def _in_words(report: dict[str, Any], headline: str) -> str:
-    said = [headline, report["reason"].rstrip("."), words.beside_baseline(report).rstrip(".")]
+    said = [headline, report["reason"].rstrip("."), text.beside_baseline(report).rstrip(".")]
     return " ".join(f"{sentence}." for sentence in dict.fromkeys(said))
 
 
@@ -61,7 +61,7 @@ def _safe(text: str) -> str:
 
 
 def _players(evidence: Evidence) -> str:
-    clips = listening.clips(evidence.sounds, LONGEST_SAMPLES)
+    clips = audio_clips.clips(evidence.sounds, LONGEST_SAMPLES)
     gain = max(clip.gain for clip in clips.clips)
     cells = [
         f'<figure style="display:inline-block;margin:0 1em 0 0"><figcaption>{clip.name}</figcaption>'

@@ -15,10 +15,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
+from ddaudio.io.atomic import whole_file
 from ddaudio.models import DoubleDutchNetwork, SineNetwork
-from ddaudio.report import history, listening, pictures, words
-from ddaudio.report.evidence import Evidence
-from ddaudio.wav import whole_file
+from ddaudio.report import audio_clips, plot_data, text, training_curves
+from ddaudio.results.record import Evidence
 
 PAGE = "report.html"
 """Name of the page in a fit's folder."""
@@ -53,19 +53,19 @@ def write_page(
 def page(evidence: Evidence, *, script: str | None = None, home: str = ".") -> str:
     """Return the page of a fit as HTML; ``script`` as in `write_page`, ``home`` the path of the fit's folder."""
     report = evidence.report
-    clips = listening.clips(evidence.sounds)
+    clips = audio_clips.clips(evidence.sounds)
     return (
         environment()
         .get_template("report.html.jinja")
         .render(
             report=report,
             name=Path(report["recording"]["source"]).name,
-            verdict=words.verdict(report),
-            beside=words.beside_baseline(report),
-            metrics=words.metric_rows(report),
-            settings=words.settings_rows(report),
-            in_words=words.settings_in_words(report),
-            command=words.command(report, home),
+            verdict=text.verdict(report),
+            beside=text.beside_baseline(report),
+            metrics=text.metric_rows(report),
+            settings=text.settings_rows(report),
+            in_words=text.settings_in_words(report),
+            command=text.command(report, home),
             clips=clips,
             excerpt=clips.end_s - clips.start_s < report["recording"]["duration_s"] - 0.001,
             facts={"duration_s": report["recording"]["duration_s"], "clips": _clip_facts(clips)},
@@ -82,7 +82,7 @@ def page(evidence: Evidence, *, script: str | None = None, home: str = ".") -> s
 def environment() -> Environment:
     """Return the templates; what they are given is escaped."""
     found = Environment(loader=PackageLoader("ddaudio.report", "assets"), autoescape=True, undefined=StrictUndefined)
-    found.filters |= {"words": words.value_in_words, "counted": words.counted}
+    found.filters |= {"words": text.value_in_words, "counted": text.counted}
     found.globals |= {"asset": asset}
     return found
 
@@ -116,7 +116,7 @@ def packed(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode("ascii")
 
 
-def _clip_facts(clips: listening.Clips) -> dict[str, Any]:
+def _clip_facts(clips: audio_clips.Clips) -> dict[str, Any]:
     return {
         "start_s": clips.start_s,
         "sample_rate": clips.sample_rate,
@@ -129,9 +129,9 @@ def drawn(evidence: Evidence) -> dict[str, Any]:
     """Return what the page's pictures are drawn from, as JSON can hold it."""
     sounds, rate, report = evidence.sounds, evidence.sounds.sample_rate, evidence.report
     columns, rows = (COLUMNS, ROWS) if sounds.original.shape[0] <= FEW_CHANNELS else (COLUMNS // 2, (ROWS + 1) // 2)
-    outlines = [pictures.waveform(sound, rate, WAVEFORM_COLUMNS) for sound in sounds]
-    spectra = [pictures.spectrogram(sound, rate, columns, rows) for sound in sounds]
-    powers = [pictures.levels(sound, rate, LEVEL_COLUMNS) for sound in (sounds.original, sounds.residual)]
+    outlines = [plot_data.waveform(sound, rate, WAVEFORM_COLUMNS) for sound in sounds]
+    spectra = [plot_data.spectrogram(sound, rate, columns, rows) for sound in sounds]
+    powers = [plot_data.levels(sound, rate, LEVEL_COLUMNS) for sound in (sounds.original, sounds.residual)]
     return {
         "waveform": {
             "column_s": outlines[0].column_s,
@@ -144,7 +144,7 @@ def drawn(evidence: Evidence) -> dict[str, Any]:
             "nyquist_hz": rate / 2,
             "sounds": [array(one.levels_db) for one in spectra],
         },
-        "levels": {"column_s": powers[0][1], "sounds": [array(pictures.decibels(power)) for power, _ in powers]},
+        "levels": {"column_s": powers[0][1], "sounds": [array(plot_data.decibels(power)) for power, _ in powers]},
         "lines": _lines(evidence),
         "trees": [_tree(term) for term in evidence.network.terms if isinstance(term, DoubleDutchNetwork)],
         "bands": report["bands"],
@@ -154,12 +154,12 @@ def drawn(evidence: Evidence) -> dict[str, Any]:
 
 
 def _training(passes: list[dict[str, Any]]) -> dict[str, Any]:
-    curves, _ = history.curves(passes)
+    curves, _ = training_curves.curves(passes)
     rows = [
         {"panel": panel, "name": name, "steps": _finite(steps), "values": _finite(values)}
         for (panel, name), (steps, values) in curves.items()
     ]
-    return {"panels": history.PANELS, "curves": rows}
+    return {"panels": training_curves.PANELS, "curves": rows}
 
 
 def _finite(values: list[float]) -> list[float | None]:
@@ -168,7 +168,7 @@ def _finite(values: list[float]) -> list[float | None]:
 
 
 def _lines(evidence: Evidence) -> dict[str, Any] | None:
-    lines = pictures.lines(evidence.network)
+    lines = plot_data.lines(evidence.network)
     if lines is None:
         return None
     columns = ("signal", "start_s", "end_s", "frequency_hz", "level_db")
@@ -176,16 +176,16 @@ def _lines(evidence: Evidence) -> dict[str, Any] | None:
 
 
 def _tree(network: DoubleDutchNetwork) -> dict[str, Any]:
-    loudest = pictures.loudest_tree(network, TREE_COLUMNS)
+    loudest = plot_data.loudest_tree(network, TREE_COLUMNS)
     gates = np.zeros_like(loudest.spoken_db) if loudest.gates is None else loudest.gates
     return {
         "frequency_hz": [network.sample_rate / one for one in loudest.denominators],
-        "all": _tree_picture(pictures.tree(network, TREE_COLUMNS)),
+        "all": _tree_picture(plot_data.tree(network, TREE_COLUMNS)),
         "loudest": _tree_picture(loudest) | {"gates": array((gates * 100).round().astype(np.int8))},
     }
 
 
-def _tree_picture(picture: pictures.TreePicture) -> dict[str, Any]:
+def _tree_picture(picture: plot_data.TreePicture) -> dict[str, Any]:
     whole = np.nan_to_num(picture.spoken_db, nan=SILENT).round().clip(SILENT, 127).astype(np.int8)
     return {"start_s": picture.start_s, "end_s": picture.end_s, "spoken_db": array(whole)}
 

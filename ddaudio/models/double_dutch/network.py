@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddaudio.analysis.budget import Size
 from ddaudio.errors import ModelError
-from ddaudio.grid import TimeGrid
+from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import AtBounds, FramedNetwork
-from ddaudio.models.double_dutch import binary
-from ddaudio.models.double_dutch.shape import read_shape, shape_of, words_of
-from ddaudio.models.double_dutch.start import LevelByLevel, jointly
+from ddaudio.models.double_dutch import binary_reading
+from ddaudio.models.double_dutch.coding import read_shape, shape_of, words_of
+from ddaudio.models.double_dutch.initialisation import LevelByLevel, jointly
 from ddaudio.models.double_dutch.tangent import DoubleDutchTangent, Speak
 from ddaudio.models.double_dutch.trees import Plan, Trees
-from ddaudio.models.pursuit import Size
 from ddaudio.options import StartingPoint, TreeOptions
 
 CUTOFF_UNIT = 0.25
@@ -92,7 +92,7 @@ class DoubleDutchNetwork(FramedNetwork):
         """Set the starting point: level by level by least squares, or random or equal amplitudes in the longest waves."""
         windows = self.plan.windows(self.grid.frame(target))
         if self.plan.binary:
-            levels, cutoffs = binary.start(windows, self.plan)
+            levels, cutoffs = binary_reading.start(windows, self.plan)
             self._set(Trees.silent(self.plan), levels, cutoffs)
         elif start == "peaks":
             self._find(windows, size, torch.zeros_like(Trees.silent(self.plan).speaks))

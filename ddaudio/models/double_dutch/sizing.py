@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ddaudio.errors import OptionError
+from ddaudio.models.double_dutch.path_tree import check_states
 from ddaudio.models.double_dutch.trees import can_fold, ladder_of
-from ddaudio.models.double_dutch.walk import check_states
 from ddaudio.options import TreeOptions
 
 LEVELS_OF_WINDOW = 2

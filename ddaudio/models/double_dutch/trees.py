@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ddaudio.grid import TimeGrid
-from ddaudio.models.double_dutch.fold import FoldedTree
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.models.double_dutch.coding import Shape, shape_of
+from ddaudio.models.double_dutch.folded_tree import FoldedTree
 from ddaudio.models.double_dutch.gates import Gating, OpenedTree, Voices
 from ddaudio.models.double_dutch.ladder import Ladder
-from ddaudio.models.double_dutch.shape import Shape, shape_of
-from ddaudio.models.double_dutch.walk import WalkedTree
+from ddaudio.models.double_dutch.path_tree import WalkedTree
 from ddaudio.options import TreeOptions
 
 LONGEST_TRANSITION = 0.125

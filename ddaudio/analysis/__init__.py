@@ -1,0 +1,1 @@
+"""Analysis: partials of a recording, found by matching pursuit or by descent."""

@@ -1,0 +1,65 @@
+"""Peaks of spectra, to a fraction of a bin."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from scipy.fft import next_fast_len  # type: ignore[import-untyped]
+from torch import Tensor
+
+from ddaudio.grid.time_grid import TimeGrid
+
+NEAR_PEAK = 0.005
+"""Peaks weaker than this share of their frame's strongest wait for a later round: they may be its side lobes."""
+BLOCK_ELEMENTS = 1 << 24
+"""Spectra are taken of this many elements at once."""
+
+
+class Peaks(NamedTuple):
+    """Peaks of the frames' spectra, strongest first."""
+
+    frame: Tensor
+    frequency: Tensor
+    gain: Tensor
+    """Energy that a partial there would take away, ``[N]``."""
+
+
+def spectral_peaks(residual: Tensor, grid: TimeGrid) -> Peaks:
+    """Return the peaks of each frame's spectrum of ``residual [B, T]``.
+
+    A partial is windowed when it is added up, so one at frequency ``w`` takes ``|sum_n v_n^2 r_n exp(-i w n)|^2 /
+    (sum_n v_n^2 / 2)`` off the frame's own error ``sum_n (v_n r_n)^2``, with the window ``v``: what it is worth if the
+    frames around get their share of the same sound. Its maxima are read off a spectrum at
+    half-bin steps and refined by a parabola through the logarithms of three points (Smith and Serra, 1987, PARSHL).
+    """
+    parts = []
+    for group, frames in zip(grid.groups, grid.frame(residual), strict=True):
+        n_fft = 2 * next_fast_len(group.length, real=True)
+        rows = max(1, BLOCK_ELEMENTS // n_fft)
+        for first in range(0, frames.shape[0], rows):
+            squared = group.windows[first : first + rows].to(residual) ** 2
+            power = torch.fft.rfft(frames[first : first + rows] * squared, n_fft).abs().square_()
+            power /= squared.sum(1, keepdim=True) / 2
+            frame, *columns = _peaks_of(power, n_fft)
+            parts.append((frame + group.frames.start + first, *columns))
+    frame, frequency, gain = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    order = torch.argsort(gain, descending=True, stable=True)
+    return Peaks(frame[order], frequency[order].clamp(0, math.pi), gain[order])
+
+
+def _peaks_of(power: Tensor, n_fft: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return row, frequency in radians and height of each peak of spectra ``[N, bins]``; changes them."""
+    # At both ends a partial is a cosine alone, whose energy is not halved.
+    power[:, [0, -1]] /= 2
+    # A real signal's spectrum is even about 0 and Nyquist, so both ends can be peaks as well.
+    even = torch.nn.functional.pad(power[:, None], (1, 1), mode="reflect")[:, 0]
+    is_peak = (power > even[:, :-2]) & (power >= even[:, 2:])
+    highest = power.max(1, keepdim=True)
+    # The spectrum of a click is level: its highest point counts, whatever its neighbours.
+    is_peak.scatter_(1, highest.indices, highest.values > 0)
+    is_peak &= power >= NEAR_PEAK * highest.values
+    row, index = is_peak.nonzero(as_tuple=True)
+    left, centre, right = (even[row, index + shift].clamp(min=1e-30).log() for shift in range(3))
+    bend = (left - 2 * centre + right).clamp(max=-1e-9)
+    offset = (0.5 * (left - right) / bend).clamp(-0.5, 0.5)
+    return row, (index + offset) * (2 * math.pi / n_fft), power[row, index]

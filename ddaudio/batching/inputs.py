@@ -1,0 +1,247 @@
+"""Which recordings a batch is about: those in a folder, in a list file, or given one by one, on a disk or elsewhere."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from ddaudio.errors import BatchError
+from ddaudio.io.paths import folder_of
+from ddaudio.io.storage import AT_ONCE, Output, is_remote, local_path, remote, storage_errors
+
+SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc")
+"""Names of recordings end in one of these, in any case, unless a pattern says otherwise."""
+LISTS = (".txt", ".m3u", ".m3u8")
+"""A file that is called so is no recording: it lists some, a path or address a line."""
+FEW = 5
+"""Missing rows that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A recording of a batch."""
+
+    place: str
+    """Its local path, or its address."""
+    folder: str
+    """Where its fit goes, relative to the output."""
+    size: int
+    """Bytes of the file."""
+    mark: str = ""
+    """What the storage says of the content (ETag): equal only for the same content. Empty for local files."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on a local disk."""
+        return not is_remote(self.place)
+
+
+def find(inputs: Sequence[str | os.PathLike[str]], output: Output, pattern: str | None = None) -> list[Item]:
+    """Return the recordings that are meant, by the name of their folder; each once.
+
+    Args:
+        inputs: a folder, a list file (`LISTS`), an address of either, or several paths and addresses. Of a folder everything
+            below it counts, except what is hidden; linked files count, linked folders do not.
+        output: where fits go; nothing is read from there.
+        pattern: shell pattern for names, or for paths below the folder if it has a slash (default: by `SUFFIXES`).
+
+    Raises:
+        BatchError: nothing is found, something is missing, or the output lies where recordings are read.
+
+    """
+    addresses = [_tidy(os.fspath(each)) for each in inputs]
+    if not addresses:
+        raise BatchError("there is no input; give a folder, a list file, or some recordings")
+    for address in addresses:
+        _check_apart(address, output)
+    wanted = _filter(pattern)
+    try:
+        if len(addresses) == 1:
+            found = _found_in(addresses[0], wanted)
+        else:
+            found = [item for one in _looked_up(addresses, "") for item in _given(one, wanted, alone=False)]
+    except storage_errors() as error:
+        raise BatchError(f"cannot list {', '.join(map(repr, addresses[:FEW]))}: {_reason(error)}; check the address") from None
+    if not found:
+        what = f"no name that fits {pattern!r}" if pattern else f"no name that ends in {', '.join(SUFFIXES)}"
+        raise BatchError(f"no recordings in {', '.join(map(repr, addresses[:FEW]))}: {what}; see --pattern")
+    for item in found:
+        _check_apart(item.place, output)
+    return sorted({item.folder: item for item in found}.values(), key=lambda item: item.folder)
+
+
+def _tidy(address: str) -> str:
+    return address.rstrip("/") if is_remote(address) else local_path(address)
+
+
+def _check_apart(address: str, output: Output) -> None:
+    """Refuse an output that is the input, or lies inside it, and a recording that lies in the output."""
+    if is_remote(address) == output.is_local:
+        return
+    one, other = (address, output.address) if is_remote(address) else map(os.path.realpath, (address, output.address))
+    if one == other:
+        raise BatchError(f"input and output are the same, {output.address!r}; name another folder with --out")
+    if other.startswith(one.rstrip("/") + "/") and _is_folder(address):
+        raise BatchError(
+            f"the output {output.address!r} lies inside the input {address!r}: its sounds would be fitted next time; "
+            "name a folder outside with --out"
+        )
+    if one.startswith(other.rstrip("/") + "/") and not _is_folder(address):
+        raise BatchError(f"the recording {address!r} lies in the output {output.address!r}; name another folder with --out")
+
+
+def _is_folder(address: str) -> bool:
+    return is_remote(address) or os.path.isdir(address)  # noqa: PTH112 - a path may be any text
+
+
+def _filter(pattern: str | None) -> Callable[[str], bool]:
+    """Return what tells recordings by their path below a folder."""
+    if pattern is None:
+        return lambda path: path.lower().endswith(SUFFIXES)
+    return lambda path: fnmatch(path if "/" in pattern else path.rpartition("/")[2], pattern)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Something that was named, and what there is."""
+
+    named: str
+    place: str
+    info: dict[str, Any] | None
+    """``type``, ``size`` and maybe an ETag; None where there is nothing."""
+
+
+def _looked_up(names: Sequence[str], base: str) -> Iterator[_Entry]:
+    """Yield what there is under names; local ones are relative to the folder ``base``."""
+
+    def look(named: str) -> _Entry:
+        """Look up one."""
+        place = named if is_remote(named) else os.path.join(base, named)  # noqa: PTH118
+        return _Entry(named, place, _info(place))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        entries = list(pool.map(look, names))
+    missing = [entry.place for entry in entries if entry.info is None]
+    if missing:
+        more = f" and {len(missing) - FEW} more" if len(missing) > FEW else ""
+        raise BatchError(
+            f"{len(missing)} of {len(entries)} inputs are missing: {', '.join(map(repr, missing[:FEW]))}{more}; "
+            "take them off the list or bring them back"
+        )
+    yield from entries
+
+
+def _info(place: str) -> dict[str, Any] | None:
+    """Return what is known of a file or folder; None where there is none."""
+    try:
+        if not is_remote(place):
+            found = os.stat(place)  # noqa: PTH116
+            return {"type": "directory" if os.path.isdir(place) else "file", "size": found.st_size}  # noqa: PTH112
+        system, path = remote(place)
+        return dict(system.info(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _found_in(address: str, wanted: Callable[[str], bool]) -> list[Item]:
+    """Return the recordings of a single input."""
+    (entry,) = _looked_up([address], "")
+    if entry.info is not None and entry.info["type"] != "directory" and address.lower().endswith(LISTS):
+        base = "" if is_remote(address) else os.path.dirname(os.path.abspath(address))  # noqa: PTH100, PTH120
+        return [item for one in _looked_up(_rows(address), base) for item in _given(one, wanted, alone=False)]
+    return list(_given(entry, wanted, alone=True))
+
+
+def _rows(address: str) -> list[str]:
+    """Return what a list file names; empty lines and comments are passed over."""
+    try:
+        if is_remote(address):
+            system, path = remote(address)
+            text = system.cat_file(path).decode("utf-8-sig")
+        else:
+            text = Path(address).read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except UnicodeDecodeError as error:
+        raise BatchError(f"the list {address!r} is no UTF-8 text: {error}; save it as UTF-8") from None
+    rows = [line.strip() for line in text.splitlines()]
+    found = [_tidy(row) for row in rows if row and not row.startswith("#")]
+    if not found:
+        raise BatchError(f"the list {address!r} names nothing; write a path or an address on each line")
+    return found
+
+
+def _given(entry: _Entry, wanted: Callable[[str], bool], *, alone: bool) -> Iterator[Item]:
+    """Yield the recordings that a name stands for: the file itself, or all in a folder, under its name unless ``alone``."""
+    info = entry.info or {}
+    if info["type"] != "directory":
+        yield Item(entry.place, folder_of(*_parts(entry)), int(info["size"] or 0), _mark(info))
+        return
+    above, root = ([], "") if alone else _parts(entry)
+    for path, place, size, mark in _below(entry.place):
+        if wanted(path):
+            yield Item(place, folder_of([*above, *path.split("/")], root), size, mark)
+
+
+def _parts(entry: _Entry) -> tuple[list[str], str]:
+    """Return the parts of the path that something was named by, and its root; a path that goes up is made absolute."""
+    if is_remote(entry.named):
+        protocol, _, path = entry.named.partition("://")
+        return [protocol, *(part for part in path.split("/") if part)], f"{protocol}://"
+    path = os.path.normpath(entry.named)
+    root = "/" if os.path.isabs(path) or Path(path).parts[:1] == ("..",) else ""  # noqa: PTH117
+    if root:
+        path = os.path.abspath(entry.place)  # noqa: PTH100 - links keep their names
+    return list(Path(path).parts[bool(root) :]) or ["."], root
+
+
+def _below(place: str) -> Iterator[tuple[str, str, int, str]]:
+    """Yield path below the folder, place, size in bytes and mark of each file in a folder; nothing that is hidden."""
+    if is_remote(place):
+        system, root = remote(place)
+        protocol = place.partition("://")[0]
+        start = len(str(system._strip_protocol(root)).rstrip("/")) + 1
+        for name, info in system.find(root, detail=True).items():
+            path = name[start:]
+            if info["type"] == "file" and not any(part.startswith(".") for part in path.split("/")):
+                yield path, f"{protocol}://{name.lstrip('/')}", int(info["size"] or 0), _mark(info)
+        return
+    for folder, below, files in os.walk(place, onerror=_cannot_be_listed):
+        below[:] = [name for name in below if not name.startswith(".")]
+        for name in files:
+            if not name.startswith("."):
+                full = Path(folder, name)
+                yield full.relative_to(place).as_posix(), str(full), full.stat().st_size if full.exists() else 0, ""
+
+
+def _cannot_be_listed(error: OSError) -> None:
+    raise error
+
+
+def _mark(info: dict[str, Any]) -> str:
+    """Return what the storage says of a file's content, if anything."""
+    return str(info.get("ETag") or info.get("etag") or info.get("md5Hash") or "").strip('"')
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def seconds_of_sound(items: Sequence[Item]) -> float:
+    """Return the seconds of sound in some recordings; one that cannot be read counts as none."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return sum(pool.map(_duration_s, items))
+
+
+def _duration_s(item: Item) -> float:
+    import soundfile  # type: ignore[import-untyped]  # noqa: PLC0415 - not needed for a batch that is no dry run
+
+    try:
+        if item.is_local:
+            return float(soundfile.info(item.place).duration)
+        system, path = remote(item.place)
+        with system.open(path, "rb") as file:
+            return float(soundfile.info(file).duration)
+    except (*storage_errors(), soundfile.LibsndfileError):
+        return 0.0

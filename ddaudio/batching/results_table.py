@@ -1,0 +1,196 @@
+"""A row for each recording of a batch, and the tables of all rows: ``results.csv`` and ``results.parquet``."""
+
+import csv
+import json
+import os
+import tempfile
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, get_type_hints
+
+from ddaudio.errors import DdaudioError, OutputError
+from ddaudio.io.paths import printable
+
+if TYPE_CHECKING:
+    import pyarrow  # type: ignore[import-untyped]
+
+ROWS_AT_ONCE = 1000
+"""Rows that are held in memory while a table is written."""
+METRICS = ("snr_db", "si_sdr_db", "mse", "lsd_db", "mr_stft", "mel_db", "onset_flux")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one recording; None where it is not known."""
+
+    path: str
+    """The recording's path or address; what is no UTF-8 in it is escaped."""
+    folder: str
+    """The folder of its fit, relative to the output."""
+    status: str
+    """``fitted`` by this batch, ``kept`` because it was done already, or ``failed``."""
+    reason: str | None = None
+    """Why it failed."""
+    attempts: int = 0
+    """How often this batch tried to fit it."""
+    sha256: str | None = None
+    """Hash of the samples."""
+    settings_sha256: str | None = None
+    """Hash of the settings as resolved."""
+    duration_s: float | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+    fit_status: str | None = None
+    """How training ended."""
+    goal_reached: bool | None = None
+    doubts: str | None = None
+    """What is doubtful, in sentences with ``; `` between them."""
+    model: str | None = None
+    numbers: int | None = None
+    numbers_per_sample: float | None = None
+    parts: int | None = None
+    """Partials or ropes."""
+    snr_db: float | None = None
+    si_sdr_db: float | None = None
+    mse: float | None = None
+    lsd_db: float | None = None
+    mr_stft: float | None = None
+    mel_db: float | None = None
+    onset_flux: float | None = None
+    mdct_snr_db: float | None = None
+    """What the best-k MDCT reaches with as many numbers."""
+    training_gain_db: float | None = None
+    seconds: float | None = None
+    """Wall time of reading, fitting and measuring."""
+
+    @classmethod
+    def of_report(cls, place: str, folder: str, status: str, report: Mapping[str, Any], attempts: int = 0) -> "Row":
+        """Return the row of a fit, from its report; raises KeyError or TypeError for one that is damaged."""
+        recording, model, seconds = report["recording"], report["model"], report["seconds"]
+        return cls(
+            path=printable(place),
+            folder=folder,
+            status=status,
+            attempts=attempts,
+            sha256=recording["sha256"],
+            settings_sha256=report["settings_sha256"],
+            duration_s=recording["duration_s"],
+            sample_rate=recording["sample_rate"],
+            channels=recording["channels"],
+            fit_status=report["status"],
+            goal_reached=report["goal"]["reached"],
+            doubts="; ".join(report["doubts"]) or None,
+            model=model["name"],
+            numbers=model["numbers"],
+            numbers_per_sample=model["numbers_per_sample"],
+            parts=model["parts"],
+            **{name: report["metrics"][name]["value"] for name in METRICS},
+            mdct_snr_db=report["baseline"]["snr_db"],
+            training_gain_db=report["training"]["gain_db"],
+            seconds=seconds["reading"] + seconds["fitting"] + seconds["measuring"],
+        )
+
+    @classmethod
+    def failure(cls, place: str, folder: str, reason: str, attempts: int) -> "Row":
+        """Return the row of a recording that could not be fitted, with the reason on one line."""
+        return cls(printable(place), folder, "failed", " ".join(printable(reason).split()), attempts)
+
+    def tried(self, attempts: int) -> "Row":
+        """Return this row with another count of attempts."""
+        return replace(self, attempts=attempts)
+
+
+class Outcome(NamedTuple):
+    """What became of one recording at one try."""
+
+    row: Row
+    again: bool
+    """Whether it makes sense to try again."""
+
+
+def outcome_of(place: str, folder: str, error: Exception, passing: tuple[type[Exception], ...]) -> Outcome:
+    """Return what became of a recording when something went wrong; errors of the kinds ``passing`` may pass by themselves."""
+    known = isinstance(error, (DdaudioError, *passing))
+    reason = str(error) if known and str(error) else f"{type(error).__name__}: {error}"
+    again = isinstance(error, (OutputError, MemoryError, *passing)) and not isinstance(error, ValueError | ImportError)
+    return Outcome(Row.failure(place, folder, reason, 1), again or isinstance(error.__cause__, OSError))
+
+
+COLUMNS = tuple(member.name for member in fields(Row))
+"""Columns of the tables, in order."""
+
+
+class RowStore:
+    """Rows by their place in the batch, kept in a nameless temporary file: memory does not grow with them but 8 bytes each."""
+
+    def __init__(self, n_rows: int) -> None:
+        """Make room for some rows."""
+        self._places = array("q", [-1]) * n_rows
+        self._file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed by `close`
+
+    def put(self, place: int, row: Row) -> None:
+        """Keep a row; an earlier one at its place is replaced."""
+        self._places[place] = self._file.seek(0, os.SEEK_END)
+        self._file.write(json.dumps(asdict(row)).encode() + b"\n")
+
+    def has(self, place: int) -> bool:
+        """Return whether there is a row at a place."""
+        return self._places[place] >= 0
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows that there are, in order."""
+        for place in self._places:
+            if place >= 0:
+                self._file.seek(place)
+                yield Row(**json.loads(self._file.readline()))
+
+    def close(self) -> None:
+        """Let the temporary file go."""
+        self._file.close()
+
+
+def schema() -> "pyarrow.Schema":
+    """Return the types of the columns."""
+    import pyarrow  # noqa: PLC0415 - slow to import
+
+    kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+    hints = get_type_hints(Row)
+    # Of a column such as ``float | None`` the first type counts.
+    return pyarrow.schema([(name, kinds[getattr(hints[name], "__args__", (hints[name],))[0]]) for name in COLUMNS])
+
+
+def write_tables(rows: RowStore, csv_path: Path, parquet_path: Path) -> None:
+    """Write both tables, some rows at a time."""
+    import pyarrow  # noqa: PLC0415 - slow to import
+    from pyarrow import parquet  # noqa: PLC0415
+
+    types = schema()
+    with csv_path.open("w", encoding="utf-8", newline="") as file, parquet.ParquetWriter(parquet_path, types) as writer:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for some in _some_at_a_time(iter(rows)):
+            table.writerows(tuple(row.values()) for row in some)
+            writer.write_table(pyarrow.Table.from_pylist(some, types))
+
+
+def _some_at_a_time(rows: Iterator[Row]) -> Iterator[list[dict[str, Any]]]:
+    some: list[dict[str, Any]] = []
+    for row in rows:
+        some.append(asdict(row))
+        if len(some) == ROWS_AT_ONCE:
+            yield some
+            some = []
+    yield some
+
+
+def read_table(file: IO[bytes] | Path) -> Iterator[Row]:
+    """Yield the rows of ``results.parquet``, some at a time in memory; columns that are not known are passed over."""
+    from pyarrow import parquet  # noqa: PLC0415 - slow to import
+
+    table = parquet.ParquetFile(file)
+    names = [name for name in COLUMNS if name in table.schema_arrow.names]
+    for batch in table.iter_batches(ROWS_AT_ONCE, columns=names):
+        for values in batch.to_pylist():
+            yield Row(**values)

@@ -1,0 +1,94 @@
+"""What is fitted of each recording: its loudest stretch, as a file of its own, or all of it."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddaudio.errors import OptionError
+from ddaudio.io import audio
+from ddaudio.io.audio import Recording
+from ddaudio.io.paths import ENDING, folder_of, printable
+from ddaudio.io.wav import write_wav
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What is fitted of a recording."""
+
+    source: str
+    """Path of the recording."""
+    name: str
+    """What it is called in tables: the end of its path, as much as it takes to tell it from the others."""
+    folder: str
+    """Name of its folder: safe, and that of no other sound."""
+    content_hash: str
+    n_channels: int
+    n_samples: int
+    sample_rate: int
+    begin_s: float
+    """Where the stretch begins in the recording."""
+    samples: Tensor | None = field(repr=False)
+    """None where it is the recording itself, as its file has it."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a comparison says of it."""
+        told = {name: getattr(self, name) for name in ("name", "source", "begin_s", "sample_rate")}
+        sizes = {"channels": self.n_channels, "duration_s": self.n_samples / self.sample_rate}
+        return {**told, **sizes, "sha256": self.content_hash}
+
+    def place(self, folder: Path) -> str:
+        """Return the path of the sound file to fit: written below ``folder`` unless it is the recording's own."""
+        if self.samples is None:
+            return str(Path(self.source).absolute())
+        path = folder.absolute() / f"{self.folder}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_wav(path, self.samples, self.sample_rate, "float32")
+        return str(path)
+
+
+def read_stretches(
+    paths: Sequence[str | os.PathLike[str]], stretch_s: float, sample_rate: int | None, *, whole: bool
+) -> list[Stretch]:
+    """Read recordings, and take the loudest stretch of each; raises `RecordingError`, and `OptionError` on one given twice."""
+    files = [Path(path) for path in paths]
+    absolute = [path.parent.resolve() / path.name for path in files]
+    for place, path in enumerate(absolute):
+        if path in absolute[:place]:
+            raise OptionError(f"{str(files[place])!r} is given twice; give each recording once")
+    above = _common_folder(absolute)
+    found = []
+    for file, path in zip(files, absolute, strict=True):
+        parts = path.parts if above is None else path.relative_to(above).parts
+        recording = audio.read(file, sample_rate)
+        rate = recording.sample_rate
+        first, length = (0, recording.n_samples) if whole else loudest(recording, max(1, round(stretch_s * rate)))
+        samples = None
+        # What is given another rate is no longer as the file has it.
+        if length < recording.n_samples or sample_rate is not None:
+            samples = torch.as_tensor(recording.samples[:, first : first + length]).clone()
+            recording = Recording(samples, rate, recording.source)
+        folder = f"{folder_of([path.name]).removesuffix(ENDING)}-{recording.content_hash[:8]}"
+        facts = recording.content_hash, recording.n_channels, length, rate, first / rate
+        found.append(Stretch(str(file), printable("/".join(parts)), folder, *facts, samples))
+    return found
+
+
+def _common_folder(paths: Sequence[Path]) -> Path | None:
+    """Return the folder that all lie below; None where they lie on several drives."""
+    try:
+        return Path(os.path.commonpath([path.parent for path in paths]))
+    except ValueError:
+        return None
+
+
+def loudest(recording: Recording, n_samples: int) -> tuple[int, int]:
+    """Return first sample and length of the stretch with the most energy over all channels: the earliest of equals."""
+    length = min(n_samples, recording.n_samples)
+    power = torch.as_tensor(recording.samples[:, :]).double().square().sum(0)
+    energy = torch.nn.functional.pad(power.cumsum(0), (1, 0))
+    return int((energy[length:] - energy[: len(energy) - length]).argmax()), length

@@ -1,0 +1,95 @@
+"""Sound from a trained network: at its own sample rate or another one, whole or with its strongest partials only."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ddaudio.errors import OptionError
+from ddaudio.io.samples import Samples, Total, collect
+from ddaudio.models import FramedNetwork, Network
+from ddaudio.options import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+
+PIECE_SAMPLES = 1 << 21
+"""Samples of all signals that are computed at once."""
+
+
+def render(network: Network, sample_rate: int | None = None, partials: int | None = None) -> Samples:
+    """Return the network's sound, ``[B, T]`` float32: a tensor unless it is long, see `ddaudio.io.samples`.
+
+    Args:
+        network: a trained network, such as `ddaudio.load_model` gives.
+        sample_rate: Hz (default: that of the recording it was trained on). The model is evaluated at the other times,
+            not resampled; waves at or above the new Nyquist frequency are left out. The length becomes
+            ``ceil(T * sample_rate / own rate)``.
+        partials: keep only this many partials (or ropes of trees) over all frames, the strongest.
+
+    Raises:
+        OptionError: the rate is out of range, or ``partials`` is below 0.
+
+    """
+    if partials is not None:
+        if isinstance(partials, bool) or not isinstance(partials, int) or partials < 0:
+            raise OptionError(f"partials is {partials!r}; it must be a whole number, 0 or more")
+        network = network.without_last(min(partials, network.ranked()))
+    rate = network.sample_rate if sample_rate is None else sample_rate
+    if rate != network.sample_rate and (
+        isinstance(rate, bool) or not isinstance(rate, int) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE
+    ):
+        raise OptionError(f"sample_rate is {rate!r}; allowed is {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
+    sounds = [collect(_pieces(term, rate / network.sample_rate)) for term in network.terms]
+    return sounds[0] if len(sounds) == 1 else Total(sounds)
+
+
+@torch.no_grad()
+def _pieces(network: FramedNetwork, ratio: float) -> Iterator[Tensor]:
+    """Yield the sound ``[B, n]`` piece by piece, at ``ratio`` times the sample rate."""
+    grid = network.grid
+    root = int(grid.cells.size.max())
+    length = root * max(1, PIECE_SAMPLES // (grid.n_signals * root))
+    tail = torch.zeros(grid.n_signals, 0)
+    for first in range(0, grid.n_samples, length):
+        last = min(first + length, grid.n_samples)
+        # Fades reach half a cell into the neighbours, and half a sample more: they begin and end between samples.
+        reach = root // 2 + 1
+        begin, end = max(0, first - reach), min(grid.n_samples, last + reach)
+        done = end if last == grid.n_samples else last - reach
+        part = network
+        if length < grid.n_samples:
+            own = (grid.cells.first >= first) & (grid.cells.first < last)
+            part = network.moved(grid.part(own, begin, end - begin), [(network, torch.where(own, own.cumsum(0) - 1, -1))])
+        sound = part.estimate() if ratio == 1 else _at_rate(part, begin, ratio)
+        sound[:, : tail.shape[1]] += tail
+        finished = math.ceil(done * ratio) - math.ceil(begin * ratio)
+        yield sound[:, :finished]
+        tail = sound[:, finished:]
+
+
+def _at_rate(network: FramedNetwork, begin: int, ratio: float) -> Tensor:
+    """Evaluate frames and windows at the sample times of another rate, and add them up.
+
+    The network's first sample is sample ``begin`` of the recording. A frame whose first old sample is ``s`` begins half
+    a sample before that, between two new ones: its first is ``j = ceil((s - 1/2) r)`` with ``r`` the ratio of the rates,
+    and new sample ``j + i`` sits at ``(j + i) / r - s + 1/2`` old samples inside it.
+    """
+    grid = network.grid
+    end = begin + grid.n_samples
+    origin, n_samples = math.ceil(begin * ratio), math.ceil(end * ratio) - math.ceil(begin * ratio)
+    total = torch.zeros(grid.n_signals * n_samples)
+    for index, group in enumerate(grid.groups):
+        starts, length = (grid.begins[group.frames] + begin).double(), math.ceil(group.length * ratio) + 1
+        first = torch.ceil((starts - 0.5) * ratio - 1e-9).long()
+        new = first[:, None] + torch.arange(length)
+        inside = new.double() / ratio + 0.5 - starts[:, None]
+        # Where the sound ends without a fade, times between the last old sample and the end still belong to the frame.
+        frame = grid.frames.keep(torch.arange(grid.n_frames)[group.frames])
+        ends = frame.lead + grid.sounding[group.frames] - 0.25
+        last = (frame.fall == 0) & (frame.first + frame.size >= grid.n_samples)
+        inside = torch.where(last[:, None], torch.minimum(inside, ends[:, None]), inside)
+        window = grid.window_at(group.frames, inside) * ((inside > 0) & (inside < group.length + 1))
+        frames = network.frames_at(index, first.double() - starts * ratio, length, ratio) * window.float()
+        seen = (new >= origin) & (new < origin + n_samples)
+        place = new - origin + grid.frames.signal[group.frames, None] * n_samples
+        total.index_add_(0, place[seen], frames[seen])
+    return total.reshape(grid.n_signals, n_samples)

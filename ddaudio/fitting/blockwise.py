@@ -1,0 +1,234 @@
+"""A recording of any length, fitted block by block in the same memory.
+
+A block is a row of root cells, and one more root cell after it that is fitted with it and then forgotten: its sound
+fades into the block's last cells, which so are fitted as if the recording were one. How that cell was divided is kept,
+and the next block begins with it, so that fades meet; what the last cells sound beyond the block's end is taken off the
+next block's target. A recording that fits into one block is fitted as a whole.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ddaudio.fitting import plan
+from ddaudio.fitting.budget import allowance, goal_energy, share_out, size_for, whole
+from ddaudio.fitting.plan import plan_blocks
+from ddaudio.fitting.refinement import refine
+from ddaudio.fitting.segmentation import FIRST_LEVEL, cell_sizes, divide
+from ddaudio.grid.coding import count_words, encode
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.io.samples import Samples, collect
+from ddaudio.models import NUMBERS_PER_PARTIAL, FramedNetwork, Size
+from ddaudio.models.registry import NETWORKS
+from ddaudio.options import FitOptions
+from ddaudio.training.checkpoints import Log
+from ddaudio.training.history import Progress, ProgressCallback, Training
+
+WITHIN_REASON = 0.5, 2.0
+"""Bounds on the residual that a block may leave to make good what others did, as factors of its own share."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came out of all blocks."""
+
+    network: FramedNetwork
+    estimate: Samples
+    """What the network says, ``[C, T]``."""
+    blocks: list[list[Training]]
+    """Training runs of each block."""
+
+
+def fit_blocks(
+    samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback, log: Log | None = None
+) -> Fitted:
+    """Fit a recording block by block.
+
+    Args:
+        samples: what was recorded, ``[C, T]``.
+        sample_rate: samples per second.
+        energy: sum of squares of all samples.
+        options: settings, resolved.
+        tell: told how far the fit is.
+        log: told of each run of training; it may know some of them.
+
+    Raises `OptionError`, before any work, when a budget has no room for a single partial.
+    """
+    run = _Run(samples, sample_rate, energy, options, tell, log or Log())
+    estimate = collect(run.pieces())
+    return Fitted(run.network(), estimate, run.blocks)
+
+
+class _Run:
+    """A fit on its way through the blocks."""
+
+    def __init__(
+        self, samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback, log: Log
+    ) -> None:
+        self.samples, self.sample_rate, self.options, self.tell, self.log = samples, sample_rate, options, tell, log
+        self.n_signals, self.n_samples = samples.shape
+        self.kind, self.window = NETWORKS[options.model.model], options.grid.window or "hann"
+        self.equal = options.grid.frame_s is not None or options.layers.whole
+        plan = plan_blocks(samples.shape, sample_rate, options)
+        self.root, self.longest_fade, self.ranges = plan.root, plan.longest_fade, plan.ranges
+        fewest, numbers = plan.fewest, allowance(options.model, self.n_signals, self.n_samples)
+        goal = goal_energy(options.model, energy)
+        self.shares = (
+            whole(numbers, goal)
+            if len(self.ranges) == 1
+            else share_out(samples, sample_rate, self.ranges, options.model, max(0, numbers - sum(fewest)), goal)
+        )
+        if len(self.ranges) > 1:
+            self.shares = self.shares._replace(numbers=self.shares.numbers + torch.tensor(fewest))
+        self.blocks: list[list[Training]] = []
+        self._sizes: list[list[int]] = [[] for _ in range(self.n_signals)]
+        self._begun: list[list[int]] | None = None
+        self._rise: Tensor | None = None
+        self._kept: list[tuple[FramedNetwork, Tensor]] = []
+        self._spent, self._left = 0, 0.0
+
+    def pieces(self) -> Iterator[Tensor]:
+        """Fit block after block; yield the estimate ``[C, n]`` as far as it is finished."""
+        tail = torch.zeros(self.n_signals, 0)
+        for index, (first, last) in enumerate(self.ranges):
+            begin = first - self.root // 2 if index else 0
+            ends = last == self.n_samples
+            stop = last if ends else min(self.n_samples, last + self.root)
+            target = torch.zeros(self.n_signals, stop - begin) + self.samples[:, begin:stop]
+            recorded = target.clone() if len(self.ranges) > 1 else target
+            target[:, : tail.shape[1]] -= tail
+            try:
+                network = self._fit_block(index, target, first - begin)
+            except KeyboardInterrupt:
+                if not index:
+                    raise
+                self.blocks[-1][-1].status = "stopped"
+                yield from self._silence(tail, begin)
+                return
+            sound = self._keep(network, begin, last)
+            sound[:, : tail.shape[1]] += tail
+            done = stop - begin if ends else last - self.root // 2 - begin
+            self._left += float((recorded - sound)[:, :done].double().square().sum())
+            yield sound[:, :done]
+            tail = sound[:, done : done + self.root]
+            if self.blocks[-1][-1].status == "stopped" and not ends:
+                yield from self._silence(tail, begin + done)
+                return
+
+    def _fit_block(self, index: int, target: Tensor, margin: int) -> FramedNetwork:
+        """Fit one block; its cells begin ``margin`` samples after its target ``[C, n]`` does."""
+        options, share = self.options, self._share(index)
+        tell = self._telling(index)
+        tell(Progress("dividing time", 0, 0, math.nan, math.nan))
+        grid = self._grid(target, margin, *share)
+        least = self.n_signals if len(self.ranges) == 1 else 0
+        taken = self.kind.numbers_per_frame * grid.n_frames + self._words(grid)
+        size = size_for(options.model, share, grid.n_frames, taken, self.kind.numbers_per_part, least)
+        tell(Progress("finding the starting point", 0, 0, math.nan, math.nan))
+        network = self.kind.make(grid, self.kind.settings(options))
+        generator = torch.Generator().manual_seed(options.training.seed + index)
+        short = replace(size, goal_energy=size.goal_energy * 10 ** (self.kind.expected_gain_db / 10))
+        network.guess(target, short, options.model.starting_point, generator)
+        exchanges = (options.training.exchanges or 0) if options.model.starting_point == "peaks" else 0
+        network, stages = refine(network, target, size, options.training, exchanges, tell, self.log)
+        self.blocks.append(stages)
+        return network
+
+    def _grid(self, target: Tensor, margin: int, numbers: float, goal: float) -> TimeGrid:
+        """Return the grid of a block."""
+        options, n_samples = self.options, target.shape[1] - margin
+        rows = [[self.root] * math.ceil(n_samples / self.root)] * self.n_signals
+        if not self.equal:
+            cell = self.root >> max(0, len(cell_sizes(self.sample_rate, self.n_samples)) - 1 - FIRST_LEVEL)
+            trial = Size(max(1, int(numbers - self.n_signals * n_samples / cell) // NUMBERS_PER_PARTIAL), goal)
+            divided = divide(target[:, margin:], self.sample_rate, trial, self.window, self._begun)
+            # A budget too small for so many cells is better spent on partials in few.
+            if options.model.numbers is None or 2 * sum(map(len, divided)) < numbers:
+                rows = divided
+        grid = TimeGrid.of_sizes(self.sample_rate, n_samples, rows, self.window, self.longest_fade)
+        if not margin:
+            return grid
+        part = grid.part(torch.arange(grid.n_frames), -margin, target.shape[1])
+        rise = part.cells.rise.clone()
+        rise[part.cells.first == margin] = self._rise if self._rise is not None else 0
+        return TimeGrid(self.sample_rate, self.n_signals, target.shape[1], part.cells._replace(rise=rise), grid.window)
+
+    def _share(self, index: int) -> tuple[float, float]:
+        """Return the numbers and the residual energy that a block and the cell after it may have.
+
+        What the blocks before have left of either is passed on; in the last block it is all there is.
+        """
+        _, last = self.ranges[index]
+        beyond = 0.0 if last == self.n_samples else self.root / (self.ranges[index + 1][1] - last)
+        own, after = (float(self.shares.energy[i : i + 1].sum()) for i in (index, index + 1))
+        goal = float(self.shares.energy[:index].sum()) + own + beyond * after - self._left
+        if beyond:
+            low, high = (factor * (own + beyond * after) for factor in WITHIN_REASON)
+            goal = min(max(goal, low), high)
+        own, after = (float(self.shares.numbers[i : i + 1].sum()) for i in (index, index + 1))
+        return float(self.shares.numbers[:index].sum()) + own + beyond * after - self._spent, max(goal, 0.0)
+
+    def _words(self, grid: TimeGrid) -> int:
+        """Return what a block's code costs within that of the whole, at most."""
+        if len(self.ranges) == 1:
+            return encode(grid)[1].numel()
+        smallest = self.root if self.equal else cell_sizes(self.sample_rate, self.n_samples)[0]
+        return count_words(grid, smallest, self.root)
+
+    def _keep(self, network: FramedNetwork, begin: int, last: int) -> Tensor:
+        """Keep the block's own cells and begin the next block with the others; return what the block sounds, ``[C, n]``."""
+        grid = network.grid
+        own = grid.cells.first < last - begin
+        for signal, row in enumerate(self._sizes):
+            row.extend(grid.cells.size[own & (grid.cells.signal == signal)].tolist())
+        if not bool(own.all()):
+            after = grid.cells.keep(~own)
+            self._begun = [after.size[after.signal == signal].tolist() for signal in range(self.n_signals)]
+            self._rise = after.rise[after.first == last - begin]
+        with torch.no_grad():
+            if len(self.ranges) == 1:
+                self._kept.append((network, grid.cells.first))
+                return network.estimate()
+            places = torch.where(own, own.cumsum(0) - 1, -1)
+            network = network.moved(grid.part(own, 0, grid.n_samples), [(network, places)])
+            self._spent += sum(tensor.numel() for tensor in network.stored().values()) + self._words(network.grid)
+            # What is kept is a copy on a grid that has not been used: a used one holds windows for every sample.
+            every = torch.arange(network.grid.n_frames)
+            unused = network.moved(network.grid.part(every, 0, grid.n_samples), [(network, every)])
+            self._kept.append((unused, network.grid.cells.first + begin))
+            return network.estimate()
+
+    def _silence(self, tail: Tensor, done: int) -> Iterator[Tensor]:
+        """Yield what is left when the user stops the fit: a fade, then silence; with empty cells for it."""
+        yield tail
+        done += tail.shape[1]
+        for signal, row in enumerate(self._sizes):
+            row.extend(self._begun[signal] if self._begun else [])
+            row.extend([self.root] * math.ceil((self.n_samples - sum(row)) / self.root))
+        for first in range(done, self.n_samples, plan.BLOCK_SAMPLES):
+            yield torch.zeros(self.n_signals, min(plan.BLOCK_SAMPLES, self.n_samples - first))
+
+    def network(self) -> FramedNetwork:
+        """Return the network of the whole recording."""
+        if len(self.ranges) == 1:
+            return self._kept[0][0]
+        grid = TimeGrid.of_sizes(self.sample_rate, self.n_samples, self._sizes, self.window, self.longest_fade)
+        # Cells are told apart by signal and first sample: both rise through the grid.
+        key = grid.cells.signal * self.n_samples + grid.cells.first
+        pieces = [
+            (piece, torch.searchsorted(key, piece.grid.cells.signal * self.n_samples + first)) for piece, first in self._kept
+        ]
+        return self._kept[0][0].moved(grid, pieces)
+
+    def _telling(self, index: int) -> ProgressCallback:
+        """Return a callable that passes progress on, with how much of the whole fit is done."""
+        count = len(self.ranges)
+
+        def tell(progress: Progress) -> None:
+            """Add the share of the blocks that are done."""
+            self.tell(progress._replace(block=index, blocks=count))
+
+        return tell

@@ -1,0 +1,56 @@
+"""How wide the layers of networks of sine units are, and what they take: decided before any work."""
+
+import math
+from dataclasses import replace
+
+import torch
+
+from ddaudio.errors import OptionError
+from ddaudio.fitting.budget import allowance
+from ddaudio.grid.coding import WORD
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.io.audio import Recording
+from ddaudio.io.samples import Samples, blocks
+from ddaudio.models import SinesNetwork
+from ddaudio.options import MIN_NUMBERS, GridOptions, LayerOptions, ModelOptions
+
+
+def sized(
+    model: ModelOptions, layers: LayerOptions, grid: GridOptions, recording: Recording, units: type[SinesNetwork]
+) -> tuple[LayerOptions, int | None]:
+    """Return the layers with widths filled in, and the numbers to spend, which widths decide where they are given.
+
+    What may be spent is shared out equally over all frames that sound. Raises `OptionError` for a budget that is less than
+    given widths take in one frame.
+    """
+    n_channels, n_samples = recording.n_channels, recording.n_samples
+    cells = TimeGrid.uniform(recording.sample_rate, 1, n_samples, grid.frame_s or 1.0, grid.overlap or 0.0).cells
+    hop, half_fade = (n_samples, 0) if layers.whole else (int(cells.size[0]), int(cells.lead.max()))
+    n_frames = n_channels * math.ceil(n_samples / hop)
+    words = math.ceil(n_frames / WORD)
+    layers = replace(layers, span=layers.span or units.default_span(whole=layers.whole))
+    if layers.widths is None:
+        sounding = max(1, _sounding_cells(recording.samples, hop, half_fade))
+        each = max(0, allowance(model, n_channels, n_samples) - words) // sounding
+        return replace(layers, widths=",".join(map(str, units.default_widths(each)))), model.numbers
+    needed = units.count(layers.parsed_widths)
+    if model.numbers is not None and model.numbers < needed + words:
+        raise OptionError(
+            f"widths is {layers.widths!r}, which takes {needed} numbers in each frame, but numbers is {model.numbers}: "
+            f"use narrower layers, or allow {needed * n_frames + words} numbers for {n_frames} frames"
+        )
+    return layers, model.numbers if model.numbers is not None else max(MIN_NUMBERS, needed * n_frames + words)
+
+
+def _sounding_cells(samples: Samples, hop: int, half_fade: int) -> int:
+    """Return how many frames hold sound, over all channels: stretches of ``hop`` samples and ``half_fade`` to either side."""
+    n_channels, n_samples = samples.shape
+    near = torch.zeros(n_channels, math.ceil(n_samples / hop) + 2, dtype=torch.bool)
+    first = 0
+    for block in blocks(samples):
+        channel, place = block.nonzero(as_tuple=True)
+        cell, inside = (place + first) // hop + 1, (place + first) % hop
+        for shift, which in ((0, inside >= 0), (-1, inside < half_fade), (1, inside >= hop - half_fade)):
+            near[channel[which], cell[which] + shift] = True
+        first += block.shape[1]
+    return int(near[:, 1:-1].sum())

@@ -1,0 +1,190 @@
+"""The plan of a fit: settings resolved, stages, frames and blocks."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
+from ddaudio.errors import OptionError, nearest
+from ddaudio.fitting import layer_widths
+from ddaudio.fitting.budget import allowance, check_budget
+from ddaudio.fitting.segmentation import cell_sizes
+from ddaudio.grid.coding import WORD
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.io.audio import Recording
+from ddaudio.models.double_dutch import sizing
+from ddaudio.models.registry import NETWORKS
+from ddaudio.options import (
+    LAYER_SETTINGS,
+    MAX_FRAME_S,
+    MIN_FRAME_S,
+    MIN_NUMBERS_PER_SAMPLE,
+    FitOptions,
+    TrainingOptions,
+)
+
+TREE_FRAME_S = 0.1
+"""Frame length of trees, unless one is given; the nearest power of two samples is taken."""
+PARTIALS_FRAME_S = 0.05
+"""Frame length when each frame gets a fixed number of partials, unless one is given."""
+
+UNITS_FRAME_S, UNITS_OVERLAP = 0.06, 0.1
+"""Frame length and overlap of networks of sine units, unless they are given."""
+LONGEST_WHOLE_S = 60.0
+"""Longest recording that is fitted as one frame."""
+BLOCK_SAMPLES = 1 << 20
+"""Samples of all channels in a block: 24 s of mono at 44.1 kHz."""
+
+
+class BlockPlan(NamedTuple):
+    """How a recording is cut into blocks."""
+
+    root: int
+    """Samples in a root cell."""
+    longest_fade: int | None
+    """Bound on half the length of a fade; None for half of the shorter cell."""
+    ranges: list[tuple[int, int]]
+    """First sample and end of each block."""
+    fewest: list[int]
+    """Numbers that each block's undivided cells take: they are paid for first, what is left is for parts and more cells."""
+
+
+def resolve(options: FitOptions, recording: Recording) -> FitOptions:
+    """Return the options with what depends on others and on the recording filled in; raises `OptionError` for what cannot be.
+
+    Of a sum only what all its networks have in common is filled in.
+    """
+    terms = options.model.terms
+    if options.tree.leaves == "sine" and "double-dutch" not in terms:
+        raise OptionError(f"leaves is 'sine', but model is {options.model.model!r}; leaves are those of double-dutch")
+    misplaced = options.layers.misplaced(terms)
+    if misplaced is not None:
+        having = " or ".join(model for model, names in LAYER_SETTINGS.items() if misplaced in names)
+        value = getattr(options.layers, misplaced)
+        raise OptionError(f"{misplaced} is {value!r}, but model is {options.model.model!r}; it is a setting of {having}")
+    _check_together(options)
+    _check_rates(options)
+    if options.layers.whole and recording.duration_s > LONGEST_WHOLE_S:
+        raise OptionError(
+            f"whole is True, but the recording lasts {recording.duration_s:.1f} s; allowed is up to {LONGEST_WHOLE_S:g} s: "
+            "give frame_s"
+        )
+    if len(terms) == 1:
+        return _resolved_term(options, recording, 0)
+    for place, share in enumerate(options.model.parsed_shares):
+        term = _resolved_term(options, recording, place)
+        if options.model.numbers is not None:
+            # What the networks before leave over comes on top of its own share.
+            term = replace(term, model=replace(term.model, numbers=math.floor(options.model.numbers * share)))
+        _plan(term, recording)
+    # Networks with a tangent and others take different optimisers, unless one is asked for.
+    return replace(options, training=options.training.resolved()) if _second_order(options) else options
+
+
+def _check_rates(options: FitOptions) -> None:
+    """Refuse factors of the learning rate for what no network has; numbered layers are known only when there is a network."""
+    without = [name for name in options.model.terms if not NETWORKS[name].has_frequencies]
+    if options.training.rate_tilt and without:
+        raise OptionError(
+            f"rate_tilt is {options.training.rate_tilt:g}, but {without[0]} does not say which frequency a parameter belongs to; "
+            "use 0"
+        )
+    names = ["sine" if name == "double-dutch" and options.tree.leaves == "sine" else name for name in options.model.terms]
+    kinds = {kind for name in names for kind in NETWORKS[name].kinds}
+    for name in options.training.parsed_rates:
+        if name not in kinds and not re.fullmatch(r"(level|layer) \d+", name):
+            raise OptionError(f"rates names {name!r}, which {options.model.model} has no parameters of; {nearest(name, kinds)}")
+
+
+def _resolved_term(options: FitOptions, recording: Recording, place: int) -> FitOptions:
+    """Return the options of one network of a sum, filled in: it may spend its own share and what is left of those before."""
+    model, name = options.model, options.model.terms[place]
+    partials_in_leaves = name == "double-dutch" and options.tree.leaves == "sine"
+    name = "sine" if partials_in_leaves else name
+    kind, grid, tree = NETWORKS[name], options.grid, options.tree
+    if len(model.terms) > 1:
+        share = sum(model.parsed_shares[: place + 1])
+        numbers = None if model.numbers is None else math.floor(model.numbers * share)
+        goal_db, cap = model.target_snr_db * share, max(model.max_numbers_per_sample * share, MIN_NUMBERS_PER_SAMPLE)
+        model = replace(model, model=name, shares=None, numbers=numbers, target_snr_db=goal_db, max_numbers_per_sample=cap)
+    else:
+        model = replace(model, model=name)
+    frame_s, overlap = grid.frame_s, grid.overlap
+    if kind.frames == "halving":
+        n_samples = window_samples(grid.frame_s or TREE_FRAME_S, recording.sample_rate, recording.n_samples)
+        windows = recording.n_channels * math.ceil(recording.n_samples / n_samples)
+        numbers_each = allowance(model, recording.n_channels, recording.n_samples) // windows
+        # A cap leaves room for the smallest tree, as it does for one partial; a budget may not.
+        numbers_each = numbers_each if model.numbers is not None else max(numbers_each, sizing.LEAST_BINARY)
+        tree = sizing.resolved(tree, n_samples, min(windows, math.ceil(BLOCK_SAMPLES / n_samples)), numbers_each)
+        # A frame alone has no neighbour to overlap with.
+        frame_s, overlap = n_samples / recording.sample_rate, (overlap or 0.0) if recording.n_samples > n_samples else 0.0
+    elif kind.frames == "equal" and not options.layers.whole:
+        frame_s, overlap = frame_s or UNITS_FRAME_S, UNITS_OVERLAP if overlap is None else overlap
+    elif frame_s is None and model.partials is not None and not options.layers.whole:
+        frame_s = PARTIALS_FRAME_S
+    window = grid.window or ("gate" if partials_in_leaves else "hann")
+    grid = replace(grid, frame_s=frame_s, overlap=0.5 if overlap is None else overlap, window=window)
+    layers = replace(options.layers, whole=options.layers.whole and "whole" in LAYER_SETTINGS.get(name, ()))
+    if kind.units is not None:
+        layers, numbers = layer_widths.sized(model, layers, grid, recording, kind.units)
+        model = replace(model, numbers=numbers)
+    resolved = replace(options, model=model, grid=grid, tree=tree, layers=layers)
+    return replace(resolved, training=_resolved_training(resolved, name))
+
+
+def _check_together(options: FitOptions) -> None:
+    """Raise `OptionError` for settings of layers that do not go with others."""
+    model, layers = options.model, options.layers
+    if layers.greedy and model.start != "peaks":
+        raise OptionError(f"greedy is True, which finds its own start, but start is {model.start!r}; give only one of the two")
+    if layers.whole and options.grid.frame_s is not None and len(model.terms) == 1:
+        raise OptionError(f"whole is True and frame_s is {options.grid.frame_s:g}; give only one of the two")
+    if "stack" in model.terms and layers.widths is not None and layers.parsed_widths[-1] != 1:
+        raise OptionError(f"widths is {layers.widths!r}; the last layer of stack has one unit, as in 100,10,1")
+
+
+def _second_order(options: FitOptions) -> bool:
+    """Return whether all networks have a tangent."""
+    return all(map(options.has_tangent, options.model.terms))
+
+
+def _resolved_training(options: FitOptions, name: str) -> TrainingOptions:
+    """Return the training of one network, filled in; raises `OptionError` where its optimiser cannot train it."""
+    kind, second_order = NETWORKS[name], options.has_tangent(name)
+    if options.training.optimiser == "gauss-newton" and not second_order:
+        raise OptionError(f"optimiser is 'gauss-newton', but this {options.model.model} has no tangent, which it needs; use adam")
+    return options.training.resolved(kind.exchanges, second_order=second_order, first_order_steps=kind.first_order_steps)
+
+
+def window_samples(frame_s: float, sample_rate: int, n_samples: int) -> int:
+    """Return the power of two nearest to a tree's frame in samples, no longer than ``n_samples`` need or 5 s."""
+    low, high = math.ceil(math.log2(MIN_FRAME_S * sample_rate)), math.floor(math.log2(MAX_FRAME_S * sample_rate))
+    wanted = round(math.log2(max(frame_s * sample_rate, 2)))
+    return 1 << max(2, low, min(wanted, high, math.ceil(math.log2(max(n_samples, 2)))))
+
+
+def _plan(term: FitOptions, recording: Recording) -> BlockPlan:
+    return plan_blocks((recording.n_channels, recording.n_samples), recording.sample_rate, term)
+
+
+def plan_blocks(shape: Sequence[int], sample_rate: int, options: FitOptions) -> BlockPlan:
+    """Return how signals of some ``shape (B, T)`` are cut; raises `OptionError` for a budget without room for a single part."""
+    n_signals, n_samples = shape
+    frame_s, overlap = options.grid.frame_s, options.grid.overlap or 0.0
+    if options.layers.whole:
+        frame_s, overlap = (n_samples + n_samples % 2) / sample_rate, 0.0
+    # A grid of equal frames is one whose root cells are never divided.
+    equal = None if frame_s is None else TimeGrid.uniform(sample_rate, 1, n_samples, frame_s, overlap).cells
+    root = cell_sizes(sample_rate, n_samples)[-1] if equal is None else int(equal.size[0])
+    length = root * max(4, BLOCK_SAMPLES // (n_signals * root))
+    count = max(1, round(n_samples / length))
+    ranges = list(pairwise([*(length * index for index in range(count)), n_samples]))
+    cells = [n_signals * math.ceil((last - first) / root) for first, last in ranges]
+    words = [0 if count == 1 or equal is not None else math.ceil(each / WORD) for each in cells]
+    kind = NETWORKS[options.model.model]
+    fewest = [kind.numbers_per_frame * each + more for each, more in zip(cells, words, strict=True)]
+    check_budget(options.model, sum(fewest), kind.numbers_per_part)
+    return BlockPlan(root, None if equal is None else int(equal.lead.max()), ranges, fewest)

@@ -1,0 +1,96 @@
+"""The result of a fit."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from statistics import mean
+
+from ddaudio.fitting.stagewise import Pass
+from ddaudio.io.audio import Recording
+from ddaudio.io.samples import Difference, Samples
+from ddaudio.metrics.mdct_baseline import MdctBaseline
+from ddaudio.metrics.measure import Metrics
+from ddaudio.models import Network
+from ddaudio.options import FitOptions
+from ddaudio.training.history import Training
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Everything that a fit found out. Immutable; `ddaudio.save_fit` writes it to a folder."""
+
+    recording: Recording
+    """What was fitted."""
+    options: FitOptions
+    """The settings as resolved: a frame length that was chosen by trial is filled in."""
+    network: Network
+    """The trained network, at the best point that the judge saw."""
+    estimate: Samples
+    """What the network says, ``[C, T]`` float32; a tensor unless it is long, see `ddaudio.io.samples`."""
+    status: str
+    """How training ended: converged, step limit, diverged, stopped, not trained; or not fitted."""
+    reason: str
+    """The status in a sentence."""
+    doubts: tuple[str, ...]
+    """What may be wrong with this fit, in sentences; the gravest first."""
+    passes: tuple[Pass, ...]
+    """Training runs of each pass over the recording: one for each network, and one for all together where there are several."""
+    metrics: Metrics
+    """Distances between estimate and recording, each defined in `ddaudio.metrics.measure.DEFINITIONS`."""
+    baseline: MdctBaseline
+    """What the best-k MDCT reaches with as many numbers."""
+    seconds: dict[str, float]
+    """Wall time of each part of the fit."""
+
+    @property
+    def residual(self) -> Samples:
+        """Recording minus estimate, ``[C, T]``."""
+        return Difference(self.recording.samples, self.estimate)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the model stores."""
+        return self.network.numbers()
+
+    @property
+    def numbers_per_sample(self) -> float:
+        """Numbers over the samples of all channels."""
+        return self.numbers / (self.recording.n_channels * self.recording.n_samples)
+
+    @property
+    def snr_db(self) -> float | None:
+        """SNR in dB; None where it is undefined (silence, or an exact fit)."""
+        return self.metrics["snr_db"].value
+
+    @property
+    def reached_goal(self) -> bool:
+        """Whether the SNR aimed at was reached; an exact fit reaches every goal."""
+        snr_db, residual = self.snr_db, self.metrics["mse"].value
+        return residual == 0 or (snr_db is not None and snr_db >= self.options.model.target_snr_db)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user stopped it."""
+        return any(run.status == "stopped" for one in self.passes for runs in one.blocks for run in runs)
+
+    @property
+    def training_gain_db(self) -> float | None:
+        """SNR that training added, mean over blocks, of all passes; None where undefined.
+
+        Of each run only what it reached beyond its own start and beyond the runs before it: what parts bring that come
+        later is not counted.
+        """
+        gains = [[gain for gain in map(_gain_db, one.blocks) if gain is not None] for one in self.passes]
+        return sum(mean(known) for known in gains if known) if any(gains) else None
+
+
+def _gain_db(runs: Sequence[Training]) -> float | None:
+    """Return what the runs of a block added to the SNR; None where that is undefined."""
+    pairs = [(run.looks[0].snr_db, run.best.snr_db) for run in runs]
+    known = [(before, after) for before, after in pairs if before is not None and after is not None]
+    if len(known) < len(pairs):
+        return None
+    reached = accumulate((after for _, after in known), max)
+    bars = [max(before, earlier) for (before, _), earlier in zip(known, [-math.inf, *reached], strict=False)]
+    return sum(max(0.0, after - bar) for (_, after), bar in zip(known, bars, strict=True))

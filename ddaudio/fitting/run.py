@@ -1,0 +1,118 @@
+"""``fit``: from a recording to a trained network, its estimate and what it is worth."""
+
+import math
+import os
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from ddaudio.errors import OptionError, RecordingError
+from ddaudio.fitting.diagnosis import _doubts, _verdict
+from ddaudio.fitting.plan import resolve
+from ddaudio.fitting.result import FitResult
+from ddaudio.fitting.stagewise import fit_passes
+from ddaudio.io import audio
+from ddaudio.io.audio import Recording
+from ddaudio.metrics.mdct_baseline import best_k_snr
+from ddaudio.metrics.measure import measure
+from ddaudio.options import FitOptions
+from ddaudio.parallel.lockstep import now_s
+from ddaudio.training.checkpoints import Checkpoint, Log
+from ddaudio.training.history import Progress, ProgressCallback
+
+LOUDEST_PEAK = 1e6
+"""Samples beyond this are no sound: their squares would leave float32."""
+
+
+def fit(
+    recording: Recording | str | os.PathLike[str],
+    options: FitOptions | None = None,
+    *,
+    progress: ProgressCallback | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    **settings: Any,
+) -> FitResult:
+    """Fit a recording with a network of sinusoids.
+
+    Args:
+        recording: a `Recording`, or the path of a file to read.
+        options: all settings (default: ``FitOptions()``).
+        progress: told how far the fit is; silent without.
+        checkpoint: folder that says, every ``checkpoint_every_s``, how far training is; a fit that was killed goes on from it.
+            Remove it by `ddaudio.training.checkpoints.discard` when the result is saved.
+        resume: go on from the checkpoint, where there is one: the fit ends bit for bit as if it had not been killed.
+        force: start afresh even if there is a checkpoint.
+        **settings: single settings by name, such as ``target_snr_db=30``; they replace those in ``options``.
+
+    Returns:
+        The fit, always: one that failed to converge, or says no more than silence, tells so in ``status``.
+
+    Raises:
+        RecordingError: the recording cannot be read.
+        OptionError: a setting is unknown, out of range, or leaves no room for a single partial.
+        CheckpointError: there is a checkpoint, and neither ``resume`` nor ``force``; or it is damaged, or of another fit.
+
+    Example:
+        >>> tone = Recording(torch.sin(torch.arange(8000) / 5)[None], sample_rate=8000)
+        >>> result = fit(tone, target_snr_db=40)
+        >>> result.snr_db > 40, result.status
+        (True, 'converged')
+
+    """
+    options = (options or FitOptions()).with_settings(settings)
+    clock, tell = _Clock(), progress or _silent
+    tell(Progress("reading", 0, 0, math.nan, math.nan))
+    if not isinstance(recording, Recording):
+        recording = audio.read(recording, options.input.sample_rate)
+    elif options.input.sample_rate is not None:
+        recording = audio.resample(recording, options.input.sample_rate)
+    if recording.peak > LOUDEST_PEAK:
+        raise RecordingError(
+            f"{recording.source!r} peaks at {recording.peak:g}; allowed is {LOUDEST_PEAK:g}: scale it to full scale 1"
+        )
+    clock.lap("reading")
+    options = resolve(options, recording)
+    log = _log(recording, options, checkpoint, resume=resume, force=force)
+    fitted = fit_passes(recording, options, tell, log)
+    clock.lap("fitting")
+    tell(Progress("measuring", 0, 0, math.nan, math.nan))
+    metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
+    baseline = best_k_snr(recording.samples, fitted.network.numbers())
+    clock.lap("measuring")
+    status, reason = _verdict(fitted.passes, metrics)
+    doubts = tuple(_doubts(recording, options, status, reason, metrics, baseline, fitted.network))
+    found = fitted.network, fitted.estimate, status, reason, doubts, fitted.passes
+    return FitResult(recording, options, *found, metrics, baseline, clock.seconds)
+
+
+def _log(recording: Recording, options: FitOptions, folder: str | os.PathLike[str] | None, *, resume: bool, force: bool) -> Log:
+    """Return where training notes how far it is: everything that decides over the result's bits is compared."""
+    if folder is None:
+        if resume:
+            raise OptionError("resume is True, but there is no checkpoint to go on from; give its folder as checkpoint")
+        return Log()
+    settings = {group: table for group, table in options.tables().items() if group != "output"}
+    versions = {"ddaudio": version("ddaudio"), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    about = {"recording": recording.content_hash, **versions, "settings": settings}
+    return Checkpoint(folder, about, options.output.checkpoint_every_s, resume=resume, force=force)
+
+
+def _silent(_: Progress) -> None:
+    """Tell nobody."""
+
+
+class _Clock:
+    """Wall time, lap by lap."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = now_s()
+
+    def lap(self, name: str) -> None:
+        """Note the seconds since the lap before, under a name."""
+        now = now_s()
+        self.seconds[name] = now - self._last
+        self._last = now

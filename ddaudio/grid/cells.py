@@ -1,0 +1,41 @@
+"""Cells of adaptive length."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Cells(NamedTuple):
+    """Cells in the order of signal, then time; all columns ``[F]`` int64, in samples."""
+
+    signal: Tensor
+    """Signal that the cell is cut from."""
+    first: Tensor
+    """First sample of the cell."""
+    size: Tensor
+    """Samples in the cell; where the signal ends before, the cell ends with it."""
+    rise: Tensor
+    """Half the length of the fade at its beginning, 0 for none."""
+    fall: Tensor
+    """Half the length of the fade at its end."""
+    lead: Tensor
+    """Samples by which its frame begins before it, at least ``rise``."""
+    length: Tensor
+    """Samples in its frame."""
+
+    def keep(self, which: Tensor) -> "Cells":
+        """Return the cells that a mask or an index selects."""
+        return Cells(*(column[which] for column in self))
+
+
+class Group(NamedTuple):
+    """Frames of one length ``L``, side by side."""
+
+    frames: slice
+    """Which frames of the grid these are."""
+    length: int
+    """Samples in each frame, ``L``."""
+    places: Tensor
+    """Where each sample of each frame lies in the signals, ``[N, L]`` int32; ``B T`` where it lies in none."""
+    windows: Tensor
+    """``[N, L]`` float32."""

@@ -1,0 +1,1 @@
+"""Recordings and files: reading, writing, storage."""

@@ -1,0 +1,76 @@
+"""Paths and names, as they are written and as they are shown."""
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """Return a path in quotes, on one line whatever characters it has."""
+    return repr(os.fspath(path)).replace("\\\\", "\\")
+
+
+def printable(text: str) -> str:
+    """Return text that any file can hold: bytes of a name that are no UTF-8 are escaped."""
+    with suppress(UnicodeEncodeError):
+        return os.fsencode(text).decode("utf-8", "backslashreplace")
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+ENDING = "-fit"
+"""What the folder of a fit ends in, and no other one."""
+TABLES = ("results.csv", "results.parquet", "summary.json", "index.html")
+"""What the output holds beside the fits."""
+LONGEST_BYTES = 100
+"""Longest part of a path that is kept whole; file systems allow 255, of which mark, ending and temporary names take some."""
+HASH_DIGITS = 12
+"""Hexadecimal digits of the hash: it only has to tell apart paths that look alike."""
+_SIGNS = " _+.,=()-"
+
+_PLAIN = re.compile(rf"[a-z0-9]([a-z0-9{re.escape(_SIGNS)}]*[a-z0-9_+=)-])?")
+
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])([. ].*)?")
+
+
+def folder_of(parts: Sequence[str], root: str = "") -> str:
+    """Return the folder of a recording's fit, relative to the output, with ``/`` between its parts.
+
+    Args:
+        parts: the parts of the recording's path below the input, one or more, its own name last; of any characters.
+        root: what stands before a path that is not below any input: ``/``, or the beginning of an address.
+
+    >>> folder_of(["birds", "a.wav"]), folder_of(["A.wav"])
+    ('birds/a.wav-fit', 'A.wav~aa591aded1d0-fit')
+    """
+    *folders, name = parts
+    plain = not root and _is_plain(name) and all(_is_plain(part) and part == _as_folder(part) for part in folders)
+    mark = "" if plain else "~" + _hash(parts, root)
+    return "/".join([*(_as_folder(_shown(part)) for part in folders), f"{_shown(name)}{mark}{ENDING}"])
+
+
+def _hash(parts: Sequence[str], root: str) -> str:
+    # Names that are no UTF-8 hold lone surrogates, which are told apart as well. No part contains a slash.
+    text = "/".join([root, *parts])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]
+
+
+def _is_plain(part: str) -> bool:
+    """Return whether a part of a path is safe as it stands, and equal to no other one anywhere."""
+    return len(part) <= LONGEST_BYTES and bool(_PLAIN.fullmatch(part)) and not _DEVICES.fullmatch(part)
+
+
+def _shown(part: str) -> str:
+    """Return a part of a path with what is not safe replaced; a plain one as it is."""
+    if _is_plain(part):
+        return part
+    kept = "".join(sign if sign.isalnum() or sign in _SIGNS else "_" for sign in unicodedata.normalize("NFC", part))
+    kept = kept.encode("utf-8", "replace")[:LONGEST_BYTES].decode("utf-8", "ignore").rstrip(" .")
+    return "_" + kept if not kept or not kept[0].isalnum() or _DEVICES.fullmatch(kept.lower()) else kept
+
+
+def _as_folder(part: str) -> str:
+    """Return a safe part so that it can be a folder on the way: like no fit's, and like none of `TABLES`."""
+    return part + "_" if part.casefold().endswith(ENDING) or part.casefold() in TABLES else part

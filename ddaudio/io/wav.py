@@ -1,0 +1,68 @@
+"""WAV files, and any other file, written whole or not at all."""
+
+import os
+import struct
+from typing import get_args
+
+import numpy as np
+from torch import Tensor
+
+from ddaudio.errors import OptionError
+from ddaudio.io.atomic import whole_file
+from ddaudio.io.checks import finite_problem, rate_problem, shape_problem
+from ddaudio.io.paths import quoted
+from ddaudio.io.samples import Samples, blocks
+from ddaudio.io.statistics import survey
+from ddaudio.options import Encoding
+
+_BYTES_PER_SAMPLE: dict[str, int] = {"pcm16": 2, "pcm24": 3, "float32": 4}
+
+
+def write_wav(path: str | os.PathLike[str], samples: Samples, sample_rate: int, encoding: Encoding) -> float:
+    """Write `samples` `[C, T]`, full scale 1.0, as a WAV file whole or not at all; return the gain that was applied.
+
+    PCM is rounded to the nearest step, without dither, and never clips: what goes beyond full scale is scaled down as
+    a whole until it fits, so the gain is in (0, 1]. `float32` is written as it is. Above 4 GB the file is RF64.
+    The samples are read twice, block by block: samples that are costly to compute are better spooled first.
+    Raises OutputError as `whole_file` does; OptionError if samples, rate (Hz) or encoding are out of range.
+    """
+    if encoding not in get_args(Encoding):
+        raise OptionError(f"encoding is {encoding!r}; allowed are {', '.join(get_args(Encoding))}; choose one of these")
+    if problem := rate_problem(sample_rate) or shape_problem(samples):
+        raise OptionError(f"cannot write {quoted(path)}: {problem}")
+    found = survey(samples)
+    if problem := finite_problem(found, samples, sample_rate):
+        raise OptionError(f"cannot write {quoted(path)}: {problem}")
+    n_channels, n_samples = samples.shape
+    top = 1 - 2.0 ** (1 - 8 * _BYTES_PER_SAMPLE[encoding])  # PCM goes from -1 to one step below 1
+    gain = 1.0 if encoding == "float32" else top / max(top, found.highest, -found.lowest * top)
+    with whole_file(path) as stream:
+        stream.write(_wav_header(n_channels, n_samples, sample_rate, encoding))
+        for block in blocks(samples):
+            stream.write(_encoded(block.T, gain, encoding))
+        stream.write(b"\0" * (n_channels * n_samples * _BYTES_PER_SAMPLE[encoding] % 2))
+    return gain
+
+
+def _encoded(frames: Tensor, gain: float, encoding: Encoding) -> bytes:
+    """Return frames `[n, C]` as little-endian bytes, scaled by the gain and rounded where the encoding is PCM."""
+    if encoding == "float32":
+        return np.ascontiguousarray(frames.numpy(), "<f4").tobytes()
+    width = _BYTES_PER_SAMPLE[encoding]
+    steps = (frames.double() * (gain * (1 << (8 * width - 1)))).round().numpy()
+    return np.ascontiguousarray(steps, "<i4").view(np.uint8).reshape(-1, 4)[:, :width].tobytes()
+
+
+def _wav_header(n_channels: int, n_samples: int, sample_rate: int, encoding: Encoding) -> bytes:
+    """Return all that stands before the samples: RIFF, or RF64 where the file would be longer than RIFF can say."""
+    width = _BYTES_PER_SAMPLE[encoding]
+    n_bytes, per_second = n_samples * n_channels * width, sample_rate * n_channels * width
+    layout = (3 if encoding == "float32" else 1, n_channels, sample_rate, per_second, n_channels * width, 8 * width)
+    chunks = struct.pack("<4sIHHIIHH", b"fmt ", 16, *layout)
+    if encoding == "float32":
+        chunks += struct.pack("<4sII", b"fact", 4, min(n_samples, 0xFFFFFFFF))
+    size = 12 + len(chunks) + n_bytes + n_bytes % 2
+    if size <= 0xFFFFFFFF:
+        return struct.pack("<4sI4s", b"RIFF", size, b"WAVE") + chunks + struct.pack("<4sI", b"data", n_bytes)
+    chunks = struct.pack("<4sIQQQI", b"ds64", 28, size + 36, n_bytes, n_samples, 0) + chunks
+    return struct.pack("<4sI4s", b"RF64", 0xFFFFFFFF, b"WAVE") + chunks + struct.pack("<4sI", b"data", 0xFFFFFFFF)

@@ -1,0 +1,76 @@
+"""The multi-resolution STFT distance: auraloss's settings and formula, for recordings of any length.
+
+Spectrogram frames are taken in blocks, with a reflection at each end of the recording and none between blocks. The
+phases that auraloss computes besides take most of its time, and it turns a target without sound into a huge number.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ddaudio.io.samples import Samples, on_cpu
+
+_BLOCK_SAMPLES = 2**17  # of all channels together: 3 s of mono at 44.1 kHz
+
+
+def multi_resolution_distance(estimate: Samples, target: Samples) -> float | None:
+    """Return the multi-resolution STFT distance as auraloss's `MultiResolutionSTFTLoss` defines it, with its defaults.
+
+    Args:
+        estimate: ``[C, T]``, channels pooled; signals shorter than the longest FFT are padded with zeros.
+        target: Of the same shape.
+
+    Returns:
+        The mean over three FFT sizes of spectral convergence plus mean absolute difference of log magnitudes, at least
+        0; not finite where the signals are not; None where the target lies below auraloss's floor everywhere.
+
+    """
+    from auraloss.freq import MultiResolutionSTFTLoss  # type: ignore[import-untyped]  # noqa: PLC0415 - slow to import
+
+    resolutions = MultiResolutionSTFTLoss().stft_losses
+    if (missing := max(resolution.fft_size for resolution in resolutions) - target.shape[1]) > 0:
+        estimate, target = pad(estimate[:, :], (0, missing)), pad(target[:, :], (0, missing))
+    distances = [_distance(estimate, target, resolution) for resolution in resolutions]
+    defined = [distance for distance in distances if distance is not None]
+    return sum(defined) / len(defined) if len(defined) == len(distances) else None
+
+
+def _distance(estimate: Samples, target: Samples, resolution: Any) -> float | None:
+    """Return auraloss's ``STFTLoss`` with its default weights; None where the target lies below its floor."""
+    error = energy = logarithms = 0.0
+    count = 0
+    for part, wanted in _spectrograms(estimate, target, resolution):
+        error += float((wanted - part).square().sum(dtype=torch.float64))
+        energy += float(wanted.square().sum(dtype=torch.float64))
+        logarithms += float((part.log() - wanted.log()).abs().sum(dtype=torch.float64))
+        count += wanted.numel()
+    if energy <= count * resolution.eps * (1.0 + 1e-6):
+        return None
+    return math.sqrt(error / energy) + logarithms / count
+
+
+def _spectrograms(estimate: Samples, target: Samples, resolution: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield auraloss's floored magnitudes of both signals in blocks of frames, each frame once."""
+    n_fft, hop = resolution.fft_size, resolution.hop_size
+    channels, n_samples = target.shape
+    n_frames, step = n_samples // hop + 1, max(1, _BLOCK_SAMPLES // (channels * hop))
+    margin = -(-n_fft // (2 * hop))  # frames at either side of a block that its own reflection spoils
+    for first in range(0, n_frames, step):
+        last = min(first + step, n_frames)
+        start = max(first - margin, 0)
+        samples = slice(start * hop, (last - 1 + margin) * hop + 1)
+        frames = slice(first - start, last - start)
+        part, wanted = (_magnitudes(on_cpu(signal[:, samples]), resolution)[..., frames] for signal in (estimate, target))
+        yield part, wanted
+
+
+def _magnitudes(samples: Tensor, resolution: Any) -> Tensor:
+    """Return the magnitudes ``[C, bins, frames]`` of samples ``[C, n]``, floored as auraloss floors them."""
+    spectra = torch.stft(
+        samples, resolution.fft_size, resolution.hop_size, resolution.win_length, resolution.window, return_complex=True
+    )
+    return spectra.abs().clamp(min=math.sqrt(resolution.eps))

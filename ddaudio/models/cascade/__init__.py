@@ -1,0 +1,1 @@
+"""The ``cascade`` network: one wave per layer, added to all before it."""

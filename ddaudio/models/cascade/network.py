@@ -1,0 +1,354 @@
+"""The ``cascade`` network: the additive ladder, one wave a layer, the highest frequency first."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ddaudio.analysis.budget import Size
+from ddaudio.analysis.matching_pursuit import pursue
+from ddaudio.analysis.partials import Banks, Layout, Partials, middle
+from ddaudio.errors import OptionError
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.models.base import AtBounds, Tangent
+from ddaudio.models.cascade import ladder
+from ddaudio.models.partial_bank import BankNetwork, partial_frames_at, smooth_hypot, trained_unit
+from ddaudio.options import LayerOptions, StartingPoint
+from ddaudio.synthesis.oscillators import Packing, synthesise_frames
+
+LEAST_WEIGHT = 1e-30
+"""Weights of layers far down a decay count as this: what they are divided by must not vanish."""
+
+
+class CascadeNetwork(BankNetwork):
+    """``s_l(n) = decay activation(s_{l-1}(n)) + A_l cos(w_l (n - m) + phi_l)`` in each frame, ``s_0 = 0``, ``m`` its middle.
+
+    Layer 1 has the highest frequency and is the farthest from the cost. Without activation a layer only adds: it is heard
+    with the weight ``decay^(layers after it)``. Amplitudes are trained in units of what is heard at weight 1, so that a decay
+    slows far layers down; frequency in bins, phase in radians.
+    """
+
+    name = "cascade"
+
+    def __init__(self, grid: TimeGrid, options: LayerOptions | None = None) -> None:
+        super().__init__(grid)
+        self.options = options or LayerOptions()
+        self.replace_partials(Partials.none(torch.zeros(0)))
+
+    def silent(self, grid: TimeGrid) -> "CascadeNetwork":
+        """Return a network without layers."""
+        return CascadeNetwork(grid, self.options)
+
+    def replace_partials(self, partials: Partials) -> None:
+        """Take over partials as they are to be heard, one a layer, and set the units of their parameters."""
+        partials = self._turned(partials).falling()
+        self.layout = Layout(self.grid, partials.counts(self.grid))
+        count = self.layout.counts[partials.frame]
+        first = (self.layout.counts.cumsum(0) - self.layout.counts)[partials.frame]
+        self.rank = torch.arange(len(partials)) - first
+        """Layers before each in its frame, ``[P]``."""
+        after = (count - 1 - self.rank).to(partials.cosine)
+        self.weight = torch.pow(self.options.layer_decay, after).clamp(min=LEAST_WEIGHT)
+        self.unit = trained_unit(partials, self.grid)
+        self.step_rad = 1 / self.grid.spread.to(partials.frequency)[partials.frame]
+        phase = torch.atan2(-partials.sine, partials.cosine)
+        centre = phase.new_zeros(0)
+        if self.options.phase == "centred":
+            centre = ladder.centres(partials, self.grid)
+            phase = phase - centre[partials.frame]
+        own = torch.hypot(partials.cosine, partials.sine) / self.weight
+        self.amplitude = nn.Parameter(own / self.unit)
+        self.phase = nn.Parameter(phase)
+        self.centre = nn.Parameter(centre)
+        # A ladder that is given is no parameter.
+        self.rungs = partials.frequency
+        learned = partials.frequency / self.step_rad if self.learns_frequency else phase.new_zeros(0)
+        self.frequency = nn.Parameter(learned)
+
+    @property
+    def learns_frequency(self) -> bool:
+        """Whether frequencies are parameters."""
+        return self.options.ladder in ("free", "above-nyquist")
+
+    def _turned(self, partials: Partials) -> Partials:
+        """Return waves as they are trained, of those that are heard, or the other way round: above Nyquist each other's aliases.
+
+        At a whole sample ``cos((2 pi - w) n + p) = cos(w n - p)``; the middle of a frame may lie half a sample between two.
+        """
+        if self.options.ladder != "above-nyquist":
+            return partials
+        sign = 1.0 - 2.0 * ((self.grid.frames.length[partials.frame] - 1) % 2).to(partials.cosine)
+        frequency = 2 * math.pi - partials.frequency
+        return replace(partials, frequency=frequency, cosine=sign * partials.cosine, sine=-sign * partials.sine)
+
+    def _phases(self) -> Tensor:
+        """Return the phase of each layer's own wave at the middle of its frame, ``[P]`` radians."""
+        # Without centres their sum is 0, and keeps them in the graph: every parameter has a gradient, be it an empty one.
+        return self.phase + (self.centre[self.layout.frame_of_partial] if self.centre.numel() else self.centre.sum())
+
+    def _waves(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return radians per sample, cosine and sine amplitude of each layer's own wave, ``[P]`` each."""
+        learned = self.learns_frequency
+        radians = self.frequency * self.step_rad if learned else self.rungs.to(self.phase) + self.frequency.sum()
+        phase, amplitude = self._phases(), self.amplitude * self.unit
+        return radians, amplitude * torch.cos(phase), -amplitude * torch.sin(phase)
+
+    @property
+    def partials(self) -> Partials:
+        """The waves as they are heard without activation, in natural units, cut off from the parameters."""
+        radians, cosine, sine = (part.detach() for part in self._waves())
+        return self._turned(Partials(self.layout.frame_of_partial, radians, cosine * self.weight, sine * self.weight))
+
+    def forward(self) -> list[Tensor]:
+        """Return the frames of all signals, one tensor a group of the grid."""
+        if self.options.activation != "none":
+            return [list(self._prefixes(index))[-1] for index in range(len(self.grid.groups))]
+        radians, cosine, sine = self._waves()
+        cosine, sine = cosine * self.weight, sine * self.weight
+        return [
+            synthesise_frames(radians[share], cosine[share], sine[share], packing, middle(packing.frame_length))
+            for share, packing in zip(self.layout.shares, self.layout.packings, strict=True)
+        ]
+
+    def estimates(self) -> list[Tensor]:
+        """Return one estimate ``[B, T]``; with ``local`` one for each layer, whose gradient reaches that layer alone.
+
+        In a frame with fewer layers than others the last one counts on.
+        """
+        if not self.options.local or not self.rank.numel():
+            return [self.estimate()]
+        every = [list(self._prefixes(index, apart=True)) for index in range(len(self.grid.groups))]
+        depth = max(map(len, every))
+        layers = [[prefixes[min(layer, len(prefixes) - 1)] for prefixes in every] for layer in range(depth)]
+        return [self.grid.overlap_add(self.grid.windowed(frames)) for frames in layers]
+
+    def _prefixes(self, group: int, *, apart: bool = False) -> Iterator[Tensor]:
+        """Yield the frames of a group up to each layer; with ``apart`` what is before a layer gets no gradient from it."""
+        share, packing = self.layout.shares[group], self.layout.packings[group]
+        waves = self._waves()
+        yield from self._climb(tuple(part[share] for part in waves), packing, apart=apart)
+
+    def _climb(self, waves: tuple[Tensor, ...], packing: Packing, *, apart: bool) -> Iterator[Tensor]:
+        """Yield what a group's layers come to, from the first on; frames with fewer layers stay as they are at the end."""
+        radians, cosine, sine = waves
+        before = cosine.new_zeros(packing.n_frames, packing.frame_length)
+        first = packing.counts.cumsum(0) - packing.counts
+        for layer in range(max(1, int(packing.counts.max()))):
+            has = packing.counts > layer
+            place = (first + layer)[has]
+            single = Packing(has.long(), packing.frame_length)
+            wave = synthesise_frames(radians[place], cosine[place], sine[place], single, middle(packing.frame_length))
+            carried = before.detach() if apart else before
+            carried = ladder.activated(carried, self.options.activation) * self.options.layer_decay
+            before = torch.where(has[:, None], carried + wave, before.detach() if apart else before)
+            yield before
+
+    def tangent(self) -> Tangent:
+        """Return the Jacobian at the parameters as they are.
+
+        Raises `OptionError` with an activation: such a cascade is trained by its gradient alone.
+        """
+        if self.options.activation != "none":
+            raise OptionError(f"activation is {self.options.activation!r}: such a cascade has no tangent; take optimiser adam")
+        return CascadeTangent(self)
+
+    def guess(self, target: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
+        """Set the starting point: peaks or the ladder's rungs with least squares, all at once or layer by layer."""
+        size = self._affordable(size)
+        if not self.learns_frequency:
+            self.replace_partials(ladder.climb(target, self.grid, size, self.options))
+        elif self.options.greedy:
+            self.replace_partials(ladder.greedy_peaks(target, self.grid, size))
+        else:
+            super().guess(target, size, start, generator)
+
+    def extend(self, target: Tensor, size: Size) -> bool:
+        """Add the layers that take away most of the residual; a given ladder has none to add."""
+        if not self.learns_frequency:
+            return False
+        before = self.ranked()
+        if self.options.activation == "none":
+            found = pursue(target, self.grid, self._affordable(size), self.partials, rounds=2)[0]
+        else:
+            with torch.no_grad():
+                left = target - self.estimate()
+            size = self._affordable(size)
+            found = self.partials.joined(pursue(left, self.grid, replace(size, most=size.most - before), rounds=2)[0])
+        self.replace_partials(found)
+        return self.ranked() > before
+
+    def _affordable(self, size: Size) -> Size:
+        """Return the size in layers that the numbers pay for."""
+        if size.numbers is None:
+            return size
+        spare = size.numbers - (self.grid.n_frames if self.options.phase == "centred" else 0)
+        return replace(size, most=max(0, spare) // (3 if self.learns_frequency else 2))
+
+    def powers(self) -> Tensor:
+        """Return the energy of each layer; a ladder that is given is a whole, of which no rung can be left out."""
+        return super().powers() if self.learns_frequency else self.phase.new_zeros(0)
+
+    def without_last(self, keep: int) -> "CascadeNetwork":
+        """Return a copy with only the ``keep`` layers of highest energy, or the whole ladder that is given."""
+        network = self.silent(self.grid)
+        network.replace_partials(self.partials.strongest(keep, self.grid) if self.learns_frequency else self.partials)
+        return network
+
+    def parts(self) -> int:
+        """Return how many layers all frames have."""
+        return self.phase.numel()
+
+    def frames_at(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
+        """Return the frames of a group at ``ratio`` times the sample rate, without waves beyond Nyquist.
+
+        A wave above Nyquist is heard as its alias at every rate: it is what was fitted.
+        """
+        if self.options.activation == "none":
+            return super().frames_at(group, offset, length, ratio)
+        share, counts = self.layout.shares[group], self.layout.packings[group].counts
+        partials, rank = self.partials, self.rank[share]
+        own = replace(partials, cosine=partials.cosine / self.weight, sine=partials.sine / self.weight)
+        own = own.keep(torch.arange(len(own))[share])
+        total = torch.zeros(offset.numel(), length)
+        for layer in range(int(counts.max()) if counts.numel() else 0):
+            wave = partial_frames_at(own.keep(rank == layer), self.grid, group, offset, length, ratio)
+            carried = ladder.activated(total, self.options.activation) * self.options.layer_decay
+            total = torch.where((counts > layer)[:, None], carried + wave, total)
+        return total
+
+    def settings(self) -> dict[str, object]:
+        """Return the settings that make the same ladder again."""
+        return self.options.table(self.name)
+
+    def wave_amplitudes(self) -> Tensor:
+        """Return the amplitude of each layer's wave, as it is heard without activation."""
+        heard = self.amplitude * self.unit * self.weight
+        return smooth_hypot(heard, torch.zeros_like(heard))
+
+    def columns(self, partials: Partials) -> dict[str, Tensor]:
+        """Return frequencies in Hz where they are learned, amplitudes, phases, and the centre of each frame's phases."""
+        # The order of a cell's layers is that of the partials; what is stored is what is trained.
+        order = torch.argsort(self.grid.order[self.layout.frame_of_partial], stable=True)
+        own = self._turned(partials).frequency.double() * (self.grid.sample_rate / (2 * math.pi))
+        columns = {"frequency_hz": own} if self.learns_frequency else {}
+        columns |= {"amplitude": (self.amplitude.detach() * self.unit)[order], "phase_rad": self.phase.detach()[order]}
+        if self.options.phase == "centred":
+            centre = self.centre if self.centre.numel() else self.phase.new_zeros(self.grid.n_frames)
+            columns["centre_rad"] = centre.detach()[torch.argsort(self.grid.order)]
+        return columns
+
+    def column_length(self, name: str, n_partials: int) -> int:
+        """Return how many values a stored column has."""
+        return self.grid.n_frames if name == "centre_rad" else n_partials
+
+    def from_columns(self, columns: Mapping[str, Tensor], counts: Tensor) -> Partials:
+        """Return the waves of stored columns as they are heard."""
+        cell = torch.arange(counts.numel()).repeat_interleave(counts)
+        if self.learns_frequency:
+            nyquist = self.grid.nyquist_hz
+            low, high = (nyquist, 2 * nyquist) if self.options.ladder == "above-nyquist" else (0.0, nyquist)
+            radians = self.checked_radians(columns["frequency_hz"], low, high)
+        else:
+            radians = ladder.rungs(counts, self.options.ladder)
+        phase = columns["phase_rad"] + (columns["centre_rad"][cell] if "centre_rad" in columns else 0.0)
+        rank = torch.arange(cell.numel()) - (counts.cumsum(0) - counts)[cell]
+        weight = torch.pow(self.options.layer_decay, (counts[cell] - 1 - rank).float()).clamp(min=LEAST_WEIGHT)
+        heard = columns["amplitude"] * weight
+        return self._turned(Partials(self.frames_of_cells(counts), radians, heard * torch.cos(phase), -heard * torch.sin(phase)))
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Keep frequencies between 0 and Nyquist, or between Nyquist and the sample rate."""
+        if self.learns_frequency:
+            low = math.pi if self.options.ladder == "above-nyquist" else 0.0
+            self.frequency.copy_((self.frequency * self.step_rad).clamp(low, low + math.pi) / self.step_rad)
+
+    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+        """Keep frequencies from jumping to the next peak, and phases from turning over."""
+        amplitude, *others = changes
+        return [amplitude, *(part.clamp(-most, most) for part in others)]
+
+    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """Return the layers ``amplitude``, ``phase`` and ``frequency``, as far as there are any; centres belong to the phase."""
+        amplitude, phase, centre, frequency = values
+        found = {"amplitude": [amplitude], "phase": [phase, centre], "frequency": [frequency]}
+        return {name: parts for name, parts in found.items() if any(part.numel() for part in parts)}
+
+    @torch.no_grad()
+    def frequencies(self) -> list[Tensor]:
+        """Return the frequencies of the layers' own waves; of a centre, the geometric mean of its frame's."""
+        radians, frame = self._waves()[0], self.layout.frame_of_partial
+        found = [radians, radians, radians.new_zeros(0), radians if self.learns_frequency else radians.new_zeros(0)]
+        if self.centre.numel():
+            logs = radians.double().clamp(min=1e-12).log()
+            sums = logs.new_zeros(self.grid.n_frames).index_add(0, frame, logs)
+            # A centre without waves belongs to none: it counts as the mean of all, and so for nothing.
+            everywhere = logs.mean() if logs.numel() else logs.sum()
+            counts = self.layout.counts
+            found[2] = torch.where(counts > 0, sums / counts.clamp(min=1), everywhere).exp().to(radians)
+        return found
+
+    def at_bounds(self) -> AtBounds:
+        """Return how many learned frequencies lie at 0 Hz or Nyquist."""
+        bounds = super().at_bounds()
+        return bounds if self.learns_frequency else bounds._replace(held=0, total=0)
+
+
+class CascadeTangent(Tangent):
+    """The Jacobian of a cascade without activation: it is linear in what is heard of each layer."""
+
+    def __init__(self, network: CascadeNetwork) -> None:
+        radians, cosine, sine = (part.detach() for part in network._waves())
+        self._grid, self._frame = network.grid, network.layout.frame_of_partial
+        self._banks = Banks(radians, network.layout)
+        self._distance = [torch.arange(group.length) - middle(group.length) for group in network.grid.groups]
+        self._counts = [parameter.numel() for parameter in network.parameters()]
+        # d/dA: cos(phase), -sin(phase); d/dphase: sine, -cosine of the layer itself, as heard; d/dw: that times the distance.
+        phase, level = network._phases().detach(), network.weight * network.unit
+        self._amplitude = level * torch.cos(phase), -level * torch.sin(phase)
+        self._phase = sine * network.weight, -cosine * network.weight
+        self._step = network.step_rad
+        power = (cosine**2 + sine**2) * network.weight**2
+        energy = (network.grid.energy.to(cosine) / 2)[self._frame]
+        spread = network.grid.spread.to(cosine)[self._frame]
+        turned, centre = energy * power, power.new_zeros(network.centre.numel())
+        if centre.numel():
+            centre = centre.index_add(0, self._frame, turned)
+        frequency = turned * (spread * self._step) ** 2
+        self._squares = [energy * level**2, turned, centre, frequency[: network.frequency.numel()]]
+
+    def forward(self, changes: Sequence[Tensor]) -> Tensor:
+        """Return the change of the signals."""
+        amplitude, phase, centre, frequency = changes
+        turned = phase + centre[self._frame] if centre.numel() else phase
+        frames = self._banks.frames(*(a * amplitude + p * turned for a, p in zip(self._amplitude, self._phase, strict=True)))
+        if frequency.numel():
+            slope = self._banks.frames(*(part * (frequency * self._step) for part in self._phase))
+            frames = [part.addcmul_(tilt, d) for part, tilt, d in zip(frames, slope, self._distance, strict=True)]
+        return self._grid.add_windowed(frames)
+
+    def adjoint(self, signals: Tensor) -> list[Tensor]:
+        """Return the gradients for amplitudes, phases, centres and frequencies."""
+        frames = self._grid.frame_adjoint(signals)
+        plain = self._banks.adjoint(frames)
+        amplitude = _dot(self._amplitude, plain)
+        phase = _dot(self._phase, plain)
+        _, _, n_centres, n_frequencies = self._counts
+        centre = phase.new_zeros(n_centres)
+        if n_centres:
+            centre = centre.index_add(0, self._frame, phase)
+        frequency = phase.new_zeros(n_frequencies)
+        if n_frequencies:
+            tilted = self._banks.adjoint([part * d for part, d in zip(frames, self._distance, strict=True)])
+            frequency = _dot(self._phase, tilted) * self._step
+        return [amplitude, phase, centre, frequency]
+
+    def squares(self) -> list[Tensor]:
+        """Return the energy that a change of 1 of each parameter brings into the signals, for one in its frame alone."""
+        return self._squares
+
+
+def _dot(factors: tuple[Tensor, Tensor], products: tuple[Tensor, Tensor]) -> Tensor:
+    return factors[0] * products[0] + factors[1] * products[1]

@@ -1,0 +1,133 @@
+"""Sums of networks: what they say is added up, and they can be trained together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ddaudio.analysis.budget import Size
+from ddaudio.errors import ModelError
+from ddaudio.models.base import FramedNetwork, Network, Tangent
+
+
+class SumNetwork(Network):
+    """Two networks or more on the same signals, each with its own division of time."""
+
+    def __init__(self, terms: Sequence[FramedNetwork]) -> None:
+        """Take over the networks."""
+        super().__init__()
+        self._terms = nn.ModuleList(terms)
+
+    @property
+    def terms(self) -> list[FramedNetwork]:
+        """The networks, in the order in which they were fitted."""
+        return list(self._terms)  # type: ignore[arg-type]
+
+    def estimate(self) -> Tensor:
+        """Return the signals ``[B, T]``."""
+        return torch.stack([term.estimate() for term in self.terms]).sum(0)
+
+    def tangent(self) -> "SumTangent":
+        """Return the Jacobian by the parameters of all networks."""
+        return SumTangent(self)
+
+    def wave_amplitudes(self) -> Tensor:
+        """Return the amplitude of each wave of each network."""
+        return torch.cat([term.wave_amplitudes() for term in self.terms])
+
+    def powers(self) -> Tensor:
+        """Return the energy of each part of each network."""
+        return torch.cat([term.powers() for term in self.terms])
+
+    def parts(self) -> int:
+        """Return how many parts all networks have."""
+        return sum(term.parts() for term in self.terms)
+
+    def without_last(self, keep: int) -> "SumNetwork":
+        """Return a copy with only the ``keep`` parts of highest energy over all networks."""
+        owner = torch.arange(len(self.terms)).repeat_interleave(torch.tensor([term.ranked() for term in self.terms]))
+        strongest = owner[torch.argsort(self.powers(), descending=True, stable=True)[:keep]]
+        return SumNetwork([term.without_last(int((strongest == place).sum())) for place, term in enumerate(self.terms)])
+
+    def extend(self, target: Tensor, size: Size) -> bool:
+        """Add parts to the last network for what all of them leave over."""
+        *others, last = self.terms
+        with torch.no_grad():
+            left = target - torch.stack([term.estimate() for term in others]).sum(0)
+        return last.extend(left, replace(size, most=size.most - sum(term.ranked() for term in others)))
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return what each network stores, its place before each name: ``0.amplitude``."""
+        return {f"{place}.{name}": tensor for place, term in enumerate(self.terms) for name, tensor in term.stored().items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `stored` gave; raises `ModelError` when the tensors do not fit."""
+        parts: list[dict[str, Tensor]] = [{} for _ in self.terms]
+        for name, tensor in tensors.items():
+            place, _, own = name.partition(".")
+            if not place.isdecimal() or int(place) >= len(parts):
+                raise ModelError(f"the tensor {name!r} belongs to none of the {len(parts)} networks of this sum")
+            parts[int(place)][own] = tensor
+        for term, part in zip(self.terms, parts, strict=True):
+            term.restore(part)
+
+    def describe(self) -> dict[str, Tensor]:
+        """Return the tables of all networks below each other, with the place of the network first; NaN where one says nothing."""
+        tables = [term.describe() for term in self.terms]
+        names = list(dict.fromkeys(name for table in tables for name in table))
+        lengths = [table["signal"].numel() for table in tables]
+        columns = {"network": torch.arange(len(tables)).repeat_interleave(torch.tensor(lengths))}
+        for name in names:
+            everywhere = all(name in table for table in tables)
+            parts = [table.get(name, torch.full((length,), torch.nan)) for table, length in zip(tables, lengths, strict=True)]
+            columns[name] = torch.cat(parts if everywhere else [part.double() for part in parts])
+        return columns
+
+    def project(self) -> None:
+        """Bring the parameters of each network back into their bounds."""
+        for term in self.terms:
+            term.project()
+
+    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+        """Return the changes of each network, bounded by its own rule."""
+        return [part for term, own in zip(self.terms, self.shares(changes), strict=True) for part in term.bounded(own, most)]
+
+    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """Return the layers of each network, its place and name before each: ``1 sine: frequency``."""
+        return {
+            f"{place} {term.name}: {layer}": parts
+            for place, (term, own) in enumerate(zip(self.terms, self.shares(values), strict=True), 1)
+            for layer, parts in term.layers(own).items()
+        }
+
+    def frequencies(self) -> list[Tensor]:
+        """Return the frequencies of each network's parameters; none at all unless all networks have some."""
+        found = [term.frequencies() for term in self.terms]
+        return [one for row in found for one in row] if all(found) else []
+
+    def shares(self, changes: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+        """Return the changes of each network's parameters, of those of all."""
+        counts = [len(list(term.parameters())) for term in self.terms]
+        firsts = [sum(counts[:place]) for place in range(len(counts))]
+        return [changes[first : first + count] for first, count in zip(firsts, counts, strict=True)]
+
+
+class SumTangent(Tangent):
+    """The Jacobian of a sum: those of its networks, side by side."""
+
+    def __init__(self, network: SumNetwork) -> None:
+        self._network, self._tangents = network, [term.tangent() for term in network.terms]
+
+    def forward(self, changes: Sequence[Tensor]) -> Tensor:
+        """Return the change of the signals."""
+        shares = self._network.shares(changes)
+        return torch.stack([one.forward(own) for one, own in zip(self._tangents, shares, strict=True)]).sum(0)
+
+    def adjoint(self, signals: Tensor) -> list[Tensor]:
+        """Return the gradients of all parameters."""
+        return [part for tangent in self._tangents for part in tangent.adjoint(signals)]
+
+    def squares(self) -> list[Tensor]:
+        """Return the energies of all parameters."""
+        return [part for tangent in self._tangents for part in tangent.squares()]

@@ -1,0 +1,173 @@
+"""Settings of a comparison, and what they ask for: networks times losses, or named variants. Imports nothing that is slow."""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ddaudio.errors import OptionError, nearest
+from ddaudio.options import GOALS, FitOptions, parse_terms, setting_groups
+from ddaudio.options.batch import cores
+from ddaudio.options.checks import check_range, check_whole
+
+MOST_SEEDS, MOST_WORKERS, MOST_ENTRIES = 1000, 1024, 1000
+MODELS, LOSSES = "sine,double-dutch", "mse,mse+mss"
+"""What is compared if nothing is asked for."""
+NUMBERS_PER_SAMPLE = 0.06
+"""What each fit may spend, unless a goal is given: networks are compared at equal numbers."""
+EVEN = {"optimiser": "adam", "exchanges": 0, "tolerance": 0.0}
+"""Settings that make fits comparable, unless others are given: one optimiser, nothing but descent, and all of the time."""
+OWN = ("model", "losses", "seed")
+"""Settings of a fit that a comparison sets itself."""
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What is compared, and how evenly."""
+
+    models: str | None = None
+    """Networks with commas between them, as in sine,cascade,sine+double-dutch (default: sine,double-dutch)."""
+    losses: str | None = None
+    """Losses with commas between them, the terms of each with +, as in mse,mse+pdl=0.5,mss:ddsp (default: mse,mse+mss)."""
+    variants: str | None = None
+    """TOML file in which each table is a named variant with settings of its fits, as in [late] schedule = "rise"; one that has no
+    model or no losses is fitted with all that are given."""
+    seeds: int = 3
+    """Fits of each kind, with the seeds 0, 1, ..., 1 to 1000."""
+    time_s: float = 20.0
+    """Seconds that each fit takes on one thread, start included, 0.1 to 86400; a short trial tells how many steps that is. Not if
+    steps is given: then all take as many."""
+    stretch_s: float = 1.0
+    """What is fitted of each recording: its loudest stretch of this length, 0.01 to 86400 s."""
+    whole: bool = False
+    """Fit all of each recording."""
+    workers: int | None = None
+    """Processes, 1 to 1024 (default: one for each core)."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler to use instead, such as tcp://127.0.0.1:8786; the output must be a folder that its
+    workers share."""
+    html: bool = False
+    """Make the page of each fit, report.html, as well."""
+    force: bool = False
+    """Do all fits again, whatever is done already."""
+
+    def __post_init__(self) -> None:
+        check_whole(self, "seeds", 1, MOST_SEEDS)
+        check_whole(self, "workers", 1, MOST_WORKERS)
+        check_range(self, "time_s", 0.1, 86400, "s")
+        check_range(self, "stretch_s", 0.01, 86400, "s")
+        if self.scheduler is not None and self.workers is not None:
+            raise OptionError(
+                f"workers is {self.workers} and scheduler is {self.scheduler!r}, which has its own workers; give one of the two"
+            )
+
+    @property
+    def n_workers(self) -> int:
+        """Processes of a local cluster."""
+        return self.workers or cores()
+
+    def entries(self, settings: Mapping[str, Any]) -> list["Entry"]:
+        """Return what is compared, in order; ``settings`` of all fits, by name, are below those of variants.
+
+        Raises `OptionError` for what is unknown, out of range, contradictory, or there twice.
+        """
+        mine = [name for name in OWN if name in settings]
+        if mine:
+            raise OptionError(f"{mine[0]} is what a comparison varies; give models, losses and seeds")
+        variants = {"": {}} if self.variants is None else read_variants(self.variants)
+        entries = [entry for name, changes in variants.items() for entry in self._of_variant(name, settings, changes)]
+        kinds = [entry.kind for entry in entries]
+        for place, entry in enumerate(entries):
+            if entry.kind in kinds[:place]:
+                raise OptionError(f"the comparison has {entry.name!r} twice; give each network, loss and variant once")
+        if len(entries) > MOST_ENTRIES:
+            raise OptionError(f"the comparison has {len(entries)} kinds of fits; allowed are {MOST_ENTRIES}")
+        return entries
+
+    def _of_variant(self, name: str, settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Iterator["Entry"]:
+        defaults = FitOptions().flat() if self.variants else {"model": MODELS, "losses": LOSSES}
+        models = [changes["model"]] if "model" in changes else _parts("models", self.models or defaults["model"])
+        losses = [changes["losses"]] if "losses" in changes else _parts("losses", self.losses or defaults["losses"])
+        goal = any(key in changes for key in GOALS)
+        shared = {key: value for key, value in settings.items() if not (goal and key in GOALS)}
+        for model in models:
+            for loss in losses:
+                asked = {**EVEN, **shared, **changes, "model": model, "losses": loss}
+                try:
+                    options = FitOptions().with_settings(asked)
+                except OptionError as error:
+                    where = f"{self.variants!r}, variant {name!r}: " if name else ""
+                    told = str(error) if name else str(error).replace("model names", "models names", 1)
+                    raise OptionError(f"{where}{told}") from None
+                has_goal, has_steps = any(asked.get(key) is not None for key in GOALS), options.training.steps is not None
+                yield Entry(name, model, loss, options, has_goal, has_steps, asked)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kind of fit: a row of the table for each recording."""
+
+    variant: str
+    """Its name; empty where there are none."""
+    model: str
+    losses: str
+    options: FitOptions
+    """As asked for: numbers, steps and seed are still to be filled in."""
+    has_goal: bool
+    """Whether it was said how large the model gets."""
+    has_steps: bool
+    """Whether steps were given, in place of time."""
+    asked: Mapping[str, Any]
+    """The settings that were asked for, by name."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a comparison says of it."""
+        return {"variant": self.variant, "model": self.model, "losses": self.losses, "settings": dict(self.asked)}
+
+    @property
+    def kind(self) -> tuple[FitOptions, dict[str, float]]:
+        """What it is, however its losses are spelled."""
+        training = replace(self.options.training, losses="mse")
+        return replace(self.options, training=training), parse_terms(self.losses)
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages and curves."""
+        return ", ".join(filter(None, (self.variant, self.model, self.losses)))
+
+
+def read_variants(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """Read named variants, each a table of settings, such as ``[late]`` with ``schedule = "rise"``.
+
+    Raises `OptionError` when the file cannot be read, has no variant, or one has a setting that is unknown or not its own.
+    """
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OptionError(f"there is no file of variants {str(path)!r}; give a TOML file with a table for each") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise OptionError(f"{str(path)!r} cannot be read as TOML: {error}") from None
+    loose = [name for name, table in tables.items() if not isinstance(table, dict)]
+    if loose or not tables:
+        what = f"has {loose[0]!r} outside of any table" if loose else "names no variant"
+        raise OptionError(f'{str(path)!r} {what}; give a table for each variant, as in [late] with schedule = "rise"')
+    known = [name for name in setting_groups() if name != "seed"]
+    for variant, table in tables.items():
+        for name in table:
+            if name not in known:
+                hint = "seeds are those of the comparison" if name == "seed" else nearest(name, known)
+                raise OptionError(f"{str(path)!r} has {name!r} in variant {variant!r}, which is no setting of it; {hint}")
+    return tables
+
+
+def _parts(setting: str, text: str) -> list[str]:
+    """Return what is listed with commas between."""
+    parts = [part.strip() for part in str(text).split(",")]
+    if not all(parts):
+        raise OptionError(f"{setting} is {text!r}; it must be names with commas between them")
+    repeated = [part for place, part in enumerate(parts) if part in parts[:place]]
+    if repeated:
+        raise OptionError(f"{setting} names {repeated[0]!r} twice; give each once")
+    return parts

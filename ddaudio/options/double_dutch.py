@@ -1,0 +1,88 @@
+"""Settings of the double-dutch tree."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+from ddaudio.errors import OptionError
+from ddaudio.options.checks import check_choice, check_whole, parse_row
+
+RopeName = Literal["cosine", "sine", "square"]
+PairName = Literal["opposite", "quadrature"]
+ReadingName = Literal["every", "leaf", "binary"]
+GatingName = Literal["hard", "soft", "beam"]
+CutoffsName = Literal["fixed", "learned"]
+LeavesName = Literal["waves", "sine"]
+
+
+@dataclass(frozen=True)
+class TreeOptions:
+    """The trees of ``double-dutch``."""
+
+    depth: int | None = None
+    """Levels of the tree, 1 to 24 (default: as many as its frame can be halved)."""
+    denominators: str | None = None
+    """Samples per period of each level's wave, falling, as in 4096,2048,1000 (default: halved from twice the frame)."""
+    above_nyquist: bool = False
+    """Allow denominators below 2."""
+    ropes: RopeName = "cosine"
+    """Shape of the waves: cosine, sine or square."""
+    pair: PairName = "opposite"
+    """What a rope says: its own wave, or a sine and a cosine."""
+    reading: ReadingName = "every"
+    """What is heard: every level, the deepest alone (leaf), or the deepest gates as ones and zeros (binary)."""
+    gating: GatingName | None = None
+    """Gates open and shut smoothly (soft), at once (hard), or smoothly along the most open paths alone (beam) (default: soft;
+    hard with the reading binary)."""
+    beam: int = 4
+    """Paths of a beam, 1 to 64."""
+    transition_s: str = "0.0001"
+    """Length of the gates' transitions, 1e-6 to 1 s: one for all levels, at most an eighth of a level's cell; or one a level, as
+    it is given, as in 0.001,0.0005."""
+    cutoffs: CutoffsName | None = None
+    """Whether the gates' cutoffs stay at 0 or are learned, a number a node (default: fixed; learned with the reading binary)."""
+    leaves: LeavesName = "waves"
+    """What the tree's deepest cells hold: its own waves, or partials; the tree is then divided as the sound asks for, and its
+    gates are the windows of the network sine."""
+
+    def __post_init__(self) -> None:
+        for name, known in (("ropes", RopeName), ("pair", PairName), ("reading", ReadingName)):
+            check_choice(self, name, get_args(known))
+        if self.gating is not None:
+            check_choice(self, "gating", get_args(GatingName))
+        check_choice(self, "leaves", get_args(LeavesName))
+        if self.cutoffs is not None:
+            check_choice(self, "cutoffs", get_args(CutoffsName))
+        check_whole(self, "depth", 1, 24)
+        check_whole(self, "beam", 1, 64)
+        if not isinstance(self.above_nyquist, bool):
+            raise OptionError(f"above_nyquist is {self.above_nyquist!r}; it must be true or false")
+        if self.depth is not None and self.denominators is not None:
+            raise OptionError(f"depth is {self.depth} and denominators is {self.denominators!r}; give only one of the two")
+        if not all(1e-6 <= each <= 1 for each in parse_row("transition_s", self.transition_s)):
+            raise OptionError(f"transition_s is {self.transition_s!r}; allowed is 1e-6 to 1 s")
+        if self.denominators is not None:
+            parse_row("denominators", self.denominators)
+        if self.pair == "quadrature" and (self.ropes == "square" or self.reading == "binary"):
+            raise OptionError("pair is 'quadrature', which needs waves: ropes cosine or sine, and not the reading binary")
+
+    def filled(self) -> "TreeOptions":
+        """Return these options with gating and cutoffs filled in."""
+        binary = self.reading == "binary"
+        gating = self.gating or ("hard" if binary else "soft")
+        return replace(self, gating=gating, cutoffs=self.cutoffs or ("learned" if binary else "fixed"))
+
+    @property
+    def parsed_denominators(self) -> tuple[float, ...]:
+        """The denominators as numbers; none where they are not given."""
+        return () if self.denominators is None else parse_row("denominators", self.denominators)
+
+    def transitions_s(self, depth: int) -> tuple[float, ...]:
+        """Return the transition of each of ``depth`` levels, or one for all; raises `OptionError` for another number of them."""
+        row = parse_row("transition_s", self.transition_s)
+        if len(row) not in (1, depth):
+            raise OptionError(f"transition_s is {self.transition_s!r}: {len(row)} values for {depth} levels; give one or {depth}")
+        return row
+
+    def table(self) -> dict[str, Any]:
+        """Return the settings by name, without those that have no value."""
+        return {name: value for name, value in asdict(self).items() if value is not None}

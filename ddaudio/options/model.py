@@ -1,0 +1,184 @@
+"""Settings of the networks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from ddaudio.errors import OptionError, nearest
+from ddaudio.options.checks import check_choice, check_range, check_whole, parse_row
+
+MODELS = ("sine", "double-dutch", "cascade", "surrogate", "stack", "siren")
+MODELS_OF_PARTIALS = ("sine", "cascade", "surrogate")
+"""Networks whose frames can be given a fixed number of partials."""
+StartName = Literal["peaks", "random", "equal"]
+RecipeName = Literal["notches", "transport"]
+StartingPoint = StartName | RecipeName
+LadderName = Literal["free", "linear", "octave", "above-nyquist"]
+PhaseName = Literal["own", "centred"]
+ActivationName = Literal["none", "tanh", "sine"]
+PositiveName = Literal["softplus", "relu", "project"]
+WITHOUT_TANGENT = ("stack", "siren")
+"""Networks that take no Gauss-Newton steps."""
+LAYER_SETTINGS = {
+    "cascade": ("ladder", "phase", "activation", "layer_decay", "greedy", "local", "whole"),
+    "surrogate": ("whole",),
+    "stack": ("widths", "positive", "pass_on", "span", "whole"),
+    "siren": ("widths", "omega", "span", "whole"),
+}
+"""The settings of layers that each network has."""
+MOST_UNITS = 4096
+"""Units that a layer may have."""
+MIN_NUMBERS, MIN_NUMBERS_PER_SAMPLE = 4, 0.0001
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which network, how large, and where it starts."""
+
+    model: str = "sine"
+    """The network: ``sine``, a bank of partials in each frame, ``double-dutch``, a tree of wave pairs, ``cascade``, a ladder of
+    waves, ``surrogate``, damped complex exponentials, ``stack``, sines of sines, ``siren``, the published network of sines, or a
+    sum such as ``sine+double-dutch``, in which each network fits what those before it leave over."""
+    shares: str | None = None
+    """How numbers, or the decibels aimed at, are shared out over the networks of a sum, as in 3,1 (default: equally)."""
+    target_snr_db: float = 25.0
+    """Stop spending numbers when this SNR is reached, -10 to 140 dB."""
+    max_numbers_per_sample: float = 0.25
+    """Cap on what the goal may cost, 0.0001 to 4 numbers per sample; one partial a channel always fits."""
+    numbers: int | None = None
+    """Spend this many numbers instead of aiming at an SNR, 4 or more."""
+    partials: int | None = None
+    """Give every frame this many partials instead of aiming at an SNR, 1 to 10000."""
+    start: StartName = "peaks"
+    """Starting point: spectral peaks, random or equally spaced frequencies."""
+    recipe: RecipeName | None = None
+    """Find the frequencies of each frame by gradient alone, from random ones, by this recipe; in place of start. For few partials
+    a frame (16 or less)."""
+
+    def __post_init__(self) -> None:
+        for name in self.terms:
+            if name not in MODELS:
+                raise OptionError(f"model names {name!r}, which is unknown; {nearest(name, MODELS)}")
+        if self.shares is not None and (len(self.terms) == 1 or len(parse_row("shares", self.shares)) != len(self.terms)):
+            raise OptionError(f"shares is {self.shares!r}, but model is {self.model!r}: give one share for each network of a sum")
+        if not all(0 < share < float("inf") for share in self.parsed_shares):
+            raise OptionError(f"shares is {self.shares!r}; each must be above 0")
+        check_range(self, "target_snr_db", -10, 140, "dB")
+        check_range(self, "max_numbers_per_sample", MIN_NUMBERS_PER_SAMPLE, 4)
+        check_whole(self, "numbers", MIN_NUMBERS, 10**12)
+        check_whole(self, "partials", 1, 10000)
+        check_choice(self, "start", get_args(StartName))
+        self._check_recipe()
+        if self.partials is not None and (len(self.terms) > 1 or self.terms[0] not in MODELS_OF_PARTIALS):
+            raise OptionError(f"partials is {self.partials}, but a {self.model} network is sized by numbers or target_snr_db")
+        if self.numbers is not None and len(self.terms) > 1 and self.numbers * min(self.parsed_shares) < MIN_NUMBERS:
+            raise OptionError(
+                f"numbers is {self.numbers}, too few for {len(self.terms)} networks: each needs {MIN_NUMBERS} or more"
+            )
+        if self.numbers is not None and self.partials is not None:
+            raise OptionError(f"numbers is {self.numbers} and partials is {self.partials}; give only one of the two")
+
+    def _check_recipe(self) -> None:
+        if self.recipe is None:
+            return
+        check_choice(self, "recipe", get_args(RecipeName))
+        if self.terms != ("sine",):
+            raise OptionError(f"recipe is {self.recipe!r}, but model is {self.model!r}: recipes find the partials of sine alone")
+        if self.start != "peaks":
+            raise OptionError(f"recipe is {self.recipe!r} and start is {self.start!r}; give only one of the two")
+
+    @property
+    def starting_point(self) -> StartingPoint:
+        """The recipe, or where the network starts without one."""
+        return self.recipe or self.start
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The names of the networks that add up, at least one."""
+        return tuple(name.strip() for name in str(self.model).split("+"))
+
+    @property
+    def parsed_shares(self) -> tuple[float, ...]:
+        """The share of each network; they sum to 1."""
+        row = (1.0,) * len(self.terms) if self.shares is None else parse_row("shares", self.shares)
+        return tuple(share / sum(row) for share in row)
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """The layers of ``cascade``, ``stack`` and ``siren``, and the frames of these and ``surrogate``."""
+
+    ladder: LadderName = "free"
+    """Frequencies of a cascade's layers: learned (free), equally spaced (linear), halved from layer to layer (octave), or learned
+    between Nyquist and the sample rate (above-nyquist)."""
+    phase: PhaseName = "own"
+    """Phase of a cascade's layer: its own, or an offset from one learned centre of its frame (centred)."""
+    activation: ActivationName = "none"
+    """What a cascade's layer does to the sum of those before it: nothing (none), tanh, or sine."""
+    layer_decay: float = 1.0
+    """Factor that a cascade's layer gives the sum of those before it, 0.9 to 1."""
+    greedy: bool = False
+    """Start a cascade layer by layer: each takes away as much as it can from what those before it leave."""
+    local: bool = False
+    """Train each layer of a cascade by its own loss on what those before it leave, not by that of their sum."""
+    widths: str | None = None
+    """Units in each layer of stack or siren, as in 100,10,1 (default: as many as the numbers allow; of stack, three layers that
+    fall to 1; of siren, four equal ones)."""
+    positive: PositiveName = "softplus"
+    """How stack keeps frequencies and phases positive: as softplus or relu of what is trained, or by a projection after each
+    step (project)."""
+    pass_on: bool = False
+    """Pass the mean frequency and phase of each layer of stack on to the next, which adds its own."""
+    omega: float = 30.0
+    """Factor of frequency in each layer of siren, 0.1 to 10000."""
+    span: str | None = None
+    """Time as stack and siren see it: seconds, or the ends of each frame, as in 4,7 (default: -1024,1024 for stack; for siren
+    -8,8, and -100,100 with whole)."""
+    whole: bool = False
+    """Fit the whole recording as one frame, up to 60 s."""
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("ladder", LadderName),
+            ("phase", PhaseName),
+            ("activation", ActivationName),
+            ("positive", PositiveName),
+        ):
+            check_choice(self, name, get_args(known))
+        for name in ("greedy", "local", "pass_on", "whole"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name} is {getattr(self, name)!r}; it must be true or false")
+        check_range(self, "layer_decay", 0.9, 1)
+        check_range(self, "omega", 0.1, 10_000)
+        if self.widths is not None and not all(width % 1 == 0 and 1 <= width <= MOST_UNITS for width in self.parsed_widths):
+            raise OptionError(f"widths is {self.widths!r}; each must be a whole number from 1 to {MOST_UNITS}")
+        low, high = self.ends or (0.0, 1.0)
+        if not -1e6 <= low < high <= 1e6:
+            raise OptionError(f"span is {self.span!r}; it must be 'seconds', or two rising numbers from -1e6 to 1e6, as in 4,7")
+
+    @property
+    def parsed_widths(self) -> tuple[int, ...]:
+        """The units of each layer; none where they are not given."""
+        row = () if self.widths is None else parse_row("widths", self.widths)
+        return tuple(int(width) if width % 1 == 0 else width for width in row)  # type: ignore[misc]
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The ends of a frame as the network sees them; None where time is counted in seconds, or no span is given."""
+        if self.span in (None, "seconds"):
+            return None
+        row = parse_row("span", str(self.span))
+        if len(row) != 2:
+            raise OptionError(f"span is {self.span!r}; it must be 'seconds', or two rising numbers, as in 4,7")
+        return row[0], row[1]
+
+    def misplaced(self, terms: Sequence[str]) -> str | None:
+        """Return the name of a setting that is given although none of the networks has it; None if there is none."""
+        known = {name for term in terms for name in LAYER_SETTINGS.get(term, ())}
+        given = (member.name for member in fields(self) if getattr(self, member.name) != member.default)
+        return next((name for name in given if name not in known), None)
+
+    def table(self, model: str) -> dict[str, Any]:
+        """Return the settings that make a network again, by name, without those that have no value."""
+        names = [name for name in LAYER_SETTINGS[model] if name not in ("greedy", "local", "whole")]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

@@ -1,0 +1,110 @@
+"""Sound for a browser: FLAC in base64."""
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+
+import soundfile  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+
+from ddaudio.io import audio
+from ddaudio.io.audio import Recording
+from ddaudio.io.samples import Samples, blocks, on_cpu
+from ddaudio.results.read import Sounds
+
+LONGEST_SAMPLES = 1 << 24
+"""Samples of all channels of a sound that a page holds: three minutes of stereo at 44.1 kHz; of longer ones an excerpt."""
+MOST_CHANNELS = 8
+"""Channels that FLAC holds."""
+LOWEST_RATE, HIGHEST_RATE = 8_000, 96_000
+"""Sample rates that browsers play everywhere; others are resampled."""
+NAMES = ("original", "resynthesis", "residual")
+"""The sounds, in the order of their keys."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sound as FLAC of 16 bits."""
+
+    name: str
+    flac: bytes
+    gain: float
+    """Factor that gives what was encoded its own level back: a power of two, so that nothing is rounded that need not be."""
+    rms: float
+    """Root mean square of the sound at its own level; full scale is 1."""
+
+    @property
+    def base64(self) -> str:
+        """The FLAC file as text."""
+        return base64.b64encode(self.flac).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What a page lets hear."""
+
+    clips: tuple[Clip, ...]
+    """Original, resynthesis, residual."""
+    start_s: float
+    """Where the clips begin in the recording."""
+    end_s: float
+    sample_rate: int
+    n_channels: int
+
+
+def clips(sounds: Sounds, longest: int | None = None) -> Clips:
+    """Return the three sounds of a fit, or of one with more than ``longest`` samples in all the excerpt with most error."""
+    n_channels, n_samples = sounds.original.shape
+    heard = min(n_channels, MOST_CHANNELS)
+    length = min(n_samples, (longest or LONGEST_SAMPLES) // heard)
+    start = 0 if length == n_samples else worst_stretch(sounds.residual, length)
+    taken_as, rate = _rates(sounds.sample_rate)
+    parts = [on_cpu(sound[:heard, start : start + length]) for sound in sounds]
+    if rate != sounds.sample_rate:
+        parts = [on_cpu(audio.resample(Recording(part, taken_as), rate).samples[:, :]) for part in parts]
+    original, resynthesis, residual = parts
+    common = max(float(original.abs().amax()), float(resynthesis.abs().amax()))
+    peaks = common, common, float(residual.abs().amax())
+    made = tuple(_clip(name, part, rate, peak) for name, part, peak in zip(NAMES, parts, peaks, strict=True))
+    return Clips(made, start / sounds.sample_rate, (start + length) / sounds.sample_rate, rate, heard)
+
+
+def _rates(sample_rate: int) -> tuple[int, int]:
+    """Return the rate that a recording is taken to have, and the one at which it is played: one is a multiple of the other.
+
+    What is taken differs from what is by less than 1e-4, a sixth of a cent; any two rates would ask for filters of any length.
+    """
+    if sample_rate < LOWEST_RATE:
+        return sample_rate, sample_rate * math.ceil(LOWEST_RATE / sample_rate)
+    if sample_rate > HIGHEST_RATE or (sample_rate >= 1 << 16 and sample_rate % 10):  # FLAC counts high rates in tens of Hz
+        factor = math.ceil(sample_rate / (HIGHEST_RATE // 2))
+        played = min(round(sample_rate / factor), HIGHEST_RATE)
+        return played * factor, played
+    return sample_rate, sample_rate
+
+
+def _clip(name: str, samples: Tensor, sample_rate: int, peak: float) -> Clip:
+    """Encode samples ``[C, T]`` whose largest is ``peak`` at most, brought up to full scale by a power of two."""
+    gain = 2.0 ** math.ceil(math.log2(peak / (1 - 2**-15))) if peak > 0 else 1.0
+    stream = io.BytesIO()
+    soundfile.write(stream, (samples / gain).T.numpy(), sample_rate, format="FLAC", subtype="PCM_16")
+    return Clip(name, stream.getvalue(), gain, float(samples.double().square().mean().sqrt()))
+
+
+def worst_stretch(residual: Samples, length: int) -> int:
+    """Return where the ``length`` samples begin that hold most of the residual's energy, to within a percent of ``length``."""
+    step = max(1, length // 100)
+    energies, left = [], torch.zeros(0, dtype=torch.float64)
+    for block in blocks(residual):
+        square = torch.cat([left, block.double().square().sum(0)])
+        whole = len(square) // step * step
+        energies.append(square[:whole].reshape(-1, step).sum(1))
+        left = square[whole:]
+    if left.numel():
+        energies.append(left.sum()[None])
+    energy = torch.cat(energies)
+    total = torch.cat([torch.zeros(1, dtype=torch.float64), energy.cumsum(0)])
+    count = min(length // step, len(energy))
+    return min(int((total[count:] - total[:-count]).argmax()) * step, residual.shape[1] - length)

@@ -1,0 +1,220 @@
+"""What a fit looks like, as arrays small enough to draw: whatever is left out, peaks are kept."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ddaudio.io.samples import Samples, on_cpu
+from ddaudio.models import DoubleDutchNetwork, Network, SineNetwork
+
+FRAME_S = 0.046
+"""Length of a spectrogram's frames, rounded to a power of two samples: harmonics of a voice are told apart."""
+LEAST_DB, MOST_DB = -127, 127
+"""Range of levels in spectrograms, whole dB in a byte; a sinusoid of full scale has 0 dB."""
+MOST_CHANNELS = 8
+"""Channels that are drawn, the first ones."""
+MOST_LINES = 6000
+"""Partials that are drawn, the strongest ones."""
+LEVEL_WINDOW_S = 0.01
+"""Shortest stretch whose level is taken: a period of 100 Hz."""
+_BLOCK_SAMPLES = 1 << 19
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Lowest and highest sample of each column, both ``[C, columns]`` float32."""
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    column_s: float
+    """Seconds in a column; the last may end beyond the sound."""
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """Highest level of each cell of time and frequency."""
+
+    levels_db: NDArray[np.int8]
+    """``[C, rows, columns]`` in dB, rows from low to high frequencies; a sinusoid of full scale has 0 dB."""
+    column_s: float
+    """Seconds in a column; the last may end beyond the sound."""
+    row_hz: float
+    """Hz in a row; the first begins half a bin below 0 Hz, at ``low_hz``."""
+    low_hz: float
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Partials as lines, the strongest last; columns of one length."""
+
+    signal: NDArray[np.int32]
+    """Channel, from 0."""
+    start_s: NDArray[np.float32]
+    end_s: NDArray[np.float32]
+    frequency_hz: NDArray[np.float32]
+    level_db: NDArray[np.float32]
+    """Amplitude in dB; full scale has 0 dB."""
+    n_partials: int
+    """How many there are, drawn or not."""
+
+
+@dataclass(frozen=True)
+class TreePicture:
+    """A tree over time: rows are levels, the longest waves first."""
+
+    spoken_db: NDArray[np.float32]
+    """``[D, columns]``: amplitude of the rope that is open, in dB of full scale; NaN where it is silent."""
+    gates: NDArray[np.float32] | None
+    """``[D, columns]``: how far the gate is open for the rope with bit 0, 0 to 1; None where columns hold many samples."""
+    start_s: float
+    end_s: float
+    denominators: tuple[float, ...]
+    """Samples per period of each level's waves."""
+
+
+def waveform(samples: Samples, sample_rate: int, columns: int) -> Waveform:
+    """Return the outline of ``samples [C, T]`` in at most ``columns`` columns; no sample lies outside it."""
+    n_channels, n_samples = min(samples.shape[0], MOST_CHANNELS), samples.shape[1]
+    width = math.ceil(n_samples / columns)
+    step = width * max(1, _BLOCK_SAMPLES // (width * n_channels))
+    lows, highs = [], []
+    for first in range(0, n_samples, step):
+        block = on_cpu(samples[:n_channels, first : first + step])
+        missing = -block.shape[1] % width
+        block = torch.cat([block, block[:, -1:].expand(-1, missing)], 1).reshape(n_channels, -1, width)
+        lows.append(block.amin(2))
+        highs.append(block.amax(2))
+    return Waveform(torch.cat(lows, 1).numpy(), torch.cat(highs, 1).numpy(), width / sample_rate)
+
+
+def levels(samples: Samples, sample_rate: int, columns: int) -> tuple[NDArray[np.float32], float]:
+    """Return the mean power ``[columns]`` of ``samples [C, T]`` over all channels, and the seconds in a column."""
+    n_channels, n_samples = samples.shape
+    width = max(math.ceil(n_samples / columns), min(n_samples, math.ceil(LEVEL_WINDOW_S * sample_rate)))
+    step = width * max(1, _BLOCK_SAMPLES // (width * n_channels))
+    powers = []
+    for first in range(0, n_samples, step):
+        square = on_cpu(samples[:, first : first + step]).double().square().mean(0)
+        counts = torch.ones_like(square)
+        missing = -len(square) % width
+        square, counts = (pad(one, (0, missing)).reshape(-1, width).sum(1) for one in (square, counts))
+        powers.append(square / counts)
+    return torch.cat(powers).float().numpy(), width / sample_rate
+
+
+def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return powers in dB, at least -200."""
+    return (10 * np.log10(np.maximum(power, 1e-20))).astype(np.float32)
+
+
+def spectrogram(samples: Samples, sample_rate: int, columns: int, rows: int) -> Spectrogram:
+    """Return the levels of ``samples [C, T]`` in at most ``columns`` times ``rows`` cells, each its highest Hann-window level.
+
+    Frames lie as close as a column, or a quarter of a frame if that is less; a column's frames have their middles in it.
+    """
+    n_channels, n_samples = min(samples.shape[0], MOST_CHANNELS), samples.shape[1]
+    n_fft = 2 ** max(4, round(math.log2(FRAME_S * sample_rate)))
+    width = math.ceil(n_samples / columns)
+    each = math.ceil(width / (n_fft // 4))
+    hop = math.ceil(width / each)
+    n_columns, bins = math.ceil(n_samples / (hop * each)), n_fft // 2 + 1
+    row = math.ceil(bins / rows)
+    window = torch.hann_window(n_fft)
+    at_a_time = max(1, _BLOCK_SAMPLES // (n_fft * each * n_channels))
+    found = []
+    for first in range(0, n_columns, at_a_time):
+        count = min(at_a_time, n_columns - first) * each
+        start = first * each * hop + hop // 2 - n_fft // 2
+        stop = start + (count - 1) * hop + n_fft
+        inside = on_cpu(samples[:n_channels, max(start, 0) : min(stop, n_samples)])
+        frames = pad(inside, (max(-start, 0), max(stop - n_samples, 0))).unfold(1, n_fft, hop)
+        magnitudes = torch.fft.rfft(frames * window).abs() * (2 / float(window.sum()))
+        magnitudes = pad(magnitudes, (0, -bins % row)).reshape(n_channels, count // each, each, -1, row).amax((2, 4))
+        found.append((20 * magnitudes.clamp(min=1e-30).log10()).round().clamp(LEAST_DB, MOST_DB).to(torch.int8).mT)
+    bin_hz = sample_rate / n_fft
+    return Spectrogram(torch.cat(found, 2).numpy(), hop * each / sample_rate, row * bin_hz, -bin_hz / 2)
+
+
+def lines(network: Network) -> Lines | None:
+    """Return the partials of a network, of a sum those of all its terms; None if it has none."""
+    terms = [term for term in network.terms if isinstance(term, SineNetwork)]
+    if not terms:
+        return None
+    columns: list[list[Tensor]] = []
+    for term in terms:
+        partials, cells, rate = term.partials, term.grid.frames, term.grid.sample_rate
+        end = torch.minimum(cells.first + cells.size, torch.tensor(term.grid.n_samples))
+        amplitude = (partials.cosine.square() + partials.sine.square()).sqrt().double()
+        columns.append(
+            [
+                cells.signal[partials.frame],
+                cells.first[partials.frame] / rate,
+                end[partials.frame] / rate,
+                partials.frequency.double() * (rate / (2 * math.pi)),
+                20 * amplitude.clamp(min=1e-10).log10(),
+            ]
+        )
+    signal, start, end, frequency, level = (torch.cat(parts) for parts in zip(*columns, strict=True))
+    kept = torch.argsort(level)[-MOST_LINES:]
+    columns_s = {name: column[kept].float().numpy() for name, column in (("start_s", start), ("end_s", end))}
+    frequency_hz, level_db = frequency[kept].float().numpy(), level[kept].float().numpy()
+    return Lines(signal[kept].int().numpy(), **columns_s, frequency_hz=frequency_hz, level_db=level_db, n_partials=len(level))
+
+
+def tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:
+    """Return what all trees say, one after the other, in at most ``columns`` columns; of several channels the loudest."""
+    grid, ladder = network.grid, network.plan.ladder
+    width = math.ceil(grid.n_samples / columns)
+    spoken = torch.zeros(ladder.depth, math.ceil(grid.n_samples / width))
+    position = torch.arange(network.plan.n_samples, dtype=torch.float64) + 0.5
+    amplitudes = _amplitudes(network)
+    for frame, begin in enumerate(grid.begins.tolist()):
+        inside = (position + begin >= 0) & (position + begin < grid.n_samples)
+        column = ((position[inside] + begin) / width).long()
+        said = _spoken(network, frame, amplitudes[frame], position[inside])[0]
+        spoken.scatter_reduce_(1, column.expand_as(said), said, "amax")
+    return TreePicture(_decibels(spoken), None, 0.0, spoken.shape[1] * width / grid.sample_rate, ladder.denominators)
+
+
+def loudest_tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:
+    """Return the tree that says most, with its gates, at ``columns`` samples of its frame at most."""
+    grid, ladder = network.grid, network.plan.ladder
+    power = torch.zeros(grid.n_frames).index_add(0, network.trees.frame, network.powers().float())
+    frame = int(power.argmax())
+    n_samples = network.plan.n_samples
+    step = math.ceil(n_samples / columns)
+    position = torch.arange(0, n_samples, step, dtype=torch.float64) + step / 2
+    begin = int(grid.begins[frame])
+    said, gates = _spoken(network, frame, _amplitudes(network)[frame], position)
+    spoken = _decibels(said)
+    start_s, end_s = begin / grid.sample_rate, (begin + len(position) * step) / grid.sample_rate
+    return TreePicture(spoken, gates.float().numpy(), start_s, end_s, ladder.denominators)
+
+
+def _amplitudes(network: DoubleDutchNetwork) -> Tensor:
+    """Return the size of what each rope says, ``[F, R]``."""
+    return network.trees.all_amplitudes(network.amplitudes).square().sum(2).sqrt().float()
+
+
+def _spoken(network: DoubleDutchNetwork, frame: int, amplitudes: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the open rope of each level says at positions within a frame, of ropes ``amplitudes [R]``, and its gate.
+
+    Both ``[D, L]``. Open is the rope on whose side of its node's own cutoff the wave lies.
+    """
+    ladder, cutoffs = network.plan.ladder, network.cutoffs[frame].double()
+    said, gates, address = [], [], torch.zeros(len(position), dtype=torch.int64)
+    for level in range(ladder.depth):
+        wave, cutoff = ladder.wave(level, position), cutoffs[2**level - 1 + address]
+        gates.append(network.plan.gating.open(level, wave, cutoff))
+        address = 2 * address + (wave < cutoff)
+        said.append(amplitudes[2 ** (level + 1) - 2 + address])
+    return torch.stack(said), torch.stack(gates)
+
+
+def _decibels(amplitudes: Tensor) -> NDArray[np.float32]:
+    return torch.where(amplitudes > 0, 20 * amplitudes.clamp(min=1e-10).log10(), torch.nan).numpy()

@@ -1,0 +1,1 @@
+"""Results of fits: what is stored of them, read again, and summarised."""

@@ -1,0 +1,106 @@
+"""What a fit found out, as data (``report.json``) and in four lines. ``docs/report.md`` documents the schema."""
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddaudio.fitting.result import FitResult
+from ddaudio.metrics.measure import DEFINITIONS, Metric
+from ddaudio.models import FramedNetwork
+from ddaudio.options import FitOptions
+from ddaudio.results.read import SCHEMA
+from ddaudio.training.history import MOST_STRETCHES, Look, Training
+
+
+def settings_hash(options: FitOptions) -> str:
+    """Return the SHA-256 of all settings, as hexadecimal digits: equal for equal settings."""
+    return hashlib.sha256(json.dumps(options.flat(), sort_keys=True).encode()).hexdigest()
+
+
+def build(result: FitResult) -> dict[str, Any]:
+    """Return the report of a fit as nested dicts and lists that JSON can hold; undefined values are None."""
+    recording, network, options = result.recording, result.network, result.options
+    model = options.model
+    # As many as for a recording that is one block: the report of an hour shall not grow with its blocks.
+    stretches = max(1, MOST_STRETCHES // max(len(one.blocks) for one in result.passes))
+    metrics = {name: value for name, value in result.metrics.items() if isinstance(value, Metric)}
+    return {
+        "schema": SCHEMA,
+        "versions": {"ddaudio": version("ddaudio"), "torch": torch.__version__, "numpy": np.__version__}
+        | {"python": platform.python_version()},
+        "status": result.status,
+        "reason": result.reason,
+        "doubts": list(result.doubts),
+        "recording": {
+            "source": recording.source,
+            "sha256": recording.content_hash,
+            "sample_rate": recording.sample_rate,
+            "channels": recording.n_channels,
+            "samples": recording.n_samples,
+            "declared_samples": recording.declared_samples,
+            "truncated": recording.truncated,
+            "duration_s": recording.duration_s,
+            "clipped_samples": recording.clipped_samples,
+        },
+        "settings": options.tables(),
+        "settings_sha256": settings_hash(options),
+        "goal": _goal(result),
+        "model": {
+            "name": model.model,
+            "numbers": result.numbers,
+            "numbers_per_sample": result.numbers_per_sample,
+            "parts": network.parts(),
+            "terms": [_term(term) for term in network.terms],
+        },
+        "metrics": {name: asdict(metric) | {"definition": DEFINITIONS[name]} for name, metric in metrics.items()},
+        "bands": [asdict(band) for band in result.metrics["bands"]],
+        "baseline": asdict(result.baseline) | {"name": "best-k MDCT", "numbers": 2 * result.baseline.coefficients},
+        "training": {
+            "gain_db": result.training_gain_db,
+            "passes": [
+                {"name": one.name, "blocks": [[_stage(run, stretches) for run in stages] for stages in one.blocks]}
+                for one in result.passes
+            ],
+        },
+        "seconds": result.seconds | {"per_second_of_sound": sum(result.seconds.values()) / recording.duration_s},
+    }
+
+
+def _term(term: FramedNetwork) -> dict[str, Any]:
+    cells = {str(size): count for size, count in _tally(term.grid.cells.size)}
+    return {"name": term.name, "parts": term.parts(), "frames": term.grid.n_frames, "cell_samples": cells}
+
+
+def _tally(values: torch.Tensor) -> list[tuple[int, int]]:
+    """Return each value and how often it occurs, smallest first."""
+    found, counts = torch.unique(values, return_counts=True)
+    return list(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def _goal(result: FitResult) -> dict[str, Any]:
+    model = result.options.model
+    if model.numbers is not None:
+        return {"name": "numbers", "asked": model.numbers, "reached": result.numbers <= model.numbers}
+    if model.partials is not None:
+        return {"name": "partials", "asked": model.partials, "reached": True}
+    return {"name": "target_snr_db", "asked": model.target_snr_db, "reached": result.reached_goal}
+
+
+def _stage(run: Training, most_stretches: int) -> dict[str, Any]:
+    return {"status": run.status, "judge": [_look(look, most_stretches) for look in run.looks], "losses": run.losses}
+
+
+def _look(look: Look, most_stretches: int) -> dict[str, Any]:
+    """Return a look, with the error by time in no more than so many stretches, to four digits."""
+    errors, count = look.error_by_time, min(len(look.error_by_time), most_stretches)
+    edges = [round(place * len(errors) / count) for place in range(count + 1)] if count else []
+    pooled = [float(f"{sum(errors[first:last]):.4g}") for first, last in pairwise(edges)]
+    seen = {"step": look.step, "snr_db": look.snr_db, "terms": look.terms, "gradients": look.gradients}
+    return seen | {"error_by_time": pooled, "averaged": look.averaged}

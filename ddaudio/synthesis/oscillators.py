@@ -1,0 +1,272 @@
+"""Sums of sinusoids, fast and exact, with gradients.
+
+One sum, three ways to compute it: spelled out (``direct``), as matrix products of short tables (`factored`), and
+by the non-uniform FFT (`nufft`).
+
+The two fast ones share their gradients. With the sum ``s(n) = sum_k exp(-d (n - m)) (a cos(w (n - m)) + b sin(w (n - m)))``
+and the gradient ``g`` with respect to ``s``, the adjoint gives
+
+    C + i S = sum_n g(n) exp((i w - d) (n - m)),    C' + i S' = sum_n (n - m) g(n) exp((i w - d) (n - m)),
+
+and from the derivatives of each sample
+
+    gradient of a = C,    of b = S,    of w = b C' - a S',    of d = -(a C' + b S').
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+from ddaudio.errors import OptionError, nearest
+from ddaudio.synthesis import nufft
+from ddaudio.synthesis.factored import Bank, Packing
+from ddaudio.synthesis.nufft import NufftBank
+
+__all__ = ["Bank", "Method", "Packing", "sum_of_sinusoids", "synthesise_frames"]
+
+DIRECT_ELEMENTS = 1 << 15
+"""Below this many partials times samples the direct sum is faster: 1.2 against 1.8 ms at 2^14, 4.9 against 2.1 ms at 2^16
+(sum and gradients on two cores, measured for 1 to 256 partials).
+"""
+DIRECT_BLOCK_ELEMENTS = 1 << 22
+"""Largest block of partials times samples that the direct sum spells out at once."""
+NUFFT_PARTIALS = 512
+"""From this many partials on the non-uniform FFT is faster than the factored method, if the sum is large: as fast with 512
+partials (4.0 against 3.8 ms for 2^15 samples, 20 against 28 ms for 2^19), twice as fast with 1,024, slower with 256.
+"""
+NUFFT_ELEMENTS = 1 << 23
+"""From this many partials times samples on it makes up for its preparations (two cores, measured like the others)."""
+
+Method = Literal["auto", "direct", "factored", "nufft"]
+
+
+class _LinearBank(Protocol):
+    """What the gradients need: samples from amplitudes, and the way back."""
+
+    def forward(self, cosine: Tensor, sine: Tensor) -> Tensor:
+        """Return the frames ``[F, L]`` for amplitudes ``[P]``."""
+
+    def adjoint(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each partial's products ``C, S`` with the frames, ``[P]`` each."""
+
+    def weighted_adjoint(self, frames: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the products ``C, S``, and ``C', S'`` with the frames weighted by ``n - origin``."""
+
+
+MakeBank = Callable[[Tensor, Tensor | None], _LinearBank]
+
+
+class _Synthesis(torch.autograd.Function):
+    """The forward map of a bank, with gradients from its adjoint: see the head of this file."""
+
+    @staticmethod
+    def forward(ctx: Any, frequency: Tensor, cosine: Tensor, sine: Tensor, decay: Tensor | None, make_bank: MakeBank) -> Tensor:
+        """Sum the partials, and keep the tables for the way back."""
+        ctx.bank = make_bank(frequency, decay)
+        ctx.save_for_backward(cosine, sine)
+        frames: Tensor = ctx.bank.forward(cosine, sine)
+        return frames
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients for frequency, amplitudes and decay."""
+        cosine, sine = ctx.saved_tensors
+        for_frequency, _, _, for_decay, _ = ctx.needs_input_grad
+        if not (for_frequency or for_decay):
+            return None, *ctx.bank.adjoint(gradient), None, None
+        plain, (weighted_cosine, weighted_sine) = ctx.bank.weighted_adjoint(gradient)
+        to_frequency = sine * weighted_cosine - cosine * weighted_sine if for_frequency else None
+        to_decay = -(cosine * weighted_cosine + sine * weighted_sine) if for_decay else None
+        return to_frequency, *plain, to_decay, None
+
+
+def synthesise_frames(
+    frequency: Tensor, cosine: Tensor, sine: Tensor, packing: Packing, origin: float, decay: Tensor | None = None
+) -> Tensor:
+    """Sum the partials of each frame, with the factored method; differentiable once in all its tensors.
+
+    Nothing is checked here: this runs in each step of a training.
+
+    Args:
+        frequency: radians per sample, ``[P]`` float32 or float64; the other tensors have the same shape and type.
+        cosine: amplitude of ``cos(w (n - origin))``.
+        sine: amplitude of ``sin(w (n - origin))``.
+        packing: which partials sound in which frame, and the frames' length ``L``.
+        origin: position in the frame where phases are counted from, in samples.
+        decay: ``d`` of the envelope ``exp(-d (n - origin))``, per sample; ``None`` for none.
+
+    Returns:
+        Frames ``[F, L]``.
+
+    """
+
+    def make_bank(frequency: Tensor, decay: Tensor | None) -> Bank:
+        """Make the tables."""
+        return Bank(frequency, packing, origin, decay)
+
+    frames: Tensor = _Synthesis.apply(frequency, cosine, sine, decay, make_bank)  # type: ignore[no-untyped-call]
+    return frames
+
+
+def sum_of_sinusoids(
+    frequency: Tensor,
+    cosine: Tensor,
+    sine: Tensor,
+    n_samples: int,
+    *,
+    decay: Tensor | None = None,
+    origin: float = 0.0,
+    method: Method = "auto",
+) -> Tensor:
+    """Return ``sum_k exp(-d_k (n - m)) (a_k cos(w_k (n - m)) + b_k sin(w_k (n - m)))`` for ``n = 0 .. n_samples - 1``.
+
+    The tensors are of one type, float32 or float64, on one device, and broadcast to a common shape ``[..., K]``; every
+    finite value is allowed, and ``K`` may be zero. Results of all methods differ from a float64 sum by less than 1e-6
+    of its norm in float32, for every frequency and however far ``n - m`` is from zero.
+
+    Args:
+        frequency: ``w`` in radians per sample.
+        cosine: amplitudes ``a``.
+        sine: amplitudes ``b``.
+        n_samples: samples to compute, 1 or more.
+        decay: ``d`` per sample, negative for growth; ``None`` for none.
+        origin: position ``m`` where phases and decay are counted from, in samples; need not be a whole number.
+        method: ``direct`` spells every sine out, with phases reduced in float64: the reference, and the only one that
+            is differentiable more than once. ``factored`` gives the same as a matrix product. ``nufft`` is for long sums
+            of many partials without decay; a batch is summed row after row. ``auto`` picks the fastest by size.
+
+    Returns:
+        Samples ``[..., n_samples]``, differentiable in all tensors. Beside them and the tensors, ``factored`` and
+        ``nufft`` take less than 1 GB.
+
+    Raises:
+        OptionError: the method is unknown or cannot do what is asked for, shapes or types do not fit, a value is not
+            finite, or there are no samples to compute.
+
+    >>> import torch
+    >>> one = torch.ones(1)
+    >>> sum_of_sinusoids(one * torch.pi, one, one * 0, 4)  # at the Nyquist frequency every sample is an extreme
+    tensor([ 1., -1.,  1., -1.])
+
+    """
+    if method not in get_args(Method):
+        raise OptionError(f"method is {method!r}, which is unknown; {nearest(str(method), get_args(Method))}")
+    partials = _checked(_Partials(frequency, cosine, sine, decay), n_samples, origin)
+    if method == "auto":
+        method = _fastest(partials, n_samples)
+    return _METHODS[method](partials, n_samples, origin)
+
+
+class _Partials(NamedTuple):
+    """The tensors of a sum, ``[..., K]``."""
+
+    frequency: Tensor
+    cosine: Tensor
+    sine: Tensor
+    decay: Tensor | None
+
+    def named(self) -> dict[str, Tensor]:
+        """Return those that are there, by name."""
+        return {name: part for name, part in self._asdict().items() if part is not None}
+
+
+def _checked(partials: _Partials, n_samples: int, origin: float) -> _Partials:
+    """Return the tensors with their common shape, or raise an `OptionError`."""
+    named = partials.named()
+    shapes = ", ".join(f"{name} {list(part.shape)}" for name, part in named.items())
+    try:
+        shape = torch.broadcast_tensors(*named.values())[0].shape  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        raise OptionError(f"the shapes {shapes} do not broadcast; give one value per partial to each: [..., K]") from None
+    if not shape:
+        raise OptionError("frequency has no dimension; allowed is [..., K], one value per partial: give it one with [None]")
+    kinds = {(part.dtype, part.device) for part in named.values()}
+    if len(kinds) > 1 or partials.frequency.dtype not in {torch.float32, torch.float64}:
+        given = ", ".join(f"{name} {part.dtype} on {part.device}" for name, part in named.items())
+        raise OptionError(
+            f"the tensors are {given}; allowed is one of float32 and float64 on one device: convert them with .to()"
+        )
+    for name, part in named.items():
+        if not bool(part.isfinite().all()):
+            bad = int((~part.isfinite()).sum())
+            raise OptionError(
+                f"{name} has {bad} of {part.numel()} values NaN or infinite; only finite ones have a sum: mend them"
+            )
+    if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
+        raise OptionError(f"n_samples is {n_samples!r}; allowed is a whole number of samples, 1 or more")
+    if not math.isfinite(origin):
+        raise OptionError(f"origin is {origin!r}; allowed is any finite position in samples")
+    return _Partials(*(None if part is None else part.expand(shape) for part in partials))  # type: ignore[arg-type]
+
+
+def _fastest(partials: _Partials, n_samples: int) -> Method:
+    """Return the method that is fastest at this size, of those that can do it."""
+    size = partials.frequency.shape[-1]
+    if partials.frequency.numel() * n_samples < DIRECT_ELEMENTS:
+        return "direct"
+    large = size >= NUFFT_PARTIALS and size * n_samples >= NUFFT_ELEMENTS
+    if large and partials.decay is None and nufft.available(partials.frequency.device):
+        return "nufft"
+    return "factored"
+
+
+def _direct(partials: _Partials, n_samples: int, origin: float) -> Tensor:
+    """Spell every sine out, a block of samples at a time; what a block needs for its gradient is computed anew for it."""
+    block = max(1, DIRECT_BLOCK_ELEMENTS // max(1, partials.frequency.numel()))
+    if block >= n_samples:
+        return _direct_block(*partials, -origin, n_samples)
+    blocks = [
+        checkpoint(_direct_block, *partials, first - origin, min(block, n_samples - first), use_reentrant=False)
+        for first in range(0, n_samples, block)
+    ]
+    return torch.cat(blocks, -1)
+
+
+def _direct_block(frequency: Tensor, cosine: Tensor, sine: Tensor, decay: Tensor | None, start: float, n_samples: int) -> Tensor:
+    """Sum ``n_samples`` samples of which the first is ``start`` after the origin."""
+    steps = torch.arange(n_samples, device=frequency.device, dtype=torch.float64) + start
+    phase = (frequency.double()[..., None] * steps).remainder(2 * math.pi).to(frequency.dtype)
+    waves = cosine[..., None] * phase.cos() + sine[..., None] * phase.sin()
+    if decay is not None:
+        waves = waves * torch.exp(-decay.double()[..., None] * steps).to(waves.dtype)
+    return waves.sum(-2)
+
+
+def _factored(partials: _Partials, n_samples: int, origin: float) -> Tensor:
+    """Take every row of the batch for a frame."""
+    *batch, size = partials.frequency.shape
+    counts = torch.full((math.prod(batch),), size, device=partials.frequency.device)
+    frequency, cosine, sine = (part.reshape(-1) for part in partials[:3])
+    decay = None if partials.decay is None else partials.decay.reshape(-1)
+    return synthesise_frames(frequency, cosine, sine, Packing(counts, n_samples), origin, decay).reshape(*batch, n_samples)
+
+
+def _by_nufft(partials: _Partials, n_samples: int, origin: float) -> Tensor:
+    """Sum one row of the batch after the other."""
+    frequency, cosine, sine, decay = partials
+    if decay is not None:
+        raise OptionError("method is 'nufft', which cannot do decay: leave decay out, or take method='factored'")
+    if not nufft.available(frequency.device):
+        library = "finufft" if frequency.device.type == "cpu" else "cufinufft"
+        raise OptionError(f"method is 'nufft', which needs {library} on {frequency.device.type}: install it, or take 'factored'")
+    if not frequency.numel():
+        return _factored(partials, n_samples, origin)
+
+    def make_bank(frequency: Tensor, decay: Tensor | None) -> NufftBank:
+        """Make the bank of one row; there is no decay."""
+        del decay
+        return NufftBank(frequency, n_samples, origin)
+
+    *batch, size = frequency.shape
+    rows = zip(*(part.reshape(-1, size) for part in (frequency, cosine, sine)), strict=True)
+    frames = [_Synthesis.apply(*row, None, make_bank) for row in rows]  # type: ignore[no-untyped-call]
+    return (frames[0] if len(frames) == 1 else torch.cat(frames)).reshape(*batch, n_samples)
+
+
+_METHODS = {"direct": _direct, "factored": _factored, "nufft": _by_nufft}

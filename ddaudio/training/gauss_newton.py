@@ -1,0 +1,159 @@
+"""Least squares of second order: Gauss-Newton steps with damping.
+
+With the residual ``r`` and the Jacobian ``J`` of the signals with respect to the parameters, a step solves
+
+    (J' J + mu D) step = J' r,    D = diag(J' J) of each partial on its own
+
+by conjugate gradients, preconditioned with ``D``; ``J`` is never written out. The damping ``mu`` falls after a step that
+helped, and grows until one does (Marquardt, 1963, SIAM J. Appl. Math. 11(2)).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddaudio.grid.batched import Owners, ratio
+from ddaudio.models import Network
+from ddaudio.models.batched import Company, estimate_of
+from ddaudio.parallel.lockstep import meet
+
+INNER_STEPS = 8
+"""Conjugate gradient steps in one Gauss-Newton step."""
+FIRST_DAMPING, LEAST_DAMPING = 1e-2, 1e-6
+EASED, STIFFENED = 1 / 3, 4.0
+"""Factors of the damping after a step that helped, and after one that did not."""
+TRIES = 5
+"""Steps that are tried, each shorter than the one before, until the error falls."""
+LONGEST_STEP = 0.7
+"""Bound on the change of a parameter that enters nonlinearly, in its own units; see `Network.bounded`."""
+SMALLEST_SQUARE = 1e-4
+"""Least entry of ``D``, as a share of its mean: parameters that change nothing must not be sent far away."""
+
+
+class GaussNewton:
+    """Damped Gauss-Newton descent of the squared error between a network's signals and ``target [B, T]``."""
+
+    def __init__(self, network: Network, target: Tensor) -> None:
+        self.network, self.target = network, target
+        self.damping = FIRST_DAMPING
+        """``mu`` of the next step."""
+        self.estimate = estimate_of(network)
+        """What the network says, where the last step ended."""
+        self.energy = float((target - self.estimate).double().square().sum())
+        """Sum of squares of the residual, as it stands."""
+        self.slope: list[Tensor] = []
+        """``J' r`` for each parameter, where the last step began: minus half the gradient of the sum of squares."""
+
+    def step(self) -> bool:
+        """Take a step; return False, and leave the parameters as they were, if none is found that helps."""
+        return meet(_step, self)
+
+
+@torch.no_grad()
+def _step(descents: Sequence[GaussNewton]) -> list[bool]:
+    """Take a step in each of several descents; return which of them it helped."""
+    side = _Side(descents)
+    before = side.row()
+    slope, change = side.solve()
+    for _ in range(TRIES):
+        side.try_out(before + change)
+        if not side.waiting.any():
+            break
+        change = change * EASED
+    side.hand_out(slope)
+    return list(map(bool, ~side.waiting))
+
+
+class _Side:
+    """Several descents as one, with the values of all parameters in one row ``[N]``."""
+
+    def __init__(self, descents: Sequence[GaussNewton]) -> None:
+        company = Company([descent.network for descent in descents])
+        self._descents, self._owners = descents, company.owners
+        self.network, self.grids = company.network, company.grids
+        self._parameters = list(self.network.parameters())
+        self._all = Owners.beside(self._owners)
+        self._target = self.grids.signals([descent.target for descent in descents])
+        self._residual = self._target - self.grids.signals([descent.estimate for descent in descents])
+        self._energy = np.array([descent.energy for descent in descents])
+        self._damping = np.array([descent.damping for descent in descents])
+        self.waiting = np.ones(len(descents), dtype=bool)
+        """Which descents no step has helped yet, ``[M]``."""
+        self._kept, self._estimates = self.row(), [descent.estimate for descent in descents]
+
+    def row(self) -> Tensor:
+        """Return the values of all parameters."""
+        return _row(self._parameters)
+
+    def _parts(self, row: Tensor) -> list[Tensor]:
+        """Return what a row holds of each parameter, in its shape."""
+        pieces = torch.split(row, [parameter.numel() for parameter in self._parameters])
+        return [piece.view(parameter.shape) for piece, parameter in zip(pieces, self._parameters, strict=True)]
+
+    def try_out(self, row: Tensor) -> None:
+        """Set all parameters; keep them for those waiting descents whose error they lower."""
+        for parameter, value in zip(self._parameters, self._parts(row), strict=True):
+            parameter.copy_(value)
+        self.network.project()
+        estimate = self.network.estimate()
+        energy = self.grids.energies(self._target - estimate)
+        better = self.waiting & (energy < self._energy)
+        self._kept = self._all.chosen(better, self.row(), self._kept)
+        tried = zip(self._estimates, self.grids.own(estimate), better.tolist(), strict=True)
+        self._estimates = [new if helped else old for old, new, helped in tried]
+        self._energy = np.where(better, energy, self._energy)
+        self.waiting = self.waiting & ~better
+        self._damping = np.where(better, np.maximum(self._damping * EASED, LEAST_DAMPING), self._damping)
+        self._damping = np.where(self.waiting, self._damping * STIFFENED, self._damping)
+
+    def hand_out(self, slope: Tensor) -> None:
+        """Give each descent what was kept for it, and its part of the slope."""
+        kept, slopes = self._of_each(self._kept), self._of_each(slope)
+        for place, descent in enumerate(self._descents):
+            for parameter, value in zip(descent.network.parameters(), kept[place], strict=True):
+                parameter.copy_(value)
+            descent.estimate, descent.slope = self._estimates[place], slopes[place]
+            descent.energy, descent.damping = float(self._energy[place]), float(self._damping[place])
+
+    def _of_each(self, row: Tensor) -> list[list[Tensor]]:
+        """Return what a row holds of each parameter of each network."""
+        each = [owners.split(part) for owners, part in zip(self._owners, self._parts(row), strict=True)]
+        return [list(parts) for parts in zip(*each, strict=True)]
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """Return the slope ``J' r``, and the step by preconditioned conjugate gradients."""
+        tangent, owners = self.network.tangent(), self._all
+        squares = _row([self._floored(*pair) for pair in zip(tangent.squares(), self._owners, strict=True)])
+        slope = left = _row(tangent.adjoint(self._residual))
+        solution = torch.zeros_like(left)
+        damped = owners.spread(self._damping, squares) * squares
+        direction = left / squares
+        size = owners.sums(left * direction)
+        moving = np.ones(len(size), dtype=bool)
+        for _ in range(INNER_STEPS):
+            curved = _row(tangent.adjoint(tangent.forward(self._parts(direction)))) + damped * direction
+            curvature = owners.sums(direction * curved)
+            # Where it is rounded away no step is long enough.
+            moving = moving & np.isfinite(size) & (size > 0) & (curvature > 0)
+            if not moving.any():
+                break
+            along = owners.spread(ratio(size, curvature, moving), left)
+            solution, left = solution + along * direction, left - along * curved
+            scaled = left / squares
+            previous, size = size, owners.sums(left * scaled)
+            direction = scaled + owners.spread(ratio(size, previous, moving), left) * direction
+        return slope, _row(self.network.bounded(self._parts(solution), LONGEST_STEP))
+
+    @staticmethod
+    def _floored(square: Tensor, owners: Owners) -> Tensor:
+        """Return squares ``[N]`` of one parameter, none below a share of its mean."""
+        square = square.reshape(-1)
+        counts = np.maximum(owners.sums(torch.ones_like(square)), 1)
+        floor = owners.spread(SMALLEST_SQUARE * owners.sums(square) / counts, square)
+        return square.clamp(min=floor)
+
+
+def _row(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts])

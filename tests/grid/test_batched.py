@@ -1,0 +1,234 @@
+"""Fits side by side, which must come out as each does alone."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sounds import RATE, noise, pluck
+from torch import Tensor
+
+import ddaudio
+from ddaudio.analysis.matching_pursuit import pursue
+from ddaudio.analysis.partials import Partials
+from ddaudio.fitting.result import FitResult
+from ddaudio.fitting.segmentation import cell_sizes
+from ddaudio.grid.batched import Owners, beside
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.io.audio import Recording
+from ddaudio.models import SineNetwork, Size
+from ddaudio.models.batched import Company, estimate_of
+from ddaudio.parallel import lockstep
+from ddaudio.parallel.lockstep import side_by_side
+from ddaudio.training.gauss_newton import GaussNewton
+
+
+def dyadic_rows(draw: Any, n_samples: int) -> list[int]:
+    """Draw a division of time into dyadic cells."""
+    sizes = cell_sizes(RATE, n_samples)
+    row: list[int] = []
+    while sum(row) < n_samples:
+        row.append(draw(st.sampled_from([size for size in sizes if sum(row) % size == 0])))
+    return row
+
+
+@st.composite
+def grids(draw: Any) -> list[TimeGrid]:
+    """Draw grids of one or two signals of any length, divided anyhow."""
+    found = []
+    for _ in range(draw(st.integers(2, 4))):
+        n_samples = draw(st.integers(1, 900))
+        rows = [dyadic_rows(draw, n_samples) for _ in range(draw(st.integers(1, 2)))]
+        found.append(TimeGrid.of_sizes(RATE, n_samples, rows))
+    return found
+
+
+@given(grids=grids(), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_grids_beside_one_another_cut_and_add_as_each_does(grids: list[TimeGrid], seed: int) -> None:
+    signals = [noise(1, grid.n_signals, seed)[:, : grid.n_samples] for grid in grids]
+    both = beside(grids)
+    total = both.signals(signals)
+    assert total.shape == (sum(grid.n_signals for grid in grids), max(grid.n_samples for grid in grids))
+    assert all(torch.equal(own, one) for own, one in zip(both.own(total), signals, strict=True))
+    added = both.grid.overlap_add(both.grid.windowed(both.grid.frame(total)))
+    framed = torch.cat([frames.square().sum(1) for frames in both.grid.frame(total)])
+    for grid, one, own, frames in zip(grids, signals, both.own(added), both.own_frames, strict=True):
+        # The same additions of the same products.
+        assert torch.equal(own, grid.overlap_add(grid.windowed(grid.frame(one))))
+        assert torch.equal(framed[frames], torch.cat([frames.square().sum(1) for frames in grid.frame(one)]))
+        assert torch.equal(both.grid.energy[frames], grid.energy)
+        assert torch.equal(both.grid.spread[frames], grid.spread)
+        assert torch.equal(both.own_frame[frames], torch.arange(grid.n_frames))
+    # What a shorter signal lacks is silence.
+    assert float(added.abs().sum()) == pytest.approx(sum(float(own.abs().sum()) for own in both.own(added)), rel=1e-5)
+
+
+@given(grids=grids(), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_partials_beside_one_another_come_back(grids: list[TimeGrid], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    each = []
+    for grid in grids:
+        frame = torch.randint(grid.n_frames, (int(torch.randint(9, (), generator=generator)),), generator=generator).sort().values
+        each.append(Partials(frame, *torch.rand(3, len(frame), generator=generator)))
+    both = beside(grids)
+    joined = Partials.beside(each, both)
+    assert bool((joined.frame.diff() >= 0).all())
+    for found, own in zip(joined.split(both), each, strict=True):
+        assert all(torch.equal(getattr(found, name), getattr(own, name)) for name in ("frame", "frequency", "cosine", "sine"))
+
+
+def test_sums_stay_apart() -> None:
+    values = torch.arange(6.0)
+    owners = Owners(3, torch.tensor([2, 0, 2, 0, 2, 2]))
+    assert owners.sums(values).tolist() == [4, 0, 11]
+    assert owners.sums(torch.stack([values, 10 * values])).tolist() == [44, 0, 121]
+    assert owners.spread(owners.sums(values), values).tolist() == [11, 4, 11, 4, 11, 11]  # type: ignore[union-attr]
+    assert [part.tolist() for part in owners.split(values)] == [[1, 3], [], [0, 2, 4, 5]]
+    alone = Owners(1)
+    assert (alone.sums(values).tolist(), alone.spread(alone.sums(values), values), alone.split(values)[0].tolist()) == (
+        [15],
+        15,
+        values.tolist(),
+    )
+
+
+def pieces() -> list[Tensor]:
+    """Sounds of several lengths, loud and soft, of one and two channels; the last is silent."""
+    sound = pluck().samples
+    return [sound, 0.01 * sound[:, 100:1700], torch.cat([sound, noise(0.5)])[:, :2500], noise(0.05), torch.zeros(1, 700)]
+
+
+SIZES = {
+    "goal": lambda target: Size(500, 0.01 * float(target.square().sum())),
+    "budget": lambda _: Size(60),
+    "each frame": lambda _: Size(300, most_per_frame=3),
+    "gain": lambda target: Size(500, least_gain=1e-4 * float(target.square().sum())),
+}
+
+
+@pytest.mark.parametrize("names", [*([name] * 5 for name in SIZES), ["goal", "budget", "each frame", "gain", "goal"]], ids=str)
+def test_pursuits_side_by_side_find_what_each_finds(names: Sequence[str]) -> None:
+    targets = pieces()
+    asked = [
+        (target, TimeGrid.uniform(RATE, len(target), target.shape[1], 0.03), SIZES[name](target))
+        for target, name in zip(targets, names, strict=True)
+    ]
+    together = side_by_side([partial(pursue, *each) for each in asked])
+    for (partials, residual), each in zip(together, asked, strict=True):
+        alone, left = pursue(*each)
+        assert torch.equal(partials.frame, alone.frame)
+        # Sums of float32 in another order, made larger by least squares over neighbours in frequency: seen up to 3e-6.
+        torch.testing.assert_close(partials.frequency, alone.frequency, rtol=0, atol=1e-4)
+        torch.testing.assert_close(residual, left, rtol=0, atol=1e-4 * float(each[0].abs().max()))
+
+
+def network_for(target: Tensor, most: int) -> SineNetwork:
+    network = SineNetwork(TimeGrid.uniform(RATE, len(target), target.shape[1], 0.03))
+    network.guess(target, Size(most), "peaks", torch.Generator())
+    return network
+
+
+def test_steps_side_by_side_are_those_of_each() -> None:
+    """One that no step helps keeps its parameters to the bit, and does not hold the others back."""
+    targets = pieces()[:4]
+    alone, together = ([network_for(target, 20) for target in targets] for _ in range(2))
+    targets[1] = estimate_of(together[1])
+    kept = [parameter.clone() for parameter in together[1].parameters()]
+    descents = [GaussNewton(network, target) for network, target in zip(together, targets, strict=True)]
+    singles = [GaussNewton(network, target) for network, target in zip(alone, targets, strict=True)]
+    for _ in range(4):
+        helped = side_by_side([descent.step for descent in descents])
+        assert helped == [single.step() for single in singles] == [True, False, True, True]
+        for descent, single, target in zip(descents, singles, targets, strict=True):
+            assert descent.damping == pytest.approx(single.damping, rel=1e-12)
+            assert descent.energy == pytest.approx(single.energy, rel=1e-4, abs=1e-9)
+            assert descent.estimate.shape == target.shape
+            torch.testing.assert_close(descent.estimate, single.estimate, rtol=0, atol=1e-4 * float(target.abs().max()))
+            torch.testing.assert_close(descent.slope, single.slope, rtol=1e-3, atol=1e-4)
+    assert all(torch.equal(now, before) for now, before in zip(together[1].parameters(), kept, strict=True))
+
+
+def test_only_sine_networks_are_put_beside_one_another() -> None:
+    networks = [ddaudio.fit(pluck(0.1), model="cascade", steps=0, frame_s=0.05).network for _ in range(2)]
+    with pytest.raises(TypeError, match="sine networks"):
+        Company(networks)
+    # Asked for together, each is computed by itself.
+    for estimate, network in zip(side_by_side([partial(estimate_of, one) for one in networks]), networks, strict=True):
+        assert torch.equal(estimate, network.estimate().detach())
+
+
+@pytest.fixture
+def met(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[int]]]:
+    """For how many tasks each kind of work was done, call by call."""
+    counts: dict[str, list[int]] = {}
+    do = lockstep._Meeting._do
+
+    def noting(self: Any, work: Any, places: Sequence[int]) -> None:
+        counts.setdefault(work.__name__, []).append(len(places))
+        do(self, work, places)
+
+    monkeypatch.setattr(lockstep._Meeting, "_do", noting)
+    return counts
+
+
+def assert_alike(some: FitResult, other: FitResult) -> None:
+    assert (some.numbers, some.status) == (other.numbers, other.status)
+    # Float32 in another order of sums; of 100 spoken digits and 12 pieces of music the worst differed by 2e-4 of their peak,
+    # where two partials close to one another share an amplitude otherwise, and by 4e-5 dB.
+    scale = max(some.recording.peak, 1e-9)
+    torch.testing.assert_close(some.estimate[:, :], other.estimate[:, :], rtol=0, atol=5e-4 * scale)
+    assert some.snr_db == (None if other.snr_db is None else pytest.approx(other.snr_db, abs=1e-3))
+    assert [len(run.looks) for one in some.passes for runs in one.blocks for run in runs] == [
+        len(run.looks) for one in other.passes for runs in one.blocks for run in runs
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"target_snr_db": 12.0, "frame_s": 0.04},
+        {"numbers": 90},
+        {"partials": 2, "exchanges": 0},
+        {"start": "random", "steps": 2},
+    ],
+    ids=str,
+)
+def test_fits_side_by_side_are_those_of_each(options: dict[str, Any], met: dict[str, list[int]]) -> None:
+    recordings = [Recording(piece, RATE + 1000 * place) for place, piece in enumerate(pieces())]
+    together = side_by_side([partial(ddaudio.fit, recording, **options) for recording in recordings])
+    for fitted, recording in zip(together, recordings, strict=True):
+        assert_alike(fitted, ddaudio.fit(recording, **options))
+    # The silent one has nothing to step towards.
+    assert max(met["_step"]) == 4
+    assert max(met["_estimates"]) >= 4
+
+
+def test_real_recordings_side_by_side(shared_recordings: Path, met: dict[str, list[int]]) -> None:
+    """Speech, a bark, stereo music, a drum, noise and singing, a quarter of a second of each."""
+    names = (
+        "digits/0_george_0.wav",
+        "barks/4-191687-A.ogg",
+        "instruments/piano-C5-stereo.ogg",
+        "percussion/drum_snare_hard.flac",
+        "field/rain-stereo.flac",
+        "instruments/singing-female.wav",
+    )
+    recordings = [quarter_second(ddaudio.read(shared_recordings / name)) for name in names]
+    together = side_by_side([partial(ddaudio.fit, recording) for recording in recordings])
+    for fitted, recording in zip(together, recordings, strict=True):
+        assert_alike(fitted, ddaudio.fit(recording))
+    assert max(met["_pursue"]) == max(met["_step"]) == len(names)
+
+
+def quarter_second(recording: Recording) -> Recording:
+    """Return a quarter of a second around the loudest sample, or less where the recording ends."""
+    loudest = int(recording.samples[:, :].abs().amax(0).argmax())
+    first = max(0, loudest - recording.sample_rate // 16)
+    return Recording(recording.samples[:, first : first + recording.sample_rate // 4].clone(), recording.sample_rate)

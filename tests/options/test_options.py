@@ -1,0 +1,466 @@
+"""Settings: ranges, names, the file they are kept in, and that they cost no torch."""
+
+import ast
+import math
+import re
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddaudio import options
+from ddaudio.errors import OptionError
+from ddaudio.options import GOALS, FitOptions, ModelOptions, TrainingOptions, read_settings, setting_groups
+
+# name: lowest, highest, whole number
+RANGES = {
+    "sample_rate": (1000, 384_000, True),
+    "frame_s": (0.0005, 5, False),
+    "overlap": (0, 0.5, False),
+    "target_snr_db": (-10, 140, False),
+    "max_numbers_per_sample": (0.0001, 4, False),
+    "numbers": (4, 10**12, True),
+    "partials": (1, 10_000, True),
+    "depth": (1, 24, True),
+    "beam": (1, 64, True),
+    "layer_decay": (0.9, 1, False),
+    "omega": (0.1, 10_000, False),
+    "steps": (0, 10**6, True),
+    "exchanges": (0, 100, True),
+    "learning_rate": (1e-8, 10, False),
+    "judge_every": (1, 10**5, True),
+    "tolerance": (0, 1, False),
+    "crop_s": (0.05, 60, False),
+    "seed": (0, 2**31 - 1, True),
+    "rate_tilt": (-2, 2, False),
+    "momentum_delay": (0, 1000, True),
+    "grow": (0, 16, True),
+    "ema": (0.5, 0.99999, False),
+    "teacher": (0, 1000, False),
+    "checkpoint_every_s": (0, 86_400, False),
+}
+DESCENT = ("rates", "rate_tilt", "momentum_delay", "grow", "crops", "ema", "teacher", "schedule")
+"""Settings that gauss-newton, the default, does not have, or only in part."""
+NEEDED = {"overlap": {"frame_s": 0.05}, "shares": {"model": "sine+double-dutch"}} | {
+    name: {"optimiser": "adam", "ema": 0.99} if name == "teacher" else {"optimiser": "adam"} for name in DESCENT
+}
+"""What else has to be given where a setting has no meaning alone."""
+CHOICES = {
+    "window": ("hann", "sine", "triangle", "gate"),
+    "model": options.MODELS,
+    "start": ("peaks", "random", "equal"),
+    "recipe": get_args(options.RecipeName),
+    "ropes": ("cosine", "sine", "square"),
+    "pair": ("opposite", "quadrature"),
+    "reading": ("every", "leaf", "binary"),
+    "gating": ("hard", "soft", "beam"),
+    "cutoffs": ("fixed", "learned"),
+    "leaves": get_args(options.LeavesName),
+    "ladder": ("free", "linear", "octave", "above-nyquist"),
+    "phase": ("own", "centred"),
+    "activation": ("none", "tanh", "sine"),
+    "positive": ("softplus", "relu", "project"),
+    "optimiser": ("gauss-newton", "adam", "sgd", "lbfgs"),
+    "schedule": ("cosine", "constant", "warm-up", "rise"),
+    "grow_from": ("middle", "start"),
+    "encoding": ("pcm16", "pcm24", "float32"),
+}
+TEXTS = {
+    "losses": ["mse", "mse=1,pdl=0.5", "mss + mae=1e-3", "pdl:1:44:huber=2"],
+    "penalties": ["zero", "zero:0.05=0.01"],
+    "denominators": ["4096,2048,1000", "8", "1e3,2.5"],
+    "transition_s": ["0.0001", "1e-6", "0.5,1"],
+    "shares": ["1,1", "3,1"],
+    "rates": ["frequency=0.5", "frequency=0.5,amplitude=2", " level 1 = 0 "],
+    "widths": ["100,10,1", "256,256,256,256"],
+    "span": ["seconds", "4,7", "-100,100"],
+}
+SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops"}
+
+
+def groups():
+    """Group name and its class, from the annotations."""
+    return get_type_hints(FitOptions)
+
+
+def docs():
+    """The string below each setting in the source, by class and name."""
+    found = {}
+    modules = Path(options.__file__).parent.glob("*.py")
+    for owner in (node for module in modules for node in ast.parse(module.read_text(encoding="utf-8")).body):
+        for line, below in pairwise(owner.body) if isinstance(owner, ast.ClassDef) else ():
+            if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                found[owner.name, line.target.id] = below.value.value
+    return found
+
+
+def given_with_what_it_needs(name, value):
+    return FitOptions().with_settings({**NEEDED.get(name, {}), name: value})
+
+
+def refusal(name, value):
+    with pytest.raises(OptionError) as caught:
+        given_with_what_it_needs(name, value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def allowed_in(message):
+    """The two ends of the range that a message names, to the last digit."""
+    stated = re.search(r"allowed is (\S+) to ([^\s;,]+)", message)
+    assert stated, message
+    return float(stated[1]), float(stated[2])
+
+
+# --- names and docs -------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_has_a_line_of_documentation():
+    found = docs()
+    for home in groups().values():
+        assert home.__doc__.strip().endswith(".")
+        for member in fields(home):
+            line = found.get((home.__name__, member.name), "")
+            assert line.endswith((".", ")")), f"{home.__name__}.{member.name}"
+
+
+def test_names_are_unique_over_the_groups_and_all_are_found():
+    names = [member.name for home in groups().values() for member in fields(home)]
+    assert len(names) == len(set(names))
+    assert list(setting_groups()) == names
+    assert list(FitOptions().flat()) == names
+
+
+def test_every_setting_is_ranged_a_choice_a_text_or_a_switch():
+    assert set(RANGES) | set(CHOICES) | set(TEXTS) | SWITCHES == set(setting_groups())
+    for home in groups().values():
+        for name, hint in get_type_hints(home).items():
+            kinds = {hint, *get_args(hint)}
+            assert (int in kinds) == RANGES.get(name, (0, 0, False))[2], name
+            assert (int in kinds or float in kinds) == (name in RANGES), name
+
+
+def test_documented_ranges_are_the_ones_that_hold():
+    homes = {name: groups()[group].__name__ for name, group in setting_groups().items()}
+    for name, (low, high, _) in RANGES.items():
+        line = docs()[homes[name], name]
+        stated = re.search(r"(-?[\d.e-]*\d) to (\d[\d.e-]*)", line)
+        if name == "numbers":
+            assert "4 or more" in line
+        elif name != "tolerance":
+            assert stated, line
+            assert (float(stated[1]), float(stated[2].rstrip("."))) == (low, high), line
+        else:
+            assert "0 to 1." in line
+
+
+def test_names_of_losses_and_models_are_those_of_the_registries():
+    from ddaudio.grid.time_grid import TimeGrid  # noqa: PLC0415 - torch only where a test needs it
+    from ddaudio.losses import LOSSES  # noqa: PLC0415
+    from ddaudio.models.registry import NETWORKS  # noqa: PLC0415
+
+    assert tuple(LOSSES) == options.LOSSES
+    assert tuple(NETWORKS) == options.MODELS
+    grid = TimeGrid.uniform(8000, 1, 100, 0.004, 0.0)
+    assert all(kind.make(grid, kind.settings(FitOptions())).name == name for name, kind in NETWORKS.items())
+
+
+def test_the_documented_list_of_losses_is_whole_and_names_their_page():
+    listed = docs()["TrainingOptions", "losses"]
+    assert re.search(r"of (.*?);", " ".join(listed.split()))[1].split(", ") == list(options.LOSSES)
+    assert (Path(__file__).parents[2] / "docs" / "losses.md").exists()
+
+
+def test_options_are_read_without_torch():
+    code = "import sys, ddaudio, ddaudio.options; ddaudio.FitOptions(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+# --- ranges and choices ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_both_ends_of_a_range_are_allowed(name):
+    for end in RANGES[name][:2]:
+        assert given_with_what_it_needs(name, end).flat()[name] == end
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_values_beyond_the_range_are_refused_with_the_range(name):
+    low, high, whole = RANGES[name]
+    beyond = (low - 1, high + 1) if whole else (math.nextafter(low, -math.inf), math.nextafter(high, math.inf), low - 1)
+    for value in beyond:
+        message = refusal(name, value)
+        assert message.startswith(f"{name} is {value!r}; ")
+        assert allowed_in(message) == (low, high)
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, False, "1", [1]], ids=repr)
+def test_what_is_no_number_is_refused(name, value):
+    low, high, whole = RANGES[name]
+    message = refusal(name, value)
+    assert f"{name} is {value!r}" in message
+    assert "whole number" in message if whole else allowed_in(message) == (low, high)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, whole) in RANGES.items() if whole])
+def test_fractions_are_refused_where_a_whole_number_is_wanted(name):
+    assert "whole number" in refusal(name, 1000.5)
+    assert "whole number" in refusal(name, 1000.0)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices_are_those_listed_and_others_are_refused_with_the_nearest(name):
+    known = CHOICES[name]
+    for value in known:
+        assert given_with_what_it_needs(name, value).flat()[name] == value
+        assert f"did you mean {value!r}" in refusal(name, value + "x")
+    message = refusal(name, "?")
+    assert all(value in message for value in known)
+    if getattr(FitOptions(), setting_groups()[name]).__dataclass_fields__[name].default is not None:
+        refusal(name, None)
+
+
+def test_goals_exclude_and_replace_each_other():
+    with pytest.raises(OptionError, match="numbers and partials are two goals"):
+        FitOptions().with_settings({"numbers": 100, "partials": 3})
+    with pytest.raises(OptionError, match="numbers is 100 and partials is 3"):
+        ModelOptions(numbers=100, partials=3)
+    later = FitOptions().with_settings({"numbers": 100}).with_settings({"target_snr_db": 30})
+    assert (later.model.numbers, later.model.target_snr_db) == (None, 30)
+    assert "target_snr_db" not in FitOptions().with_settings({"numbers": 100}).tables()["model"]
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_name():
+    with pytest.raises(OptionError, match=r"no setting 'target_snr'; did you mean 'target_snr_db'\?"):
+        FitOptions().with_settings({"target_snr": 20})
+
+
+def test_settings_replace_only_what_they_name_and_leave_the_original():
+    before = FitOptions()
+    after = before.with_settings({"crop_s": 0.25, "steps": 3, "window": "sine"})
+    assert before == FitOptions()
+    changed = {name: value for name, value in after.flat().items() if value != before.flat()[name]}
+    assert changed == {"crop_s": 0.25, "steps": 3, "window": "sine"}
+    assert before.with_settings({}) == before
+    with pytest.raises(FrozenInstanceError):
+        after.grid.overlap = 0.5
+
+
+def test_an_overlap_other_than_half_needs_a_frame_length():
+    """Frames that are as long as the sound asks for fade over half of the shorter one, so there is nothing to choose."""
+    with pytest.raises(OptionError, match=r"overlap is 0\.3, but frames are as long as the sound asks for; give frame_s as well"):
+        FitOptions().with_settings({"overlap": 0.3})
+    assert FitOptions().with_settings({"overlap": 0.5}).grid.frame_s is None
+    both = FitOptions().with_settings({"frame_s": 0.02, "overlap": 0.3})
+    assert (both.grid.frame_s, both.grid.overlap) == (0.02, 0.3)
+
+
+def test_gauss_newton_is_for_mse_alone():
+    for losses in ("mse=1,pdl=0.5", "mae", "mse,mss"):
+        with pytest.raises(OptionError, match=f"'gauss-newton', which fits mse alone; losses is '{losses}': use adam"):
+            TrainingOptions(optimiser="gauss-newton", losses=losses)
+    assert TrainingOptions(optimiser="gauss-newton", losses="mse=3").resolved(2).optimiser == "gauss-newton"
+
+
+@pytest.mark.parametrize(
+    ("given", "optimiser", "steps"),
+    [
+        ({}, "gauss-newton", 6),
+        ({"losses": "mse=0.5"}, "gauss-newton", 6),
+        ({"losses": "mse,pdl"}, "adam", 80),
+        ({"losses": "mae"}, "adam", 80),
+        ({"optimiser": "sgd"}, "sgd", 80),
+        ({"optimiser": "adam", "steps": 6}, "adam", 6),
+        ({"steps": 0}, "gauss-newton", 0),
+        ({"steps": 500}, "gauss-newton", 500),
+    ],
+)
+def test_optimiser_and_steps_follow_the_losses_unless_given(given, optimiser, steps):
+    before = TrainingOptions(**given)
+    assert {name: getattr(before, name) for name in ("optimiser", "steps")} == {"optimiser": None, "steps": None} | {
+        name: value for name, value in given.items() if name != "losses"
+    }
+    resolved = before.resolved(5)
+    assert (resolved.optimiser, resolved.steps, resolved.exchanges) == (optimiser, steps, 5)
+    assert resolved.resolved(7) == resolved, "what is there stays"
+    filled = {"optimiser": before.optimiser, "steps": before.steps, "exchanges": before.exchanges}
+    assert replace(resolved, **filled) == before, "nothing else is changed"
+
+
+def test_documented_defaults_of_optimiser_and_steps_are_the_ones_taken():
+    plain, other = TrainingOptions().resolved(2), TrainingOptions(losses="pdl").resolved(2)
+    found = docs()
+    assert f"default: {plain.optimiser} for mse alone" in found["TrainingOptions", "optimiser"]
+    assert f"{other.optimiser} otherwise" in found["TrainingOptions", "optimiser"]
+    assert f"default: {plain.steps} for {plain.optimiser}, {other.steps} otherwise" in found["TrainingOptions", "steps"]
+
+
+# --- settings files -------------------------------------------------------------------------------------------------
+
+
+def values_of(name):
+    if name in RANGES:
+        low, high, whole = RANGES[name]
+        # Whole numbers, as a hand-written file may have them, where a fraction is allowed too.
+        inside = st.sampled_from([number for number in (0, 1, 2) if low <= number <= high] or [low])
+        return st.integers(low, high) if whole else st.floats(low, high) | inside
+    if name in SWITCHES:
+        return st.booleans()
+    return st.sampled_from(CHOICES[name] if name in CHOICES else TEXTS[name])
+
+
+def combined(chosen):
+    """Settings as chosen, and what they need besides."""
+    needed = {name: value for key in chosen for name, value in NEEDED.get(key, {}).items()}
+    if chosen.get("optimiser") == "gauss-newton" and not set(DESCENT) & set(chosen):
+        needed["losses"] = "mse"
+        chosen = {name: value for name, value in chosen.items() if name != "penalties"}
+    if chosen.get("pair") == "quadrature":  # which needs waves
+        needed |= {"ropes": "cosine", "reading": "every"}
+    excluded = {"denominators"} if "depth" in chosen else set()
+    if needed.get("model", chosen.get("model", "sine")) != "sine" or chosen.get("start", "peaks") != "peaks":
+        excluded.add("recipe")
+    kept = {name: value for name, value in chosen.items() if name not in excluded}
+    return kept | {
+        name: value
+        for name, value in needed.items()
+        if name not in kept or name in ("losses", "optimiser", "ropes", "reading", "model")
+    }
+
+
+SETTINGS = st.fixed_dictionaries({}, optional={name: values_of(name) for name in setting_groups() if name not in GOALS}).map(
+    combined
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(chosen=SETTINGS)
+def test_options_come_back_from_their_file(chosen, tmp_path_factory):
+    path = tmp_path_factory.mktemp("settings") / "fit.toml"
+    wanted = FitOptions().with_settings(chosen)
+    path.write_text(tomli_w.dumps({"recording": {"path": "bark.wav"}} | wanted.tables()), encoding="utf-8")
+    read = read_settings(path)
+    assert FitOptions().with_settings(read) == wanted
+    # Settings without a value are left out of the file, and all others are in it.
+    assert set(read) == {name for name, value in wanted.flat().items() if value is not None}
+    floats = [value for name, value in read.items() if name in RANGES and not RANGES[name][2]]
+    assert all(type(value) is float for value in floats)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[grid]\noverlp = 0.5", "no setting 'overlp' in [grid]; did you mean 'overlap'?"),
+        ("[grid]\nsteps = 5", "no setting 'steps' in [grid]"),
+        ("[gird]\noverlap = 0.5", "did you mean 'grid'?"),
+        ("overlap = 0.5", "'overlap' at its top"),
+        ("grid = 3", "'grid' at its top"),
+        ("[grid\n", "cannot be read as TOML"),
+    ],
+)
+def test_bad_files_are_refused_with_what_is_wrong(tmp_path, text, said):
+    path = tmp_path / "fit.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(OptionError, match=re.escape(said)) as caught:
+        read_settings(path)
+    assert "fit.toml" in str(caught.value)
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(OptionError, match="no settings file"):
+        read_settings(tmp_path / "absent.toml")
+    with pytest.raises(OptionError, match="cannot be read"):
+        read_settings(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
+    with pytest.raises(OptionError, match="cannot be read"):
+        read_settings(tmp_path / "latin.toml")
+
+
+def test_a_number_beyond_all_floats_is_refused(tmp_path):
+    (tmp_path / "huge.toml").write_text(f"[grid]\noverlap = 1{'0' * 400}\n")
+    with pytest.raises(OptionError, match=r"allowed is 0 to 0\.5"):
+        FitOptions().with_settings(read_settings(tmp_path / "huge.toml"))
+
+
+def test_equal_settings_are_equal_however_written():
+    assert (
+        FitOptions().with_settings({"target_snr_db": 30}).tables() == FitOptions().with_settings({"target_snr_db": 30.0}).tables()
+    )
+
+
+# --- descent --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("frequency", "kinds with factors, as in frequency=0.5"),
+        ("", "kinds with factors"),
+        ("frequency=fast", "kinds with factors"),
+        ("frequency=1,frequency=2", "each kind of parameter once"),
+        ("=1", "each kind of parameter once"),
+        ("frequency=-1", "rates has the factor -1 for frequency; allowed is 0 to 1000"),
+        ("frequency=1001", "allowed is 0 to 1000"),
+        ("frequency=nan", "allowed is 0 to 1000"),
+    ],
+)
+def test_bad_rates_are_refused(text, said):
+    assert said in refusal("rates", text)
+
+
+def test_an_unknown_schedule_is_refused_with_the_nearest():
+    assert "did you mean 'rise'?" in refusal("schedule", "raise")
+    assert "did you mean 'middle'?" in refusal("grow_from", "midle")
+    assert "it must be true or false" in refusal("crops", "yes")
+
+
+DESCENDING = {
+    "rates": "amplitude=2",
+    "rate_tilt": 1.0,
+    "momentum_delay": 1,
+    "crops": True,
+    "grow": 1,
+    "ema": 0.9,
+    "schedule": "rise",
+}
+
+
+@pytest.mark.parametrize("name", DESCENDING)
+def test_what_needs_a_learning_rate_is_refused_with_gauss_newton(name):
+    given = {name: DESCENDING[name]}
+    for more, why in (({}, "'gauss-newton', the default for mse alone,"), ({"optimiser": "gauss-newton"}, "'gauss-newton',")):
+        with pytest.raises(OptionError, match=f"{name} is .*, but optimiser is {why}.* use adam"):
+            FitOptions().with_settings({**given, **more})
+    with pytest.raises(OptionError, match="'gauss-newton', the default"):
+        FitOptions().with_settings({"model": "sine+stack", **given})  # sine would take it
+    for network in ({"model": "siren"}, {"model": "cascade", "activation": "tanh"}, {"model": "siren+stack"}):
+        assert getattr(FitOptions().with_settings({**network, **given}).training, name) == given[name], "adam is the default"
+    for optimiser in ("adam", "sgd"):
+        assert getattr(TrainingOptions(**given, optimiser=optimiser), name) == DESCENDING[name]
+    assert TrainingOptions(losses="mae", **given).resolved().optimiser == "adam"
+
+
+@pytest.mark.parametrize("name", DESCENDING)
+def test_lbfgs_refuses_what_it_cannot_do(name):
+    given = {name: DESCENDING[name], "optimiser": "lbfgs"}
+    if name in ("rates", "rate_tilt", "momentum_delay", "crops"):
+        with pytest.raises(OptionError, match=f"{name} is .*, but optimiser is 'lbfgs'.*use adam"):
+            TrainingOptions(**given)
+    else:
+        TrainingOptions(**given)
+
+
+def test_a_teacher_needs_an_average():
+    with pytest.raises(
+        OptionError, match=r"teacher is 1, but there is no average to learn from; give ema as well, such as 0\.99"
+    ):
+        TrainingOptions(teacher=1.0, optimiser="adam")
