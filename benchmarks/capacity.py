@@ -22,7 +22,7 @@ from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.losses import Objective
 from ddaudio.metrics.mdct_baseline import best_k_snr
-from ddaudio.models import Size
+from ddaudio.models import Budget
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
 from ddaudio.options import TrainingOptions, TreeOptions
 from ddaudio.training.history import snr_of
@@ -101,13 +101,13 @@ def whole_tree(signal: Tensor, depth: int, reading: str) -> tuple[float | None, 
     grid = TimeGrid.uniform(RATE, 1, WINDOW, WINDOW / RATE, 0.0)
     target = signal[None]
     network = DoubleDutchNetwork(grid, TreeOptions(depth=depth, reading=reading, gating="hard")).double()
-    network.guess(target, Size(network.plan.ladder.n_ropes), "peaks", torch.Generator())
+    network.initialise(target, Budget(network.plan.ladder.n_ropes), "peaks", torch.Generator())
     objective = Objective({"mse": 1.0}, target, WINDOW, 1)
     start = snr_of(target - network.estimate().detach(), float(target.square().sum()))
     if start is None or start > EXACT_DB:
-        return start, network.numbers()
+        return start, network.n_parameters()
     run = train(network, target, objective, TrainingOptions().resolved(0), lambda _: None)
-    return run.best.snr_db, network.numbers()
+    return run.best.snr_db, network.n_parameters()
 
 
 def by_depth() -> list[str]:
@@ -159,7 +159,7 @@ def mdct_best_k(signal: Tensor, numbers: int) -> float | None:
 def fitted(signal: Tensor, numbers: int, **settings: object) -> float | None:
     """Return the SNR of a fit; NaN where it has no room."""
     try:
-        return fit(Recording(signal[None].float(), RATE), numbers=numbers, **settings).snr_db
+        return fit(Recording(signal[None].float(), RATE), budget=numbers, **settings).snr_db
     except OptionError:
         return math.nan
 
@@ -207,7 +207,7 @@ def learned_cutoffs() -> list[str]:
     for period, numbers in product(PERIODS, LEARNED_BUDGETS):
         row, signal = [], tone(period) / 2
         for gating, differences in gains.items():
-            result = fit(Recording(signal[None].float(), RATE), numbers=numbers, **TREE, gating=gating)
+            result = fit(Recording(signal[None].float(), RATE), budget=numbers, **TREE, gating=gating)
             learned_db = fitted(signal, numbers, **TREE, gating=gating, cutoffs="learned")
             before_db, after_db = (_known(snr_db) for snr_db in freed(result.network.terms[0], signal))
             differences.append(_known(learned_db) - before_db)
@@ -232,11 +232,11 @@ def learned_cutoffs() -> list[str]:
 def freed(fixed: DoubleDutchNetwork, signal: Tensor) -> tuple[float | None, float | None]:
     """Return the SNR of a tree with fixed cutoffs, and once they are free and trained."""
     network = DoubleDutchNetwork(fixed.grid, replace(fixed.plan.options, cutoffs="learned"))
-    network.restore(fixed.stored() | {"cutoff": torch.zeros(int(fixed.trees.shape.nodes.sum()))})
+    network.from_tensors(fixed.to_tensors() | {"cutoff": torch.zeros(int(fixed.trees.shape.nodes.sum()))})
     target = signal[None].float()
     options = TrainingOptions(steps=FREED_STEPS, tolerance=0.0).resolved(0)
     run = train(network, target, Objective({"mse": 1.0}, target, WINDOW, 1), options, lambda _: None)
-    return run.looks[0].snr_db, run.best.snr_db
+    return run.evaluations[0].snr_db, run.best.snr_db
 
 
 def _known(snr_db: float | None) -> float:

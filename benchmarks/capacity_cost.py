@@ -17,7 +17,7 @@ from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
-from ddaudio.models import Size
+from ddaudio.models import Budget
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
 from ddaudio.options import TreeOptions
 
@@ -29,8 +29,8 @@ LONGEST_S = 0.5
 SUMS = {
     "sine": {"model": "sine"},
     "double-dutch": {"model": "double-dutch"},
-    "sine+double-dutch, 3:1": {"model": "sine+double-dutch", "shares": "3,1"},
-    "the same in turn": {"model": "sine+double-dutch", "shares": "3,1", "together": False},
+    "sine+double-dutch, 3:1": {"model": "sine+double-dutch", "budget_split": "3,1"},
+    "the same in turn": {"model": "sine+double-dutch", "budget_split": "3,1", "together": False},
     "sine+sine": {"model": "sine+sine"},
     "double-dutch+double-dutch": {"model": "double-dutch+double-dutch"},
 }
@@ -41,7 +41,7 @@ def forward_and_backward(n_samples: int, depth: int, gating: str) -> dict[str, f
     before = _megabytes("VmRSS")
     grid = TimeGrid.uniform(RATE, 1, n_samples, n_samples / RATE, 0.0)
     network = DoubleDutchNetwork(grid, TreeOptions(depth=depth, gating=gating))
-    network.guess(torch.ones(1, n_samples), Size(network.plan.ladder.n_ropes), "random", torch.Generator().manual_seed(0))
+    network.initialise(torch.ones(1, n_samples), Budget(network.plan.ladder.n_ropes), "random", torch.Generator().manual_seed(0))
     target, seconds = torch.randn(1, n_samples), []
     for _ in range(REPEATS + 1):
         network.zero_grad()
@@ -49,7 +49,7 @@ def forward_and_backward(n_samples: int, depth: int, gating: str) -> dict[str, f
         (network.estimate() - target).square().sum().backward()
         seconds.append(time.perf_counter() - began)
     used = _megabytes("VmHWM") - before
-    return {"ms": 1e3 * statistics.median(seconds[1:]), "mb": used, "ropes": network.ranked()}
+    return {"ms": 1e3 * statistics.median(seconds[1:]), "mb": used, "ropes": network.n_prunable()}
 
 
 def _megabytes(field: str) -> float:
@@ -110,7 +110,7 @@ def real_recordings() -> list[str]:
         row = []
         for share in SHARES:
             numbers = int(share * recording.samples.numel())
-            sine, tree = (fit(recording, numbers=numbers, model=model) for model in ("sine", "double-dutch"))
+            sine, tree = (fit(recording, budget=numbers, model=model) for model in ("sine", "double-dutch"))
             tree_db, sine_db, mdct_db = (snr_db or 0.0 for snr_db in (tree.snr_db, sine.snr_db, sine.baseline.snr_db))
             row += [f"{snr_db:.2f}" for snr_db in (tree_db, sine_db, mdct_db)]
             for differences, won, peer_db in zip(over[share], wins.values(), (sine_db, mdct_db), strict=True):
@@ -120,8 +120,8 @@ def real_recordings() -> list[str]:
         rows.append((name, *row))
         print(" | ".join(rows[-1]), flush=True)
     means = "; ".join(
-        f"at {share:g} numbers per sample trees reach {mean(sine):+.2f} dB against the bank of partials and {mean(mdct):+.2f} dB "
-        f"against the best-k MDCT"
+        f"at {share:g} parameters per sample trees reach {mean(sine):+.2f} dB against the bank of partials and {mean(mdct):+.2f} "
+        f"dB against the best-k MDCT"
         for share, (sine, mdct) in over.items()
     )
     beaten = " ".join(f"Trees beat {peer} on {', '.join(won) or 'none'}." for peer, won in wins.items())
@@ -144,7 +144,7 @@ def sums() -> list[str]:
         for path in paths:
             recording = loudest_part(without_silence(audio.read(path)))
             numbers = int(share * recording.samples.numel())
-            columns.append([fit(recording, numbers=numbers, **settings).snr_db or 0.0 for settings in SUMS.values()])
+            columns.append([fit(recording, budget=numbers, **settings).snr_db or 0.0 for settings in SUMS.values()])
             print(path.name, share, *(f"{snr_db:.2f}" for snr_db in columns[-1]), flush=True)
         means = [mean(row[place] for row in columns) for place in range(len(SUMS))]
         best = [sum(max(row) == row[place] for row in columns) for place in range(len(SUMS))]

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.results import table
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses import Objective
-from ddaudio.models import Size
+from ddaudio.models import Budget
 from ddaudio.models.double_dutch.gates import OpenedTree
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
 from ddaudio.options import TrainingOptions, TreeOptions
@@ -43,9 +43,9 @@ def _whole(n_signals: int, n_samples: int, options: TreeOptions, seed: int, doub
     grid = TimeGrid.uniform(RATE, n_signals, n_samples, n_samples / RATE, 0.0)
     network = DoubleDutchNetwork(grid, options)
     network = network.double() if double else network
-    size = Size(n_signals * network.plan.ladder.n_ropes)
+    size = Budget(n_signals * network.plan.ladder.n_ropes)
     noise = torch.ones(n_signals, n_samples, dtype=torch.float64)
-    network.guess(noise, size, "random", torch.Generator().manual_seed(seed))
+    network.initialise(noise, size, "random", torch.Generator().manual_seed(seed))
     return network
 
 
@@ -114,7 +114,7 @@ def _taught(start: DoubleDutchNetwork, target: Tensor, optimiser: str, steps: in
     """Return the SNR of each pupil after training."""
     network = copy.deepcopy(start)
     # The loss is a mean over signals: weighted by their number it has the gradients that each would have alone.
-    options = TrainingOptions(optimiser=optimiser, steps=steps, learning_rate=rate, tolerance=0.0, judge_every=steps)
+    options = TrainingOptions(optimiser=optimiser, steps=steps, learning_rate=rate, tolerance=0.0, evaluate_every=steps)
     train(network, target, Objective({"mse": float(SEEDS)}, target, TEACHER_SAMPLES, 1), options.resolved(0), lambda _: None)
     return _snrs(network, target)
 
@@ -132,7 +132,7 @@ def gradients(window: Tensor) -> list[str]:
         return opened.correlate(opened.sound(amplitudes) - target)[0]
 
     columns: list[list[float]] = []
-    for amplitudes in (network.amplitudes[None], torch.zeros_like(network.amplitudes)[None]):
+    for amplitudes in (network.rope_amplitudes[None], torch.zeros_like(network.rope_amplitudes)[None]):
         found = gradient(amplitudes)
         units = [torch.ones_like(scale), scale]
         units += [network.unit[None]] if float(amplitudes.abs().max()) else []
@@ -188,7 +188,7 @@ def descents(opened: OpenedTree, target: Tensor, network: DoubleDutchNetwork, sc
         newton_rows[step] = newton.energy
         if not moved:
             break
-    solved = float(opened.sound(torch.where(deep, network.amplitudes[None], 0.0)).square().sum())
+    solved = float(opened.sound(torch.where(deep, network.rope_amplitudes[None], 0.0)).square().sum())
 
     def row(name: str, unit: Tensor, walk: Callable[..., list[Tensor]], rates: Sequence[float]) -> tuple[str, ...]:
         """Return the SNR at each look of the run that ends best, and how loud its deepest levels are."""

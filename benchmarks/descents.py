@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddaudio.analysis.annihilating_filter import STEPS as NOTCH_STEPS
 from ddaudio.analysis.annihilating_filter import silence
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.growing_windows import STEPS as WINDOW_STEPS
 from ddaudio.analysis.growing_windows import grow
 from ddaudio.analysis.matching_pursuit import pursue
@@ -116,7 +116,7 @@ def peaks(signals: Tensor, count: int) -> Tensor:
     """Return the frequencies that the start ``peaks`` of a fit finds, ``[B, count]``."""
     n_signals, n_samples = signals.shape
     grid = TimeGrid.of_sizes(n_samples, n_samples, [[n_samples]] * n_signals)
-    partials, _ = pursue(signals.float(), grid, Size(n_signals * count, most_per_frame=count))
+    partials, _ = pursue(signals.float(), grid, Budget(n_signals * count, most_per_frame=count))
     found = torch.full((n_signals, count), math.pi / 2, dtype=torch.float64)
     for row in range(n_signals):
         own = partials.frequency[partials.frame == row].double()

@@ -16,7 +16,7 @@ HEAD = (
     "start dB",
     "training dB",
     "status",
-    "doubts",
+    "warnings",
 )
 
 
@@ -27,8 +27,8 @@ def run() -> tuple[str, list[str]]:
     paths = recordings(*SHORT_FOLDERS)
     for path in paths:
         result = fit(path)
-        first = result.passes[0].blocks[0][0]
-        better += first.best.total < first.looks[0].total
+        first = result.stages[0].blocks[0][0]
+        better += first.best.total < first.evaluations[0].total
         gain = result.training_gain_db
         gains += [] if gain is None else [gain]
         if result.snr_db is not None and result.baseline.snr_db is not None:
@@ -41,7 +41,7 @@ def run() -> tuple[str, list[str]]:
         "",
         *table(HEAD, rows),
     ]
-    return "every short recording with the defaults (25 dB, at most 0.25 numbers per sample)", lines
+    return "every short recording with the defaults (25 dB, at most 0.25 parameters per sample)", lines
 
 
 def _columns(result: FitResult) -> tuple[str, ...]:
@@ -52,11 +52,11 @@ def _columns(result: FitResult) -> tuple[str, ...]:
     return (
         number(result.snr_db),
         number(result.metrics["lsd_db"].value),
-        number(result.numbers_per_sample, 4),
+        number(result.parameters_per_sample, 4),
         number(seconds),
         number(result.baseline.snr_db),
-        number(result.passes[0].blocks[0][0].looks[0].snr_db),
+        number(result.stages[0].blocks[0][0].evaluations[0].snr_db),
         number(result.training_gain_db),
         result.status,
-        "; ".join(result.doubts) or "none",
+        "; ".join(result.warnings) or "none",
     )

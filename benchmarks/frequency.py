@@ -27,7 +27,7 @@ UNEQUAL_DB = 20.0
 COUNTS = (1, 2, 8, 32)
 SNRS_DB = (40, 20, 10, 0)
 HEADLINE = {1: 1000, 2: 200, 8: 1000, 32: 20}
-"""Starts of the recipes without noise, equal amplitudes; a fifth of that for all else without noise."""
+"""Starts of the estimators without noise, equal amplitudes; a fifth of that for all else without noise."""
 IN_NOISE = {1: 100, 2: 100, 8: 40, 32: 5}
 LOSSES = ("mae", "mse", "mss", "pdl")
 """Losses of each family, point by point, by differences and by spectra; `ddaudio landscape` draws all."""
@@ -137,10 +137,13 @@ def _runs() -> Iterator[Run]:
 
 
 def _recipes(drawn: Drawn) -> Iterator[Run]:
-    """Yield the recipes from random starts."""
-    for recipe, stage in {"notches": annihilating_filter.STEPS, "transport": optimal_transport.STEPS}.items():
-        first = FIRST_WINDOW[recipe]
+    """Yield the estimators from random starts."""
+    for estimator, stage in {
+        "annihilating-filter": annihilating_filter.STEPS,
+        "optimal-transport": optimal_transport.STEPS,
+    }.items():
+        first = FIRST_WINDOW[estimator]
         steps = stage + growing_windows.STEPS * sum(
             n >= first for n in growing_windows.lengths(N_SAMPLES, drawn.case.n_sinusoids)
         )
-        yield drawn, "random", f"recipe `{recipe}`", str(steps), partial(find_frequencies, recipe=recipe)
+        yield drawn, "random", f"estimator `{estimator}`", str(steps), partial(find_frequencies, estimator=estimator)

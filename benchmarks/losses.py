@@ -11,7 +11,7 @@ from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
-from ddaudio.losses import Moment, Objective
+from ddaudio.losses import Objective, StepInfo
 from ddaudio.metrics.measure import measure, snr_db
 from ddaudio.options import FitOptions
 
@@ -70,7 +70,7 @@ def run() -> tuple[str, list[str]]:
         rows.append(_row(both, found, {"losses": both}))
     rows.append(_row("mse, penalty zero=0.01", found, {"losses": "mse", "penalties": "zero=0.01"}))
     lines = [
-        f"The loudest {LONGEST_S:g} s of {len(found)} recordings at {SHARE:g} numbers per sample, {STEPS} steps of adam from "
+        f"The loudest {LONGEST_S:g} s of {len(found)} recordings at {SHARE:g} parameters per sample, {STEPS} steps of adam from "
         "spectral peaks; means. A loss beside mse has a weight, to one digit, at which its gradient by the parameters is as "
         "large as that of mse at the start, in the median over the recordings.",
         "",
@@ -145,7 +145,7 @@ def _weight(name: str, starts: list[FitResult]) -> float:
     for start in starts:
         target = torch.zeros(start.estimate.shape) + start.recording.samples[:, :]
         objective = Objective({"mse": 1.0, name: 1.0}, target, target.shape[1], 1, start.recording.sample_rate)
-        terms = objective(start.network.estimate(), 0, Moment(STEPS // 2, STEPS, 0))
+        terms = objective(start.network.estimate(), 0, StepInfo(STEPS // 2, STEPS, 0))
         parameters = list(start.network.parameters())
         gradients = [torch.autograd.grad(term, parameters, retain_graph=True) for term in terms.values()]
         norms = [math.sqrt(sum(float(part.square().sum()) for part in parts)) for parts in gradients]

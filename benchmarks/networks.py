@@ -73,8 +73,8 @@ def run() -> tuple[str, list[str]]:
         over = mean((fit.snr_db or 0.0) - (sine.snr_db or 0.0) for fit, sine in zip(own, done, strict=False))
         rows.append((name, *(_snr(fit) for fit in own), f"{over:+.2f}", f"{mean(fit.seconds for fit in own):.1f}"))
     lines = [
-        f"SNR in dB over the loudest half second of {len(paths)} recordings with at most {SHARE:g} numbers per sample. Seconds "
-        "are those of one fit on one core, with a fit on each other core beside it.",
+        f"SNR in dB over the loudest half second of {len(paths)} recordings with at most {SHARE:g} parameters per sample. "
+        "Seconds are those of one fit on one core, with a fit on each other core beside it.",
         "",
         *table(("network", *(path.stem for path in paths), "over sine", "mean s"), rows),
         "",
@@ -115,9 +115,9 @@ def _fit(path: Path, settings: dict[str, object]) -> Row:
     torch.set_num_threads(1)
     sound = _loudest(path)
     numbers = round(SHARE * sound.n_channels * sound.n_samples)
-    result = fit(sound, FitOptions(), numbers=numbers, **settings)
-    steps = sum(stage.looks[-1].step for one in result.passes for stages in one.blocks for stage in stages)
-    row = Row(result.snr_db, result.numbers, steps, sum(result.seconds.values()), result.status)
+    result = fit(sound, FitOptions(), budget=numbers, **settings)
+    steps = sum(stage.evaluations[-1].step for one in result.stages for stages in one.blocks for stage in stages)
+    row = Row(result.snr_db, result.n_parameters, steps, sum(result.seconds.values()), result.status)
     print(f"{path.name} {settings}: {row}", flush=True)
     return row
 

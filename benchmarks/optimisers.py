@@ -14,7 +14,7 @@ from ddaudio.grid.coding import encode
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io import audio
 from ddaudio.losses import Objective
-from ddaudio.models import SineNetwork, Size
+from ddaudio.models import Budget, SineNetwork
 from ddaudio.models.registry import NETWORKS
 from ddaudio.options import ModelOptions, TrainingOptions
 from ddaudio.training.trainer import train
@@ -58,21 +58,21 @@ def run() -> tuple[str, list[str]]:
             began = time.perf_counter()
             done = train(network, target, Objective({"mse": 1.0}, target, target.shape[1], 1), options, lambda _: None)
             seconds[name].append(time.perf_counter() - began)
-            gains[name].append((done.best.snr_db or 0.0) - (done.looks[0].snr_db or 0.0))
+            gains[name].append((done.best.snr_db or 0.0) - (done.evaluations[0].snr_db or 0.0))
             print(path.name, name, f"{gains[name][-1]:.2f} dB {seconds[name][-1]:.2f} s", flush=True)
     rows = [(name, f"{mean(gains[name]):.2f}", f"{min(gains[name]):.2f}", f"{sum(seconds[name]):.2f}") for name in RUNS]
-    title = f"SNR that training adds to the starting point, {len(paths)} recordings at {SHARE:g} numbers per sample"
+    title = f"SNR that training adds to the starting point, {len(paths)} recordings at {SHARE:g} parameters per sample"
     return title, table(("optimiser", "mean dB", "least dB", "s in all"), rows)
 
 
 def starting_point(target: torch.Tensor, sample_rate: int, share: float) -> SineNetwork:
-    """Return a network of ``share`` numbers per sample for ``target [B, T]`` at its starting point."""
+    """Return a network of ``share`` parameters per sample for ``target [B, T]`` at its starting point."""
     numbers = share * target.numel()
-    sizes = divide(target, sample_rate, Size(int(numbers / 3)), "hann")
+    sizes = divide(target, sample_rate, Budget(int(numbers / 3)), "hann")
     grid = TimeGrid.of_sizes(sample_rate, target.shape[1], sizes)
     network = SineNetwork(grid)
     kind, words = NETWORKS["sine"], encode(grid)[1].numel()
-    taken = kind.numbers_per_frame * grid.n_frames + words
-    size = size_for(ModelOptions(numbers=int(numbers)), (numbers, 0.0), grid.n_frames, taken, kind.numbers_per_part, 1)
-    network.guess(target, size, "peaks", torch.Generator())
+    taken = kind.parameters_per_frame * grid.n_frames + words
+    size = size_for(ModelOptions(budget=int(numbers)), (numbers, 0.0), grid.n_frames, taken, kind.parameters_per_component, 1)
+    network.initialise(target, size, "peaks", torch.Generator())
     return network

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddaudio.fitting.run import fit
 from ddaudio.report import figures, page
-from ddaudio.results.record import Evidence
+from ddaudio.results.record import FitRecord
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,8 +14,8 @@ def main() -> None:
     """Draw the sample bark and its fit, and make its page."""
     os.chdir(ROOT)  # the page says what was fitted as it was given
     result = fit("recordings/bark.wav")
-    figures.sight(result, size=(8.0, 3.6), top_hz=10_000).savefig("docs/bark.png", dpi=150)
-    Path("docs/bark.html").write_text(page(Evidence.of(result)), encoding="utf-8")
+    figures.overview(result, size=(8.0, 3.6), top_hz=10_000).savefig("docs/bark.png", dpi=150)
+    Path("docs/bark.html").write_text(page(FitRecord.of(result)), encoding="utf-8")
 
 
 main()

@@ -37,7 +37,7 @@ def speed() -> tuple[str, list[str]]:
     """Time the whole command on each five-second bark, and the help."""
     barks = [path for path in recordings("barks") if path.name.endswith("-A.ogg")]
     runs = {path.name: (path,) for path in barks}
-    runs |= {f"{path.name} `--numbers {count}`": (path, "--numbers", str(count)) for path, count in _at_three_percent(barks)}
+    runs |= {f"{path.name} `--budget {count}`": (path, "--budget", str(count)) for path, count in _at_three_percent(barks)}
     seconds: dict[str, list[float]] = {name: [] for name in (*runs, "--help")}
     for _ in range(REPEATS):
         for name, arguments in runs.items():
@@ -70,7 +70,7 @@ def memory() -> tuple[str, list[str]]:
 
 
 def _row(name: str, seconds: float, megabytes: float, report: dict) -> tuple[str, ...]:
-    snr_db, spent = report["metrics"]["snr_db"]["value"], report["model"]["numbers_per_sample"]
+    snr_db, spent = report["metrics"]["snr_db"]["value"], report["model"]["parameters_per_sample"]
     pace = seconds / report["recording"]["duration_s"]
     return name, f"{megabytes:.0f}", f"{seconds:.1f}", f"{pace:.3f}", f"{snr_db:.2f}", f"{spent:.4f}"
 

@@ -14,13 +14,13 @@ HEAD_LINES = 2
 """Lines of a table before its rows."""
 QUESTIONS = {
     "pdl": "--models sine,double-dutch,cascade,siren --losses mse,mse+pdl --seeds 2",
-    "lags": "--models sine,siren --start random --seeds 2 --variants docs/questions/lags.toml",
+    "lags": "--models sine,siren --initialisation random --seeds 2 --variants docs/questions/lags.toml",
     "ladders": "--models cascade --losses mse --seeds 1 --variants docs/questions/ladders.toml",
     "order": "--models cascade --losses mse --seeds 1 --variants docs/questions/order.toml",
-    "schedules": "--models sine,siren --losses mse --start random --seeds 2 --variants docs/questions/schedules.toml",
-    "teacher": "--models sine,siren --losses mse --start random --seeds 2 --variants docs/questions/teacher.toml",
+    "schedules": "--models sine,siren --losses mse --initialisation random --seeds 2 --variants docs/questions/schedules.toml",
+    "teacher": "--models sine,siren --losses mse --initialisation random --seeds 2 --variants docs/questions/teacher.toml",
     "zero": "--models sine,cascade --losses mse --seeds 1 --variants docs/questions/zero.toml",
-    "growing": "--models sine,siren --losses mse --start random --seeds 2 --variants docs/questions/growing.toml",
+    "growing": "--models sine,siren --losses mse --initialisation random --seeds 2 --variants docs/questions/growing.toml",
     "sums": "--models sine,siren --losses mse,mss,mse+mss,mse+pdl+mss --seeds 2",
 }
 """What `ddaudio compare` is given for each question."""

@@ -43,12 +43,12 @@ def run() -> tuple[str, list[str]]:
         recording = without_silence(audio.read(path))
         for share in SHARES:
             numbers = int(share * recording.samples.numel())
-            result = fit(recording, numbers=numbers)
+            result = fit(recording, budget=numbers)
             mdct_db, snr_db = result.baseline.snr_db or 0.0, result.snr_db or 0.0
             equal_db = max(_with_equal_frames(recording, numbers, frame_s) for frame_s in EQUAL_FRAMES_S)
             gain = result.training_gain_db or 0.0
-            first = result.passes[0].blocks[0][0]
-            alone = (first.best.snr_db or 0.0) - (first.looks[0].snr_db or 0.0)
+            first = result.stages[0].blocks[0][0]
+            alone = (first.best.snr_db or 0.0) - (first.evaluations[0].snr_db or 0.0)
             over[share].append((snr_db - mdct_db, equal_db - mdct_db, alone, gain, snr_db - equal_db))
             seconds = sum(result.seconds.values()) / recording.duration_s
             figures = (mdct_db, equal_db, snr_db, snr_db - mdct_db, alone, gain)
@@ -65,7 +65,7 @@ def _in_words(share: float, rows: list[tuple[float, ...]]) -> str:
     """Return the means over all recordings, and the worst case of adaptive cells."""
     adaptive, equal, alone, gain, more = (mean(column) for column in zip(*rows, strict=True))
     return (
-        f"At {share:g} numbers per sample, mean of {len(rows)} recordings: {adaptive:+.2f} dB over the best-k MDCT "
+        f"At {share:g} parameters per sample, mean of {len(rows)} recordings: {adaptive:+.2f} dB over the best-k MDCT "
         f"({equal:+.2f} dB with the best of {len(EQUAL_FRAMES_S)} equal frame lengths; adaptive cells beat it by {more:.2f} dB, "
         f"{min(row[4] for row in rows):+.2f} dB at worst); the first training run brought {alone:.2f} dB, all runs {gain:.2f} dB."
     )

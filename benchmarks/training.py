@@ -15,7 +15,7 @@ from benchmarks.results import recordings, table
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io import audio
 from ddaudio.losses import Objective
-from ddaudio.models import Network, SineNetwork, Size
+from ddaudio.models import Budget, Network, SineNetwork
 from ddaudio.options import TrainingOptions
 from ddaudio.training.trainer import train
 
@@ -67,7 +67,7 @@ def run() -> tuple[str, list[str]]:
     rows = [(idea, *(cell for start in STARTS for cell in _cells(gains, start, idea)), f"{seconds[idea]:.0f}") for idea in IDEAS]
     lines = [
         f"The loudest second of {len(paths)} recordings, {STEPS} steps at a rate of {RATE:g} unless the idea says otherwise, "
-        f"`mse` alone. Starts: `peaks`, found as the fit finds them, at {SHARE:g} numbers per sample; `shaken`, the same with "
+        f"`mse` alone. Starts: `peaks`, found as the fit finds them, at {SHARE:g} parameters per sample; `shaken`, the same with "
         f"every parameter moved by a normal random number of half its unit; `detuned`, {LONG_FRAME_PARTIALS} partials that last "
         f"as long as the sound, with frequencies moved by normal random numbers of {DETUNED:g} units (1.1 bins), {SEEDS} seeds. "
         "`dB` is the SNR that training added at the best look, mean over recordings and seeds; `against none` is the median of "
@@ -90,7 +90,7 @@ def _starts(path: Path) -> Iterator[tuple[str, int, Network, Tensor]]:
         if not seed:
             yield "shaken", seed, _moved(found, (SHAKEN, SHAKEN, SHAKEN), generator), target
         network = SineNetwork(TimeGrid.uniform(recording.sample_rate, 1, target.shape[1], 1.0, 0.0))
-        network.guess(target, Size(LONG_FRAME_PARTIALS), "peaks", generator)
+        network.initialise(target, Budget(LONG_FRAME_PARTIALS), "peaks", generator)
         yield "detuned", seed, _moved(network, (DETUNED, 0.0, 0.0), generator), target
 
 
@@ -118,7 +118,7 @@ def _gain(network: Network, target: Tensor, settings: dict[str, Any]) -> tuple[f
     options = TrainingOptions(**{"optimiser": "adam", "steps": STEPS, "learning_rate": RATE, "tolerance": 0.0, **settings})
     began = time.perf_counter()
     done = train(network, target, Objective({"mse": 1.0}, target, target.shape[1], 1), options, lambda _: None)
-    return (done.best.snr_db or 0.0) - (done.looks[0].snr_db or 0.0), time.perf_counter() - began
+    return (done.best.snr_db or 0.0) - (done.evaluations[0].snr_db or 0.0), time.perf_counter() - began
 
 
 def _cells(gains: dict[tuple[str, str], list[float]], start: str, idea: str) -> tuple[str, str, str]:

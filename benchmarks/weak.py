@@ -61,7 +61,7 @@ def _steps(optimiser: str, level_db: float, steps: int, rate: float) -> list[int
         steps=steps,
         learning_rate=rate,
         schedule="constant",
-        judge_every=1,
+        evaluate_every=1,
         tolerance=0,  # type: ignore[arg-type]
     ).resolved(0)
     train(network, target, Objective({"mse": 1.0}, target, SAMPLES, 1), options, look)

@@ -12,7 +12,7 @@ from ddaudio.errors import DdaudioError, OptionError
 
 from .batch import batch
 from .compare import compare
-from .console import tell
+from .console import print_message
 from .export import export
 from .fit import fit
 from .flags import refusal_in_flags
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         code = app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (CycloptsError, DdaudioError) as error:
-        tell("error", refusal_in_flags(str(error)) if isinstance(error, OptionError) else str(error))
+        print_message("error", refusal_in_flags(str(error)) if isinstance(error, OptionError) else str(error))
         return 2
     except BrokenPipeError:
         # Whoever read our output has seen enough. Python flushes once more at its end: that must not fail either.

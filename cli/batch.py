@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .console import say, say_json, tell
+from .console import print_json, print_message, print_result
 from .flags import PANELS, BatchSettings, Settings, resolve
 from .progress import batch_progress
 
@@ -42,11 +42,11 @@ def batch(
     with batch_progress(quiet=quiet) as show:
         result = batching.batch(inputs, out, options, progress=show, **(how or {}))
     if json:
-        say_json(result.contents | ({} if result.planned_sound_s is None else {"planned_sound_s": result.planned_sound_s}))
+        print_json(result.contents | ({} if result.planned_sound_s is None else {"planned_sound_s": result.planned_sound_s}))
     elif not quiet:
-        say("\n".join(batching.in_words(result)))
+        print_result("\n".join(batching.in_words(result)))
     if result.problem is not None:
-        tell("error", result.problem)
+        print_message("error", result.problem)
     if result.failed and quiet:
-        tell("error", f"{result.failed} recordings failed; see {result.output}/results.csv")
+        print_message("error", f"{result.failed} recordings failed; see {result.output}/results.csv")
     return 130 if result.stopped else 1 if result.failed or result.problem else 0

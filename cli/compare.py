@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from ddaudio.options import GOALS, read_settings
 
-from .console import say, say_json, tell
+from .console import print_json, print_message, print_result
 from .flags import SHARED, CompareSettings, SharedSettings
 from .progress import compare_progress
 
@@ -54,12 +54,12 @@ def compare(
     with compare_progress(quiet=quiet) as show:
         found = comparing.compare(recordings, place, options, progress=show, **given)
     if json:
-        say_json(found.contents())
+        print_json(found.contents())
     elif not quiet:
         show_table(found)
     for run in found.runs:
         if run.status == "failed" and not found.stopped:
-            tell("error", f"{', '.join(filter(None, run.kind))}, seed {run.seed}: {run.reason}")
+            print_message("error", f"{', '.join(filter(None, run.kind))}, seed {run.seed}: {run.reason}")
     return 130 if found.stopped else 1 if found.failed else 0
 
 
@@ -87,4 +87,4 @@ def show_table(found: "Comparison") -> None:
     if not console.is_terminal:
         console.width = WIDE
     console.print(table, highlight=False)
-    say(f"wrote {found.output}: compare.json, table.csv, runs.csv, curves.csv, table.md, curves.png, index.html, fits")
+    print_result(f"wrote {found.output}: compare.json, table.csv, runs.csv, curves.csv, table.md, curves.png, index.html, fits")

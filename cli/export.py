@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from .console import say
+from .console import print_result
 from .output_paths import check_file
 
 
@@ -33,7 +33,7 @@ def export(
 
     text = tables.partials_table(model_file.load_model(model), table_format)
     if out is None:
-        say(text.removesuffix("\n"))
+        print_result(text.removesuffix("\n"))
         return
     with audio.whole_file(out) as stream:
         stream.write(text.encode())

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from .console import say, say_json, tell_gain, tell_stopped
+from .console import print_gain, print_json, print_result, print_stopped
 from .flags import PANELS, Settings, resolve
 from .progress import progress_bar
 
@@ -76,11 +76,11 @@ def fit(
         if not result.stopped:
             checkpoints.discard(checkpoint)
     for name, gain in contents["wav"]["gains"].items():
-        tell_gain(name, gain, contents["wav"]["encoding"])
+        print_gain(name, gain, contents["wav"]["encoding"])
     if json:
-        say_json(contents)
+        print_json(contents)
     elif not quiet:
-        say("\n".join([*report.summary(result), f"files    {folder}: {', '.join(contents['files'])}"]))
+        print_result("\n".join([*report.summary(result), f"files    {folder}: {', '.join(contents['files'])}"]))
     if result.stopped and checkpoints.exists(checkpoint):
-        tell_stopped(str(checkpoint))
+        print_stopped(str(checkpoint))
     return 130 if result.stopped else 0

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from ddaudio.results.inspect import model_facts, recording_facts
 
-from .console import say_json
+from .console import print_json
 
 if TYPE_CHECKING:
     pass
@@ -23,7 +23,7 @@ def info(file: Path, /, *, json: Annotated[bool, Parameter(negative="", show_def
     is_model = file.suffix == ".safetensors" or (file.is_dir() and (file / "model.safetensors").exists())
     facts = model_facts(file) if is_model else recording_facts(file)
     if json:
-        say_json(facts)
+        print_json(facts)
     else:
         _show(facts)
 

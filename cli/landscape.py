@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ddaudio.errors import OptionError, OutputError
 
-from .console import say
+from .console import print_result
 from .output_paths import check_new
 
 
@@ -79,4 +79,4 @@ def landscape(
     with atomic.whole_file(out) as stream:
         figure(drawn).savefig(stream, format="png", dpi=120)
     truth = " and ".join(f"{hz:.6g}" for hz in drawn.truth_hz)
-    say(f"wrote {out} and {table}: {len(drawn.values)} losses around {truth} Hz, a bin is {drawn.bin_hz:.3g} Hz")
+    print_result(f"wrote {out} and {table}: {len(drawn.values)} losses around {truth} Hz, a bin is {drawn.bin_hz:.3g} Hz")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from .console import tell
+from .console import print_message
 
 if TYPE_CHECKING:
     from threading import Event
@@ -60,7 +60,7 @@ def play(
     has_keys = sys.stdin is not None and sys.stdin.isatty()
     with playback.sounding(sources, first, to_the_end=not has_keys) as (player, stopped):
         if player.sample_rate != sources.sample_rate:
-            tell("note", f"the sound device refuses {sources.sample_rate} Hz: resampled to {player.sample_rate} Hz")
+            print_message("note", f"the sound device refuses {sources.sample_rate} Hz: resampled to {player.sample_rate} Hz")
         if has_keys:
             _obey(player, stopped, quiet=quiet)
         else:
@@ -68,7 +68,7 @@ def play(
             while not stopped.wait(POLL_S):
                 pass
     if player.clipped_samples:
-        tell("note", f"{player.clipped_samples} samples went beyond full scale and were clipped")
+        print_message("note", f"{player.clipped_samples} samples went beyond full scale and were clipped")
 
 
 def _obey(player: "Player", stopped: "Event", *, quiet: bool) -> None:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from ddaudio.errors import OutputError
 from ddaudio.options import Encoding
 
-from .console import say, tell, tell_gain
+from .console import print_gain, print_message, print_result
 from .output_paths import check_file
 
 
@@ -43,16 +43,16 @@ def render(
     rate = network.sample_rate if sample_rate is None else sample_rate
     samples = rendering.render(network, rate, partials)
     gain = wav.write_wav(out, samples, rate, encoding)
-    kept = network if partials is None else network.without_last(min(partials, network.ranked()))
+    kept = network if partials is None else network.pruned(min(partials, network.n_prunable()))
     beyond = int((kept.describe()["frequency_hz"] >= rate / 2).sum()) if rate < network.sample_rate else 0
     if beyond:
-        tell(
+        print_message(
             "note",
-            f"{beyond} of {kept.ranked()} parts lie beyond the Nyquist frequency of {rate} Hz and were left out",
+            f"{beyond} of {kept.n_prunable()} parts lie beyond the Nyquist frequency of {rate} Hz and were left out",
         )
-    tell_gain(str(out), gain, encoding)
+    print_gain(str(out), gain, encoding)
     channels, n_samples = samples.shape
-    say(
+    print_result(
         f"wrote {out}: {n_samples / rate:.3g} s, {n_samples} samples in {channels} channel{'s' * (channels > 1)} at "
-        f"{rate} Hz, {encoding}, {kept.ranked() - beyond} parts"
+        f"{rate} Hz, {encoding}, {kept.n_prunable() - beyond} parts"
     )

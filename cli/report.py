@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .console import say, tell
+from .console import print_message, print_result
 
 
 def report(
@@ -31,8 +31,8 @@ def report(
     if len(outcomes) == len(failed) == 1:
         raise failed[0]
     for error in failed:
-        tell("error", str(error))
+        print_message("error", str(error))
     pages = [outcome.page for outcome in outcomes if outcome.page is not None]
     for page in pages if gallery is None or not pages else [*pages, gallery]:
-        say(str(page))
+        print_result(str(page))
     return 1 if failed else 0

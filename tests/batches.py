@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ddaudio.parallel.executors import Alone, Crew
+from ddaudio.parallel.executors import Executor, SerialExecutor
 
 QUICK: dict[str, Any] = {"frame_s": 0.05, "steps": 1, "exchanges": 0, "target_snr_db": 10.0}
 """Settings of a fit that takes some hundredths of a second."""
@@ -24,8 +24,8 @@ def work_alone(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
     """Let this process do what a module asks a crew to do."""
 
     @contextmanager
-    def nobody_else(*_: object) -> Iterator[Crew]:
-        yield Alone()
+    def nobody_else(*_: object) -> Iterator[Executor]:
+        yield SerialExecutor()
 
     monkeypatch.setattr(module, "crew", nobody_else)
 
@@ -64,7 +64,7 @@ def assert_same_sounds(output: Path, expected: Path) -> None:
     one, other = fits(output), fits(expected)
     assert sorted(one) == sorted(other)
     for folder in one:
-        assert one[folder]["model"]["numbers"] == other[folder]["model"]["numbers"]
+        assert one[folder]["model"]["n_parameters"] == other[folder]["model"]["n_parameters"]
         sounds = (soundfile.read(place / folder / "resynth.wav", dtype="float32")[0] for place in (output, expected))
         # Float32 sums in another order, as in `test_beside.assert_alike`; tones of two places differ by their whole level.
         np.testing.assert_allclose(*sounds, rtol=0, atol=5e-4)

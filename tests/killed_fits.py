@@ -27,14 +27,14 @@ from ddaudio.training.checkpoints import Checkpoint
 GRADIENT = {"optimiser": "adam", "learning_rate": 0.02, "tolerance": 0.0, "partials": 4, "frame_s": 0.05}
 CASES: dict[str, dict[str, Any]] = {
     "gauss-newton": {"steps": 5, "target_snr_db": 22, "exchanges": 2},
-    "passes": {"model": "sine+double-dutch", "target_snr_db": 12, "exchanges": 1, "steps": 3},
-    "blocks": {"steps": 4, "frame_s": 0.05, "numbers": 500, "exchanges": 1},
-    "adam": {**GRADIENT, "steps": 24, "judge_every": 4, "exchanges": 1},
+    "stages": {"model": "sine+double-dutch", "target_snr_db": 12, "exchanges": 1, "steps": 3},
+    "blocks": {"steps": 4, "frame_s": 0.05, "budget": 500, "exchanges": 1},
+    "adam": {**GRADIENT, "steps": 24, "evaluate_every": 4, "exchanges": 1},
     "adam, all at once": {
         **GRADIENT,
         "losses": "mse=1,mss=0.01",
         "steps": 30,
-        "judge_every": 5,
+        "evaluate_every": 5,
         "exchanges": 1,
         "crop_s": 0.1,
         "crops": True,
@@ -60,14 +60,14 @@ CASES: dict[str, dict[str, Any]] = {
         "teacher": 0.5,
         "exchanges": 1,
     },
-    "networks": {"model": "surrogate+stack+siren", "numbers": 600, "steps": 6, "judge_every": 2},
-    "lbfgs": {**GRADIENT, "optimiser": "lbfgs", "learning_rate": 0.5, "steps": 8, "grow": 1, "judge_every": 2, "exchanges": 0},
+    "networks": {"model": "surrogate+stack+siren", "budget": 600, "steps": 6, "evaluate_every": 2},
+    "lbfgs": {**GRADIENT, "optimiser": "lbfgs", "learning_rate": 0.5, "steps": 8, "grow": 1, "evaluate_every": 2, "exchanges": 0},
 }
 
 
 def outcome(result: FitResult) -> dict[str, Any]:
     """Return what must be equal bit for bit, as JSON has it: its floats are exact."""
-    history = [[[asdict(run) for run in runs] for runs in one.blocks] for one in result.passes]
+    history = [[[asdict(run) for run in runs] for runs in one.blocks] for one in result.stages]
     return json.loads(json.dumps({"model": model_bytes(result.network).hex(), "history": history, "status": result.status}))
 
 
@@ -121,7 +121,7 @@ def compare(case: str, seed: int) -> None:
             same += found == unbroken
             checkpoints.discard(folder / "checkpoint")
     runs = sum(len(runs) for one in unbroken["history"] for runs in one)
-    told = {"case": case, "killed": killed, "same": same == 2, "runs": runs, "passes": len(unbroken["history"])}
+    told = {"case": case, "killed": killed, "same": same == 2, "runs": runs, "stages": len(unbroken["history"])}
     sys.stdout.write(json.dumps(told | {"blocks": len(unbroken["history"][0])}) + "\n")
     sys.stdout.flush()
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from badfiles import sound_bytes
 
-from ddaudio.io.samples import Spool
+from ddaudio.io.samples import DiskSamples
 
 RATE = 44_100
 
@@ -32,8 +32,8 @@ def is_one_line_that_says(message: str, words: tuple[str, ...]) -> bool:
     return "\n" not in message and all(word in message for word in words)
 
 
-def spooled(samples: torch.Tensor) -> Spool:
+def spooled(samples: torch.Tensor) -> DiskSamples:
     """The same samples in a temporary file."""
-    spool = Spool(len(samples))
+    spool = DiskSamples(len(samples))
     spool.append(samples)
     return spool

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Size:
+class Budget:
     """How far a pursuit goes, never beyond the caps.
 
     With a goal, each round goes an equal number of decibels towards it; with a least gain, each round takes what gains
@@ -17,7 +17,7 @@ class Size:
     """Sum of squares of the residual that is good enough."""
     most_per_frame: int | None = None
     """Partials in any one frame."""
-    numbers: int | None = None
+    n_parameters: int | None = None
     """Numbers that all parts may take together, for networks whose parts do not all cost the same."""
     least_gain: float = 0.0
     """Energy that a partial must take away to be worth its numbers; above 0 nothing but the caps stops it otherwise."""

@@ -8,17 +8,19 @@ from torch import Tensor
 from ddaudio.analysis.frequencies import find_frequencies, most_sinusoids
 from ddaudio.analysis.partials import Layout, Partials
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.options import RecipeName
+from ddaudio.options import EstimatorName
 
 
-def descended(target: Tensor, grid: TimeGrid, per_frame: Tensor, recipe: RecipeName, generator: torch.Generator) -> Partials:
-    """Return silent partials whose frequencies a recipe found in each frame of ``target [B, T]``, each frame on its own.
+def descended(
+    target: Tensor, grid: TimeGrid, per_frame: Tensor, estimator: EstimatorName, generator: torch.Generator
+) -> Partials:
+    """Return silent partials whose frequencies an estimator found in each frame of ``target [B, T]``, each frame on its own.
 
     Args:
         target: what was recorded.
         grid: its frames, taken as they are, without windows.
         per_frame: partials of each frame, ``[F]``, equal where it is not 0; frames too short for so many get fewer.
-        recipe: how they are found, from uniformly random frequencies; see `ddaudio.analysis.frequencies`.
+        estimator: how they are found, from uniformly random frequencies; see `ddaudio.analysis.frequencies`.
         generator: draws those.
 
     """
@@ -30,6 +32,6 @@ def descended(target: Tensor, grid: TimeGrid, per_frame: Tensor, recipe: RecipeN
         counts = layout.counts[group.frames]
         if int(counts.sum()):
             start = frequency[share].reshape(-1, int(counts.max()))
-            frequency[share] = find_frequencies(frames[counts > 0], start, recipe).flatten()
+            frequency[share] = find_frequencies(frames[counts > 0], start, estimator).flatten()
     silent = torch.zeros_like(frequency)
     return Partials(frame, frequency, silent, silent)

@@ -1,6 +1,6 @@
-"""Recipes that find sinusoids from random frequencies by gradient alone: no search, no restart, no peak is picked.
+"""Estimators that find sinusoids from random frequencies by gradient alone: no search, no restart, no peak is picked.
 
-A recipe first descends in a landscape without false valleys, then with longer and longer windows (`growing_windows`):
+An estimator first descends in a landscape without false valleys, then with longer and longer windows (`growing_windows`):
 
 - ``notches``: what `K` notch filters leave of the signal (`annihilating_filter`). Amplitudes may be anything.
 - ``transport``: what it costs to carry the power spectrum onto ``K`` points of equal mass (`optimal_transport`). For
@@ -21,24 +21,27 @@ from ddaudio.analysis.annihilating_filter import silence
 from ddaudio.analysis.growing_windows import grow
 from ddaudio.analysis.optimal_transport import carry
 from ddaudio.errors import OptionError, nearest
-from ddaudio.options import RecipeName
+from ddaudio.options import EstimatorName
 
 __all__ = ["FIRST_STAGES", "find_frequencies", "most_sinusoids"]
 
-FIRST_STAGES: dict[RecipeName, Callable[[Tensor, Tensor], Tensor]] = {"notches": silence, "transport": carry}
-"""How each recipe begins: from signals ``[B, N]`` and frequencies ``[B, K]`` to frequencies."""
+FIRST_STAGES: dict[EstimatorName, Callable[[Tensor, Tensor], Tensor]] = {
+    "annihilating-filter": silence,
+    "optimal-transport": carry,
+}
+"""How each estimator begins: from signals ``[B, N]`` and frequencies ``[B, K]`` to frequencies."""
 BLOCK_ELEMENTS = 1 << 21
 """Samples times frequencies that are worked on at once."""
-FIRST_WINDOW = {"notches": 1, "transport": 256}
+FIRST_WINDOW = {"annihilating-filter": 1, "optimal-transport": 256}
 """Shortest window that the frequencies are refined with: transport, where it works at all, comes within a bin of 256 samples."""
 
 
 def most_sinusoids(n_samples: int) -> int:
-    """Return how many sinusoids the recipes look for in ``n_samples`` samples at most: ``4 K + 2`` samples hold ``K``."""
+    """Return how many sinusoids the estimators look for in ``n_samples`` samples at most: ``4 K + 2`` samples hold ``K``."""
     return max(0, (n_samples - 2) // 4)
 
 
-def find_frequencies(signals: Tensor, start: Tensor, recipe: RecipeName = "notches") -> Tensor:
+def find_frequencies(signals: Tensor, start: Tensor, estimator: EstimatorName = "annihilating-filter") -> Tensor:
     """Return the frequencies of ``K`` sinusoids in each of ``signals [B, N]``, ``[B, K]``, rising, in radians per sample.
 
     Exactly as many oscillators as ``start`` has; see the head of this module. Computed in float64, whatever the signals are.
@@ -46,18 +49,18 @@ def find_frequencies(signals: Tensor, start: Tensor, recipe: RecipeName = "notch
     Args:
         signals: what was recorded, with ``4 K + 2`` samples or more; every finite value is allowed.
         start: frequencies to begin with, ``[B, K]``, 0 to pi, such as uniformly random ones.
-        recipe: ``notches`` or ``transport``.
+        estimator: ``notches`` or ``transport``.
 
     Raises:
-        OptionError: the recipe is unknown, shapes do not fit, signals are too short, or a value is not finite or out of range.
+        OptionError: the estimator is unknown, shapes do not fit, signals are too short, or a value is not finite or out of range.
 
     >>> signal = (torch.arange(512) * 0.7).cos() + 0.1 * (torch.arange(512) * 2.0).cos()
     >>> find_frequencies(signal[None], torch.tensor([[3.0, 0.1]]))
     tensor([[0.7000, 2.0000]])
 
     """
-    if recipe not in get_args(RecipeName):
-        raise OptionError(f"recipe is {recipe!r}, which is unknown; {nearest(str(recipe), get_args(RecipeName))}")
+    if estimator not in get_args(EstimatorName):
+        raise OptionError(f"estimator is {estimator!r}, which is unknown; {nearest(str(estimator), get_args(EstimatorName))}")
     if signals.dim() != 2 or start.dim() != 2 or len(signals) != len(start) or not start.shape[1]:
         raise OptionError(
             f"signals are {list(signals.shape)} and start is {list(start.shape)}; "
@@ -73,5 +76,5 @@ def find_frequencies(signals: Tensor, start: Tensor, recipe: RecipeName = "notch
     found = []
     for first in range(0, len(signals), rows):
         block, begin = (part[first : first + rows].double() for part in (signals, start))
-        found.append(grow(block, FIRST_STAGES[recipe](block, begin), min(FIRST_WINDOW[recipe], block.shape[1])))
+        found.append(grow(block, FIRST_STAGES[estimator](block, begin), min(FIRST_WINDOW[estimator], block.shape[1])))
     return torch.cat(found).sort(1).values.to(start.dtype)

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.partials import Banks, Layout, Partials
 from ddaudio.analysis.peaks import Peaks, spectral_peaks
-from ddaudio.grid.batched import Beside, beside, ratio
+from ddaudio.grid.batched import BatchedGrid, batched, ratio
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.parallel.lockstep import meet
 
@@ -40,10 +40,12 @@ def solve_amplitudes(partials: Partials, target: Tensor, grid: TimeGrid, steps: 
     Conjugate gradients on the normal equations of the overlap-added sum, from the amplitudes that are there, with a
     small ridge; amplitudes are counted in units that give each partial the energy 1.
     """
-    return _solved(partials, target, beside([grid]), np.ones(1, dtype=bool), steps)
+    return _solved(partials, target, batched([grid]), np.ones(1, dtype=bool), steps)
 
 
-def _solved(partials: Partials, target: Tensor, grids: Beside, moving: NDArray[np.bool_], steps: int) -> tuple[Partials, Tensor]:
+def _solved(
+    partials: Partials, target: Tensor, grids: BatchedGrid, moving: NDArray[np.bool_], steps: int
+) -> tuple[Partials, Tensor]:
     """`solve_amplitudes` for several grids side by side, those of them that are ``moving [M]``."""
     grid, owners = grids.grid, grids.owners(partials.frame)
     banks = Banks(partials.frequency, Layout(grid, partials.counts(grid)))
@@ -60,22 +62,22 @@ def _solved(partials: Partials, target: Tensor, grids: Beside, moving: NDArray[n
     amplitudes = torch.stack([partials.cosine, partials.sine]) / unit
     residual = target - sound(amplitudes)
     gradient = correlate(residual) - RIDGE * amplitudes
-    direction, size = gradient, owners.sums(gradient.square())
+    direction, size = gradient, owners.segment_sum(gradient.square())
     for _ in range(steps):
         moving = moving & (size > np.finfo(np.float32).tiny)
         if not moving.any():
             break
         moved = sound(direction)
         curved = correlate(moved) + RIDGE * direction
-        step = ratio(size, owners.sums(direction * curved), moving)
-        along = owners.spread(step, target)
+        step = ratio(size, owners.segment_sum(direction * curved), moving)
+        along = owners.broadcast(step, target)
         amplitudes, residual, gradient = (
             amplitudes + along * direction,
             residual - grids.row_spread(step, target) * moved,
             gradient - along * curved,
         )
-        previous, size = size, owners.sums(gradient.square())
-        direction = gradient + owners.spread(ratio(size, previous, moving), target) * direction
+        previous, size = size, owners.segment_sum(gradient.square())
+        direction = gradient + owners.broadcast(ratio(size, previous, moving), target) * direction
     amplitudes = amplitudes * unit
     return partials.with_amplitudes(amplitudes[0], amplitudes[1]), residual
 
@@ -85,7 +87,7 @@ class _Chase(NamedTuple):
 
     target: Tensor
     grid: TimeGrid
-    size: Size
+    size: Budget
     given: Partials
     rounds: int
 
@@ -108,7 +110,7 @@ class _Chase(NamedTuple):
 
 
 def pursue(
-    target: Tensor, grid: TimeGrid, size: Size, partials: Partials | None = None, rounds: int = ROUNDS
+    target: Tensor, grid: TimeGrid, size: Budget, partials: Partials | None = None, rounds: int = ROUNDS
 ) -> tuple[Partials, Tensor]:
     """Find partials for ``target [B, T]``, added to those that are given; return them and the residual."""
     return meet(_pursue, _Chase(target, grid, size, Partials.none(target) if partials is None else partials, rounds))
@@ -116,7 +118,7 @@ def pursue(
 
 def _pursue(chases: Sequence[_Chase]) -> list[tuple[Partials, Tensor]]:
     """Do several pursuits side by side, round by round."""
-    grids = beside([chase.grid for chase in chases])
+    grids = batched([chase.grid for chase in chases])
     target = grids.signals([chase.target for chase in chases])
     partials = Partials.beside([chase.given for chase in chases], grids)
     room = _room(chases, grids)
@@ -145,7 +147,7 @@ def _pursue(chases: Sequence[_Chase]) -> list[tuple[Partials, Tensor]]:
     return list(zip(partials.split(grids), grids.own(residual), strict=True))
 
 
-def _room(chases: Sequence[_Chase], grids: Beside) -> Tensor | None:
+def _room(chases: Sequence[_Chase], grids: BatchedGrid) -> Tensor | None:
     """Return how many partials each frame may have, ``[F]``; None where it does not matter."""
     if all(chase.size.most_per_frame is None for chase in chases):
         return None

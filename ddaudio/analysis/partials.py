@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ddaudio.grid.batched import Beside
+from ddaudio.grid.batched import BatchedGrid
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.synthesis.oscillators import Bank, Packing
 
@@ -84,14 +84,14 @@ class Partials:
         return replace(self, **columns).keep(torch.argsort(columns["frame"], stable=True))
 
     @staticmethod
-    def beside(each: Sequence["Partials"], grids: Beside) -> "Partials":
+    def beside(each: Sequence["Partials"], grids: BatchedGrid) -> "Partials":
         """Return the partials of several grids in one list on the grid of all."""
         if len(each) == 1:
             return each[0]
         moved = [replace(one, frame=own[one.frame]) for one, own in zip(each, grids.own_frames, strict=True)]
         return moved[0].joined(*moved[1:])
 
-    def split(self, grids: Beside) -> "list[Partials]":
+    def split(self, grids: BatchedGrid) -> "list[Partials]":
         """Return each grid's own partials, of partials on the grid of all."""
         if len(grids.grids) == 1:
             return [self]

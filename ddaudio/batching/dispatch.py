@@ -4,35 +4,35 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ddaudio.batching.inputs import Item
+from ddaudio.batching.inputs import Input
 from ddaudio.batching.results_table import Outcome, Row
-from ddaudio.batching.up_to_date import Job
-from ddaudio.parallel.executors import Beat, Crew, GoneError, KilledError
+from ddaudio.batching.up_to_date import BatchJob
+from ddaudio.parallel.executors import Executor, OnTick, SchedulerLostError, WorkerKilledError
 
 
 @dataclass(frozen=True)
-class Placed:
+class QueuedInput:
     """A recording that waits to be fitted."""
 
     place: int
     """Its place in the batch."""
-    item: Item
+    item: Input
     attempts: int = 0
     """How often that has been tried."""
 
 
-Stack = Sequence[Placed]
+Stack = Sequence[QueuedInput]
 """Recordings that are fitted in one task."""
-Told = Callable[[Placed, Row], None]
+Told = Callable[[QueuedInput, Row], None]
 """Told what became of a recording in the end."""
 
 
-def fit_all(workers: Crew, job: Job, stacks: Iterable[Stack], retries: int, tell: Told, beat: Beat) -> None:
+def fit_all(workers: Executor, job: BatchJob, stacks: Iterable[Stack], retries: int, tell: Told, beat: OnTick) -> None:
     """Fit stack after stack; tells of each recording once, in any order."""
 
     def landed(stack: Stack, ending: list[Outcome] | Exception) -> list[Stack]:
         """Tell of what has an end; return what is to be tried again, one by one."""
-        if isinstance(ending, GoneError):
+        if isinstance(ending, SchedulerLostError):
             for one in stack:
                 tell(one, Row.failure(one.item.place, one.item.folder, str(ending), one.attempts))
             return []
@@ -46,19 +46,19 @@ def fit_all(workers: Crew, job: Job, stacks: Iterable[Stack], retries: int, tell
                 tell(one, outcome.row.tried(one.attempts))
         return again
 
-    workers.work(partial(fit_stack, job), stacks, landed, beat)
+    workers.run(partial(fit_stack, job), stacks, landed, beat)
 
 
-def fit_stack(job: Job, stack: Stack) -> list[Outcome]:
+def fit_stack(job: BatchJob, stack: Stack) -> list[Outcome]:
     """Fit some recordings where this is called: see `ddaudio.batching.worker`."""
     from ddaudio.batching import worker  # noqa: PLC0415 - imports torch, which the process that steers does without
 
     return worker.fit_stack(job, [one.item for one in stack])
 
 
-def _nothing(one: Placed, error: Exception) -> Outcome:
+def _nothing(one: QueuedInput, error: Exception) -> Outcome:
     """Return what became of a recording whose task brought nothing back."""
-    item, killed = one.item, isinstance(error, KilledError)
+    item, killed = one.item, isinstance(error, WorkerKilledError)
     reason = (
         f"its worker was killed at each of {one.attempts} tries: by a signal, or for want of memory; give each worker more of it"
         if killed

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ddaudio.batching.up_to_date import PAGE
 from ddaudio.errors import DdaudioError
-from ddaudio.io.storage import REPORT, Output, is_remote
+from ddaudio.io.storage import REPORT, Storage, is_remote
 
 GALLERY = "index.html"
 """Name of the gallery in the output."""
@@ -18,7 +18,7 @@ MOST_ROWS = 500
 class Shown(NamedTuple):
     """A fit that the gallery shows."""
 
-    output: Output
+    output: Storage
     folder: str
     place: str
     """Path or address of its recording."""
@@ -27,7 +27,7 @@ class Shown(NamedTuple):
 def gallery_row(shown: Shown) -> dict[str, Any] | None:
     """Return the row of a fit, with addresses as a page in the output has them; None where the fit is not whole."""
     from ddaudio.report import gallery  # noqa: PLC0415 - imports torch, which the process that steers does without
-    from ddaudio.results.record import Evidence  # noqa: PLC0415
+    from ddaudio.results.record import FitRecord  # noqa: PLC0415
 
     output = shown.output
     with nullcontext(output.address) if output.is_local else tempfile.TemporaryDirectory() as home:
@@ -36,7 +36,7 @@ def gallery_row(shown: Shown) -> dict[str, Any] | None:
             if not output.is_local:
                 folder.mkdir(parents=True)
                 output.download(shown.folder, folder)
-            row = gallery.row(Evidence.read(folder), folder, Path(home))
+            row = gallery.row(FitRecord.read(folder), folder, Path(home))
         except (DdaudioError, OSError):
             return None
         page = folder / (PAGE if (folder / PAGE).exists() else REPORT)

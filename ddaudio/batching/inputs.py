@@ -10,7 +10,7 @@ from typing import Any
 
 from ddaudio.errors import BatchError
 from ddaudio.io.paths import folder_of
-from ddaudio.io.storage import AT_ONCE, Output, is_remote, local_path, remote, storage_errors
+from ddaudio.io.storage import AT_ONCE, Storage, is_remote, local_path, remote, storage_errors
 
 SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc")
 """Names of recordings end in one of these, in any case, unless a pattern says otherwise."""
@@ -21,7 +21,7 @@ FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Input:
     """A recording of a batch."""
 
     place: str
@@ -39,7 +39,7 @@ class Item:
         return not is_remote(self.place)
 
 
-def find(inputs: Sequence[str | os.PathLike[str]], output: Output, pattern: str | None = None) -> list[Item]:
+def find(inputs: Sequence[str | os.PathLike[str]], output: Storage, pattern: str | None = None) -> list[Input]:
     """Return the recordings that are meant, by the name of their folder; each once.
 
     Args:
@@ -77,7 +77,7 @@ def _tidy(address: str) -> str:
     return address.rstrip("/") if is_remote(address) else local_path(address)
 
 
-def _check_apart(address: str, output: Output) -> None:
+def _check_apart(address: str, output: Storage) -> None:
     """Refuse an output that is the input, or lies inside it, and a recording that lies in the output."""
     if is_remote(address) == output.is_local:
         return
@@ -146,7 +146,7 @@ def _info(place: str) -> dict[str, Any] | None:
         return None
 
 
-def _found_in(address: str, wanted: Callable[[str], bool]) -> list[Item]:
+def _found_in(address: str, wanted: Callable[[str], bool]) -> list[Input]:
     """Return the recordings of a single input."""
     (entry,) = _looked_up([address], "")
     if entry.info is not None and entry.info["type"] != "directory" and address.lower().endswith(LISTS):
@@ -172,16 +172,16 @@ def _rows(address: str) -> list[str]:
     return found
 
 
-def _given(entry: _Entry, wanted: Callable[[str], bool], *, alone: bool) -> Iterator[Item]:
+def _given(entry: _Entry, wanted: Callable[[str], bool], *, alone: bool) -> Iterator[Input]:
     """Yield the recordings that a name stands for: the file itself, or all in a folder, under its name unless ``alone``."""
     info = entry.info or {}
     if info["type"] != "directory":
-        yield Item(entry.place, folder_of(*_parts(entry)), int(info["size"] or 0), _mark(info))
+        yield Input(entry.place, folder_of(*_parts(entry)), int(info["size"] or 0), _mark(info))
         return
     above, root = ([], "") if alone else _parts(entry)
     for path, place, size, mark in _below(entry.place):
         if wanted(path):
-            yield Item(place, folder_of([*above, *path.split("/")], root), size, mark)
+            yield Input(place, folder_of([*above, *path.split("/")], root), size, mark)
 
 
 def _parts(entry: _Entry) -> tuple[list[str], str]:
@@ -228,13 +228,13 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
-def seconds_of_sound(items: Sequence[Item]) -> float:
+def seconds_of_sound(items: Sequence[Input]) -> float:
     """Return the seconds of sound in some recordings; one that cannot be read counts as none."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return sum(pool.map(_duration_s, items))
 
 
-def _duration_s(item: Item) -> float:
+def _duration_s(item: Input) -> float:
     import soundfile  # type: ignore[import-untyped]  # noqa: PLC0415 - not needed for a batch that is no dry run
 
     try:

@@ -48,8 +48,8 @@ class Row:
     doubts: str | None = None
     """What is doubtful, in sentences with ``; `` between them."""
     model: str | None = None
-    numbers: int | None = None
-    numbers_per_sample: float | None = None
+    n_parameters: int | None = None
+    parameters_per_sample: float | None = None
     parts: int | None = None
     """Partials or ropes."""
     snr_db: float | None = None
@@ -81,11 +81,11 @@ class Row:
             channels=recording["channels"],
             fit_status=report["status"],
             goal_reached=report["goal"]["reached"],
-            doubts="; ".join(report["doubts"]) or None,
+            doubts="; ".join(report["warnings"]) or None,
             model=model["name"],
-            numbers=model["numbers"],
-            numbers_per_sample=model["numbers_per_sample"],
-            parts=model["parts"],
+            n_parameters=model["n_parameters"],
+            parameters_per_sample=model["parameters_per_sample"],
+            parts=model["n_components"],
             **{name: report["metrics"][name]["value"] for name in METRICS},
             mdct_snr_db=report["baseline"]["snr_db"],
             training_gain_db=report["training"]["gain_db"],

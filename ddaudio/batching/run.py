@@ -13,16 +13,16 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ddaudio.batching import gallery
-from ddaudio.batching.dispatch import Placed, fit_all
-from ddaudio.batching.inputs import Item, find, seconds_of_sound
+from ddaudio.batching.dispatch import QueuedInput, fit_all
+from ddaudio.batching.inputs import Input, find, seconds_of_sound
 from ddaudio.batching.results_table import Row, RowStore, read_table, write_tables
 from ddaudio.batching.summary import Summary, summary_lines
-from ddaudio.batching.up_to_date import Job, kept
+from ddaudio.batching.up_to_date import BatchJob, reusable_row
 from ddaudio.errors import BatchError, OutputError
-from ddaudio.io.storage import AT_ONCE, Output
+from ddaudio.io.storage import AT_ONCE, Storage
 from ddaudio.options import FitOptions
 from ddaudio.options.batch import STACKS_PER_WORKER, BatchOptions
-from ddaudio.parallel.executors import Crew, crew
+from ddaudio.parallel.executors import Executor, make_executor
 
 SMALL_BYTES, STACK_BYTES = 1 << 17, 1 << 19
 """Sound of one recording and of a stack, in about as many bytes: more is not faster side by side, see `worker`."""
@@ -81,7 +81,7 @@ class BatchResult:
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of ``results.parquet``; raises `BatchError` where there is none."""
-        return read_table(BytesIO(_results(Output(self.output))))
+        return read_table(BytesIO(_results(Storage(self.output))))
 
 
 def batch(
@@ -120,17 +120,17 @@ def batch(
     how = replace(batch or BatchOptions(), **{name: value for name, value in settings.items() if name in own})
     fits = (options or FitOptions()).with_settings({name: value for name, value in settings.items() if name not in own})
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
-    out = Output.at(output)
+    out = Storage.at(output)
     tell = progress or (lambda _: None)
     tell(BatchProgress("looking"))
     items = find(given, out, how.pattern)
-    return _Run(items, Job(out, fits, how.html, how.force), how, tell).run()
+    return _Run(items, BatchJob(out, fits, how.html, how.force), how, tell).run()
 
 
 class _Run:
     """A batch on its way."""
 
-    def __init__(self, items: list[Item], job: Job, how: BatchOptions, tell: Callable[[BatchProgress], None]) -> None:
+    def __init__(self, items: list[Input], job: BatchJob, how: BatchOptions, tell: Callable[[BatchProgress], None]) -> None:
         self.items, self.job, self.how, self.tell = items, job, how, tell
         self.rows, self.summary = RowStore(len(items)), Summary(len(items))
         self.progress = BatchProgress("fitting")
@@ -149,10 +149,10 @@ class _Run:
             self.job.output.check_writable()
             self.job.output.clear_leftovers()
             if self.how.scheduler is not None:
-                with crew(0, 0, self.how.scheduler) as workers:  # first of all: it may not answer
+                with make_executor(0, 0, self.how.scheduler) as workers:  # first of all: it may not answer
                     return self._work(self._missing(), workers, began)
             todo = self._missing()
-            with crew(len(todo), self.how.n_workers) as workers:
+            with make_executor(len(todo), self.how.n_workers) as workers:
                 return self._work(todo, workers, began)
         finally:
             self.rows.close()
@@ -163,7 +163,7 @@ class _Run:
         asked = self.job.asked_sha256
         look = [place for place, item in enumerate(self.items) if item.folder in there]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for place, row in zip(look, pool.map(lambda at: kept(self.job, self.items[at], asked), look), strict=True):
+            for place, row in zip(look, pool.map(lambda at: reusable_row(self.job, self.items[at], asked), look), strict=True):
                 if row is not None:
                     self._keep(place, row)
         missing = [place for place in range(len(self.items)) if not self.rows.has(place)]
@@ -186,7 +186,7 @@ class _Run:
                 raise
             return {}
 
-    def _work(self, todo: Sequence[int], workers: Crew, began: float) -> BatchResult:
+    def _work(self, todo: Sequence[int], workers: Executor, began: float) -> BatchResult:
         """Fit, and write the tables whatever happens."""
         self._bytes = sum(max(1, self.items[place].size) for place in todo)
         self.progress = replace(self.progress, total=len(todo), dashboard=workers.dashboard)
@@ -206,16 +206,16 @@ class _Run:
             problem = str(error)
         return BatchResult(self.job.output.address, contents, problem, stopped)
 
-    def _stacks(self, todo: Sequence[int]) -> Iterator[list[Placed]]:
+    def _stacks(self, todo: Sequence[int]) -> Iterator[list[QueuedInput]]:
         """Yield what is fitted together: short recordings in stacks, any other one by itself.
 
         What has most sound comes first: if it came last, it would keep a worker busy long after the others are done.
         """
         most = max(1, min(self.how.stack, len(todo) // (STACKS_PER_WORKER * self.how.n_workers)))
-        stack: list[Placed] = []
+        stack: list[QueuedInput] = []
         held = 0.0
         for place in sorted(todo, key=lambda place: -_sound_bytes(self.items[place])):
-            one, size = Placed(place, self.items[place]), _sound_bytes(self.items[place])
+            one, size = QueuedInput(place, self.items[place]), _sound_bytes(self.items[place])
             if stack and (len(stack) == most or held + size > STACK_BYTES):
                 yield stack
                 stack, held = [], 0.0
@@ -226,7 +226,7 @@ class _Run:
         if stack:
             yield stack
 
-    def _landed(self, one: Placed, row: Row) -> None:
+    def _landed(self, one: QueuedInput, row: Row) -> None:
         """Take in what became of a recording."""
         self._keep(one.place, row)
         self._bytes_done += max(1, one.item.size)
@@ -264,7 +264,7 @@ class _Run:
             raise OutputError(f"cannot make the tables: {error.strerror or error}; free some space") from error
         self.job.output.write("summary.json", (json.dumps(contents, indent=1) + "\n").encode())
 
-    def _write_gallery(self, workers: Crew) -> None:
+    def _write_gallery(self, workers: Executor) -> None:
         """Write ``index.html``; raises `OutputError`."""
         items = [self.items[place] for place in sorted(place for _, place in self.shown)]
         if not items:
@@ -275,12 +275,12 @@ class _Run:
         self.job.output.write(gallery.GALLERY, page)
 
 
-def _sound_bytes(item: Item) -> float:
+def _sound_bytes(item: Input) -> float:
     """Return about how many bytes a recording has when it is decoded."""
     return item.size * COMPRESSION.get(PurePath(item.place).suffix.lower(), 1.0)
 
 
-def _results(output: Output) -> bytes:
+def _results(output: Storage) -> bytes:
     """Return ``results.parquet``; raises `BatchError` where there is none."""
     content = output.read("results.parquet")
     if content is None:

@@ -13,9 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ddaudio.batching.inputs import Item
+from ddaudio.batching.inputs import Input
 from ddaudio.batching.results_table import Row
-from ddaudio.io.storage import REPORT, Output
+from ddaudio.io.storage import REPORT, Storage
 from ddaudio.options import FitOptions
 
 PAGE = "report.html"
@@ -23,10 +23,10 @@ PAGE = "report.html"
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchJob:
     """What is to be done with each recording of a batch."""
 
-    output: Output
+    output: Storage
     options: FitOptions
     """Settings of the fits, as they were given."""
     html: bool
@@ -47,7 +47,7 @@ def file_hash(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_standing(job: Job, item: Item, schema: int | None = None) -> dict[str, Any] | None:
+def read_existing_report(job: BatchJob, item: Input, schema: int | None = None) -> dict[str, Any] | None:
     """Return the report of a recording's fit; None where there is none, or none that can be read, or all is done again.
 
     Raises OSError, or what the storage raises.
@@ -62,7 +62,7 @@ def read_standing(job: Job, item: Item, schema: int | None = None) -> dict[str, 
     return report if isinstance(report, dict) and schema in (None, report.get("schema")) else None
 
 
-def is_same(report: Mapping[str, Any], item: Item, asked_sha256: str, get_hash: Callable[[], str] | None) -> bool:
+def is_same(report: Mapping[str, Any], item: Input, asked_sha256: str, get_hash: Callable[[], str] | None) -> bool:
     """Return whether a report tells of the same file and the same settings as given.
 
     Args:
@@ -80,9 +80,9 @@ def is_same(report: Mapping[str, Any], item: Item, asked_sha256: str, get_hash: 
     return get_hash is not None and noted.get("file_sha256") == get_hash()
 
 
-def kept(job: Job, item: Item, asked_sha256: str) -> Row | None:
+def reusable_row(job: BatchJob, item: Input, asked_sha256: str) -> Row | None:
     """Return the row of a recording that is done already, as far as can be told without fetching it; else None."""
-    report = read_standing(job, item)
+    report = read_existing_report(job, item)
     try:
         if report is None or not is_same(report, item, asked_sha256, _hash_here(item)) or lacks_page(job, item):
             return None
@@ -91,10 +91,10 @@ def kept(job: Job, item: Item, asked_sha256: str) -> Row | None:
         return None
 
 
-def lacks_page(job: Job, item: Item) -> bool:
+def lacks_page(job: BatchJob, item: Input) -> bool:
     """Return whether a fit should have a page and has none."""
     return job.html and not job.output.exists(f"{item.folder}/{PAGE}")
 
 
-def _hash_here(item: Item) -> Callable[[], str] | None:
+def _hash_here(item: Input) -> Callable[[], str] | None:
     return (lambda: file_hash(item.place)) if item.is_local and Path(item.place).is_file() else None

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ddaudio.batching.inputs import Item
+from ddaudio.batching.inputs import Input
 from ddaudio.batching.results_table import Outcome, Row, outcome_of
-from ddaudio.batching.up_to_date import PAGE, Job, file_hash, is_same, lacks_page, read_standing
+from ddaudio.batching.up_to_date import PAGE, BatchJob, file_hash, is_same, lacks_page, read_existing_report
 from ddaudio.errors import OutputError, RecordingError
 from ddaudio.fitting.plan import resolve
 from ddaudio.fitting.result import FitResult
@@ -36,13 +36,13 @@ more for 130,000), those of 10,000 half as much, those of 4,000 less than half (
 class _Read(NamedTuple):
     """A recording that has to be fitted."""
 
-    item: Item
+    item: Input
     recording: Recording
     noted: dict[str, str]
     """What the report will say of the file and the settings."""
 
 
-def fit_stack(job: Job, items: Sequence[Item]) -> list[Outcome]:
+def fit_stack(job: BatchJob, items: Sequence[Input]) -> list[Outcome]:
     """Fit some recordings, short ones side by side, and return what became of each, in order; raises nothing but an interrupt."""
     with one_thread():
         if not _meets(job.options):
@@ -56,7 +56,7 @@ def fit_stack(job: Job, items: Sequence[Item]) -> list[Outcome]:
 def _meets(options: FitOptions) -> bool:
     """Return whether fits with these settings can be done side by side: no gradient is taken, and all networks are ``sine``."""
     second_order = options.training.resolved().optimiser == "gauss-newton"
-    return options.model.terms == ("sine",) and options.model.recipe is None and second_order
+    return options.model.terms == ("sine",) and options.model.estimator is None and second_order
 
 
 class _Room:
@@ -74,7 +74,7 @@ class _Room:
         return fit(recording, options)
 
 
-def _fit_item(job: Job, item: Item, fit_one: Callable[[Recording, FitOptions], FitResult]) -> Outcome:
+def _fit_item(job: BatchJob, item: Input, fit_one: Callable[[Recording, FitOptions], FitResult]) -> Outcome:
     try:
         with _fetched(item) as path:
             read = _read(job, item, path)
@@ -89,7 +89,7 @@ def _fit_item(job: Job, item: Item, fit_one: Callable[[Recording, FitOptions], F
 
 
 @contextlib.contextmanager
-def _fetched(item: Item) -> Iterator[Path]:
+def _fetched(item: Input) -> Iterator[Path]:
     """Give the recording as a local file: itself, or a temporary copy."""
     if item.is_local:
         yield Path(item.place)
@@ -104,10 +104,10 @@ def _fetched(item: Item) -> Iterator[Path]:
         yield copy
 
 
-def _read(job: Job, item: Item, path: Path) -> _Read | Row:
+def _read(job: BatchJob, item: Input, path: Path) -> _Read | Row:
     """Read a recording; return it, or its row if its fit is there already."""
     asked, hashed = job.asked_sha256, file_hash(path) if path.is_file() else ""
-    report = read_standing(job, item, SCHEMA)
+    report = read_existing_report(job, item, SCHEMA)
     if report is not None and is_same(report, item, asked, lambda: hashed):
         return _kept(job, item, report)
     try:
@@ -122,14 +122,14 @@ def _read(job: Job, item: Item, path: Path) -> _Read | Row:
     return _Read(item, recording, {"file_sha256": hashed, "asked_sha256": asked, "mark": item.mark})
 
 
-def _tells_of(report: dict[str, Any], recording: Recording, job: Job) -> bool:
+def _tells_of(report: dict[str, Any], recording: Recording, job: BatchJob) -> bool:
     """Return whether a report tells of these samples and of what the settings are with them."""
     if report.get("recording", {}).get("sha256") != recording.content_hash:
         return False
     return bool(report.get("settings_sha256") == settings_hash(resolve(job.options, recording)))
 
 
-def _kept(job: Job, item: Item, report: dict[str, Any]) -> Row:
+def _kept(job: BatchJob, item: Input, report: dict[str, Any]) -> Row:
     """Return the row of a fit that is there; make its page if it should have one."""
     if lacks_page(job, item):
         with tempfile.TemporaryDirectory() as copy:
@@ -138,7 +138,7 @@ def _kept(job: Job, item: Item, report: dict[str, Any]) -> Row:
     return Row.of_report(item.place, item.folder, "kept", report)
 
 
-def _save(job: Job, read: _Read, result: FitResult) -> Row:
+def _save(job: BatchJob, read: _Read, result: FitResult) -> Row:
     item = read.item
     try:
         with job.output.making() as home:

@@ -17,7 +17,7 @@ from ddaudio.io.wav import write_wav
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Excerpt:
     """What is fitted of a recording."""
 
     source: str
@@ -53,7 +53,7 @@ class Stretch:
 
 def read_stretches(
     paths: Sequence[str | os.PathLike[str]], stretch_s: float, sample_rate: int | None, *, whole: bool
-) -> list[Stretch]:
+) -> list[Excerpt]:
     """Read recordings, and take the loudest stretch of each; raises `RecordingError`, and `OptionError` on one given twice."""
     files = [Path(path) for path in paths]
     absolute = [path.parent.resolve() / path.name for path in files]
@@ -74,7 +74,7 @@ def read_stretches(
             recording = Recording(samples, rate, recording.source)
         folder = f"{folder_of([path.name]).removesuffix(ENDING)}-{recording.content_hash[:8]}"
         facts = recording.content_hash, recording.n_channels, length, rate, first / rate
-        found.append(Stretch(str(file), printable("/".join(parts)), folder, *facts, samples))
+        found.append(Excerpt(str(file), printable("/".join(parts)), folder, *facts, samples))
     return found
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ddaudio.analysis.annihilating_filter import Notches
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.growing_windows import EDGE, Windows, grow
 from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.analysis.optimal_transport import spectrum, transport_cost
@@ -30,7 +30,7 @@ from ddaudio.io.checks import rate_problem
 from ddaudio.losses import make_loss
 from ddaudio.options import LOSSES, parse_loss
 
-IDEAS = ("windows", "windows:512", "windows:64", "surrogate", "notches", "transport")
+IDEAS = ("windows", "windows:512", "windows:64", "surrogate", "annihilating-filter", "optimal-transport")
 """What can be drawn beside losses; ``windows`` with any other number, too."""
 PLAIN_LOSSES = tuple(name for name in LOSSES if name != "auraloss")
 """Losses that a name without variants tells all about."""
@@ -147,7 +147,7 @@ def scene_of_recording(recording: Recording, n_samples: int = 4096, moving: int 
     channel, first = divmod(int((energy[:, length:] - energy[:, :-length]).argmax()), recording.n_samples - length + 1)
     target = sound[channel, first : first + length]
     grid = TimeGrid.of_sizes(recording.sample_rate, length, [[length]])
-    partials, _ = pursue(target[None].float(), grid, Size(PARTIALS, most_per_frame=min(PARTIALS, length // 16)))
+    partials, _ = pursue(target[None].float(), grid, Budget(PARTIALS, most_per_frame=min(PARTIALS, length // 16)))
     frequency = grow(target[None], partials.frequency.double()[None], length)[0].clamp(EDGE, math.pi - EDGE)
     phase = (torch.arange(length, dtype=torch.float64) - (length - 1) / 2)[:, None] * frequency
     solved = torch.linalg.lstsq(torch.cat([phase.cos(), phase.sin()], 1), target[:, None], driver="gelsd").solution[:, 0]
@@ -244,10 +244,10 @@ def _measure(name: str, scene: Scene) -> Callable[[Tensor], Tensor]:
     alone = (scene.target - scene.rest)[None]
     if name == "surrogate":
         return lambda frequency: _surrogate(alone, frequency)
-    if name == "notches":
+    if name == "annihilating-filter":
         problem = Notches(alone, scene.moving)
         return lambda frequency: problem.normal(frequency.cos()).energy
-    if name == "transport":
+    if name == "optimal-transport":
         power = spectrum(alone)
         return lambda frequency: transport_cost(frequency, power.expand(len(frequency), -1))
     length = min(int(name.partition(":")[2] or alone.shape[1]), alone.shape[1])

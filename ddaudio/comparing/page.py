@@ -15,7 +15,7 @@ from ddaudio.report.figures import CYCLE, DASHES, SMALL_PT, TEXT_PT
 from ddaudio.report.gallery import page_over, row
 from ddaudio.report.page import PAGE
 from ddaudio.results.read import REPORT
-from ddaudio.results.record import Evidence
+from ddaudio.results.record import FitRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,7 @@ def _rows(found: Comparison, folder: Path) -> Iterator[dict[str, Any]]:
     for run in made[:MOST_ROWS]:
         home = folder / str(run.folder)
         try:
-            one = row(Evidence.read(home), home, folder)
+            one = row(FitRecord.read(home), home, folder)
         except DdaudioError:
             continue
         name = ", ".join(filter(None, (run.recording, run.variant, run.model, run.losses, f"seed {run.seed}")))

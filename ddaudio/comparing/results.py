@@ -12,7 +12,7 @@ MEASURES = {
     "snr_db": ("SNR (dB)", ".2f"),
     "lsd_db": ("LSD (dB)", ".2f"),
     "mr_stft": ("MR-STFT", ".3f"),
-    "numbers": ("numbers", ".0f"),
+    "n_parameters": ("parameters", ".0f"),
     "seconds": ("seconds", ".1f"),
     "steps": ("steps", ".0f"),
     "steps_to_90": ("to 90 %", ".0f"),
@@ -68,7 +68,7 @@ class Run:
     snr_db: float | None = None
     lsd_db: float | None = None
     mr_stft: float | None = None
-    numbers: int | None = None
+    n_parameters: int | None = None
     seconds: float | None = None
     """Of the fit, start included."""
     start_s: float | None = None
@@ -116,7 +116,7 @@ class Spread(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Line:
+class SummaryRow:
     """A kind of fit, over its seeds."""
 
     recording: str
@@ -135,16 +135,16 @@ class Line:
     """By measure, over the fits that are there, those not fitted included."""
 
     @staticmethod
-    def of(runs: Sequence[Run]) -> "Line":
+    def of(runs: Sequence[Run]) -> "SummaryRow":
         """Return the line of the runs of one kind."""
         failed = [run for run in runs if run.status == "failed"]
         spreads = {name: Spread.of(getattr(run, name) for run in runs) for name in MEASURES}
         not_fitted = sum(run.status == "not fitted" for run in runs)
         reason = failed[0].reason if failed else ""
-        return Line(*runs[0].kind, len(runs) - len(failed), not_fitted, len(failed), reason, spreads)
+        return SummaryRow(*runs[0].kind, len(runs) - len(failed), not_fitted, len(failed), reason, spreads)
 
     @staticmethod
-    def over(lines: Sequence["Line"]) -> "Line":
+    def over(lines: Sequence["SummaryRow"]) -> "SummaryRow":
         """Return the line of one kind of fit over several recordings: of their medians, median and range."""
         one, failed = lines[0], [line for line in lines if line.failed]
         spreads = {
@@ -152,7 +152,7 @@ class Line:
         }
         fits, not_fitted, count = (sum(getattr(line, name) for line in lines) for name in ("fits", "not_fitted", "failed"))
         reason = failed[0].reason if failed else ""
-        return Line(f"all {len(lines)}", one.variant, one.model, one.losses, fits, not_fitted, count, reason, spreads)
+        return SummaryRow(f"all {len(lines)}", one.variant, one.model, one.losses, fits, not_fitted, count, reason, spreads)
 
     @property
     def remark(self) -> str:
@@ -177,14 +177,14 @@ class Comparison:
     """Whether the user stopped it."""
 
     @property
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[SummaryRow]:
         """The table, in the order that was asked for; where there are several recordings, what all come to is at its end."""
-        lines = [Line.of(runs) for runs in self.by_kind().values()]
-        kinds: dict[tuple[str, ...], list[Line]] = {}
+        lines = [SummaryRow.of(runs) for runs in self.by_kind().values()]
+        kinds: dict[tuple[str, ...], list[SummaryRow]] = {}
         for line in lines:
             kinds.setdefault((line.variant, line.model, line.losses), []).append(line)
         several = len({line.recording for line in lines}) > 1
-        return [*lines, *(Line.over(each) for each in kinds.values() if several)]
+        return [*lines, *(SummaryRow.over(each) for each in kinds.values() if several)]
 
     @property
     def failed(self) -> int:
@@ -269,12 +269,12 @@ class Comparison:
         }
 
 
-def _cell(line: Line, name: str, form: str) -> str:
+def _cell(line: SummaryRow, name: str, form: str) -> str:
     spread = line.spreads[name]
     return "-" if spread is None else spread.in_words(form)
 
 
-def _flat(line: Line) -> Iterator[float | None]:
+def _flat(line: SummaryRow) -> Iterator[float | None]:
     for spread in line.spreads.values():
         yield from (None, None, None) if spread is None else spread
 

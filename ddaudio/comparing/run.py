@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ddaudio.comparing import page, worker
-from ddaudio.comparing.excerpts import Stretch, read_stretches
+from ddaudio.comparing.excerpts import Excerpt, read_stretches
 from ddaudio.comparing.results import Comparison, Found, Run, to_json
-from ddaudio.comparing.worker import Job, Pace, Trial
+from ddaudio.comparing.worker import CompareJob, StepTiming, Trial
 from ddaudio.errors import OptionError, OutputError
 from ddaudio.io.atomic import whole_file
 from ddaudio.options import FitOptions
-from ddaudio.options.compare import NUMBERS_PER_SAMPLE, CompareOptions, Entry
-from ddaudio.options.model import MIN_NUMBERS
-from ddaudio.parallel.executors import Crew, GoneError, KilledError, crew
+from ddaudio.options.compare import PARAMETERS_PER_SAMPLE, CompareOptions, Variant
+from ddaudio.options.model import MIN_PARAMETERS
+from ddaudio.parallel.executors import Executor, SchedulerLostError, WorkerKilledError, make_executor
 
 SCHEMA = 1
 RESULTS, PACES = "compare.json", "paces.json"
@@ -93,12 +93,12 @@ def compare(
     return _Comparing(folder, how, shared, kinds, progress or (lambda _: None)).run()
 
 
-def _sized(entry: Entry, stretch: Stretch) -> FitOptions:
+def _sized(entry: Variant, stretch: Excerpt) -> FitOptions:
     """Return the settings of a fit with its size: as many numbers as the others, unless it has a goal."""
     if entry.has_goal:
         return entry.options
-    numbers = max(MIN_NUMBERS, round(NUMBERS_PER_SAMPLE * stretch.n_channels * stretch.n_samples))
-    return entry.options.with_settings({"numbers": numbers})
+    budget = max(MIN_PARAMETERS, round(PARAMETERS_PER_SAMPLE * stretch.n_channels * stretch.n_samples))
+    return entry.options.with_settings({"budget": budget})
 
 
 def _check_free(folder: Path) -> None:
@@ -131,8 +131,8 @@ def _check_apart(kinds: Sequence["_Kind"]) -> None:
 class _Kind:
     """A kind of fit to a recording."""
 
-    stretch: Stretch
-    entry: Entry
+    stretch: Excerpt
+    entry: Variant
     options: FitOptions
     """With its size, without steps and seed."""
 
@@ -141,7 +141,7 @@ class _Kind:
         """Tells of sound and settings: what the pace depends on."""
         return _key(self.stretch, self.options)
 
-    def with_steps(self, pace: Pace | None, time_s: float) -> FitOptions:
+    def with_steps(self, pace: StepTiming | None, time_s: float) -> FitOptions:
         """Return the settings with the steps that there is time for."""
         return self.options if pace is None else self.options.with_settings({"steps": pace.steps_in(time_s)})
 
@@ -171,7 +171,7 @@ class _Comparing:
             raise _unwritable(folder, error) from None
         self.recordings = [stretch.facts() for stretch in stretches.values()]
         self.stale = {kind.key for kind in kinds} if how.force else set()
-        self.paces: dict[str, Pace] = {}
+        self.paces: dict[str, StepTiming] = {}
         self.tries: dict[str, int] = {}
         every = [kind.run(seed) for kind in kinds for seed in range(how.seeds)]
         self.found: dict[tuple[str, ...], Found] = {_place(run): (run, None) for run in every}
@@ -184,7 +184,7 @@ class _Comparing:
         waiting = len(self.found) if trials else len(self._missing())
         try:
             if waiting or self.how.scheduler is not None:
-                with crew(waiting, self.how.n_workers, self.how.scheduler) as workers:
+                with make_executor(waiting, self.how.n_workers, self.how.scheduler) as workers:
                     self._time(trials, workers)
                     self._fit(self._missing(), workers)
         except KeyboardInterrupt:
@@ -197,11 +197,11 @@ class _Comparing:
         lacking = [kind for kind in self.kinds if not kind.entry.has_steps and kind.key not in self.paces]
         return [Trial(kind.key, self.places[kind.stretch.name], kind.options) for kind in lacking]
 
-    def _time(self, trials: Sequence[Trial], workers: Crew) -> None:
+    def _time(self, trials: Sequence[Trial], workers: Executor) -> None:
         """Find out how long steps take, and keep it; where that fails, so do the fits."""
         watch = _Watch("timing", len(trials), workers, self.tell)
 
-        def landed(trial: Trial, ending: Pace | Exception) -> list[Trial]:
+        def landed(trial: Trial, ending: StepTiming | Exception) -> list[Trial]:
             """Keep the pace; return the trial if it is to be tried again."""
             if self._again(trial.key, ending):
                 return [trial]
@@ -214,7 +214,7 @@ class _Comparing:
             watch.count(failed=isinstance(ending, Exception))
             return []
 
-        workers.work(worker.pace, trials, landed, watch.beat)
+        workers.run(worker.pace, trials, landed, watch.beat)
 
     def _write_paces(self) -> None:
         """Keep what is known; another comparison may have found out more meanwhile."""
@@ -226,9 +226,9 @@ class _Comparing:
     def _again(self, name: str, ending: object) -> bool:
         """Return whether a task is to be tried again: where its worker was killed, and not for the last time."""
         self.tries[name] = self.tries.get(name, 0) + 1
-        return isinstance(ending, KilledError) and self.tries[name] < TRIES
+        return isinstance(ending, WorkerKilledError) and self.tries[name] < TRIES
 
-    def _missing(self) -> list[Job]:
+    def _missing(self) -> list[CompareJob]:
         """Return the fits that are still to be made, seeds innermost; take in what is there."""
         missing = []
         for kind in self.kinds:
@@ -240,7 +240,7 @@ class _Comparing:
                 run, sought = replace(kind.run(seed), folder=f"{home}/seed-{seed}"), options.with_settings({"seed": seed})
                 folder = str(self.folder.absolute() / str(run.folder))
                 place = self.places[kind.stretch.name]
-                job = Job(_key(kind.stretch, sought), run, place, folder, sought, self.how.html)
+                job = CompareJob(_key(kind.stretch, sought), run, place, folder, sought, self.how.html)
                 there = None if self.how.force else worker.done(job)
                 if there is None:
                     missing.append(job)
@@ -248,11 +248,11 @@ class _Comparing:
                     self.found[_place(run)] = there
         return missing
 
-    def _fit(self, jobs: Sequence[Job], workers: Crew) -> None:
+    def _fit(self, jobs: Sequence[CompareJob], workers: Executor) -> None:
         """Make the fits that are missing."""
         watch = _Watch("fitting", len(jobs), workers, self.tell)
 
-        def landed(job: Job, ending: Found | Exception) -> list[Job]:
+        def landed(job: CompareJob, ending: Found | Exception) -> list[CompareJob]:
             """Keep what was found; return the job if it is to be tried again."""
             if self._again(job.folder, ending):
                 return [job]
@@ -261,7 +261,7 @@ class _Comparing:
             watch.count(failed=found[0].status == "failed")
             return []
 
-        workers.work(worker.make, jobs, landed, watch.beat)
+        workers.run(worker.make, jobs, landed, watch.beat)
 
     def _written(self, stopped: bool) -> Comparison:
         """Write what was found, and return it: what people look at comes last."""
@@ -284,11 +284,11 @@ class _Comparing:
         }
 
 
-def _read_paces(path: Path) -> dict[str, Pace]:
+def _read_paces(path: Path) -> dict[str, StepTiming]:
     """Return what is known of paces; nothing where the file is not there or damaged."""
     try:
         kept = json.loads(path.read_bytes())
-        found = {str(key): Pace(float(row["start_s"]), float(row["step_s"])) for key, row in kept.items()}
+        found = {str(key): StepTiming(float(row["start_s"]), float(row["step_s"])) for key, row in kept.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     return {key: pace for key, pace in found.items() if 0 <= pace.start_s < math.inf and 0 < pace.step_s < math.inf}
@@ -297,7 +297,7 @@ def _read_paces(path: Path) -> dict[str, Pace]:
 class _Watch:
     """Counts what has landed, and tells of it."""
 
-    def __init__(self, stage: str, total: int, workers: Crew, tell: Callable[[CompareProgress], None]) -> None:
+    def __init__(self, stage: str, total: int, workers: Executor, tell: Callable[[CompareProgress], None]) -> None:
         self.progress = CompareProgress(stage, total, 0, dashboard=workers.dashboard)
         self.tell, self.began = tell, time.monotonic()
 
@@ -318,13 +318,13 @@ def _place(run: Run) -> tuple[str, ...]:
     return *run.kind, str(run.seed)
 
 
-def _key(stretch: Stretch, options: FitOptions) -> str:
+def _key(stretch: Excerpt, options: FitOptions) -> str:
     """Return what a fit depends on, as a hash: equal for equal sound, settings and version."""
     about = [version("ddaudio"), stretch.content_hash, options.flat()]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-def _folder_of(entry: Entry) -> str:
+def _folder_of(entry: Variant) -> str:
     """Return a safe name of a kind of fit; what makes it unique comes behind it."""
     kept = [sign if sign.isascii() and (sign.isalnum() or sign in "+-") else "_" for sign in entry.name.replace(", ", "-")]
     return "".join(kept)[:80].strip("-") or "fit"
@@ -332,6 +332,6 @@ def _folder_of(entry: Entry) -> str:
 
 def _reason(error: Exception) -> str:
     """Return why a task came to nothing, in words."""
-    if isinstance(error, KilledError):
+    if isinstance(error, WorkerKilledError):
         return f"its worker was killed at each of {TRIES} tries: by a signal, or for want of memory; use fewer workers"
-    return str(error) if isinstance(error, GoneError | OptionError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, SchedulerLostError | OptionError) else f"{type(error).__name__}: {error}"

@@ -37,7 +37,7 @@ class Trial(NamedTuple):
     options: FitOptions
 
 
-class Pace(NamedTuple):
+class StepTiming(NamedTuple):
     """How long a fit takes."""
 
     start_s: float
@@ -50,9 +50,9 @@ class Pace(NamedTuple):
         return max(1, math.floor(min((time_s - self.start_s) / self.step_s, MOST_STEPS)))
 
 
-def pace(trial: Trial) -> Pace:
+def pace(trial: Trial) -> StepTiming:
     """Return how long a fit takes, by its first steps; raises as `fit` does."""
-    training = {"steps": TRIAL_STEPS, "judge_every": min(trial.options.training.judge_every, TRIAL_STEPS)}
+    training = {"steps": TRIAL_STEPS, "evaluate_every": min(trial.options.training.evaluate_every, TRIAL_STEPS)}
     with one_thread():
         _warm_up(trial)
         seen = _Seen()
@@ -98,7 +98,7 @@ class _Seen:
         self.losses.append(progress.loss)
         self.snrs_db.append(None if math.isnan(progress.snr_db) else progress.snr_db)
 
-    def pace(self, asked: int) -> Pace:
+    def pace(self, asked: int) -> StepTiming:
         """Return the pace, where so many steps were asked for: of each run, which may have ended early, as if it had not."""
         ends = [*(first for first, _ in self.begins[1:]), len(self.steps)]
         trained_s = steps_s = 0.0
@@ -107,7 +107,7 @@ class _Seen:
             trained_s += spent
             steps_s += spent / taken * planned if taken else 0.0
         last = self.seconds[-1] if self.seconds else time.perf_counter() - self.began
-        return Pace(last - trained_s, max(steps_s / asked, LEAST_STEP_S))
+        return StepTiming(last - trained_s, max(steps_s / asked, LEAST_STEP_S))
 
     @property
     def curve(self) -> Curve:
@@ -116,7 +116,7 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class Job:
+class CompareJob:
     """A fit to make, and where it goes."""
 
     key: str
@@ -134,7 +134,7 @@ CURVE = "curve.json"
 """What a comparison keeps of a fit, in its folder: written last, it marks the fit as done."""
 
 
-def make(job: Job) -> Found:
+def make(job: CompareJob) -> Found:
     """Make a fit, write it, and return what became of it; what the user can mend, and a full disk, is a run that failed."""
     seen = _Seen()
     try:
@@ -155,17 +155,17 @@ def make(job: Job) -> Found:
 
 
 def _measured(run: Run, result: FitResult, seen: _Seen) -> Run:
-    steps = sum(one.looks[-1].step for each in result.passes for runs in each.blocks for one in runs if one.looks)
+    steps = sum(one.evaluations[-1].step for each in result.stages for runs in each.blocks for one in runs if one.evaluations)
     return Run(
         *run.kind,
         run.seed,
         result.status,
         result.reason,
-        "; ".join(result.doubts),
+        "; ".join(result.warnings),
         snr_db=result.snr_db,
         lsd_db=result.metrics["lsd_db"].value,
         mr_stft=result.metrics["mr_stft"].value,
-        numbers=result.numbers,
+        n_parameters=result.n_parameters,
         seconds=result.seconds["fitting"],
         start_s=seen.seconds[0] if seen.seconds else None,
         steps=steps,
@@ -174,7 +174,7 @@ def _measured(run: Run, result: FitResult, seen: _Seen) -> Run:
     )
 
 
-def done(job: Job) -> Found | None:
+def done(job: CompareJob) -> Found | None:
     """Return what is there of a fit that was made before; None where there is none, or none that is whole and the same."""
     try:
         kept = json.loads((Path(job.folder) / CURVE).read_bytes())

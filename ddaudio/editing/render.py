@@ -32,7 +32,7 @@ def render(network: Network, sample_rate: int | None = None, partials: int | Non
     if partials is not None:
         if isinstance(partials, bool) or not isinstance(partials, int) or partials < 0:
             raise OptionError(f"partials is {partials!r}; it must be a whole number, 0 or more")
-        network = network.without_last(min(partials, network.ranked()))
+        network = network.pruned(min(partials, network.n_prunable()))
     rate = network.sample_rate if sample_rate is None else sample_rate
     if rate != network.sample_rate and (
         isinstance(rate, bool) or not isinstance(rate, int) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE
@@ -58,7 +58,7 @@ def _pieces(network: FramedNetwork, ratio: float) -> Iterator[Tensor]:
         part = network
         if length < grid.n_samples:
             own = (grid.cells.first >= first) & (grid.cells.first < last)
-            part = network.moved(grid.part(own, begin, end - begin), [(network, torch.where(own, own.cumsum(0) - 1, -1))])
+            part = network.regridded(grid.part(own, begin, end - begin), [(network, torch.where(own, own.cumsum(0) - 1, -1))])
         sound = part.estimate() if ratio == 1 else _at_rate(part, begin, ratio)
         sound[:, : tail.shape[1]] += tail
         finished = math.ceil(done * ratio) - math.ceil(begin * ratio)
@@ -78,17 +78,17 @@ def _at_rate(network: FramedNetwork, begin: int, ratio: float) -> Tensor:
     origin, n_samples = math.ceil(begin * ratio), math.ceil(end * ratio) - math.ceil(begin * ratio)
     total = torch.zeros(grid.n_signals * n_samples)
     for index, group in enumerate(grid.groups):
-        starts, length = (grid.begins[group.frames] + begin).double(), math.ceil(group.length * ratio) + 1
+        starts, length = (grid.start[group.frames] + begin).double(), math.ceil(group.length * ratio) + 1
         first = torch.ceil((starts - 0.5) * ratio - 1e-9).long()
         new = first[:, None] + torch.arange(length)
         inside = new.double() / ratio + 0.5 - starts[:, None]
         # Where the sound ends without a fade, times between the last old sample and the end still belong to the frame.
         frame = grid.frames.keep(torch.arange(grid.n_frames)[group.frames])
-        ends = frame.lead + grid.sounding[group.frames] - 0.25
-        last = (frame.fall == 0) & (frame.first + frame.size >= grid.n_samples)
+        ends = frame.pre_roll + grid.n_valid[group.frames] - 0.25
+        last = (frame.half_fade_out == 0) & (frame.first + frame.size >= grid.n_samples)
         inside = torch.where(last[:, None], torch.minimum(inside, ends[:, None]), inside)
         window = grid.window_at(group.frames, inside) * ((inside > 0) & (inside < group.length + 1))
-        frames = network.frames_at(index, first.double() - starts * ratio, length, ratio) * window.float()
+        frames = network.frames_at_rate(index, first.double() - starts * ratio, length, ratio) * window.float()
         seen = (new >= origin) & (new < origin + n_samples)
         place = new - origin + grid.frames.signal[group.frames, None] * n_samples
         total.index_add_(0, place[seen], frames[seen])

@@ -21,11 +21,11 @@ from ddaudio.fitting.segmentation import FIRST_LEVEL, cell_sizes, divide
 from ddaudio.grid.coding import count_words, encode
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.samples import Samples, collect
-from ddaudio.models import NUMBERS_PER_PARTIAL, FramedNetwork, Size
+from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget, FramedNetwork
 from ddaudio.models.registry import NETWORKS
 from ddaudio.options import FitOptions
-from ddaudio.training.checkpoints import Log
-from ddaudio.training.history import Progress, ProgressCallback, Training
+from ddaudio.training.checkpoints import TrainingLog
+from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
 
 WITHIN_REASON = 0.5, 2.0
 """Bounds on the residual that a block may leave to make good what others did, as factors of its own share."""
@@ -38,12 +38,12 @@ class Fitted:
     network: FramedNetwork
     estimate: Samples
     """What the network says, ``[C, T]``."""
-    blocks: list[list[Training]]
+    blocks: list[list[TrainingRun]]
     """Training runs of each block."""
 
 
 def fit_blocks(
-    samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback, log: Log | None = None
+    samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback, log: TrainingLog | None = None
 ) -> Fitted:
     """Fit a recording block by block.
 
@@ -57,16 +57,16 @@ def fit_blocks(
 
     Raises `OptionError`, before any work, when a budget has no room for a single partial.
     """
-    run = _Run(samples, sample_rate, energy, options, tell, log or Log())
+    run = _BlockwiseFit(samples, sample_rate, energy, options, tell, log or TrainingLog())
     estimate = collect(run.pieces())
     return Fitted(run.network(), estimate, run.blocks)
 
 
-class _Run:
+class _BlockwiseFit:
     """A fit on its way through the blocks."""
 
     def __init__(
-        self, samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback, log: Log
+        self, samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback, log: TrainingLog
     ) -> None:
         self.samples, self.sample_rate, self.options, self.tell, self.log = samples, sample_rate, options, tell, log
         self.n_signals, self.n_samples = samples.shape
@@ -82,8 +82,8 @@ class _Run:
             else share_out(samples, sample_rate, self.ranges, options.model, max(0, numbers - sum(fewest)), goal)
         )
         if len(self.ranges) > 1:
-            self.shares = self.shares._replace(numbers=self.shares.numbers + torch.tensor(fewest))
-        self.blocks: list[list[Training]] = []
+            self.shares = self.shares._replace(n_parameters=self.shares.n_parameters + torch.tensor(fewest))
+        self.blocks: list[list[TrainingRun]] = []
         self._sizes: list[list[int]] = [[] for _ in range(self.n_signals)]
         self._begun: list[list[int]] | None = None
         self._rise: Tensor | None = None
@@ -125,13 +125,13 @@ class _Run:
         tell(Progress("dividing time", 0, 0, math.nan, math.nan))
         grid = self._grid(target, margin, *share)
         least = self.n_signals if len(self.ranges) == 1 else 0
-        taken = self.kind.numbers_per_frame * grid.n_frames + self._words(grid)
-        size = size_for(options.model, share, grid.n_frames, taken, self.kind.numbers_per_part, least)
+        taken = self.kind.parameters_per_frame * grid.n_frames + self._words(grid)
+        size = size_for(options.model, share, grid.n_frames, taken, self.kind.parameters_per_component, least)
         tell(Progress("finding the starting point", 0, 0, math.nan, math.nan))
         network = self.kind.make(grid, self.kind.settings(options))
         generator = torch.Generator().manual_seed(options.training.seed + index)
         short = replace(size, goal_energy=size.goal_energy * 10 ** (self.kind.expected_gain_db / 10))
-        network.guess(target, short, options.model.starting_point, generator)
+        network.initialise(target, short, options.model.starting_point, generator)
         exchanges = (options.training.exchanges or 0) if options.model.starting_point == "peaks" else 0
         network, stages = refine(network, target, size, options.training, exchanges, tell, self.log)
         self.blocks.append(stages)
@@ -143,18 +143,18 @@ class _Run:
         rows = [[self.root] * math.ceil(n_samples / self.root)] * self.n_signals
         if not self.equal:
             cell = self.root >> max(0, len(cell_sizes(self.sample_rate, self.n_samples)) - 1 - FIRST_LEVEL)
-            trial = Size(max(1, int(numbers - self.n_signals * n_samples / cell) // NUMBERS_PER_PARTIAL), goal)
+            trial = Budget(max(1, int(numbers - self.n_signals * n_samples / cell) // PARAMETERS_PER_PARTIAL), goal)
             divided = divide(target[:, margin:], self.sample_rate, trial, self.window, self._begun)
             # A budget too small for so many cells is better spent on partials in few.
-            if options.model.numbers is None or 2 * sum(map(len, divided)) < numbers:
+            if options.model.budget is None or 2 * sum(map(len, divided)) < numbers:
                 rows = divided
         grid = TimeGrid.of_sizes(self.sample_rate, n_samples, rows, self.window, self.longest_fade)
         if not margin:
             return grid
         part = grid.part(torch.arange(grid.n_frames), -margin, target.shape[1])
-        rise = part.cells.rise.clone()
+        rise = part.cells.half_fade_in.clone()
         rise[part.cells.first == margin] = self._rise if self._rise is not None else 0
-        return TimeGrid(self.sample_rate, self.n_signals, target.shape[1], part.cells._replace(rise=rise), grid.window)
+        return TimeGrid(self.sample_rate, self.n_signals, target.shape[1], part.cells._replace(half_fade_in=rise), grid.window)
 
     def _share(self, index: int) -> tuple[float, float]:
         """Return the numbers and the residual energy that a block and the cell after it may have.
@@ -168,8 +168,8 @@ class _Run:
         if beyond:
             low, high = (factor * (own + beyond * after) for factor in WITHIN_REASON)
             goal = min(max(goal, low), high)
-        own, after = (float(self.shares.numbers[i : i + 1].sum()) for i in (index, index + 1))
-        return float(self.shares.numbers[:index].sum()) + own + beyond * after - self._spent, max(goal, 0.0)
+        own, after = (float(self.shares.n_parameters[i : i + 1].sum()) for i in (index, index + 1))
+        return float(self.shares.n_parameters[:index].sum()) + own + beyond * after - self._spent, max(goal, 0.0)
 
     def _words(self, grid: TimeGrid) -> int:
         """Return what a block's code costs within that of the whole, at most."""
@@ -187,17 +187,17 @@ class _Run:
         if not bool(own.all()):
             after = grid.cells.keep(~own)
             self._begun = [after.size[after.signal == signal].tolist() for signal in range(self.n_signals)]
-            self._rise = after.rise[after.first == last - begin]
+            self._rise = after.half_fade_in[after.first == last - begin]
         with torch.no_grad():
             if len(self.ranges) == 1:
                 self._kept.append((network, grid.cells.first))
                 return network.estimate()
             places = torch.where(own, own.cumsum(0) - 1, -1)
-            network = network.moved(grid.part(own, 0, grid.n_samples), [(network, places)])
-            self._spent += sum(tensor.numel() for tensor in network.stored().values()) + self._words(network.grid)
+            network = network.regridded(grid.part(own, 0, grid.n_samples), [(network, places)])
+            self._spent += sum(tensor.numel() for tensor in network.to_tensors().values()) + self._words(network.grid)
             # What is kept is a copy on a grid that has not been used: a used one holds windows for every sample.
             every = torch.arange(network.grid.n_frames)
-            unused = network.moved(network.grid.part(every, 0, grid.n_samples), [(network, every)])
+            unused = network.regridded(network.grid.part(every, 0, grid.n_samples), [(network, every)])
             self._kept.append((unused, network.grid.cells.first + begin))
             return network.estimate()
 
@@ -221,7 +221,7 @@ class _Run:
         pieces = [
             (piece, torch.searchsorted(key, piece.grid.cells.signal * self.n_samples + first)) for piece, first in self._kept
         ]
-        return self._kept[0][0].moved(grid, pieces)
+        return self._kept[0][0].regridded(grid, pieces)
 
     def _telling(self, index: int) -> ProgressCallback:
         """Return a callable that passes progress on, with how much of the whole fit is done."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ddaudio.errors import OptionError
 from ddaudio.io.samples import Samples
-from ddaudio.models import NUMBERS_PER_PARTIAL, Size
+from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget
 from ddaudio.options import ModelOptions
 
 SPECTRUM_S = 0.046
@@ -32,7 +32,7 @@ class Shares(NamedTuple):
 
     energy: Tensor
     """Energy of the residual that is good enough; 0 without a goal."""
-    numbers: Tensor
+    n_parameters: Tensor
     """Numbers to spend, or the cap."""
 
 
@@ -46,27 +46,29 @@ def allowance(options: ModelOptions, n_signals: int, n_samples: int) -> int:
 
     With neither a budget nor a fixed count it is the cap.
     """
-    if options.numbers is not None:
-        return options.numbers
-    return int(options.max_numbers_per_sample * n_signals * n_samples)
+    if options.budget is not None:
+        return options.budget
+    return int(options.max_parameters_per_sample * n_signals * n_samples)
 
 
 def goal_energy(options: ModelOptions, energy: float) -> float:
     """Return the energy that a residual may have, for a recording of some ``energy``; 0 where no SNR is aimed at."""
-    sized = options.numbers is not None or options.partials is not None
+    sized = options.budget is not None or options.partials is not None
     return 0.0 if sized else energy * 10 ** (-options.target_snr_db / 10)
 
 
 def check_budget(options: ModelOptions, fewest: int, per_part: int) -> None:
     """Raise `OptionError` for a budget without room for one part beside the ``fewest`` numbers that frames can take."""
-    if options.numbers is not None and options.numbers < fewest + per_part:
+    if options.budget is not None and options.budget < fewest + per_part:
         raise OptionError(
-            f"numbers is {options.numbers}; this recording's frames take {fewest} at least, and with them a single part "
+            f"numbers is {options.budget}; this recording's frames take {fewest} at least, and with them a single part "
             f"needs {fewest + per_part}; raise numbers or set a longer frame_s"
         )
 
 
-def size_for(options: ModelOptions, share: tuple[float, float], n_frames: int, taken: int, per_part: int, least: int = 0) -> Size:
+def size_for(
+    options: ModelOptions, share: tuple[float, float], n_frames: int, taken: int, per_part: int, least: int = 0
+) -> Budget:
     """Return how many parts signals may be given on a grid of ``n_frames`` frames.
 
     Args:
@@ -79,12 +81,12 @@ def size_for(options: ModelOptions, share: tuple[float, float], n_frames: int, t
 
     """
     if options.partials is not None:
-        return Size(options.partials * n_frames, most_per_frame=options.partials)
+        return Budget(options.partials * n_frames, most_per_frame=options.partials)
     numbers, energy = share
     # Shares add up to whole numbers but for rounding.
     left = max(least * per_part, math.floor(numbers + 1e-6) - taken, 0)
-    goal = 0.0 if options.numbers is not None else max(energy, math.ulp(0.0))
-    return Size(left // per_part, goal, numbers=left)
+    goal = 0.0 if options.budget is not None else max(energy, math.ulp(0.0))
+    return Budget(left // per_part, goal, n_parameters=left)
 
 
 def share_out(
@@ -111,9 +113,9 @@ def share_out(
         powers[index] = torch.bincount(levels, power, minlength=n_levels)
     lengths = torch.tensor([last - first for first, last in ranges], dtype=torch.float64)
     spent = numbers * lengths / lengths.sum()
-    if options.numbers is not None:
+    if options.budget is not None:
         above = counts.sum(0).flip(0).cumsum(0).flip(0)
-        wanted = min(BINS_PER_PARTIAL * numbers / NUMBERS_PER_PARTIAL, float(above[1]))
+        wanted = min(BINS_PER_PARTIAL * numbers / PARAMETERS_PER_PARTIAL, float(above[1]))
         standing = counts[:, int((above >= wanted).nonzero().max()) :].sum(1)
         spent = numbers * standing / standing.sum() if float(standing.sum()) else spent
     if not energy:

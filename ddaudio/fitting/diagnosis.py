@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 from ddaudio.fitting.budget import allowance
-from ddaudio.fitting.stagewise import Pass
+from ddaudio.fitting.stagewise import Stage
 from ddaudio.io.audio import Recording
 from ddaudio.metrics.mdct_baseline import MdctBaseline
 from ddaudio.metrics.measure import Metrics
 from ddaudio.metrics.spectral_flatness import flatness
-from ddaudio.models import NUMBERS_PER_PARTIAL, Network
+from ddaudio.models import PARAMETERS_PER_PARTIAL, Network
 from ddaudio.models.registry import NETWORKS
 from ddaudio.options import FitOptions
-from ddaudio.training.history import LOOKS, Training
+from ddaudio.training.history import PATIENCE, TrainingRun
 
 NOT_FITTED_DB = 0.5
 """Below this SNR the model says no more than silence does."""
@@ -32,7 +32,7 @@ CLIPPED_SHARE = 1e-4
 """Share of samples in clipped runs from which on the input counts as clipped."""
 
 
-def _verdict(passes: Sequence[Pass], metrics: Metrics) -> tuple[str, str]:
+def _verdict(passes: Sequence[Stage], metrics: Metrics) -> tuple[str, str]:
     """Return the status of a fit and a sentence that explains it."""
     snr_db = metrics["snr_db"].value
     if metrics["snr_db"].reason is not None:
@@ -42,7 +42,7 @@ def _verdict(passes: Sequence[Pass], metrics: Metrics) -> tuple[str, str]:
     ends = [stages[-1] for stages in passes[-1].blocks]
     ends += [stages[-1] for one in passes[:-1] for stages in one.blocks if stages[-1].status == "stopped"]
     worst = max(ends, key=lambda run: GRAVITY.index(run.status))
-    steps = sum(run.looks[-1].step for one in passes for stages in one.blocks for run in stages)
+    steps = sum(run.evaluations[-1].step for one in passes for stages in one.blocks for run in stages)
     where = f" in {sum(run.status == worst.status for run in ends)} of {len(ends)} blocks" if len(ends) > 1 else ""
     sentences = {
         "converged": f"The loss was level at the end of {steps} steps.",
@@ -54,8 +54,8 @@ def _verdict(passes: Sequence[Pass], metrics: Metrics) -> tuple[str, str]:
     return worst.status, sentences[worst.status]
 
 
-def _at_step_limit(run: Training, steps: int, where: str) -> str:
-    before, last = run.looks[max(0, len(run.looks) - 1 - LOOKS)], run.looks[-1]
+def _at_step_limit(run: TrainingRun, steps: int, where: str) -> str:
+    before, last = run.evaluations[max(0, len(run.evaluations) - 1 - PATIENCE)], run.evaluations[-1]
     if last.total < before.total:
         return f"The loss still fell at the last of {steps} steps{where}; more steps would bring more."
     return f"The loss rose over the last of {steps} steps{where}; the best point was kept. Lower the learning rate."
@@ -72,16 +72,20 @@ def _doubts(
 ) -> Iterator[str]:
     """Yield what may be wrong, the gravest first."""
     snr_db, model = metrics["snr_db"].value, options.model
-    has_goal = model.numbers is None and model.partials is None
+    has_goal = model.budget is None and model.partials is None
     missed = has_goal and snr_db is not None and snr_db < model.target_snr_db
     if status in ("not fitted", "diverged", "stopped"):
         yield f"{status}: {reason.rstrip('.')}"
     if missed and snr_db is not None:
         cap = allowance(model, recording.n_channels, recording.n_samples)
-        at_cap = network.numbers() + NUMBERS_PER_PARTIAL > (1 - UNSPENT_SHARE) * cap
-        spent = network.numbers() / (recording.n_channels * recording.n_samples)
-        size = f"at the cap of {model.max_numbers_per_sample:g}" if at_cap and network.numbers() <= cap else f"with {spent:.3g}"
-        yield f"goal missed: {snr_db:.1f} of {model.target_snr_db:g} dB {size} numbers per sample"
+        at_cap = network.n_parameters() + PARAMETERS_PER_PARTIAL > (1 - UNSPENT_SHARE) * cap
+        spent = network.n_parameters() / (recording.n_channels * recording.n_samples)
+        size = (
+            f"at the cap of {model.max_parameters_per_sample:g}"
+            if at_cap and network.n_parameters() <= cap
+            else f"with {spent:.3g}"
+        )
+        yield f"goal missed: {snr_db:.1f} of {model.target_snr_db:g} dB {size} parameters per sample"
     if (missed or not has_goal) and snr_db is not None and snr_db < POOR_DB:
         yield from _noise_doubts(recording, network)
     if status == "step limit" and (missed or not has_goal):
@@ -98,7 +102,7 @@ def _noise_doubts(recording: Recording, network: Network) -> Iterator[str]:
     """Yield whether the recording is mostly noise, which explains a poor fit."""
     measured = flatness(recording.samples, recording.sample_rate)
     if measured is not None and NOISY <= measured < CLICKING:
-        parts = " and ".join(dict.fromkeys(NETWORKS[term.name].parts for term in network.terms))
+        parts = " and ".join(dict.fromkeys(NETWORKS[term.name].component_name for term in network.terms))
         yield f"mostly noise: spectral flatness {measured:.2f} (a tone has 0, white noise 0.51); {parts} are a poor model of it"
 
 

@@ -11,12 +11,12 @@ from ddaudio.grid.coding import WORD
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples, blocks
-from ddaudio.models import SinesNetwork
-from ddaudio.options import MIN_NUMBERS, GridOptions, LayerOptions, ModelOptions
+from ddaudio.models import CoordinateNetwork
+from ddaudio.options import MIN_PARAMETERS, GridOptions, LayerOptions, ModelOptions
 
 
 def sized(
-    model: ModelOptions, layers: LayerOptions, grid: GridOptions, recording: Recording, units: type[SinesNetwork]
+    model: ModelOptions, layers: LayerOptions, grid: GridOptions, recording: Recording, units: type[CoordinateNetwork]
 ) -> tuple[LayerOptions, int | None]:
     """Return the layers with widths filled in, and the numbers to spend, which widths decide where they are given.
 
@@ -25,21 +25,21 @@ def sized(
     """
     n_channels, n_samples = recording.n_channels, recording.n_samples
     cells = TimeGrid.uniform(recording.sample_rate, 1, n_samples, grid.frame_s or 1.0, grid.overlap or 0.0).cells
-    hop, half_fade = (n_samples, 0) if layers.whole else (int(cells.size[0]), int(cells.lead.max()))
+    hop, half_fade = (n_samples, 0) if layers.whole else (int(cells.size[0]), int(cells.pre_roll.max()))
     n_frames = n_channels * math.ceil(n_samples / hop)
     words = math.ceil(n_frames / WORD)
     layers = replace(layers, span=layers.span or units.default_span(whole=layers.whole))
     if layers.widths is None:
         sounding = max(1, _sounding_cells(recording.samples, hop, half_fade))
         each = max(0, allowance(model, n_channels, n_samples) - words) // sounding
-        return replace(layers, widths=",".join(map(str, units.default_widths(each)))), model.numbers
+        return replace(layers, widths=",".join(map(str, units.default_widths(each)))), model.budget
     needed = units.count(layers.parsed_widths)
-    if model.numbers is not None and model.numbers < needed + words:
+    if model.budget is not None and model.budget < needed + words:
         raise OptionError(
-            f"widths is {layers.widths!r}, which takes {needed} numbers in each frame, but numbers is {model.numbers}: "
+            f"widths is {layers.widths!r}, which takes {needed} numbers in each frame, but numbers is {model.budget}: "
             f"use narrower layers, or allow {needed * n_frames + words} numbers for {n_frames} frames"
         )
-    return layers, model.numbers if model.numbers is not None else max(MIN_NUMBERS, needed * n_frames + words)
+    return layers, model.budget if model.budget is not None else max(MIN_PARAMETERS, needed * n_frames + words)
 
 
 def _sounding_cells(samples: Samples, hop: int, half_fade: int) -> int:

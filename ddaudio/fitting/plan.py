@@ -20,7 +20,7 @@ from ddaudio.options import (
     LAYER_SETTINGS,
     MAX_FRAME_S,
     MIN_FRAME_S,
-    MIN_NUMBERS_PER_SAMPLE,
+    MIN_PARAMETERS_PER_SAMPLE,
     FitOptions,
     TrainingOptions,
 )
@@ -73,11 +73,11 @@ def resolve(options: FitOptions, recording: Recording) -> FitOptions:
         )
     if len(terms) == 1:
         return _resolved_term(options, recording, 0)
-    for place, share in enumerate(options.model.parsed_shares):
+    for place, share in enumerate(options.model.parsed_budget_split):
         term = _resolved_term(options, recording, place)
-        if options.model.numbers is not None:
+        if options.model.budget is not None:
             # What the networks before leave over comes on top of its own share.
-            term = replace(term, model=replace(term.model, numbers=math.floor(options.model.numbers * share)))
+            term = replace(term, model=replace(term.model, budget=math.floor(options.model.budget * share)))
         _plan(term, recording)
     # Networks with a tangent and others take different optimisers, unless one is asked for.
     return replace(options, training=options.training.resolved()) if _second_order(options) else options
@@ -105,10 +105,12 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
     name = "sine" if partials_in_leaves else name
     kind, grid, tree = NETWORKS[name], options.grid, options.tree
     if len(model.terms) > 1:
-        share = sum(model.parsed_shares[: place + 1])
-        numbers = None if model.numbers is None else math.floor(model.numbers * share)
-        goal_db, cap = model.target_snr_db * share, max(model.max_numbers_per_sample * share, MIN_NUMBERS_PER_SAMPLE)
-        model = replace(model, model=name, shares=None, numbers=numbers, target_snr_db=goal_db, max_numbers_per_sample=cap)
+        share = sum(model.parsed_budget_split[: place + 1])
+        numbers = None if model.budget is None else math.floor(model.budget * share)
+        goal_db, cap = model.target_snr_db * share, max(model.max_parameters_per_sample * share, MIN_PARAMETERS_PER_SAMPLE)
+        model = replace(
+            model, model=name, budget_split=None, budget=numbers, target_snr_db=goal_db, max_parameters_per_sample=cap
+        )
     else:
         model = replace(model, model=name)
     frame_s, overlap = grid.frame_s, grid.overlap
@@ -117,7 +119,7 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
         windows = recording.n_channels * math.ceil(recording.n_samples / n_samples)
         numbers_each = allowance(model, recording.n_channels, recording.n_samples) // windows
         # A cap leaves room for the smallest tree, as it does for one partial; a budget may not.
-        numbers_each = numbers_each if model.numbers is not None else max(numbers_each, sizing.LEAST_BINARY)
+        numbers_each = numbers_each if model.budget is not None else max(numbers_each, sizing.LEAST_BINARY)
         tree = sizing.resolved(tree, n_samples, min(windows, math.ceil(BLOCK_SAMPLES / n_samples)), numbers_each)
         # A frame alone has no neighbour to overlap with.
         frame_s, overlap = n_samples / recording.sample_rate, (overlap or 0.0) if recording.n_samples > n_samples else 0.0
@@ -130,7 +132,7 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
     layers = replace(options.layers, whole=options.layers.whole and "whole" in LAYER_SETTINGS.get(name, ()))
     if kind.units is not None:
         layers, numbers = layer_widths.sized(model, layers, grid, recording, kind.units)
-        model = replace(model, numbers=numbers)
+        model = replace(model, budget=numbers)
     resolved = replace(options, model=model, grid=grid, tree=tree, layers=layers)
     return replace(resolved, training=_resolved_training(resolved, name))
 
@@ -138,8 +140,10 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
 def _check_together(options: FitOptions) -> None:
     """Raise `OptionError` for settings of layers that do not go with others."""
     model, layers = options.model, options.layers
-    if layers.greedy and model.start != "peaks":
-        raise OptionError(f"greedy is True, which finds its own start, but start is {model.start!r}; give only one of the two")
+    if layers.greedy and model.initialisation != "peaks":
+        raise OptionError(
+            f"greedy is True, which finds its own start, but start is {model.initialisation!r}; give only one of the two"
+        )
     if layers.whole and options.grid.frame_s is not None and len(model.terms) == 1:
         raise OptionError(f"whole is True and frame_s is {options.grid.frame_s:g}; give only one of the two")
     if "stack" in model.terms and layers.widths is not None and layers.parsed_widths[-1] != 1:
@@ -185,6 +189,6 @@ def plan_blocks(shape: Sequence[int], sample_rate: int, options: FitOptions) -> 
     cells = [n_signals * math.ceil((last - first) / root) for first, last in ranges]
     words = [0 if count == 1 or equal is not None else math.ceil(each / WORD) for each in cells]
     kind = NETWORKS[options.model.model]
-    fewest = [kind.numbers_per_frame * each + more for each, more in zip(cells, words, strict=True)]
-    check_budget(options.model, sum(fewest), kind.numbers_per_part)
-    return BlockPlan(root, None if equal is None else int(equal.lead.max()), ranges, fewest)
+    fewest = [kind.parameters_per_frame * each + more for each, more in zip(cells, words, strict=True)]
+    check_budget(options.model, sum(fewest), kind.parameters_per_component)
+    return BlockPlan(root, None if equal is None else int(equal.pre_roll.max()), ranges, fewest)

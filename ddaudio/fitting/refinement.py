@@ -7,11 +7,11 @@ from typing import TypeVar
 from torch import Tensor
 
 from ddaudio.losses import LONGEST_CROPS_S, Objective
-from ddaudio.models import Network, Size
+from ddaudio.models import Budget, Network
 from ddaudio.models.batched import estimate_of
 from ddaudio.options import TrainingOptions, parse_penalties, parse_terms
-from ddaudio.training.checkpoints import Log
-from ddaudio.training.history import ProgressCallback, Training
+from ddaudio.training.checkpoints import TrainingLog
+from ddaudio.training.history import ProgressCallback, TrainingRun
 from ddaudio.training.trainer import train
 
 MOST_EXTENSIONS = 4
@@ -24,21 +24,21 @@ Kept = TypeVar("Kept", bound=Network)
 def refine(
     network: Kept,
     target: Tensor,
-    size: Size,
+    size: Budget,
     training: TrainingOptions,
     exchanges: int,
     tell: ProgressCallback,
-    log: Log | None = None,
-) -> tuple[Kept, list[Training]]:
+    log: TrainingLog | None = None,
+) -> tuple[Kept, list[TrainingRun]]:
     """Train ``network`` on ``target [B, T]`` towards ``size``; return it and what was done.
 
     The network that comes back has gone through a file's units and rounding. `KeyboardInterrupt` ends with the best so far.
     The ``log`` is told of each run of training, in order, and may know some of them.
     """
-    refining = _Refining(target, size, training, (tell, log or Log()), network.sample_rate)
+    refining = _Refinement(target, size, training, (tell, log or TrainingLog()), network.sample_rate)
     refining.train(network, training)
     try:
-        for _ in range(exchanges if network.ranked() and training.steps else 0):
+        for _ in range(exchanges if network.n_prunable() and training.steps else 0):
             if refining.stopped:
                 break
             other = refining.exchanged(network)
@@ -49,19 +49,24 @@ def refine(
             if refining.stopped or refining.reached(network) or not network.extend(target, size):
                 break
             refining.train(network, refining.later)
-        network.restore(network.stored())
+        network.from_tensors(network.to_tensors())
         network = refining.trimmed(network)
     except KeyboardInterrupt:
         refining.stages[-1].status = "stopped"
-        network.restore(network.stored())
+        network.from_tensors(network.to_tensors())
     return network, refining.stages
 
 
-class _Refining:
+class _Refinement:
     """Training runs on one target, and the steps between them."""
 
     def __init__(
-        self, target: Tensor, size: Size, training: TrainingOptions, told: tuple[ProgressCallback, Log], sample_rate: int
+        self,
+        target: Tensor,
+        size: Budget,
+        training: TrainingOptions,
+        told: tuple[ProgressCallback, TrainingLog],
+        sample_rate: int,
     ) -> None:
         crop_samples = max(1, round(training.crop_s * sample_rate))
         crops = max(1, round(LONGEST_CROPS_S / training.crop_s))
@@ -69,7 +74,7 @@ class _Refining:
         terms, penalties = parse_terms(training.losses), parse_penalties(training.penalties)
         self.objective = Objective(terms, target, crop_samples, crops, sample_rate, penalties)
         self.later = replace(training, steps=math.ceil((training.steps or 0) / 2))
-        self.stages: list[Training] = []
+        self.stages: list[TrainingRun] = []
 
     @property
     def stopped(self) -> bool:
@@ -80,7 +85,7 @@ class _Refining:
         """Train, and note the run."""
         self.stages.append(train(network, self.target, self.objective, training, *self.told))
 
-    def try_out(self, network: Network) -> Training:
+    def try_out(self, network: Network) -> TrainingRun:
         """Train a network that may be dropped; if the user stops it, that is noted all the same."""
         run = train(network, self.target, self.objective, self.later, *self.told)
         if run.status == "stopped":
@@ -93,7 +98,7 @@ class _Refining:
 
     def exchanged(self, network: Kept) -> Kept | None:
         """Return the network with its weakest parts exchanged for what fits best beside the others; None if that is no better."""
-        count = network.ranked()
+        count = network.n_prunable()
         other = _without_last(network, count - max(1, round(EXCHANGED_SHARE * count)))
         other.extend(self.target, replace(self.size, most=count, goal_energy=0.0))
         run = self.try_out(other)
@@ -107,11 +112,11 @@ class _Refining:
         if not self.reached(network):
             return network
         trimmed = _trimmed(network, self.target, self.size.goal_energy)
-        if trimmed.ranked() == network.ranked() or not self.later.steps or self.stopped:
+        if trimmed.n_prunable() == network.n_prunable() or not self.later.steps or self.stopped:
             return trimmed
         trained = _copy(trimmed)
         run = self.try_out(trained)
-        trained.restore(trained.stored())
+        trained.from_tensors(trained.to_tensors())
         if not self.reached(trained):
             return trimmed
         self.stages.append(run)
@@ -128,10 +133,10 @@ def _trimmed(network: Kept, target: Tensor, goal_energy: float) -> Kept:
 
     What is kept reaches the goal, and misses it with its own weakest part left out: the bisection holds this at every step.
     """
-    misses, reaches = -1, network.ranked()
+    misses, reaches = -1, network.n_prunable()
     while reaches - misses > 1:
         half = (misses + reaches) // 2
-        if left_over(network.without_last(half), target) <= goal_energy:
+        if left_over(network.pruned(half), target) <= goal_energy:
             reaches = half
         else:
             misses = half
@@ -139,12 +144,12 @@ def _trimmed(network: Kept, target: Tensor, goal_energy: float) -> Kept:
 
 
 def _copy(network: Kept) -> Kept:
-    return _without_last(network, network.ranked())
+    return _without_last(network, network.n_prunable())
 
 
 def _without_last(network: Kept, keep: int) -> Kept:
     """`Network.without_last`, which gives a network of the same kind."""
-    fewer = network.without_last(keep)
+    fewer = network.pruned(keep)
     if not isinstance(fewer, type(network)):
         raise TypeError(f"{type(network).__name__} without parts is a {type(fewer).__name__}")
     return fewer

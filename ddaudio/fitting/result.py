@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import mean
 
-from ddaudio.fitting.stagewise import Pass
+from ddaudio.fitting.stagewise import Stage
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Difference, Samples
 from ddaudio.metrics.mdct_baseline import MdctBaseline
 from ddaudio.metrics.measure import Metrics
 from ddaudio.models import Network
 from ddaudio.options import FitOptions
-from ddaudio.training.history import Training
+from ddaudio.training.history import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class FitResult:
     """How training ended: converged, step limit, diverged, stopped, not trained; or not fitted."""
     reason: str
     """The status in a sentence."""
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
     """What may be wrong with this fit, in sentences; the gravest first."""
-    passes: tuple[Pass, ...]
+    stages: tuple[Stage, ...]
     """Training runs of each pass over the recording: one for each network, and one for all together where there are several."""
     metrics: Metrics
     """Distances between estimate and recording, each defined in `ddaudio.metrics.measure.DEFINITIONS`."""
@@ -49,14 +49,14 @@ class FitResult:
         return Difference(self.recording.samples, self.estimate)
 
     @property
-    def numbers(self) -> int:
+    def n_parameters(self) -> int:
         """How many numbers the model stores."""
-        return self.network.numbers()
+        return self.network.n_parameters()
 
     @property
-    def numbers_per_sample(self) -> float:
+    def parameters_per_sample(self) -> float:
         """Numbers over the samples of all channels."""
-        return self.numbers / (self.recording.n_channels * self.recording.n_samples)
+        return self.n_parameters / (self.recording.n_channels * self.recording.n_samples)
 
     @property
     def snr_db(self) -> float | None:
@@ -72,7 +72,7 @@ class FitResult:
     @property
     def stopped(self) -> bool:
         """Whether the user stopped it."""
-        return any(run.status == "stopped" for one in self.passes for runs in one.blocks for run in runs)
+        return any(run.status == "stopped" for one in self.stages for runs in one.blocks for run in runs)
 
     @property
     def training_gain_db(self) -> float | None:
@@ -81,13 +81,13 @@ class FitResult:
         Of each run only what it reached beyond its own start and beyond the runs before it: what parts bring that come
         later is not counted.
         """
-        gains = [[gain for gain in map(_gain_db, one.blocks) if gain is not None] for one in self.passes]
+        gains = [[gain for gain in map(_gain_db, one.blocks) if gain is not None] for one in self.stages]
         return sum(mean(known) for known in gains if known) if any(gains) else None
 
 
-def _gain_db(runs: Sequence[Training]) -> float | None:
+def _gain_db(runs: Sequence[TrainingRun]) -> float | None:
     """Return what the runs of a block added to the SNR; None where that is undefined."""
-    pairs = [(run.looks[0].snr_db, run.best.snr_db) for run in runs]
+    pairs = [(run.evaluations[0].snr_db, run.best.snr_db) for run in runs]
     known = [(before, after) for before, after in pairs if before is not None and after is not None]
     if len(known) < len(pairs):
         return None

@@ -11,14 +11,14 @@ from ddaudio.errors import OptionError, RecordingError
 from ddaudio.fitting.diagnosis import _doubts, _verdict
 from ddaudio.fitting.plan import resolve
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.stagewise import fit_passes
+from ddaudio.fitting.stagewise import fit_stagewise
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.metrics.mdct_baseline import best_k_snr
 from ddaudio.metrics.measure import measure
 from ddaudio.options import FitOptions
 from ddaudio.parallel.lockstep import now_s
-from ddaudio.training.checkpoints import Checkpoint, Log
+from ddaudio.training.checkpoints import Checkpoint, TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback
 
 LOUDEST_PEAK = 1e6
@@ -76,24 +76,26 @@ def fit(
     clock.lap("reading")
     options = resolve(options, recording)
     log = _log(recording, options, checkpoint, resume=resume, force=force)
-    fitted = fit_passes(recording, options, tell, log)
+    fitted = fit_stagewise(recording, options, tell, log)
     clock.lap("fitting")
     tell(Progress("measuring", 0, 0, math.nan, math.nan))
     metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
-    baseline = best_k_snr(recording.samples, fitted.network.numbers())
+    baseline = best_k_snr(recording.samples, fitted.network.n_parameters())
     clock.lap("measuring")
-    status, reason = _verdict(fitted.passes, metrics)
+    status, reason = _verdict(fitted.stages, metrics)
     doubts = tuple(_doubts(recording, options, status, reason, metrics, baseline, fitted.network))
-    found = fitted.network, fitted.estimate, status, reason, doubts, fitted.passes
+    found = fitted.network, fitted.estimate, status, reason, doubts, fitted.stages
     return FitResult(recording, options, *found, metrics, baseline, clock.seconds)
 
 
-def _log(recording: Recording, options: FitOptions, folder: str | os.PathLike[str] | None, *, resume: bool, force: bool) -> Log:
+def _log(
+    recording: Recording, options: FitOptions, folder: str | os.PathLike[str] | None, *, resume: bool, force: bool
+) -> TrainingLog:
     """Return where training notes how far it is: everything that decides over the result's bits is compared."""
     if folder is None:
         if resume:
             raise OptionError("resume is True, but there is no checkpoint to go on from; give its folder as checkpoint")
-        return Log()
+        return TrainingLog()
     settings = {group: table for group, table in options.tables().items() if group != "output"}
     versions = {"ddaudio": version("ddaudio"), "torch": torch.__version__, "threads": torch.get_num_threads()}
     about = {"recording": recording.content_hash, **versions, "settings": settings}

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models import NUMBERS_PER_PARTIAL, Size
+from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget
 from ddaudio.options import WindowName
 
 SHORTEST_CELL_S = 0.003
@@ -44,7 +44,7 @@ def cell_sizes(sample_rate: int, n_samples: int) -> list[int]:
 
 
 def divide(
-    target: Tensor, sample_rate: int, size: Size, window: WindowName, begun: Sequence[Sequence[int]] | None = None
+    target: Tensor, sample_rate: int, size: Budget, window: WindowName, begun: Sequence[Sequence[int]] | None = None
 ) -> list[list[int]]:
     """Return the sizes of the cells of each signal in ``target [B, T]``, from its first sample on.
 
@@ -71,14 +71,14 @@ def divide(
     return rows
 
 
-def _price(target: Tensor, sample_rate: int, size: Size, window: WindowName, cell: int) -> float:
+def _price(target: Tensor, sample_rate: int, size: Budget, window: WindowName, cell: int) -> float:
     """Return the energy that the last numbers bring in a quick trial with equal cells; 0 where there is nothing to fit."""
     grid = _equal_cells(target, sample_rate, window, cell)
     partials, _ = pursue(target, grid, size, rounds=PRICE_ROUNDS)
     if not len(partials):
         return 0.0
     energies = (partials.power * grid.energy.to(partials.power)[partials.frame]).sort().values
-    return PRICE_OF_WEAK * float(energies[int(WEAK_SHARE * len(energies))]) / NUMBERS_PER_PARTIAL
+    return PRICE_OF_WEAK * float(energies[int(WEAK_SHARE * len(energies))]) / PARAMETERS_PER_PARTIAL
 
 
 def _equal_cells(target: Tensor, sample_rate: int, window: WindowName, cell: int) -> TimeGrid:
@@ -89,12 +89,12 @@ def _equal_cells(target: Tensor, sample_rate: int, window: WindowName, cell: int
 def _costs(target: Tensor, sample_rate: int, window: WindowName, cell: int, price: float) -> Tensor:
     """Return what each cell of a level costs, ``[B, N]``: the energy it leaves over, and its numbers at their price."""
     grid = _equal_cells(target, sample_rate, window, cell)
-    size = Size(target.numel(), least_gain=NUMBERS_PER_PARTIAL * price)
+    size = Budget(target.numel(), least_gain=PARAMETERS_PER_PARTIAL * price)
     partials, residual = pursue(target, grid, size, rounds=TRIAL_ROUNDS)
     counts = partials.counts(grid)[torch.argsort(grid.order)].reshape(target.shape[0], -1)
     missing = counts.shape[1] * cell - target.shape[1]
     left = pad(residual.double().square(), (0, missing)).reshape(target.shape[0], -1, cell).sum(2)
-    return left + price * (NUMBERS_PER_PARTIAL * counts + 1)
+    return left + price * (PARAMETERS_PER_PARTIAL * counts + 1)
 
 
 def _cheapest(costs: Sequence[Tensor]) -> list[Tensor]:

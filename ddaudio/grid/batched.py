@@ -19,7 +19,7 @@ Scalars = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Owners:
+class Segments:
     """Which of some members each of ``N`` values belongs to."""
 
     count: int
@@ -27,27 +27,27 @@ class Owners:
     index: Tensor | None = None
     """Member of each value, ``[N]`` int64; None where there is one member alone."""
 
-    def sums(self, values: Tensor) -> Scalars:
+    def segment_sum(self, values: Tensor) -> Scalars:
         """Return the sum of each member's ``values [N]``, or of all its columns in ``values [W, N]``."""
         if self.index is None:
             return np.array([values.sum(dtype=torch.float64).item()])
         values = values.double().reshape(-1, self.index.numel()).sum(0)
         return values.new_zeros(self.count).index_add_(0, self.index, values).cpu().numpy()
 
-    def spread(self, scalars: Scalars, like: Tensor) -> Tensor | float:
+    def broadcast(self, scalars: Scalars, like: Tensor) -> Tensor | float:
         """Return what multiplies ``values [N]``, of the type and device of ``like``, by the scalar of each one's member."""
         if self.index is None:
             return float(scalars[0])
         return torch.from_numpy(scalars).to(like).index_select(0, self.index)
 
-    def chosen(self, first: NDArray[np.bool_], some: Tensor, others: Tensor) -> Tensor:
+    def where(self, first: NDArray[np.bool_], some: Tensor, others: Tensor) -> Tensor:
         """Return ``some [N]`` for the members where ``first [M]`` is true, and ``others [N]`` for those where it is not."""
         if self.index is None:
             return some if first[0] else others
         return torch.where(torch.from_numpy(first).to(some.device)[self.index], some, others)
 
     @classmethod
-    def beside(cls, each: Sequence["Owners"]) -> "Owners":
+    def beside(cls, each: Sequence["Segments"]) -> "Segments":
         """Return the owners of several rows of values, one behind the other."""
         known = [one.index for one in each if one.index is not None]
         return cls(each[0].count if each else 1, torch.cat(known) if known else None)
@@ -66,7 +66,7 @@ class Owners:
         return torch.argsort(self.index, stable=True), torch.bincount(self.index, minlength=self.count).tolist()
 
 
-class Beside:
+class BatchedGrid:
     """Time grids side by side as one."""
 
     def __init__(self, grids: Sequence[TimeGrid]) -> None:
@@ -76,7 +76,7 @@ class Beside:
         self.grid = grids[0] if alone else TimeGrid.beside(grids)
         """Of all signals."""
         counts = torch.tensor([grid.n_signals for grid in grids])
-        self.rows = Owners(len(grids), None if alone else torch.arange(len(grids)).repeat_interleave(counts))
+        self.rows = Segments(len(grids), None if alone else torch.arange(len(grids)).repeat_interleave(counts))
         """Whose each signal is."""
 
     @cached_property
@@ -85,9 +85,9 @@ class Beside:
         signal = self.grid.frames.signal
         return torch.zeros_like(signal) if self.rows.index is None else self.rows.index[signal]
 
-    def owners(self, frames: Tensor) -> Owners:
+    def owners(self, frames: Tensor) -> Segments:
         """Return whose each of some ``frames [N]`` is."""
-        return self.rows if self.rows.index is None else Owners(self.rows.count, self.member_of_frame[frames])
+        return self.rows if self.rows.index is None else Segments(self.rows.count, self.member_of_frame[frames])
 
     @cached_property
     def own_frames(self) -> list[Tensor]:
@@ -121,17 +121,17 @@ class Beside:
 
     def row_spread(self, scalars: Scalars, like: Tensor) -> Tensor | float:
         """Return what multiplies signals ``[B, T]`` by the scalar of their member."""
-        spread = self.rows.spread(scalars, like)
+        spread = self.rows.broadcast(scalars, like)
         return spread[:, None] if isinstance(spread, Tensor) else spread
 
     def energies(self, signals: Tensor) -> Scalars:
         """Return the sum of squares of each grid's ``signals [B, T]``."""
-        return self.rows.sums(signals.double().square().sum(1))
+        return self.rows.segment_sum(signals.double().square().sum(1))
 
 
 @lru_cache(maxsize=2)
-def _several(grids: tuple[TimeGrid, ...]) -> Beside:
-    return Beside(grids)
+def _several(grids: tuple[TimeGrid, ...]) -> BatchedGrid:
+    return BatchedGrid(grids)
 
 
 def ratio(above: Scalars, below: Scalars, which: NDArray[np.bool_]) -> Scalars:
@@ -139,6 +139,6 @@ def ratio(above: Scalars, below: Scalars, which: NDArray[np.bool_]) -> Scalars:
     return np.divide(above, below, out=np.zeros_like(above), where=which)
 
 
-def beside(grids: Sequence[TimeGrid]) -> Beside:
+def batched(grids: Sequence[TimeGrid]) -> BatchedGrid:
     """Put grids beside one another; those of the last calls are kept."""
-    return Beside(grids) if len(grids) == 1 else _several(tuple(grids))
+    return BatchedGrid(grids) if len(grids) == 1 else _several(tuple(grids))

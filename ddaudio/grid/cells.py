@@ -14,11 +14,11 @@ class Cells(NamedTuple):
     """First sample of the cell."""
     size: Tensor
     """Samples in the cell; where the signal ends before, the cell ends with it."""
-    rise: Tensor
+    half_fade_in: Tensor
     """Half the length of the fade at its beginning, 0 for none."""
-    fall: Tensor
+    half_fade_out: Tensor
     """Half the length of the fade at its end."""
-    lead: Tensor
+    pre_roll: Tensor
     """Samples by which its frame begins before it, at least ``rise``."""
     length: Tensor
     """Samples in its frame."""
@@ -35,7 +35,7 @@ class Group(NamedTuple):
     """Which frames of the grid these are."""
     length: int
     """Samples in each frame, ``L``."""
-    places: Tensor
+    sample_index: Tensor
     """Where each sample of each frame lies in the signals, ``[N, L]`` int32; ``B T`` where it lies in none."""
     windows: Tensor
     """``[N, L]`` float32."""

@@ -25,7 +25,7 @@ def encode(grid: TimeGrid) -> tuple[dict[str, int], Tensor]:
     """
     smallest, largest = int(grid.cells.size.min()), int(grid.cells.size.max())
     bits = _bits(grid, smallest, largest)
-    settings = {"smallest_cell": smallest, "largest_cell": largest, "longest_fade": int(grid.cells.lead.max())}
+    settings = {"smallest_cell": smallest, "largest_cell": largest, "longest_fade": int(grid.cells.pre_roll.max())}
     return settings, pack(torch.tensor(bits, dtype=torch.bool))
 
 

@@ -165,14 +165,14 @@ class TimeGrid:
         return self._ends_of_signals()[self.frames.signal]
 
     @cached_property
-    def sounding(self) -> Tensor:
+    def n_valid(self) -> Tensor:
         """Samples of each frame's cell that lie within its signal, ``[F]``."""
         return torch.minimum(self.frames.size, self._ends - self.frames.first)
 
     @cached_property
-    def begins(self) -> Tensor:
+    def start(self) -> Tensor:
         """First sample of each frame, ``[F]``; negative where it lies before its signal."""
-        return self.frames.first - self.frames.lead
+        return self.frames.first - self.frames.pre_roll
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -190,10 +190,10 @@ class TimeGrid:
         ]
         places, windows = (torch.cat([part.reshape(-1) for part in parts]) for parts in list(zip(*groups, strict=True))[2:])
         views = zip(groups, _split(places, groups), _split(windows, groups), strict=True)
-        return [group._replace(places=own, windows=window) for group, own, window in views], places, windows
+        return [group._replace(sample_index=own, windows=window) for group, own, window in views], places, windows
 
     def _group(self, frames: slice, length: int) -> Group:
-        where = self.begins[frames, None] + torch.arange(length)
+        where = self.start[frames, None] + torch.arange(length)
         inside = (where >= 0) & (where < self._ends[frames, None])
         places = torch.where(inside, where + self.frames.signal[frames, None] * self.n_samples, self.n_signals * self.n_samples)
         at = torch.arange(length, dtype=torch.float64) + 0.5
@@ -207,7 +207,7 @@ class TimeGrid:
         """
         _, _, _, rise, fall, lead, _ = (column[frames, None].double() for column in self.frames)
         inside = position - lead
-        rising, falling = _step(inside, rise), _step(self.sounding[frames, None] - inside, fall)
+        rising, falling = _step(inside, rise), _step(self.n_valid[frames, None] - inside, fall)
         return fade_in(rising, self.window) * fade_in(falling, self.window)
 
     @cached_property
@@ -223,8 +223,8 @@ class TimeGrid:
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Energy and spread; frames of one shape have the same, and of shapes there are few, however long the signals."""
-        reach = torch.minimum(self.frames.length, self._ends - self.begins)
-        shapes = torch.stack([self.sounding, reach, *self.frames[3:]], 1)
+        reach = torch.minimum(self.frames.length, self._ends - self.start)
+        shapes = torch.stack([self.n_valid, reach, *self.frames[3:]], 1)
         found, which = torch.unique(shapes, dim=0, return_inverse=True)
         moments = torch.empty(2, len(found), dtype=torch.float64)
         like = torch.full((len(found),), len(which)).scatter_reduce(0, which, torch.arange(len(which)), "amin")
@@ -241,16 +241,16 @@ class TimeGrid:
     @cached_property
     def _contributions(self) -> tuple[Tensor, Tensor]:
         """Where the two frames that each sample lies in hold it, ``[B T]`` int32 each; the number of frame samples for none."""
-        total = sum(group.places.numel() for group in self.groups)
+        total = sum(group.sample_index.numel() for group in self.groups)
         first, second = torch.full((2, self.n_signals * self.n_samples + 1), total, dtype=torch.int32)
         offset = 0
         for group in self.groups:
-            own = torch.arange(offset, offset + group.places.numel(), dtype=torch.int32).reshape(group.places.shape)
-            inside = torch.arange(group.length) - self.frames.lead[group.frames, None]
-            in_cell = (inside >= 0) & (inside < self.sounding[group.frames, None])
+            own = torch.arange(offset, offset + group.sample_index.numel(), dtype=torch.int32).reshape(group.sample_index.shape)
+            inside = torch.arange(group.length) - self.frames.pre_roll[group.frames, None]
+            in_cell = (inside >= 0) & (inside < self.n_valid[group.frames, None])
             for place, which in ((first, in_cell), (second, ~in_cell & (group.windows > 0))):
-                place[group.places[which].long()] = own[which]
-            offset += group.places.numel()
+                place[group.sample_index[which].long()] = own[which]
+            offset += group.sample_index.numel()
         return first[:-1], second[:-1]
 
     def frame(self, signals: Tensor) -> list[Tensor]:
@@ -293,8 +293,8 @@ class TimeGrid:
 
 def _split(flat: Tensor, groups: Sequence[Group]) -> list[Tensor]:
     """Return what one row ``[N]`` holds of each group, as its frames."""
-    parts = torch.split(flat, [group.places.numel() for group in groups])
-    return [part.view(group.places.shape) for part, group in zip(parts, groups, strict=True)]
+    parts = torch.split(flat, [group.sample_index.numel() for group in groups])
+    return [part.view(group.sample_index.shape) for part, group in zip(parts, groups, strict=True)]
 
 
 class _OverlapAdd(torch.autograd.Function):

@@ -21,7 +21,7 @@ from ddaudio.io.atomic import whole_file
 from ddaudio.io.checks import finite_problem, rate_problem, shape_problem
 from ddaudio.io.paths import quoted
 from ddaudio.io.samples import Samples, block_length, blocks, collect, on_cpu
-from ddaudio.io.statistics import Survey, survey
+from ddaudio.io.statistics import SampleStatistics, sample_statistics
 from ddaudio.io.wav import write_wav
 
 __all__ = ["Recording", "read", "resample", "whole_file", "write_wav"]
@@ -101,9 +101,9 @@ class Recording:
         return digest.hexdigest()
 
     @cached_property
-    def _survey(self) -> Survey:
+    def _survey(self) -> SampleStatistics:
         """What one pass over the samples finds."""
-        return survey(self.samples)
+        return sample_statistics(self.samples)
 
 
 def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> Recording:

@@ -1,7 +1,7 @@
 """Checks of samples and their rate."""
 
 from ddaudio.io.samples import Samples, blocks
-from ddaudio.io.statistics import MAX_CHANNELS, Survey
+from ddaudio.io.statistics import MAX_CHANNELS, SampleStatistics
 from ddaudio.options import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 
@@ -20,7 +20,7 @@ def shape_problem(samples: Samples) -> str:
     return f"samples have shape {shape}; give [C, T], C from 1 to {MAX_CHANNELS}, T at least 1"
 
 
-def finite_problem(found: Survey, samples: Samples, sample_rate: int) -> str:
+def finite_problem(found: SampleStatistics, samples: Samples, sample_rate: int) -> str:
     """Return how many samples are not finite, where the first is, and what to do, or nothing."""
     if found.is_finite:
         return ""

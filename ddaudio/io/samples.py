@@ -38,7 +38,7 @@ class Samples(Protocol):
         ...
 
 
-class Spool:
+class DiskSamples:
     """Samples in a nameless temporary file, which goes when the object goes; they are appended and read in slices.
 
     The file is read, not mapped: mapped pages would count as memory of the process. It lies where `tempfile` puts its
@@ -201,7 +201,7 @@ def blocks(samples: Samples) -> Iterator[Tensor]:
         yield on_cpu(samples[:, first : first + step])
 
 
-def collect(pieces: Iterable[Tensor]) -> Tensor | Spool:
+def collect(pieces: Iterable[Tensor]) -> Tensor | DiskSamples:
     """Put at least one piece `[C, n]` together: a tensor up to `IN_MEMORY_SAMPLES` of all channels, a spool beyond.
 
     No more than that many samples and one piece are held in memory before they are spooled. Raises OutputError as `Spool`.
@@ -212,7 +212,7 @@ def collect(pieces: Iterable[Tensor]) -> Tensor | Spool:
         kept.append(piece)
         count += piece.numel()
         if count > IN_MEMORY_SAMPLES:
-            spool = spool or Spool(len(piece))
+            spool = spool or DiskSamples(len(piece))
             while kept:
                 spool.append(kept.pop(0))
     return torch.cat(kept, dim=1) if spool is None else spool

@@ -15,7 +15,7 @@ CLIPPED_LEVEL = 0.9999
 
 
 @dataclasses.dataclass(frozen=True)
-class Survey:
+class SampleStatistics:
     """What `survey` found over all channels."""
 
     lowest: float
@@ -38,7 +38,7 @@ class Survey:
         return math.isfinite(self.lowest) and math.isfinite(self.highest)
 
 
-def survey(samples: Samples) -> Survey:
+def sample_statistics(samples: Samples) -> SampleStatistics:
     """Go through samples `[C, T]`, neither of them 0, once."""
     lowest, highest, energy, clipped_samples = torch.tensor(math.inf), torch.tensor(-math.inf), 0.0, 0
     for block in _whole_runs(samples):
@@ -50,7 +50,7 @@ def survey(samples: Samples) -> Survey:
             energy += float(inner.double().square().sum())
             if torch.maximum(high, -low) >= CLIPPED_LEVEL:  # compared in float32, as the samples are
                 clipped_samples += _count_clipped(block)
-    return Survey(float(lowest), float(highest), energy, clipped_samples)
+    return SampleStatistics(float(lowest), float(highest), energy, clipped_samples)
 
 
 def _whole_runs(samples: Samples) -> Iterator[Tensor]:

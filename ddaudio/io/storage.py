@@ -69,14 +69,14 @@ def remote(address: str) -> tuple[Any, str]:
 
 
 @dataclass(frozen=True)
-class Output:
+class Storage:
     """Where fits and tables go: a local folder or one in object storage."""
 
     address: str
     """An absolute local path, or an address such as ``s3://bucket/fits``."""
 
     @classmethod
-    def at(cls, address: str | os.PathLike[str]) -> "Output":
+    def at(cls, address: str | os.PathLike[str]) -> "Storage":
         """Return the output at a path or address."""
         text = os.fspath(address)
         return cls(text.rstrip("/") if is_remote(text) else os.path.abspath(local_path(text)))  # noqa: PTH100 - keeps links

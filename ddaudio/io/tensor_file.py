@@ -18,7 +18,7 @@ def checksum(settings: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def sealed_bytes(kind: str, version: str, settings: str, tensors: Mapping[str, Tensor]) -> bytes:
+def checksummed_safetensors(kind: str, version: str, settings: str, tensors: Mapping[str, Tensor]) -> bytes:
     """Return a safetensors file with metadata of three entries: ``kind`` the version, the settings and their checksum."""
     metadata = {kind: version, "settings": settings, "sha256": checksum(settings, tensors)}
     return _in_fixed_order(save(dict(tensors), metadata), metadata)

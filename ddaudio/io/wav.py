@@ -12,7 +12,7 @@ from ddaudio.io.atomic import whole_file
 from ddaudio.io.checks import finite_problem, rate_problem, shape_problem
 from ddaudio.io.paths import quoted
 from ddaudio.io.samples import Samples, blocks
-from ddaudio.io.statistics import survey
+from ddaudio.io.statistics import sample_statistics
 from ddaudio.options import Encoding
 
 _BYTES_PER_SAMPLE: dict[str, int] = {"pcm16": 2, "pcm24": 3, "float32": 4}
@@ -30,7 +30,7 @@ def write_wav(path: str | os.PathLike[str], samples: Samples, sample_rate: int, 
         raise OptionError(f"encoding is {encoding!r}; allowed are {', '.join(get_args(Encoding))}; choose one of these")
     if problem := rate_problem(sample_rate) or shape_problem(samples):
         raise OptionError(f"cannot write {quoted(path)}: {problem}")
-    found = survey(samples)
+    found = sample_statistics(samples)
     if problem := finite_problem(found, samples, sample_rate):
         raise OptionError(f"cannot write {quoted(path)}: {problem}")
     n_channels, n_samples = samples.shape

@@ -6,7 +6,7 @@ what each is blind to and what it was measured to do.
 """
 
 from ddaudio.losses.all_pairs import all_pairs
-from ddaudio.losses.base import Loss, Moment
+from ddaudio.losses.base import Loss, StepInfo
 from ddaudio.losses.differences import NEAR_LAGS, first_difference, pdl, slope
 from ddaudio.losses.objective import LONGEST_CROPS_S, Objective
 from ddaudio.losses.penalties import zero
@@ -22,9 +22,9 @@ __all__ = [
     "MSS_DEFAULT",
     "NEAR_LAGS",
     "Loss",
-    "Moment",
     "Objective",
     "Resolution",
+    "StepInfo",
     "all_pairs",
     "first_difference",
     "huber",

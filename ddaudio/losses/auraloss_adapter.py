@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ddaudio.losses.base import Loss, Moment
+from ddaudio.losses.base import Loss, StepInfo
 
 
 class Auraloss(Loss):
@@ -26,7 +26,7 @@ class Auraloss(Loss):
         self._windowed = [part for part in self.module.modules() if isinstance(getattr(part, "window", None), Tensor)]
         self.least_samples = max((int(part.fft_size) for part in self._windowed), default=1)
 
-    def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: Moment | None) -> Tensor:  # noqa: ARG002
+    def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: StepInfo | None) -> Tensor:  # noqa: ARG002
         """Return the loss of each signal."""
         for part in self._windowed:
             part.window = part.window.to(estimate)

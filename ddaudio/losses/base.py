@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 
-class Moment(NamedTuple):
+class StepInfo(NamedTuple):
     """Where training stands: losses that change on the way depend on nothing else, so a run that is resumed goes on alike."""
 
     step: int
@@ -32,10 +32,10 @@ class Loss(ABC):
         return [target]
 
     @abstractmethod
-    def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: Moment | None) -> Tensor:
+    def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: StepInfo | None) -> Tensor:
         """Return the loss of each signal, ``[B]``, against a prepared target; without a moment, what the judge looks at."""
 
-    def __call__(self, estimate: Tensor, target: Tensor, moment: Moment | None = None) -> Tensor:
+    def __call__(self, estimate: Tensor, target: Tensor, moment: StepInfo | None = None) -> Tensor:
         """Return the loss of each signal, ``[B]``."""
         return self.distance(estimate, self.prepare(target), moment)
 
@@ -46,6 +46,6 @@ class Plain(Loss):
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.function = function
 
-    def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: Moment | None) -> Tensor:  # noqa: ARG002
+    def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: StepInfo | None) -> Tensor:  # noqa: ARG002
         """Return the function's value."""
         return self.function(estimate, prepared[0])

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import huber_loss
 
 from ddaudio.losses.all_pairs import all_pairs
-from ddaudio.losses.base import Loss, Moment
+from ddaudio.losses.base import Loss, StepInfo
 from ddaudio.options import HUBER_DELTA
 
 NEAR_LAGS = (1, 2, 4, 8, 16, 32, 64)
@@ -68,20 +68,20 @@ def first_difference(estimate: Tensor, target: Tensor) -> Tensor:
     return pdl(estimate, target, (1,), distance="absolute")
 
 
-def long_range_lags(n_samples: int, moment: Moment) -> list[int]:
+def long_range_lags(n_samples: int, moment: StepInfo) -> list[int]:
     """Return lags from 1 to ``n_samples - 1``, log-uniform at random, new at each step; one and the same for the same moment."""
     draws = np.random.default_rng((moment.seed, moment.step)).uniform(0, math.log(max(n_samples, 2)), LAGS_AT_ONCE)
     return [min(int(math.exp(draw)), max(n_samples - 1, 1)) for draw in draws]
 
 
-def far_to_near_lags(n_samples: int, moment: Moment) -> list[int]:
+def far_to_near_lags(n_samples: int, moment: StepInfo) -> list[int]:
     """Return a lag that shrinks from the longest to 1 by the same ratio at each step, and its half, quarter and eighth."""
     left = 1 - moment.step / max(1, moment.steps - 1)
     reach = max(n_samples - 1, 1) ** max(0.0, left)
     return sorted({max(1, round(reach / 2**halvings)) for halvings in range(LAGS_AT_ONCE)}, reverse=True)
 
 
-def judged_lags(n_samples: int) -> list[int]:
+def evaluation_lags(n_samples: int) -> list[int]:
     """Return lags from 1 to ``n_samples - 1``, evenly spaced by ratio: what stands for lags that change."""
     return sorted({round(lag) for lag in np.geomspace(1, max(n_samples - 1, 1), JUDGED_LAGS).tolist()})
 
@@ -92,19 +92,19 @@ class Pdl(Loss):
     def __init__(self, lags: str | Sequence[int] = "near", weights: str = "equal", distance: str = "squared") -> None:
         self.lags, self.weights, self.cost = lags, weights, distance
 
-    def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: Moment | None) -> Tensor:
+    def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: StepInfo | None) -> Tensor:
         """Return the loss at the lags of this moment."""
         (target,) = prepared
         if self.lags == "all-pairs":
             return all_pairs(estimate, target, self.weights, self.cost)
         return pdl(estimate, target, self.lags_at(target.shape[-1], moment), self.weights, self.cost)
 
-    def lags_at(self, n_samples: int, moment: Moment | None) -> Sequence[int]:
+    def lags_at(self, n_samples: int, moment: StepInfo | None) -> Sequence[int]:
         """Return the lags that are looked at in a signal of ``n_samples``."""
         if self.lags == "near":
             return NEAR_LAGS
         if not isinstance(self.lags, str):
             return self.lags
         if moment is None:
-            return judged_lags(n_samples)
+            return evaluation_lags(n_samples)
         return (long_range_lags if self.lags == "long-range" else far_to_near_lags)(n_samples, moment)

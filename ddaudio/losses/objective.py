@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ddaudio.losses.base import Moment
+from ddaudio.losses.base import StepInfo
 from ddaudio.losses.penalties import penalise
 from ddaudio.losses.registry import make_loss
 
@@ -57,10 +57,10 @@ class Objective:
         count = max(1, round(n_samples / crop_samples))
         looked_at = min(count, most_crops)
         self.crops = _side_by_side(n_samples, count)
-        self.judged = [round(index * (count - 1) / max(1, looked_at - 1)) for index in range(looked_at)]
+        self.evaluated = [round(index * (count - 1) / max(1, looked_at - 1)) for index in range(looked_at)]
         self._prepared: dict[tuple[str, int], Sequence[Tensor]] = {}
 
-    def __call__(self, estimate: Tensor, crop: int | None = None, moment: Moment | None = None) -> dict[str, Tensor]:
+    def __call__(self, estimate: Tensor, crop: int | None = None, moment: StepInfo | None = None) -> dict[str, Tensor]:
         """Return each loss's weighted mean over signals; spectral ones on one crop, or on those that are judged.
 
         With a moment, lags are those of that moment; without, those that the judge looks at.
@@ -69,7 +69,7 @@ class Objective:
         values = {}
         for name, weight in self.terms.items():
             if self.losses[name].on_crops:
-                chosen = self.judged if crop is None else [crop]
+                chosen = self.evaluated if crop is None else [crop]
                 value = torch.stack([self._on_crop(name, estimate, index, moment) for index in chosen]).mean()
             else:
                 value = self.losses[name](estimate, self.target, moment).mean()
@@ -88,11 +88,11 @@ class Objective:
         part = copy(self)
         part.target = self.target[:, first:last]
         part.crops = _side_by_side(last - first, max(1, round(len(self.crops) * (last - first) / self.target.shape[-1])))
-        part.judged, part._prepared = list(range(len(part.crops))), {}
+        part.evaluated, part._prepared = list(range(len(part.crops))), {}
         return part
 
     @torch.no_grad()
-    def judge(self, estimate: Tensor, amplitudes: Callable[[], Tensor] | None = None) -> dict[str, float]:
+    def evaluate(self, estimate: Tensor, amplitudes: Callable[[], Tensor] | None = None) -> dict[str, float]:
         """Return the terms on all that the judge looks at: the same every time, whatever the training looks at.
 
         Penalties are among them where the network's amplitudes are given.
@@ -100,11 +100,11 @@ class Objective:
         terms = self(estimate) | ({} if amplitudes is None else self.penalise(amplitudes))
         return {name: float(value) for name, value in terms.items()}
 
-    def _on_crop(self, name: str, estimate: Tensor, index: int, moment: Moment | None) -> Tensor:
+    def _on_crop(self, name: str, estimate: Tensor, index: int, moment: StepInfo | None) -> Tensor:
         loss, (first, last) = self.losses[name], self.crops[index]
         prepared = self._prepared.get((name, index))
         if prepared is None:
             prepared = loss.prepare(self.target[:, first:last])
-            if index in self.judged:
+            if index in self.evaluated:
                 self._prepared[name, index] = prepared
         return loss.distance(estimate[:, first:last], prepared, moment).mean()

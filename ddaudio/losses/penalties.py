@@ -16,5 +16,5 @@ def zero(amplitudes: Tensor, width: float) -> Tensor:
 
 def penalise(name: str, amplitudes: Tensor, level: float) -> Tensor:
     """Return the penalty of a name such as ``zero:0.05`` for ``amplitudes [P]`` in full scale and the target's level."""
-    numbers = parse_penalty(name).numbers
+    numbers = parse_penalty(name).values
     return zero(amplitudes, (numbers[0] if numbers else ZERO_WIDTH) * level)

@@ -14,12 +14,12 @@ from ddaudio.options import HUBER_DELTA, Choice, parse_loss
 
 
 def _pdl(choice: Choice, _: int | None) -> Loss:
-    lags = [int(lag) for lag in choice.numbers] or choice.variants["lags"]
+    lags = [int(lag) for lag in choice.values] or choice.variants["lags"]
     return Pdl(lags, choice.variants["weights"], choice.variants["distance"])
 
 
 def _huber(choice: Choice, _: int | None) -> Loss:
-    return Plain(partial(huber, delta=choice.numbers[0] if choice.numbers else HUBER_DELTA))
+    return Plain(partial(huber, delta=choice.values[0] if choice.values else HUBER_DELTA))
 
 
 def _mel(_: Choice, sample_rate: int | None) -> Loss:

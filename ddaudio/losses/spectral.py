@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ddaudio.losses.base import Loss, Moment
+from ddaudio.losses.base import Loss, StepInfo
 from ddaudio.losses.stft import Resolution, magnitudes, mel_filters, powers, spectrum
 
 MSS_DEFAULT = (Resolution(1024, 120, 600), Resolution(2048, 240, 1200), Resolution(512, 50, 240))
@@ -37,7 +37,7 @@ class Spectral(Loss):
         """Return the target's pictures."""
         return [self.picture(target, resolution) for resolution in self.resolutions]
 
-    def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: Moment | None) -> Tensor:  # noqa: ARG002
+    def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: StepInfo | None) -> Tensor:  # noqa: ARG002
         """Return the loss of each signal against the target's pictures."""
         pairs = zip(self.resolutions, prepared, strict=True)
         return torch.stack([self.between(self.picture(estimate, scale), wanted) for scale, wanted in pairs]).mean(0)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.fft import dct  # type: ignore[import-untyped]
 
 from ddaudio.io.samples import Samples, on_cpu
-from ddaudio.io.statistics import survey
+from ddaudio.io.statistics import sample_statistics
 from ddaudio.metrics.histogram import MagnitudeHistogram
 
 FRAME_SIZES = tuple(2**power for power in range(6, 15))
@@ -149,10 +149,10 @@ def _backward(coefficients: Array) -> Array:
     return blocks.reshape(*folded.shape[:-2], -1)
 
 
-def best_k_snr(target: Samples | Array, numbers: int) -> MdctBaseline:
-    """Return the best signal-to-noise ratio that an MDCT reaches with a count of numbers, over all `FRAME_SIZES`.
+def best_k_snr(target: Samples | Array, n_parameters: int) -> MdctBaseline:
+    """Return the best signal-to-noise ratio that an MDCT reaches with a count of parameters, over all `FRAME_SIZES`.
 
-    A coefficient costs two numbers, its value and its index, so ``k = numbers // 2`` of them are kept: the k largest,
+    A coefficient costs two parameters, its value and its index, so ``k = n_parameters // 2`` of them are kept: the k largest,
     pooled over frames and channels. The signal is made from them again and the error counted within its T samples.
     (The energy of the dropped coefficients also holds what they put into the zeros around the signal: it would show
     the baseline too low, by up to half a decibel on short recordings.)
@@ -164,23 +164,23 @@ def best_k_snr(target: Samples | Array, numbers: int) -> MdctBaseline:
 
     Args:
         target: Recording ``[C, T]``, full scale 1.0.
-        numbers: The count of numbers to spend, at least 0.
+        n_parameters: The count of parameters to spend, at least 0.
 
     Returns:
         The baseline at its best frame size (the shortest of equals). Without a coefficient to keep the SNR is 0 dB. On
         digital silence, and where only rounding is left of the residual, it is None, with the reason.
 
     Raises:
-        ValueError: ``numbers`` is negative, or the recording is not ``[C, T]`` with at least one sample.
+        ValueError: ``n_parameters`` is negative, or the recording is not ``[C, T]`` with at least one sample.
 
     """
     _check_target(target)
-    if numbers < 0:
-        raise ValueError(f"numbers is {numbers}: it must be at least 0")
+    if n_parameters < 0:
+        raise ValueError(f"n_parameters is {n_parameters}: it must be at least 0")
     energy, residual_of = (_held if math.prod(target.shape) <= EXACT_SAMPLES else _streamed)(target)
     if energy == 0.0:
         return MdctBaseline(None, 0, 0, "the target is digital silence")
-    count = numbers // 2
+    count = n_parameters // 2
     if count == 0:
         return MdctBaseline(0.0, 0, 0, None)
     residuals: dict[int, float] = {}
@@ -240,7 +240,7 @@ def _residual_energy(samples: Array, frame_samples: int, count: int) -> float:
 def _streamed(target: Samples | Array) -> tuple[float, ResidualEnergy]:
     """Return the same as `_held`, of a recording that is read block by block."""
     signal: Samples = target if not isinstance(target, np.ndarray) else torch.from_numpy(target)
-    found = survey(signal)
+    found = sample_statistics(signal)
     peak = found.peak or 1.0
     return found.energy / peak**2, partial(_streamed_residual, signal, peak)
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.grid.coding import encode
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.options import StartingPoint
 
 
-class Tangent(ABC):
+class Jacobian(ABC):
     """A linear map from small changes of a network's parameters to changes of its signals (the Jacobian), and its adjoint."""
 
     @abstractmethod
@@ -64,40 +64,40 @@ class Network(nn.Module, ABC):
         return [self.estimate()]
 
     @abstractmethod
-    def tangent(self) -> "Tangent":
+    def jacobian(self) -> "Jacobian":
         """Return how the signals change with the parameters, to first order, at the parameters as they are.
 
         Networks without one, which `ddaudio.FitOptions.has_tangent` tells, raise `OptionError`.
         """
 
     @abstractmethod
-    def powers(self) -> Tensor:
+    def component_energies(self) -> Tensor:
         """Return the energy of each part that can be left out by itself, as far as it sounds alone, ``[P]``.
 
         Empty for a network that is a whole: it is neither ranked nor extended, and all of it is kept.
         """
 
     @abstractmethod
-    def wave_amplitudes(self) -> Tensor:
+    def amplitudes(self) -> Tensor:
         """Return the amplitude of each wave in full scale, 0 or more, ``[P]``, with its gradient: what penalties look at.
 
         At least those of all parts that can be left out; of a network that is a whole, those of its own waves.
         """
 
     @abstractmethod
-    def without_last(self, keep: int) -> "Network":
+    def pruned(self, keep: int) -> "Network":
         """Return a copy with only the ``keep`` parts of highest energy, and all that cannot be left out."""
 
     @abstractmethod
-    def extend(self, target: Tensor, size: Size) -> bool:
+    def extend(self, target: Tensor, size: Budget) -> bool:
         """Add parameters for what the network leaves of ``target``, within ``size``; return whether any were added."""
 
     @abstractmethod
-    def stored(self) -> dict[str, Tensor]:
+    def to_tensors(self) -> dict[str, Tensor]:
         """Return what is written to a file: named tensors of float32 and int32 on the CPU, in natural units."""
 
     @abstractmethod
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `stored` gave; raises `ModelError` when the tensors do not fit the grid."""
 
     @abstractmethod
@@ -109,7 +109,7 @@ class Network(nn.Module, ABC):
         """Bring parameters back into their bounds; called after each step of the optimiser."""
 
     @abstractmethod
-    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+    def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
         """Return changes of the parameters with those that enter nonlinearly kept within ``most`` of their units."""
 
     @abstractmethod
@@ -153,17 +153,19 @@ class Network(nn.Module, ABC):
         grid = self.terms[0].grid
         return grid.n_signals, grid.n_samples
 
-    def ranked(self) -> int:
+    def n_prunable(self) -> int:
         """Return how many parts the network has that can be left out one by one, the weakest last."""
-        return self.powers().numel()
+        return self.component_energies().numel()
 
-    def parts(self) -> int:
+    def n_components(self) -> int:
         """Return how many parts the network has, those included that cannot be left out."""
-        return self.ranked()
+        return self.n_prunable()
 
-    def numbers(self) -> int:
+    def n_parameters(self) -> int:
         """Return how many numbers a file of this network holds, the divisions of time included."""
-        return sum(tensor.numel() for tensor in self.stored().values()) + sum(encode(term.grid)[1].numel() for term in self.terms)
+        return sum(tensor.numel() for tensor in self.to_tensors().values()) + sum(
+            encode(term.grid)[1].numel() for term in self.terms
+        )
 
 
 class FramedNetwork(Network):
@@ -190,22 +192,22 @@ class FramedNetwork(Network):
         """Return the frames of all signals, one tensor a group of the grid."""
 
     @abstractmethod
-    def frames_at(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
+    def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
         """Return the ``[N, length]`` frames of one group at another sample rate, ``ratio`` times the network's own.
 
         The first sample of a frame lies ``offset [N]`` new samples after the frame's own beginning.
         """
 
     @abstractmethod
-    def guess(self, target: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
+    def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Set a starting point for ``target [B, T]`` from the data; replaces all parameters."""
 
     @abstractmethod
-    def without_last(self, keep: int) -> "FramedNetwork":
+    def pruned(self, keep: int) -> "FramedNetwork":
         """Return a copy with only the ``keep`` parts of highest energy."""
 
     @abstractmethod
-    def moved(self, grid: TimeGrid, pieces: Sequence[tuple["FramedNetwork", Tensor]]) -> "FramedNetwork":
+    def regridded(self, grid: TimeGrid, pieces: Sequence[tuple["FramedNetwork", Tensor]]) -> "FramedNetwork":
         """Return a network on ``grid`` that takes its cells from ``pieces``, networks of this kind.
 
         Each piece comes with the place of each of its cells among the cells of ``grid``, ``[F]`` int64; -1 leaves it out.

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ddaudio.grid.batched import Owners, beside
+from ddaudio.grid.batched import Segments, batched
 from ddaudio.models.base import Network
 from ddaudio.models.sine import SineNetwork
 from ddaudio.parallel.lockstep import meet
 
 
-class Company:
+class BatchedNetwork:
     """Some networks as one; several must be sine networks, the one kind that meets others."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
-        self.grids = beside([network.terms[0].grid for network in networks])
-        self.network, owners = networks[0], Owners(1)
+        self.grids = batched([network.terms[0].grid for network in networks])
+        self.network, owners = networks[0], Segments(1)
         if len(networks) > 1:
             sines = [network for network in networks if isinstance(network, SineNetwork)]
             if len(sines) < len(networks):
@@ -30,7 +30,7 @@ class Company:
 
 @torch.no_grad()
 def _estimates(networks: Sequence[Network]) -> list[Tensor]:
-    company = Company(networks)
+    company = BatchedNetwork(networks)
     return list(company.grids.own(company.network.estimate()))
 
 

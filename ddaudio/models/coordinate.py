@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.errors import ModelError, OptionError
 from ddaudio.grid.coding import WORD, pack, unpack
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models.base import AtBounds, FramedNetwork, Tangent
+from ddaudio.models.base import AtBounds, FramedNetwork, Jacobian
 from ddaudio.options import LayerOptions
 
 EVERY = 1 << 62
@@ -38,7 +38,7 @@ class Times(NamedTuple):
         return (self.first[:, None] + self.step[:, None] * torch.arange(self.length)).to(like)
 
 
-class SinesNetwork(FramedNetwork):
+class CoordinateNetwork(FramedNetwork):
     """A network of sine units in each frame; what the units do is up to each kind.
 
     Parameters are ``[S, ...]``, one row a frame that sounds.
@@ -56,7 +56,7 @@ class SinesNetwork(FramedNetwork):
 
     @classmethod
     @abstractmethod
-    def default_widths(cls, numbers: int) -> tuple[int, ...]:
+    def default_widths(cls, n_parameters: int) -> tuple[int, ...]:
         """Return the widths of the layers that take ``numbers`` in each frame at most; the least that there are if none do."""
 
     @classmethod
@@ -122,7 +122,7 @@ class SinesNetwork(FramedNetwork):
             yield group, ((self.rows >= group.frames.start) & (self.rows < group.frames.stop)).nonzero()[:, 0]
 
     @torch.no_grad()
-    def frames_at(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
+    def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
         """Return the frames of a group at ``ratio`` times the sample rate: the same functions of time at other times.
 
         What lies beyond the new Nyquist frequency folds: a network of sines of sines has no partials to leave out.
@@ -134,19 +134,19 @@ class SinesNetwork(FramedNetwork):
         spoken = self.output(self.times(rows, offset[rows - start], length, ratio), values)
         return torch.zeros(offset.numel(), length).index_copy(0, rows - start, spoken)
 
-    def tangent(self) -> Tangent:
+    def jacobian(self) -> Jacobian:
         """Raise `OptionError`: these networks are trained by their gradient alone."""
         raise OptionError(f"a {self.name} network has no tangent; take optimiser adam")
 
-    def powers(self) -> Tensor:
+    def component_energies(self) -> Tensor:
         """Return nothing: no unit can be left out by itself."""
         return next(self.parameters()).new_zeros(0)
 
-    def parts(self) -> int:
+    def n_components(self) -> int:
         """Return how many sine units all frames have."""
         return len(self.rows) * sum(self.widths)
 
-    def extend(self, target: Tensor, size: Size) -> bool:
+    def extend(self, target: Tensor, size: Budget) -> bool:
         """Add nothing, and return False."""
         del target, size
         return False
@@ -155,14 +155,14 @@ class SinesNetwork(FramedNetwork):
         """Return a network of this kind and these settings without frames that sound."""
         return type(self)(grid, self.options)
 
-    def without_last(self, keep: int) -> Self:
+    def pruned(self, keep: int) -> Self:
         """Return a copy of the whole."""
         del keep
         network = self.silent(self.grid)
         network.set_frames(self.sounding, {name: value.detach() for name, value in self.values().items()})
         return network
 
-    def moved(self, grid: TimeGrid, pieces: Sequence[tuple[FramedNetwork, Tensor]]) -> Self:
+    def regridded(self, grid: TimeGrid, pieces: Sequence[tuple[FramedNetwork, Tensor]]) -> Self:
         """Return a network of this kind on ``grid`` with the frames of the cells that are named."""
         frame_of_cell = torch.argsort(grid.order)
         frames, parts = [], []
@@ -187,13 +187,13 @@ class SinesNetwork(FramedNetwork):
         """Return the frames that sound in the order of their cells, as places in the parameters."""
         return torch.argsort(self.grid.order[self.rows])
 
-    def stored(self) -> dict[str, Tensor]:
+    def to_tensors(self) -> dict[str, Tensor]:
         """Return which cells sound, a bit each (int32 words), then the parameters of those (float32), cell by cell."""
         order = self._by_cell()
         values = {name: value.detach()[order].flatten().float().cpu() for name, value in self.values().items()}
         return {"sounding": pack(self.sounding[torch.argsort(self.grid.order)])} | values
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over stored parameters; raises `ModelError` when they do not fit the grid or the widths."""
         expected = ["sounding", *self.shapes()]
         if sorted(tensors) != sorted(expected):
@@ -218,7 +218,7 @@ class SinesNetwork(FramedNetwork):
     def project(self) -> None:
         """Leave the parameters as they are: they have no bounds."""
 
-    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+    def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
         """Keep every change within ``most``: all but the last layer enter nonlinearly."""
         return [change.clamp(-most, most) for change in changes]
 
@@ -230,7 +230,7 @@ class SinesNetwork(FramedNetwork):
         """Return a table of units, frame by frame in the order of signal, then time: columns ``[S, width]`` of each layer."""
         order, grid = self._by_cell(), self.grid
         rows = self.rows[order]
-        time_s = (grid.begins[rows].double() + (grid.frames.length[rows].double() - 1) / 2) / grid.sample_rate
+        time_s = (grid.start[rows].double() + (grid.frames.length[rows].double() - 1) / 2) / grid.sample_rate
         counts = sum(self.widths)
         columns = {
             "signal": grid.frames.signal[rows].repeat_interleave(counts),
@@ -241,9 +241,9 @@ class SinesNetwork(FramedNetwork):
             columns[name] = torch.cat([layer[name].detach().double()[order] for layer in layers], 1).flatten()
         return columns
 
-    def loudest(self, target: Tensor, numbers: int | None) -> Tensor:
+    def loudest(self, target: Tensor, n_parameters: int | None) -> Tensor:
         """Return which frames of ``target [B, T]`` sound; where ``numbers`` do not pay for all, the loudest, ``[F]`` bool."""
         energy = torch.cat([frames.square().sum(1) for frames in self.grid.windowed(self.grid.frame(target))])
-        spare = EVERY if numbers is None else numbers - math.ceil(self.grid.n_frames / WORD)
+        spare = EVERY if n_parameters is None else n_parameters - math.ceil(self.grid.n_frames / WORD)
         kept = torch.argsort(energy, descending=True, stable=True)[: max(0, spare) // self.count(self.widths)]
         return torch.zeros(self.grid.n_frames, dtype=torch.bool).index_fill(0, kept, value=True) & (energy > 0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddaudio.errors import ModelError, OptionError
 from ddaudio.grid.coding import decode, encode
-from ddaudio.io.tensor_file import checksum, sealed_bytes
+from ddaudio.io.tensor_file import checksum, checksummed_safetensors
 from ddaudio.models import FramedNetwork, Network, SumNetwork
 from ddaudio.models.registry import NETWORKS
 from ddaudio.options import FitOptions
@@ -29,10 +29,10 @@ def model_bytes(network: Network) -> bytes:
     for place, term in enumerate(network.terms):
         division, code = encode(term.grid)
         terms.append({"model": term.name, "window": term.grid.window, **division, "network": term.settings()})
-        tensors |= {f"{place}.{name}": tensor for name, tensor in (term.stored() | {CODE: code}).items()}
+        tensors |= {f"{place}.{name}": tensor for name, tensor in (term.to_tensors() | {CODE: code}).items()}
     signals, samples = network.shape
     settings = {"signals": signals, "samples": samples, "sample_rate": network.sample_rate, "terms": terms}
-    return sealed_bytes("ddaudio_model", MODEL_VERSION, json.dumps(settings), tensors)
+    return checksummed_safetensors("ddaudio_model", MODEL_VERSION, json.dumps(settings), tensors)
 
 
 def load_model(path: str | os.PathLike[str]) -> Network:
@@ -82,5 +82,5 @@ def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tens
     grid = decode(sample_rate, signals, samples, term["window"], term, own.pop(CODE))
     kind = NETWORKS[term["model"]]
     network = kind.make(grid, kind.settings(FitOptions().with_settings(term["network"])))
-    network.restore(own)
+    network.from_tensors(own)
     return network

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.by_descent import descended
 from ddaudio.analysis.matching_pursuit import SOLVER_STEPS, pursue, solve_amplitudes
 from ddaudio.analysis.partials import Layout, Partials, equally_spaced, middle
@@ -25,7 +25,7 @@ USUALLY_AT_BOUNDS = 0.02
 """Share of the partials that may lie at 0 Hz or Nyquist: real recordings have up to 1.5 %, most of them none."""
 
 
-class BankNetwork(FramedNetwork):
+class PartialBankNetwork(FramedNetwork):
     """A network whose frames say sums of partials; how these are parametrised is up to each kind."""
 
     layout: Layout
@@ -55,7 +55,7 @@ class BankNetwork(FramedNetwork):
         Raises `ModelError` for values out of bounds.
         """
 
-    def guess(self, target: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
+    def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Set the starting point: spectral peaks, random, equally spaced or descended frequencies, with least squares."""
         if start == "peaks":
             self.replace_partials(pursue(target, self.grid, size)[0])
@@ -69,17 +69,17 @@ class BankNetwork(FramedNetwork):
             partials = descended(target, self.grid, counts, start, generator)
         self.replace_partials(solve_amplitudes(partials, target, self.grid, SOLVER_STEPS)[0])
 
-    def powers(self) -> Tensor:
+    def component_energies(self) -> Tensor:
         """Return the energy of each partial."""
         return self.partials.energy(self.grid)
 
-    def without_last(self, keep: int) -> Self:
+    def pruned(self, keep: int) -> Self:
         """Return a copy with only the ``keep`` partials of highest energy."""
         network = self.silent(self.grid)
         network.replace_partials(self.partials.strongest(keep, self.grid))
         return network
 
-    def moved(self, grid: TimeGrid, pieces: Sequence[tuple[FramedNetwork, Tensor]]) -> Self:
+    def regridded(self, grid: TimeGrid, pieces: Sequence[tuple[FramedNetwork, Tensor]]) -> Self:
         """Return a network of this kind on ``grid`` with the partials of the cells that are named."""
         frame_of_cell = torch.argsort(grid.order)
         moved = []
@@ -93,13 +93,13 @@ class BankNetwork(FramedNetwork):
         network.replace_partials(moved[0].keep(torch.argsort(moved[0].frame, stable=True)).joined(*moved[1:]))
         return network
 
-    def frames_at(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
+    def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
         """Return the frames of a group at ``ratio`` times the sample rate, without partials beyond Nyquist."""
         share = torch.zeros(self.layout.frame_of_partial.numel(), dtype=torch.bool)
         share[self.layout.shares[group]] = True
         return partial_frames_at(self.partials.keep(share), self.grid, group, offset, length, ratio)
 
-    def stored(self) -> dict[str, Tensor]:
+    def to_tensors(self) -> dict[str, Tensor]:
         """Return partials in each cell ``[F]`` (int32), then their values in natural units ``[P]`` (float32), cell by cell."""
         cell = self.grid.order[self.layout.frame_of_partial]
         partials = self.partials.keep(torch.argsort(cell, stable=True))
@@ -107,9 +107,9 @@ class BankNetwork(FramedNetwork):
         columns = {name: column.float().cpu() for name, column in self.columns(partials).items()}
         return {"partials_in_cell": counts.to("cpu", torch.int32)} | columns
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over stored partials; raises `ModelError` when they do not fit the grid or are out of bounds."""
-        expected = list(self.silent(self.grid).stored())
+        expected = list(self.silent(self.grid).to_tensors())
         if sorted(tensors) != sorted(expected):
             raise ModelError(
                 f"a {self.name} model holds the tensors {', '.join(expected)}; this file has {', '.join(sorted(tensors))}"
@@ -145,7 +145,7 @@ class BankNetwork(FramedNetwork):
         """
         grid, cell = self.grid, self.grid.order[self.layout.frame_of_partial]
         partials = self.partials.keep(torch.argsort(cell, stable=True))
-        begin, length = grid.begins[partials.frame].double(), grid.frames.length[partials.frame].double()
+        begin, length = grid.start[partials.frame].double(), grid.frames.length[partials.frame].double()
         counted_from = (length - 1) / 2 if partials.decay is None else 0.0
         table = {
             "signal": grid.frames.signal[partials.frame],
@@ -190,7 +190,7 @@ def trained_unit(partials: Partials, grid: TimeGrid) -> Tensor:
     return torch.where(unit > 0, unit, torch.ones_like(unit)).to(partials.cosine)
 
 
-def per_frame(target: Tensor, grid: TimeGrid, size: Size) -> Tensor:
+def per_frame(target: Tensor, grid: TimeGrid, size: Budget) -> Tensor:
     """Return equal counts of partials for the frames of ``target [B, T]`` that sound, as many as ``size`` allows, ``[F]``."""
     sounding = torch.cat([frames.abs().amax(1) > 0 for frames in grid.frame(target)])
     return sounding * min(size.most // max(1, int(sounding.sum())), size.most_per_frame or size.most)

@@ -6,30 +6,30 @@ from typing import Any, Literal, NamedTuple
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import FramedNetwork
 from ddaudio.models.cascade.network import CascadeNetwork
-from ddaudio.models.coordinate import SinesNetwork
+from ddaudio.models.coordinate import CoordinateNetwork
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
-from ddaudio.models.sine import NUMBERS_PER_PARTIAL, SineNetwork
+from ddaudio.models.sine import PARAMETERS_PER_PARTIAL, SineNetwork
 from ddaudio.models.siren import SirenNetwork
 from ddaudio.models.stack import StackNetwork
-from ddaudio.models.surrogate import NUMBERS_PER_EXPONENTIAL, SurrogateNetwork
+from ddaudio.models.surrogate import PARAMETERS_PER_EXPONENTIAL, SurrogateNetwork
 from ddaudio.options import FitOptions
 
 FramesName = Literal["adaptive", "halving", "equal"]
 """Frames as long as the sound asks for, equal ones of a power of two samples, or equal ones of any length."""
 
 
-class Kind(NamedTuple):
+class NetworkSpec(NamedTuple):
     """How a network is made, sized and trained."""
 
     make: Callable[[TimeGrid, Any], FramedNetwork]
     """From a grid and its `settings`."""
     group: str
     """The group of settings that it has: a field of `FitOptions`; empty for none."""
-    parts: str
+    component_name: str
     """What its parts are called."""
-    numbers_per_frame: int
+    parameters_per_frame: int
     """Numbers that each frame takes, whatever is in it."""
-    numbers_per_part: int
+    parameters_per_component: int
     """Numbers that a part takes at least."""
     expected_gain_db: float
     """What training brings, about: its starting point stops this far short of the goal."""
@@ -39,7 +39,7 @@ class Kind(NamedTuple):
     """How long its frames are, unless it is set."""
     first_order_steps: int = 80
     """Steps of an optimiser of first order, unless they are set."""
-    units: type[SinesNetwork] | None = None
+    units: type[CoordinateNetwork] | None = None
     """What knows how many units numbers pay for, where these are the same in each frame."""
     kinds: tuple[str, ...] = ("frequency", "amplitude")
     """Kinds of its parameters, as `Network.layers` names them; besides, layers may have numbers, as in ``level 1``."""
@@ -52,9 +52,13 @@ class Kind(NamedTuple):
 
 
 NETWORKS = {
-    SineNetwork.name: Kind(lambda grid, _: SineNetwork(grid), "", "partials", 1, NUMBERS_PER_PARTIAL, 1.0, 2, "adaptive"),
-    DoubleDutchNetwork.name: Kind(DoubleDutchNetwork, "tree", "ropes", 0, 1, 5.0, 8, "halving", kinds=("amplitude", "cutoff")),
-    CascadeNetwork.name: Kind(
+    SineNetwork.name: NetworkSpec(
+        lambda grid, _: SineNetwork(grid), "", "partials", 1, PARAMETERS_PER_PARTIAL, 1.0, 2, "adaptive"
+    ),
+    DoubleDutchNetwork.name: NetworkSpec(
+        DoubleDutchNetwork, "tree", "ropes", 0, 1, 5.0, 8, "halving", kinds=("amplitude", "cutoff")
+    ),
+    CascadeNetwork.name: NetworkSpec(
         CascadeNetwork,
         "layers",
         "layers",
@@ -65,18 +69,18 @@ NETWORKS = {
         "adaptive",
         kinds=("amplitude", "phase", "frequency"),
     ),
-    SurrogateNetwork.name: Kind(
+    SurrogateNetwork.name: NetworkSpec(
         lambda grid, _: SurrogateNetwork(grid),
         "",
         "exponentials",
         1,
-        NUMBERS_PER_EXPONENTIAL,
+        PARAMETERS_PER_EXPONENTIAL,
         1.0,
         2,
         "adaptive",
         kinds=("z", "amplitude"),
     ),
-    StackNetwork.name: Kind(
+    StackNetwork.name: NetworkSpec(
         StackNetwork,
         "layers",
         "sine units",
@@ -89,7 +93,7 @@ NETWORKS = {
         kinds=("frequency", "phase", "amplitude"),
         has_frequencies=False,
     ),
-    SirenNetwork.name: Kind(
+    SirenNetwork.name: NetworkSpec(
         SirenNetwork,
         "layers",
         "sine units",

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.analysis.partials import Banks, Layout, Partials, middle
-from ddaudio.grid.batched import Beside
+from ddaudio.grid.batched import BatchedGrid
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models.base import Tangent
-from ddaudio.models.partial_bank import BankNetwork, smooth_hypot, trained_unit
+from ddaudio.models.base import Jacobian
+from ddaudio.models.partial_bank import PartialBankNetwork, smooth_hypot, trained_unit
 from ddaudio.synthesis.oscillators import synthesise_frames
 
-NUMBERS_PER_PARTIAL = 3
+PARAMETERS_PER_PARTIAL = 3
 """Frequency, cosine amplitude, sine amplitude."""
 
 
-class SineNetwork(BankNetwork):
+class SineNetwork(PartialBankNetwork):
     """``s_f(n) = sum_k a_fk cos(w_fk (n - m)) + b_fk sin(w_fk (n - m))`` in each frame, ``m`` its middle.
 
     Cosine and sine amplitudes have no phase wrap and enter linearly. Frequency is trained in bins (``2 pi / L``),
@@ -42,7 +42,7 @@ class SineNetwork(BankNetwork):
         self.sine = nn.Parameter(partials.sine / self.unit)
 
     @classmethod
-    def beside(cls, networks: Sequence["SineNetwork"], grids: Beside) -> "SineNetwork":
+    def beside(cls, networks: Sequence["SineNetwork"], grids: BatchedGrid) -> "SineNetwork":
         """Return one network on the grid of all that says what each says, with the units that each has."""
         network = cls(grids.grid)
         frame = torch.cat([own[one.layout.frame_of_partial] for one, own in zip(networks, grids.own_frames, strict=True)])
@@ -75,17 +75,17 @@ class SineNetwork(BankNetwork):
             for share, packing in zip(self.layout.shares, self.layout.packings, strict=True)
         ]
 
-    def tangent(self) -> "SineTangent":
+    def jacobian(self) -> "SineTangent":
         """Return the Jacobian at the parameters as they are."""
         return SineTangent(self)
 
-    def extend(self, target: Tensor, size: Size) -> bool:
+    def extend(self, target: Tensor, size: Budget) -> bool:
         """Add the partials that take away most of the residual."""
-        before = self.ranked()
+        before = self.n_prunable()
         self.replace_partials(pursue(target, self.grid, size, self.partials, rounds=2)[0])
-        return self.ranked() > before
+        return self.n_prunable() > before
 
-    def wave_amplitudes(self) -> Tensor:
+    def amplitudes(self) -> Tensor:
         """Return the amplitude of each partial."""
         return smooth_hypot(self.cosine * self.unit, self.sine * self.unit)
 
@@ -104,7 +104,7 @@ class SineNetwork(BankNetwork):
         """Keep frequencies between 0 and Nyquist: beyond, a partial is the alias of one inside."""
         self.frequency.copy_((self.frequency * self.step_rad).clamp(0, math.pi) / self.step_rad)
 
-    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+    def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
         """Keep frequencies from jumping to the next peak."""
         frequency, *amplitudes = changes
         return [frequency.clamp(-most, most), *amplitudes]
@@ -119,7 +119,7 @@ class SineNetwork(BankNetwork):
         return [self.partials.frequency] * 3
 
 
-class SineTangent(Tangent):
+class SineTangent(Jacobian):
     """The Jacobian of a sine network: see the head of `ddaudio.synthesis.oscillators` for the derivative by frequency."""
 
     def __init__(self, network: SineNetwork) -> None:

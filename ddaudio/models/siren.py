@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ddaudio.analysis.budget import Size
-from ddaudio.models.coordinate import SinesNetwork, Times
+from ddaudio.analysis.budget import Budget
+from ddaudio.models.coordinate import CoordinateNetwork, Times
 from ddaudio.models.partial_bank import smooth_hypot
 from ddaudio.options import MOST_UNITS, StartingPoint
 
@@ -29,7 +29,7 @@ PIECE_UNITS = 1 << 26
 """Units times samples of a layer that are computed at once: 256 MB."""
 
 
-class SirenNetwork(SinesNetwork):
+class SirenNetwork(CoordinateNetwork):
     """``x_1 = sin(omega (W_0 t + b_0))``, ``x_{l+1} = sin(omega (W_l x_l + b_l))``, ``s = level (W x + b)`` in each frame.
 
     ``level`` is the peak of the frame, to which the published signal was scaled; it is a number as the others are.
@@ -44,12 +44,12 @@ class SirenNetwork(SinesNetwork):
         return "-100,100" if whole else "-8,8"
 
     @classmethod
-    def default_widths(cls, numbers: int) -> tuple[int, ...]:
+    def default_widths(cls, n_parameters: int) -> tuple[int, ...]:
         """Return four equal layers."""
         low, high = 1, MOST_UNITS
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if cls.count((middle,) * LAYERS) <= numbers else (low, middle)
+            low, high = (middle, high) if cls.count((middle,) * LAYERS) <= n_parameters else (low, middle)
         return (low,) * LAYERS
 
     @classmethod
@@ -99,10 +99,10 @@ class SirenNetwork(SinesNetwork):
                 values = torch.sin(self.options.omega * values)
         return level[:, None] * values[..., 0]
 
-    def guess(self, target: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
+    def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Set the published start, which is random whatever ``start`` is."""
         del start
-        sounding = self.loudest(target, size.numbers)
+        sounding = self.loudest(target, size.n_parameters)
         values: dict[str, Tensor] = {}
         for layer, (before, after) in enumerate(pairwise((1, *self.widths, 1)), 1):
             bound = 1.0 if layer == 1 else math.sqrt(6 / before) / self.options.omega
@@ -113,7 +113,7 @@ class SirenNetwork(SinesNetwork):
         values["level"] = torch.cat([frames.abs().amax(1) for frames in self.grid.windowed(self.grid.frame(target))])[sounding]
         self.set_frames(sounding, values)
 
-    def wave_amplitudes(self) -> Tensor:
+    def amplitudes(self) -> Tensor:
         """Return the amplitude with which each unit of the last layer of sines is heard, frame by frame.
 
         What the layers before it say is at no scale of the signal.

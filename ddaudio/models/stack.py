@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.analysis.partials import Partials
 from ddaudio.models.base import AtBounds
-from ddaudio.models.coordinate import SinesNetwork, Times
+from ddaudio.models.coordinate import CoordinateNetwork, Times
 from ddaudio.models.partial_bank import smooth_hypot
 from ddaudio.options import MOST_UNITS, StartingPoint
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
@@ -29,7 +29,7 @@ CHUNK_ELEMENTS = 1 << 22
 KINDS = ("frequency", "phase", "amplitude")
 
 
-class StackNetwork(SinesNetwork):
+class StackNetwork(CoordinateNetwork):
     """``x_0 = t``, ``x_l = sum_j a_lj sin(f_lj x_{l-1} + p_lj)`` in each frame, the last layer of one unit: 3 numbers a unit.
 
     Frequencies and phases are kept positive, amplitudes are free. With ``pass_on`` the units of a layer add the means of the
@@ -46,12 +46,12 @@ class StackNetwork(SinesNetwork):
         return "-1024,1024"
 
     @classmethod
-    def default_widths(cls, numbers: int) -> tuple[int, ...]:
+    def default_widths(cls, n_parameters: int) -> tuple[int, ...]:
         """Return three layers that fall by equal factors to 1, as 100, 10, 1."""
         low, high = 1, MOST_UNITS
         while high - low > 1:
             half = (low + high) // 2
-            low, high = (half, high) if cls.count(_falling(half)) <= numbers else (low, half)
+            low, high = (half, high) if cls.count(_falling(half)) <= n_parameters else (low, half)
         return _falling(low)
 
     @classmethod
@@ -114,17 +114,17 @@ class StackNetwork(SinesNetwork):
             said = _SumOfSines.apply(said, frequency, phase, amplitude)  # type: ignore[no-untyped-call]
         return said
 
-    def guess(self, target: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
+    def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Set the starting point.
 
         ``peaks``: the first layer holds the strongest spectral peaks of its frame with least squares, the first unit of each
         later layer nearly passes it through, the others are silent. ``random`` and ``equal``: frequencies up to Nyquist, phases
         and amplitudes at random, or equal, in all layers.
         """
-        sounding = self.loudest(target, size.numbers)
+        sounding = self.loudest(target, size.n_parameters)
         values = self._random(target, sounding, generator if start != "equal" else None)
         if start == "peaks":
-            most = Size(self.widths[0] * int(sounding.sum()), most_per_frame=self.widths[0])
+            most = Budget(self.widths[0] * int(sounding.sum()), most_per_frame=self.widths[0])
             values |= self._bank(pursue(target, self.grid, most)[0], sounding, generator)
             self._pass_through(values, generator)
         self.set_frames(sounding, {name: values[name].to(target) for name in self.shapes()})
@@ -183,7 +183,7 @@ class StackNetwork(SinesNetwork):
         values["amplitude"][row, slot] = torch.hypot(partials.cosine, partials.sine).double()
         return {f"{kind}_1": value.float() for kind, value in values.items()}
 
-    def wave_amplitudes(self) -> Tensor:
+    def amplitudes(self) -> Tensor:
         """Return the amplitudes of all units of all layers, frame by frame: what each adds to the sum that it is part of."""
         values = self.values()
         said = torch.cat([values[f"amplitude_{layer}"] for layer in range(1, len(self.widths) + 1)], 1).flatten()

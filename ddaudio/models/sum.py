@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.errors import ModelError
-from ddaudio.models.base import FramedNetwork, Network, Tangent
+from ddaudio.models.base import FramedNetwork, Jacobian, Network
 
 
 class SumNetwork(Network):
@@ -28,40 +28,40 @@ class SumNetwork(Network):
         """Return the signals ``[B, T]``."""
         return torch.stack([term.estimate() for term in self.terms]).sum(0)
 
-    def tangent(self) -> "SumTangent":
+    def jacobian(self) -> "SumTangent":
         """Return the Jacobian by the parameters of all networks."""
         return SumTangent(self)
 
-    def wave_amplitudes(self) -> Tensor:
+    def amplitudes(self) -> Tensor:
         """Return the amplitude of each wave of each network."""
-        return torch.cat([term.wave_amplitudes() for term in self.terms])
+        return torch.cat([term.amplitudes() for term in self.terms])
 
-    def powers(self) -> Tensor:
+    def component_energies(self) -> Tensor:
         """Return the energy of each part of each network."""
-        return torch.cat([term.powers() for term in self.terms])
+        return torch.cat([term.component_energies() for term in self.terms])
 
-    def parts(self) -> int:
+    def n_components(self) -> int:
         """Return how many parts all networks have."""
-        return sum(term.parts() for term in self.terms)
+        return sum(term.n_components() for term in self.terms)
 
-    def without_last(self, keep: int) -> "SumNetwork":
+    def pruned(self, keep: int) -> "SumNetwork":
         """Return a copy with only the ``keep`` parts of highest energy over all networks."""
-        owner = torch.arange(len(self.terms)).repeat_interleave(torch.tensor([term.ranked() for term in self.terms]))
-        strongest = owner[torch.argsort(self.powers(), descending=True, stable=True)[:keep]]
-        return SumNetwork([term.without_last(int((strongest == place).sum())) for place, term in enumerate(self.terms)])
+        owner = torch.arange(len(self.terms)).repeat_interleave(torch.tensor([term.n_prunable() for term in self.terms]))
+        strongest = owner[torch.argsort(self.component_energies(), descending=True, stable=True)[:keep]]
+        return SumNetwork([term.pruned(int((strongest == place).sum())) for place, term in enumerate(self.terms)])
 
-    def extend(self, target: Tensor, size: Size) -> bool:
+    def extend(self, target: Tensor, size: Budget) -> bool:
         """Add parts to the last network for what all of them leave over."""
         *others, last = self.terms
         with torch.no_grad():
             left = target - torch.stack([term.estimate() for term in others]).sum(0)
-        return last.extend(left, replace(size, most=size.most - sum(term.ranked() for term in others)))
+        return last.extend(left, replace(size, most=size.most - sum(term.n_prunable() for term in others)))
 
-    def stored(self) -> dict[str, Tensor]:
+    def to_tensors(self) -> dict[str, Tensor]:
         """Return what each network stores, its place before each name: ``0.amplitude``."""
-        return {f"{place}.{name}": tensor for place, term in enumerate(self.terms) for name, tensor in term.stored().items()}
+        return {f"{place}.{name}": tensor for place, term in enumerate(self.terms) for name, tensor in term.to_tensors().items()}
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `stored` gave; raises `ModelError` when the tensors do not fit."""
         parts: list[dict[str, Tensor]] = [{} for _ in self.terms]
         for name, tensor in tensors.items():
@@ -70,7 +70,7 @@ class SumNetwork(Network):
                 raise ModelError(f"the tensor {name!r} belongs to none of the {len(parts)} networks of this sum")
             parts[int(place)][own] = tensor
         for term, part in zip(self.terms, parts, strict=True):
-            term.restore(part)
+            term.from_tensors(part)
 
     def describe(self) -> dict[str, Tensor]:
         """Return the tables of all networks below each other, with the place of the network first; NaN where one says nothing."""
@@ -89,9 +89,9 @@ class SumNetwork(Network):
         for term in self.terms:
             term.project()
 
-    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+    def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
         """Return the changes of each network, bounded by its own rule."""
-        return [part for term, own in zip(self.terms, self.shares(changes), strict=True) for part in term.bounded(own, most)]
+        return [part for term, own in zip(self.terms, self.shares(changes), strict=True) for part in term.clip_step(own, most)]
 
     def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """Return the layers of each network, its place and name before each: ``1 sine: frequency``."""
@@ -113,11 +113,11 @@ class SumNetwork(Network):
         return [changes[first : first + count] for first, count in zip(firsts, counts, strict=True)]
 
 
-class SumTangent(Tangent):
+class SumTangent(Jacobian):
     """The Jacobian of a sum: those of its networks, side by side."""
 
     def __init__(self, network: SumNetwork) -> None:
-        self._network, self._tangents = network, [term.tangent() for term in network.terms]
+        self._network, self._tangents = network, [term.jacobian() for term in network.terms]
 
     def forward(self, changes: Sequence[Tensor]) -> Tensor:
         """Return the change of the signals."""

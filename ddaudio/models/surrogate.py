@@ -13,22 +13,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.analysis.partials import Banks, Layout, Partials, damped_moments
 from ddaudio.errors import ModelError
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models.base import Tangent
-from ddaudio.models.partial_bank import BankNetwork, smooth_hypot, trained_unit
+from ddaudio.models.base import Jacobian
+from ddaudio.models.partial_bank import PartialBankNetwork, smooth_hypot, trained_unit
 from ddaudio.synthesis.oscillators import synthesise_frames
 
-NUMBERS_PER_EXPONENTIAL = 4
+PARAMETERS_PER_EXPONENTIAL = 4
 """Frequency, decay, and the real and imaginary part of ``c``."""
 LEAST_MODULUS = 0.1
 """Least ``|z|``: such a wave is gone after a sample or two, and at 0 it has no frequency."""
 
 
-class SurrogateNetwork(BankNetwork):
+class SurrogateNetwork(PartialBankNetwork):
     """``s_f(n) = sum_k Re(c_fk z_fk^n)`` in each frame, ``n`` counted from its first sample, ``|z| <= 1``.
 
     ``arg z`` is the frequency and ``-log |z|`` the decay per sample; ``c = a - i b`` with cosine and sine amplitudes ``a, b`` at
@@ -81,21 +81,21 @@ class SurrogateNetwork(BankNetwork):
             for share, packing in zip(self.layout.shares, self.layout.packings, strict=True)
         ]
 
-    def tangent(self) -> "SurrogateTangent":
+    def jacobian(self) -> "SurrogateTangent":
         """Return the Jacobian at the parameters as they are."""
         return SurrogateTangent(self)
 
-    def extend(self, target: Tensor, size: Size) -> bool:
+    def extend(self, target: Tensor, size: Budget) -> bool:
         """Add undamped exponentials that take away most of the residual."""
-        before = self.ranked()
+        before = self.n_prunable()
         size = replace(size, most=size.most - before)
         with torch.no_grad():
             found = pursue(target - self.estimate(), self.grid, size, rounds=2)[0]
         if len(found):
             self.replace_partials(self.partials.joined(from_beginning(found, self.grid)))
-        return self.ranked() > before
+        return self.n_prunable() > before
 
-    def wave_amplitudes(self) -> Tensor:
+    def amplitudes(self) -> Tensor:
         """Return the amplitude of each exponential at the frame's first sample, where it is largest."""
         return smooth_hypot(self.cosine * self.unit, self.sine * self.unit)
 
@@ -123,7 +123,7 @@ class SurrogateNetwork(BankNetwork):
         self.real.copy_(torch.where(modulus > 0, self.real * factor, LEAST_MODULUS / self.step_rad))
         self.imaginary.copy_(self.imaginary * factor)
 
-    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+    def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
         """Keep ``z`` from jumping to the next peak, and from leaving the unit circle.
 
         What would lead out of the circle is growth. It is left out, and the amplitudes, which count from the frame's
@@ -169,7 +169,7 @@ def from_beginning(partials: Partials, grid: TimeGrid) -> Partials:
     )
 
 
-class SurrogateTangent(Tangent):
+class SurrogateTangent(Jacobian):
     """The Jacobian of a surrogate network: ``d/dz c z^n = n c z^n / z``."""
 
     def __init__(self, network: SurrogateNetwork) -> None:

@@ -15,7 +15,7 @@ from ddaudio.options.checks import check_range, check_whole
 MOST_SEEDS, MOST_WORKERS, MOST_ENTRIES = 1000, 1024, 1000
 MODELS, LOSSES = "sine,double-dutch", "mse,mse+mss"
 """What is compared if nothing is asked for."""
-NUMBERS_PER_SAMPLE = 0.06
+PARAMETERS_PER_SAMPLE = 0.06
 """What each fit may spend, unless a goal is given: networks are compared at equal numbers."""
 EVEN = {"optimiser": "adam", "exchanges": 0, "tolerance": 0.0}
 """Settings that make fits comparable, unless others are given: one optimiser, nothing but descent, and all of the time."""
@@ -68,7 +68,7 @@ class CompareOptions:
         """Processes of a local cluster."""
         return self.workers or cores()
 
-    def entries(self, settings: Mapping[str, Any]) -> list["Entry"]:
+    def entries(self, settings: Mapping[str, Any]) -> list["Variant"]:
         """Return what is compared, in order; ``settings`` of all fits, by name, are below those of variants.
 
         Raises `OptionError` for what is unknown, out of range, contradictory, or there twice.
@@ -86,7 +86,7 @@ class CompareOptions:
             raise OptionError(f"the comparison has {len(entries)} kinds of fits; allowed are {MOST_ENTRIES}")
         return entries
 
-    def _of_variant(self, name: str, settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Iterator["Entry"]:
+    def _of_variant(self, name: str, settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Iterator["Variant"]:
         defaults = FitOptions().flat() if self.variants else {"model": MODELS, "losses": LOSSES}
         models = [changes["model"]] if "model" in changes else _parts("models", self.models or defaults["model"])
         losses = [changes["losses"]] if "losses" in changes else _parts("losses", self.losses or defaults["losses"])
@@ -102,11 +102,11 @@ class CompareOptions:
                     told = str(error) if name else str(error).replace("model names", "models names", 1)
                     raise OptionError(f"{where}{told}") from None
                 has_goal, has_steps = any(asked.get(key) is not None for key in GOALS), options.training.steps is not None
-                yield Entry(name, model, loss, options, has_goal, has_steps, asked)
+                yield Variant(name, model, loss, options, has_goal, has_steps, asked)
 
 
 @dataclass(frozen=True)
-class Entry:
+class Variant:
     """A kind of fit: a row of the table for each recording."""
 
     variant: str

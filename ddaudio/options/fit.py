@@ -15,7 +15,7 @@ from ddaudio.options.model import WITHOUT_TANGENT, LayerOptions, ModelOptions
 from ddaudio.options.recording import GridOptions, InputOptions, OutputOptions
 from ddaudio.options.training import TrainingOptions, check_rateless
 
-GOALS = ("target_snr_db", "numbers", "partials")
+GOALS = ("target_snr_db", "budget", "partials")
 """Settings that say how large a model gets: only one of them may be asked for."""
 
 
@@ -52,7 +52,7 @@ class FitOptions:
         if len(asked) > 1:
             raise OptionError(f"{asked[0]} and {asked[1]} are two goals; give only one of the two")
         if asked:
-            settings = {"numbers": None, "partials": None, **settings}
+            settings = {"budget": None, "partials": None, **settings}
         for name in settings:
             if name not in homes:
                 raise OptionError(f"there is no setting {name!r}; {nearest(name, homes)}")
@@ -64,7 +64,7 @@ class FitOptions:
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return the settings as nested tables, as TOML holds them, without those that have no value or no effect."""
-        sized = self.model.numbers is not None or self.model.partials is not None
+        sized = self.model.budget is not None or self.model.partials is not None
         idle = {"target_snr_db"} if sized else set()
         return {
             group: {name: value for name, value in table.items() if value is not None and name not in idle}

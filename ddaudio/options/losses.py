@@ -69,7 +69,7 @@ class Choice:
     """One of `LOSSES` or `PENALTIES`."""
     variants: Mapping[str, str] = field(default_factory=dict)
     """What was chosen, or the default, of all that there is to choose."""
-    numbers: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
     """Numbers in the name, in rising order: lags in samples of pdl, delta of huber, width of zero."""
 
 
@@ -121,9 +121,9 @@ def check_lags(losses: str, n_samples: int) -> None:
     """Raise `OptionError` if ``losses`` asks for a lag that has no pair within ``n_samples``."""
     for name in parse_terms(losses):
         choice = parse_loss(name)
-        if choice.kind == "pdl" and choice.numbers and choice.numbers[-1] >= n_samples:
+        if choice.kind == "pdl" and choice.values and choice.values[-1] >= n_samples:
             raise OptionError(
-                f"losses names {name!r}, but only {n_samples} samples are fitted at a time, none {choice.numbers[-1]:.12g} "
+                f"losses names {name!r}, but only {n_samples} samples are fitted at a time, none {choice.values[-1]:.12g} "
                 "apart; give shorter lags, or pdl:near, which passes over those that are too long"
             )
 

@@ -10,9 +10,9 @@ from ddaudio.options.checks import check_choice, check_range, check_whole, parse
 MODELS = ("sine", "double-dutch", "cascade", "surrogate", "stack", "siren")
 MODELS_OF_PARTIALS = ("sine", "cascade", "surrogate")
 """Networks whose frames can be given a fixed number of partials."""
-StartName = Literal["peaks", "random", "equal"]
-RecipeName = Literal["notches", "transport"]
-StartingPoint = StartName | RecipeName
+InitialisationName = Literal["peaks", "random", "equal"]
+EstimatorName = Literal["annihilating-filter", "optimal-transport"]
+StartingPoint = InitialisationName | EstimatorName
 LadderName = Literal["free", "linear", "octave", "above-nyquist"]
 PhaseName = Literal["own", "centred"]
 ActivationName = Literal["none", "tanh", "sine"]
@@ -28,7 +28,7 @@ LAYER_SETTINGS = {
 """The settings of layers that each network has."""
 MOST_UNITS = 4096
 """Units that a layer may have."""
-MIN_NUMBERS, MIN_NUMBERS_PER_SAMPLE = 4, 0.0001
+MIN_PARAMETERS, MIN_PARAMETERS_PER_SAMPLE = 4, 0.0001
 
 
 @dataclass(frozen=True)
@@ -39,58 +39,66 @@ class ModelOptions:
     """The network: ``sine``, a bank of partials in each frame, ``double-dutch``, a tree of wave pairs, ``cascade``, a ladder of
     waves, ``surrogate``, damped complex exponentials, ``stack``, sines of sines, ``siren``, the published network of sines, or a
     sum such as ``sine+double-dutch``, in which each network fits what those before it leave over."""
-    shares: str | None = None
+    budget_split: str | None = None
     """How numbers, or the decibels aimed at, are shared out over the networks of a sum, as in 3,1 (default: equally)."""
     target_snr_db: float = 25.0
     """Stop spending numbers when this SNR is reached, -10 to 140 dB."""
-    max_numbers_per_sample: float = 0.25
-    """Cap on what the goal may cost, 0.0001 to 4 numbers per sample; one partial a channel always fits."""
-    numbers: int | None = None
+    max_parameters_per_sample: float = 0.25
+    """Cap on what the goal may cost, 0.0001 to 4 parameters per sample; one partial a channel always fits."""
+    budget: int | None = None
     """Spend this many numbers instead of aiming at an SNR, 4 or more."""
     partials: int | None = None
     """Give every frame this many partials instead of aiming at an SNR, 1 to 10000."""
-    start: StartName = "peaks"
+    initialisation: InitialisationName = "peaks"
     """Starting point: spectral peaks, random or equally spaced frequencies."""
-    recipe: RecipeName | None = None
-    """Find the frequencies of each frame by gradient alone, from random ones, by this recipe; in place of start. For few partials
-    a frame (16 or less)."""
+    estimator: EstimatorName | None = None
+    """Find the frequencies of each frame by gradient descent from random ones, with this estimator, in place of
+    `initialisation`. For few partials a frame (16 or less)."""
 
     def __post_init__(self) -> None:
         for name in self.terms:
             if name not in MODELS:
                 raise OptionError(f"model names {name!r}, which is unknown; {nearest(name, MODELS)}")
-        if self.shares is not None and (len(self.terms) == 1 or len(parse_row("shares", self.shares)) != len(self.terms)):
-            raise OptionError(f"shares is {self.shares!r}, but model is {self.model!r}: give one share for each network of a sum")
-        if not all(0 < share < float("inf") for share in self.parsed_shares):
-            raise OptionError(f"shares is {self.shares!r}; each must be above 0")
-        check_range(self, "target_snr_db", -10, 140, "dB")
-        check_range(self, "max_numbers_per_sample", MIN_NUMBERS_PER_SAMPLE, 4)
-        check_whole(self, "numbers", MIN_NUMBERS, 10**12)
-        check_whole(self, "partials", 1, 10000)
-        check_choice(self, "start", get_args(StartName))
-        self._check_recipe()
-        if self.partials is not None and (len(self.terms) > 1 or self.terms[0] not in MODELS_OF_PARTIALS):
-            raise OptionError(f"partials is {self.partials}, but a {self.model} network is sized by numbers or target_snr_db")
-        if self.numbers is not None and len(self.terms) > 1 and self.numbers * min(self.parsed_shares) < MIN_NUMBERS:
+        if self.budget_split is not None and (
+            len(self.terms) == 1 or len(parse_row("budget_split", self.budget_split)) != len(self.terms)
+        ):
             raise OptionError(
-                f"numbers is {self.numbers}, too few for {len(self.terms)} networks: each needs {MIN_NUMBERS} or more"
+                f"budget_split is {self.budget_split!r}, but model is {self.model!r}: give one share for each network of a sum"
             )
-        if self.numbers is not None and self.partials is not None:
-            raise OptionError(f"numbers is {self.numbers} and partials is {self.partials}; give only one of the two")
+        if not all(0 < share < float("inf") for share in self.parsed_budget_split):
+            raise OptionError(f"budget_split is {self.budget_split!r}; each must be above 0")
+        check_range(self, "target_snr_db", -10, 140, "dB")
+        check_range(self, "max_parameters_per_sample", MIN_PARAMETERS_PER_SAMPLE, 4)
+        check_whole(self, "budget", MIN_PARAMETERS, 10**12)
+        check_whole(self, "partials", 1, 10000)
+        check_choice(self, "initialisation", get_args(InitialisationName))
+        self._check_estimator()
+        if self.partials is not None and (len(self.terms) > 1 or self.terms[0] not in MODELS_OF_PARTIALS):
+            raise OptionError(f"partials is {self.partials}, but a {self.model} network is sized by budget or target_snr_db")
+        if self.budget is not None and len(self.terms) > 1 and self.budget * min(self.parsed_budget_split) < MIN_PARAMETERS:
+            raise OptionError(
+                f"budget is {self.budget}, too few for {len(self.terms)} networks: each needs {MIN_PARAMETERS} or more"
+            )
+        if self.budget is not None and self.partials is not None:
+            raise OptionError(f"budget is {self.budget} and partials is {self.partials}; give only one of the two")
 
-    def _check_recipe(self) -> None:
-        if self.recipe is None:
+    def _check_estimator(self) -> None:
+        if self.estimator is None:
             return
-        check_choice(self, "recipe", get_args(RecipeName))
+        check_choice(self, "estimator", get_args(EstimatorName))
         if self.terms != ("sine",):
-            raise OptionError(f"recipe is {self.recipe!r}, but model is {self.model!r}: recipes find the partials of sine alone")
-        if self.start != "peaks":
-            raise OptionError(f"recipe is {self.recipe!r} and start is {self.start!r}; give only one of the two")
+            raise OptionError(
+                f"estimator is {self.estimator!r}, but model is {self.model!r}: estimators find the partials of sine alone"
+            )
+        if self.initialisation != "peaks":
+            raise OptionError(
+                f"estimator is {self.estimator!r} and initialisation is {self.initialisation!r}; give only one of the two"
+            )
 
     @property
     def starting_point(self) -> StartingPoint:
-        """The recipe, or where the network starts without one."""
-        return self.recipe or self.start
+        """The estimator, or where the network starts without one."""
+        return self.estimator or self.initialisation
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -98,9 +106,9 @@ class ModelOptions:
         return tuple(name.strip() for name in str(self.model).split("+"))
 
     @property
-    def parsed_shares(self) -> tuple[float, ...]:
+    def parsed_budget_split(self) -> tuple[float, ...]:
         """The share of each network; they sum to 1."""
-        row = (1.0,) * len(self.terms) if self.shares is None else parse_row("shares", self.shares)
+        row = (1.0,) * len(self.terms) if self.budget_split is None else parse_row("budget_split", self.budget_split)
         return tuple(share / sum(row) for share in row)
 
 

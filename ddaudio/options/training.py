@@ -53,7 +53,7 @@ class TrainingOptions:
     step, 0.5 to 0.99999 (default: none)."""
     teacher: float = 0.0
     """Weight of a loss that pulls the estimate to that of the average, 0 to 1000; needs ema."""
-    judge_every: int = 10
+    evaluate_every: int = 10
     """Steps between two looks of the judge, 1 to 100000; with gauss-newton it looks at each."""
     tolerance: float = 0.01
     """Stop when the judge's last four looks differ by no more than this share, 0 to 1."""
@@ -75,7 +75,7 @@ class TrainingOptions:
         check_whole(self, "steps", 0, MOST_STEPS)
         check_whole(self, "exchanges", 0, 100)
         check_range(self, "learning_rate", 1e-8, 10)
-        check_whole(self, "judge_every", 1, 10**5)
+        check_whole(self, "evaluate_every", 1, 10**5)
         check_range(self, "tolerance", 0, 1)
         check_range(self, "crop_s", 0.05, 60, "s")
         check_whole(self, "seed", 0, 2**31 - 1)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CONNECT_S = 5
 """Time in which a scheduler has to answer."""
-BEAT_S = 1.0
+TICK_S = 1.0
 """Time between two beats while nothing lands."""
 IN_FLIGHT_PER_THREAD, LEAST_IN_FLIGHT = 2, 4
 CALLS = 4
@@ -54,17 +54,17 @@ Task = TypeVar("Task")
 Returned = TypeVar("Returned")
 
 
-class KilledError(Exception):
+class WorkerKilledError(Exception):
     """A task brought nothing back: its worker was killed."""
 
 
-class GoneError(Exception):
+class SchedulerLostError(Exception):
     """A task brought nothing back, and no other will: the scheduler is gone. The message says so."""
 
 
-Landed = Callable[[Task, Returned | Exception], Iterable[Task]]
+OnDone = Callable[[Task, Returned | Exception], Iterable[Task]]
 """Takes in a task and what its function returned, or why there is nothing; returns what is to be done next, such as it again."""
-Beat = Callable[[int], None]
+OnTick = Callable[[int], None]
 """Told now and then that time goes by, with the number of threads that work."""
 
 
@@ -76,19 +76,19 @@ class _Call(NamedTuple):
     tries: int = 1
 
 
-class Crew(ABC):
+class Executor(ABC):
     """Those who do the work."""
 
     dashboard: str | None = None
     """Address of a page to watch them on."""
 
     @abstractmethod
-    def work(
+    def run(
         self,
         function: Callable[[Task], Returned],
         tasks: Iterable[Task],
-        landed: Landed[Task, Returned],
-        beat: Beat | None = None,
+        on_done: OnDone[Task, Returned],
+        on_tick: OnTick | None = None,
         *,
         fits: bool = True,
     ) -> None:
@@ -106,9 +106,9 @@ class Crew(ABC):
 
         def landed(call: _Call, ending: Returned | Exception) -> Iterable[_Call]:
             """Keep what was returned; return the call if its worker was killed."""
-            if isinstance(ending, GoneError):
+            if isinstance(ending, SchedulerLostError):
                 raise OutputError(str(ending)) from None
-            if isinstance(ending, KilledError):
+            if isinstance(ending, WorkerKilledError):
                 if call.tries == CALLS:
                     raise OutputError("workers were killed at every try; give each more memory, and run it again") from None
                 return [call._replace(tries=call.tries + 1)]
@@ -118,7 +118,7 @@ class Crew(ABC):
             return []
 
         calls = [_Call(given, place) for place, given in enumerate(each)]
-        self.work(partial(_call, function), calls, landed, fits=False)
+        self.run(partial(_call, function), calls, landed, fits=False)
         return [returned[place] for place in range(len(each))]
 
 
@@ -126,15 +126,15 @@ def _call(function: Callable[[Any], Returned], call: _Call) -> Returned:
     return function(call.given)
 
 
-class Alone(Crew):
+class SerialExecutor(Executor):
     """The process itself, which does one task after the other."""
 
-    def work(
+    def run(
         self,
         function: Callable[[Task], Returned],
         tasks: Iterable[Task],
-        landed: Landed[Task, Returned],
-        beat: Beat | None = None,
+        on_done: OnDone[Task, Returned],
+        on_tick: OnTick | None = None,
         *,
         fits: bool = True,  # noqa: ARG002 - here is no GPU to ask for
     ) -> None:
@@ -144,17 +144,17 @@ class Alone(Crew):
             task = again.popleft() if again else next(waiting, None)
             if task is None:
                 return
-            if beat is not None:
-                beat(1)
+            if on_tick is not None:
+                on_tick(1)
             ending: Returned | Exception
             try:
                 ending = function(task)
             except Exception as error:
                 ending = error
-            again.extend(landed(task, ending))
+            again.extend(on_done(task, ending))
 
 
-class Cluster(Crew):
+class DaskExecutor(Executor):
     """The workers of a Dask scheduler."""
 
     def __init__(self, client: "Client", name: str) -> None:
@@ -163,40 +163,40 @@ class Cluster(Crew):
         self._resources: dict[str, float] | None = None
         self._sent = 0
 
-    def work(
+    def run(
         self,
         function: Callable[[Task], Returned],
         tasks: Iterable[Task],
-        landed: Landed[Task, Returned],
-        beat: Beat | None = None,
+        on_done: OnDone[Task, Returned],
+        on_tick: OnTick | None = None,
         *,
         fits: bool = True,
     ) -> None:
         """Work on the workers."""
         waiting, again = iter(tasks), deque[Task]()
-        flight = _Flight[Task, Returned](self._client)
+        flight = _Pending[Task, Returned](self._client)
         try:
             while True:
                 threads = self._count()
-                if beat is not None:
-                    beat(threads)
-                while len(flight.aloft) < max(LEAST_IN_FLIGHT, IN_FLIGHT_PER_THREAD * threads):
+                if on_tick is not None:
+                    on_tick(threads)
+                while len(flight.tasks) < max(LEAST_IN_FLIGHT, IN_FLIGHT_PER_THREAD * threads):
                     task = again.popleft() if again else next(waiting, None)
                     if task is None:
                         break
                     self._sent += 1
                     key = f"ddaudio-{id(self):x}-{time.monotonic_ns():x}-{self._sent}"
                     flight.send(key, function, task, self._resources if fits else None)
-                if not flight.aloft:
+                if not flight.tasks:
                     return
-                down = flight.land()
+                down = flight.wait()
                 if down is not None:
-                    again.extend(landed(*down))
+                    again.extend(on_done(*down))
                 elif flight.is_lost:
                     break
-            gone = GoneError(f"the scheduler {self._name} is gone; run it again to go on")
-            for task in (*(task for _, task in flight.aloft.values()), *again, *waiting):
-                landed(task, gone)
+            gone = SchedulerLostError(f"the scheduler {self._name} is gone; run it again to go on")
+            for task in (*(task for _, task in flight.tasks.values()), *again, *waiting):
+                on_done(task, gone)
         finally:
             flight.cancel()
 
@@ -213,45 +213,45 @@ class Cluster(Crew):
         return self._threads
 
 
-class _Flight(Generic[Task, Returned]):
+class _Pending(Generic[Task, Returned]):
     """The tasks that are with the workers."""
 
     def __init__(self, client: "Client") -> None:
-        self.aloft: dict[str, tuple[Future[Any], Task]] = {}
+        self.tasks: dict[str, tuple[Future[Any], Task]] = {}
         self.is_lost = False
         """Whether none will land any more."""
         self._client = client
-        self._down: SimpleQueue[str] = SimpleQueue()
+        self._done: SimpleQueue[str] = SimpleQueue()
 
     def send(self, key: str, function: Callable[[Task], Returned], task: Task, resources: Mapping[str, float] | None) -> None:
         """Send a task."""
         with _interrupts_wait():  # One in the middle would leave a future behind that is none.
             future = self._client.submit(function, task, key=key, pure=False, resources=resources)
-            self.aloft[key] = future, task
-        future.add_done_callback(lambda _, key=key: self._down.put(key))
+            self.tasks[key] = future, task
+        future.add_done_callback(lambda _, key=key: self._done.put(key))
 
-    def land(self) -> tuple[Task, Returned | Exception] | None:
+    def wait(self) -> tuple[Task, Returned | Exception] | None:
         """Wait for a task to land, a beat at most, and return it and its ending."""
         try:
-            key = self._down.get(timeout=BEAT_S)
+            key = self._done.get(timeout=TICK_S)
         except Empty:
             self.is_lost = self._client.status not in ("running", "connecting")
             return None
-        future, task = self.aloft[key]
+        future, task = self.tasks[key]
         if future.status in ("cancelled", "lost"):
             self.is_lost = True
             return None
-        del self.aloft[key]
+        del self.tasks[key]
         if future.status != "error":
             return task, future.result()
         error = future.exception()
-        return task, KilledError() if type(error).__name__ == "KilledWorker" else error
+        return task, WorkerKilledError() if type(error).__name__ == "KilledWorker" else error
 
     def cancel(self) -> None:
         """Call all back."""
         with contextlib.suppress(Exception):
-            self._client.cancel([future for future, _ in self.aloft.values()])
-        self.aloft.clear()
+            self._client.cancel([future for future, _ in self.tasks.values()])
+        self.tasks.clear()
 
 
 @contextlib.contextmanager
@@ -271,7 +271,7 @@ def _interrupts_wait() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def crew(n_tasks: int, n_workers: int, scheduler: str | None = None) -> Iterator[Crew]:
+def make_executor(n_tasks: int, n_workers: int, scheduler: str | None = None) -> Iterator[Executor]:
     """Give who does the work: a scheduler's workers if it is named, this process for one task, else a local cluster.
 
     Raises `BatchError` when the scheduler does not answer, or its workers have another ddaudio.
@@ -280,14 +280,14 @@ def crew(n_tasks: int, n_workers: int, scheduler: str | None = None) -> Iterator
         with _connected(scheduler) as cluster:
             yield cluster
     elif n_tasks <= 1:
-        yield Alone()
+        yield SerialExecutor()
     else:
         with _local_cluster(min(n_tasks, n_workers)) as cluster:
             yield cluster
 
 
 @contextlib.contextmanager
-def _local_cluster(n_workers: int) -> Iterator[Cluster]:
+def _local_cluster(n_workers: int) -> Iterator[DaskExecutor]:
     """Give worker processes on this machine, with a thread each.
 
     They are forked off a process that has loaded torch: it is loaded once, and its memory is shared.
@@ -315,7 +315,7 @@ def _local_cluster(n_workers: int) -> Iterator[Cluster]:
             preload=[__name__],  # for `dask_setup`
         )
         with local, Client(local, set_as_default=False) as client:
-            cluster = Cluster(client, "of the local cluster")
+            cluster = DaskExecutor(client, "of the local cluster")
             cluster.dashboard = local.dashboard_link if find_spec("bokeh") else None
             yield cluster
 
@@ -344,7 +344,7 @@ def _environment() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _connected(address: str) -> Iterator[Cluster]:
+def _connected(address: str) -> Iterator[DaskExecutor]:
     """Give the workers of a scheduler that runs already."""
     from distributed import Client  # noqa: PLC0415 - slow to import
 
@@ -360,7 +360,7 @@ def _connected(address: str) -> Iterator[Cluster]:
         ) from None
     with client:
         _check_versions(client.run(version, "ddaudio", on_error="return"))
-        cluster = Cluster(client, address)
+        cluster = DaskExecutor(client, address)
         cluster.dashboard = client.dashboard_link
         yield cluster
 

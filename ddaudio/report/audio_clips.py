@@ -12,7 +12,7 @@ from torch import Tensor
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples, blocks, on_cpu
-from ddaudio.results.read import Sounds
+from ddaudio.results.read import FitAudio
 
 LONGEST_SAMPLES = 1 << 24
 """Samples of all channels of a sound that a page holds: three minutes of stereo at 44.1 kHz; of longer ones an excerpt."""
@@ -54,7 +54,7 @@ class Clips:
     n_channels: int
 
 
-def clips(sounds: Sounds, longest: int | None = None) -> Clips:
+def clips(sounds: FitAudio, longest: int | None = None) -> Clips:
     """Return the three sounds of a fit, or of one with more than ``longest`` samples in all the excerpt with most error."""
     n_channels, n_samples = sounds.original.shape
     heard = min(n_channels, MOST_CHANNELS)

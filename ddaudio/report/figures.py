@@ -22,7 +22,7 @@ from ddaudio.fitting.result import FitResult
 from ddaudio.io.samples import Samples
 from ddaudio.models import DoubleDutchNetwork
 from ddaudio.report import plot_data, training_curves
-from ddaudio.results.record import Evidence
+from ddaudio.results.record import FitRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,13 +49,13 @@ TEXT_PT, SMALL_PT, NARROW_IN = 8, 7, 5
 """Sizes of text, and the width below which there is room for fewer things beside each other: a column of a paper."""
 
 
-def evidence_of(fit: FitResult | Evidence) -> Evidence:
+def evidence_of(fit: FitResult | FitRecord) -> FitRecord:
     """Return what there is to draw, of a fit in memory or one that was read with `Evidence.read`."""
-    return fit if isinstance(fit, Evidence) else Evidence.of(fit)
+    return fit if isinstance(fit, FitRecord) else FitRecord.of(fit)
 
 
-def sight(
-    fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 3.2), channel: int = 0, top_hz: float | None = None
+def overview(
+    fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.2), channel: int = 0, top_hz: float | None = None
 ) -> "Figure":
     """Return the main picture: waveforms above spectrograms of original, resynthesis and residual.
 
@@ -124,7 +124,7 @@ def _draw_spectrograms(axes: "Sequence[Axes]", parts: "Sequence[_Channel]", rate
     return image
 
 
-def partials(fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 3.2), channel: int = 0) -> "Figure":
+def partials(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.2), channel: int = 0) -> "Figure":
     """Return the partials of a model as lines over time, each in its cell, frequency logarithmic, coloured by amplitude.
 
     Drawn are the strongest `ddaudio.report.plot_data.MOST_LINES` of all channels at most, which the title then says;
@@ -168,7 +168,7 @@ def _draw_lines(figure: "Figure", axis: "Axes", segments: np.ndarray, level_db: 
     _bar(figure, drawn, [axis], "amplitude (dB of full scale)")
 
 
-def tree(fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 4.6)) -> "Figure":
+def tree(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.6)) -> "Figure":
     """Return what the trees of a double-dutch model say: levels over time, and of the loudest tree its gates besides.
 
     Rows are levels, named by the frequency of their waves, the longest on top. Colour is the amplitude of the rope that is
@@ -215,7 +215,7 @@ def _draw_tree(figure: "SubFigure", network: DoubleDutchNetwork, duration_s: flo
     _bar(figure, images["gates"], [axes["gates"]], "open for bit 0\n(0 to 1)")
 
 
-def error(fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 2.6)) -> "Figure":
+def error(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 2.6)) -> "Figure":
     """Return where the error lies: levels of original and residual over time, and the SNR of each octave band.
 
     Levels are root mean squares over all channels in dB of full scale. A band without a number has no SNR: there is nothing
@@ -229,7 +229,7 @@ def error(fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 2.6)) 
     return figure
 
 
-def _draw_levels(axis: "Axes", evidence: Evidence) -> None:
+def _draw_levels(axis: "Axes", evidence: FitRecord) -> None:
     highest, lowest = -100.0, 0.0
     for name, sound in (("original", evidence.sounds.original), ("residual", evidence.sounds.residual)):
         power, column_s = plot_data.levels(sound, evidence.sounds.sample_rate, LEVEL_COLUMNS)
@@ -263,14 +263,14 @@ def _draw_bands(axis: "Axes", bands: Sequence[Mapping[str, Any]]) -> None:
     _dress(axis, x="middle of octave band (Hz)", y="SNR (dB)", title="no SNR in any band" if is_empty else "")
 
 
-def training(fit: FitResult | Evidence, *, size: tuple[float, float] = (7.2, 4.6)) -> "Figure":
+def training(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.6)) -> "Figure":
     """Return how training went: SNR, each term of the loss, and where noted the gradient's norm by layer, over the steps.
 
     The values are those that the judge saw. Passes and their runs follow one another; blocks lie on top of each other.
     """
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow to import
 
-    passes = evidence_of(fit).report["training"]["passes"]
+    passes = evidence_of(fit).report["training"]["stages"]
     found, begins = training_curves.curves(passes)
     shown = [panel for panel in training_curves.PANELS if any(panel == one for one, _ in found)] or [training_curves.PANELS[0]]
     figure = _blank(size)

@@ -14,7 +14,7 @@ from ddaudio.io.atomic import whole_file
 from ddaudio.report import plot_data, text
 from ddaudio.report.page import PAGE, array, asset, environment, plotly_script, write_page
 from ddaudio.results.read import REPORT, original_file
-from ddaudio.results.record import Evidence
+from ddaudio.results.record import FitRecord
 
 SMALL_COLUMNS, SMALL_ROWS = 96, 40
 """Cells of a small spectrogram."""
@@ -57,7 +57,7 @@ def write_pages(
     outcomes, rows = [], []
     for folder in fits:
         try:
-            evidence = Evidence.read(folder)
+            evidence = FitRecord.read(folder)
             page = write_page(folder, evidence, script=None if script is None else _address(script, folder))
             if gallery is not None:
                 rows.append(row(evidence, folder, Path(gallery).parent))
@@ -119,7 +119,7 @@ def _address(file: Path, folder: Path) -> str:
     return quote(Path(os.path.relpath(file, folder)).as_posix())
 
 
-def row(evidence: Evidence, folder: Path, home: Path) -> dict[str, Any]:
+def row(evidence: FitRecord, folder: Path, home: Path) -> dict[str, Any]:
     """Return what the gallery in the folder ``home`` says of a fit in ``folder``."""
     report, rate = evidence.report, evidence.sounds.sample_rate
     verdict, metrics = text.verdict(report), report["metrics"]
@@ -133,14 +133,14 @@ def row(evidence: Evidence, folder: Path, home: Path) -> dict[str, Any]:
         "folder": Path(os.path.relpath(folder, home)).as_posix(),
         "page": _address(folder / PAGE, home),
         "sounds": dict(_sounds(folder, original_file(report), home)),
-        "standing": verdict.standing,
+        "rating": verdict.rating,
         "headline": verdict.headline,
-        "doubts": report["doubts"] or ([verdict.trust] if verdict.standing == "doubtful" else []),
+        "warnings": report["warnings"] or ([verdict.trust] if verdict.rating == "doubtful" else []),
         "model": report["model"]["name"],
         "snr_db": ours,
         "gain_db": None if ours is None or theirs is None else round(ours - theirs, 1) + 0.0,  # not -0.0
         "lsd_db": metrics["lsd_db"]["value"],
-        "numbers_per_sample": report["model"]["numbers_per_sample"],
+        "parameters_per_sample": report["model"]["parameters_per_sample"],
         "duration_s": report["recording"]["duration_s"],
         "seconds": report["seconds"]["reading"] + report["seconds"]["fitting"] + report["seconds"]["measuring"],
         "pictures": [array(one.levels_db.max(axis=0)) for one in spectra],
@@ -158,14 +158,14 @@ def _sounds(folder: Path, original: Path | None, home: Path) -> Iterator[tuple[s
 def page_over(rows: Sequence[dict[str, Any]], template: str = "gallery.html.jinja", **more: Any) -> str:
     """Return the gallery of some `row`s as HTML; a template that extends it can be given, and what that needs ``more``."""
     known = [one["snr_db"] for one in rows if one["snr_db"] is not None]
-    standings = {standing: sum(one["standing"] == standing for one in rows) for standing in ("good", "doubtful", "bad")}
+    ratings = {standing: sum(one["rating"] == standing for one in rows) for standing in ("good", "doubtful", "bad")}
     return (
         environment()
         .get_template(template)
         .render(
             rows=rows,
             version=version("ddaudio"),
-            standings=standings,
+            ratings=ratings,
             median_db=median(known) if known else None,
             sound_s=sum(one["duration_s"] for one in rows),
             pictures=[one["pictures"] for one in rows],

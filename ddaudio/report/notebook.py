@@ -13,7 +13,7 @@ import soundfile  # type: ignore[import-untyped]
 from ddaudio.fitting.result import FitResult
 from ddaudio.report import audio_clips, figures, text
 from ddaudio.report.audio_clips import Clip, Clips
-from ddaudio.results.record import Evidence
+from ddaudio.results.record import FitRecord
 
 LONGEST_SAMPLES = 1 << 21
 """Samples of all channels of a sound that a notebook holds: 48 s of mono at 44.1 kHz; of longer ones an excerpt."""
@@ -26,11 +26,11 @@ def register() -> None:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is not None:
-        for kind in (FitResult, Evidence):
+        for kind in (FitResult, FitRecord):
             shell.display_formatter.formatters["text/html"].for_type(kind, fit_html)
 
 
-def fit_html(fit: FitResult | Evidence) -> str:
+def fit_html(fit: FitResult | FitRecord) -> str:
     """Return a fit as HTML that needs no script: doubts, verdict, three players, main picture.
 
     The players keep the levels of the sounds to each other; where all of them had to be raised or lowered to be heard
@@ -39,10 +39,10 @@ def fit_html(fit: FitResult | Evidence) -> str:
     evidence = figures.evidence_of(fit)
     report = evidence.report
     verdict = text.verdict(report)
-    doubts = "".join(f"<li>{escape(doubt)}</li>" for doubt in report["doubts"])
+    doubts = "".join(f"<li>{escape(doubt)}</li>" for doubt in report["warnings"])
     parts = [
         f"<p><strong>{_safe(Path(report['recording']['source']).name)}</strong>: {escape(verdict.trust)}</p>",
-        f'<ul aria-label="Doubts, the gravest first">{doubts}</ul>' if doubts else "",
+        f'<ul aria-label="Warnings, most serious first">{doubts}</ul>' if doubts else "",
         f"<p>{escape(_in_words(report, verdict.headline))}</p>",
         _players(evidence),
         _picture(evidence),
@@ -60,7 +60,7 @@ def _safe(text: str) -> str:
     return escape(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def _players(evidence: Evidence) -> str:
+def _players(evidence: FitRecord) -> str:
     clips = audio_clips.clips(evidence.sounds, LONGEST_SAMPLES)
     gain = max(clip.gain for clip in clips.clips)
     cells = [
@@ -101,9 +101,9 @@ def _notes(clips: Clips, gain: float, report: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _picture(evidence: Evidence) -> str:
+def _picture(evidence: FitRecord) -> str:
     stream = io.BytesIO()
-    figures.sight(evidence, size=PICTURE_IN).savefig(stream, format="png", dpi=PICTURE_DPI)
+    figures.overview(evidence, size=PICTURE_IN).savefig(stream, format="png", dpi=PICTURE_DPI)
     channels = evidence.report["recording"]["channels"]
     which = f", channel 1 of {channels}" if channels > 1 else ""
     name = _safe(Path(evidence.report["recording"]["source"]).name)

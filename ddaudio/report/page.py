@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ddaudio.io.atomic import whole_file
 from ddaudio.models import DoubleDutchNetwork, SineNetwork
 from ddaudio.report import audio_clips, plot_data, text, training_curves
-from ddaudio.results.record import Evidence
+from ddaudio.results.record import FitRecord
 
 PAGE = "report.html"
 """Name of the page in a fit's folder."""
@@ -31,7 +31,7 @@ SILENT = -128
 
 
 def write_page(
-    folder: str | os.PathLike[str], evidence: Evidence | None = None, *, script: str | None = None, home: str | None = None
+    folder: str | os.PathLike[str], evidence: FitRecord | None = None, *, script: str | None = None, home: str | None = None
 ) -> Path:
     """Make ``report.html`` of a fit's folder, whole or not at all, and return its path.
 
@@ -44,13 +44,13 @@ def write_page(
     Raises `ReportError` or `ModelError` where the folder is not whole, `OutputError` where it cannot be written to.
     """
     path = Path(folder) / PAGE
-    text = page(evidence or Evidence.read(folder), script=script, home=home or os.path.relpath(folder))
+    text = page(evidence or FitRecord.read(folder), script=script, home=home or os.path.relpath(folder))
     with whole_file(path) as stream:
         stream.write(text.encode("utf-8", "backslashreplace"))
     return path
 
 
-def page(evidence: Evidence, *, script: str | None = None, home: str = ".") -> str:
+def page(evidence: FitRecord, *, script: str | None = None, home: str = ".") -> str:
     """Return the page of a fit as HTML; ``script`` as in `write_page`, ``home`` the path of the fit's folder."""
     report = evidence.report
     clips = audio_clips.clips(evidence.sounds)
@@ -71,7 +71,7 @@ def page(evidence: Evidence, *, script: str | None = None, home: str = ".") -> s
             facts={"duration_s": report["recording"]["duration_s"], "clips": _clip_facts(clips)},
             pictures=packed(json.dumps(drawn(evidence), allow_nan=False).encode()),
             has_tree=any(isinstance(term, DoubleDutchNetwork) for term in evidence.network.terms),
-            has_lines=any(isinstance(term, SineNetwork) and term.ranked() for term in evidence.network.terms),
+            has_lines=any(isinstance(term, SineNetwork) and term.n_prunable() for term in evidence.network.terms),
             script=script,
             plotly=None if script else packed(plotly_script()),
         )
@@ -125,7 +125,7 @@ def _clip_facts(clips: audio_clips.Clips) -> dict[str, Any]:
     }
 
 
-def drawn(evidence: Evidence) -> dict[str, Any]:
+def drawn(evidence: FitRecord) -> dict[str, Any]:
     """Return what the page's pictures are drawn from, as JSON can hold it."""
     sounds, rate, report = evidence.sounds, evidence.sounds.sample_rate, evidence.report
     columns, rows = (COLUMNS, ROWS) if sounds.original.shape[0] <= FEW_CHANNELS else (COLUMNS // 2, (ROWS + 1) // 2)
@@ -148,7 +148,7 @@ def drawn(evidence: Evidence) -> dict[str, Any]:
         "lines": _lines(evidence),
         "trees": [_tree(term) for term in evidence.network.terms if isinstance(term, DoubleDutchNetwork)],
         "bands": report["bands"],
-        "training": _training(report["training"]["passes"]),
+        "training": _training(report["training"]["stages"]),
         "colours": json.loads(asset("colours.json")),
     }
 
@@ -167,7 +167,7 @@ def _finite(values: list[float]) -> list[float | None]:
     return [None if math.isnan(value) else value for value in values]
 
 
-def _lines(evidence: Evidence) -> dict[str, Any] | None:
+def _lines(evidence: FitRecord) -> dict[str, Any] | None:
     lines = plot_data.lines(evidence.network)
     if lines is None:
         return None

@@ -24,7 +24,7 @@ from ddaudio.errors import OptionError, PlaybackError
 from ddaudio.io import audio
 from ddaudio.io.paths import quoted
 from ddaudio.io.samples import Samples, on_cpu
-from ddaudio.io.statistics import survey
+from ddaudio.io.statistics import sample_statistics
 from ddaudio.models.file import load_model
 from ddaudio.results import read as results_reader
 
@@ -63,7 +63,7 @@ def read_sources(path: str | os.PathLike[str]) -> Sources:
         recording = audio.read(path)
         return Sources({path.name: recording.samples}, recording.sample_rate, (path,))
     report = results_reader.read_report(path)
-    sounds = results_reader.read_sounds(path, report)
+    sounds = results_reader.read_audio(path, report)
     source = results_reader.original_file(report)
     files = (path / "resynth.wav", path / "residual.wav", *([] if source is None else [source]))
     return Sources(dict(zip((ORIGINAL, RESYNTHESIS, RESIDUAL), sounds, strict=True)), sounds.sample_rate, files)
@@ -221,7 +221,7 @@ class Player:
 
 def _matching_level(sounds: Mapping[str, Samples]) -> float:
     """Return what gives the residual the RMS of the original; 1 where one of them is silent or missing."""
-    energies = [survey(sounds[name]).energy if name in sounds else 0.0 for name in (ORIGINAL, RESIDUAL)]
+    energies = [sample_statistics(sounds[name]).energy if name in sounds else 0.0 for name in (ORIGINAL, RESIDUAL)]
     return math.sqrt(energies[0] / energies[1]) if all(energies) else 1.0
 
 

@@ -173,7 +173,7 @@ def tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:
     spoken = torch.zeros(ladder.depth, math.ceil(grid.n_samples / width))
     position = torch.arange(network.plan.n_samples, dtype=torch.float64) + 0.5
     amplitudes = _amplitudes(network)
-    for frame, begin in enumerate(grid.begins.tolist()):
+    for frame, begin in enumerate(grid.start.tolist()):
         inside = (position + begin >= 0) & (position + begin < grid.n_samples)
         column = ((position[inside] + begin) / width).long()
         said = _spoken(network, frame, amplitudes[frame], position[inside])[0]
@@ -184,12 +184,12 @@ def tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:
 def loudest_tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:
     """Return the tree that says most, with its gates, at ``columns`` samples of its frame at most."""
     grid, ladder = network.grid, network.plan.ladder
-    power = torch.zeros(grid.n_frames).index_add(0, network.trees.frame, network.powers().float())
+    power = torch.zeros(grid.n_frames).index_add(0, network.trees.frame, network.component_energies().float())
     frame = int(power.argmax())
     n_samples = network.plan.n_samples
     step = math.ceil(n_samples / columns)
     position = torch.arange(0, n_samples, step, dtype=torch.float64) + step / 2
-    begin = int(grid.begins[frame])
+    begin = int(grid.start[frame])
     said, gates = _spoken(network, frame, _amplitudes(network)[frame], position)
     spoken = _decibels(said)
     start_s, end_s = begin / grid.sample_rate, (begin + len(position) * step) / grid.sample_rate
@@ -198,7 +198,7 @@ def loudest_tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:
 
 def _amplitudes(network: DoubleDutchNetwork) -> Tensor:
     """Return the size of what each rope says, ``[F, R]``."""
-    return network.trees.all_amplitudes(network.amplitudes).square().sum(2).sqrt().float()
+    return network.trees.all_amplitudes(network.rope_amplitudes).square().sum(2).sqrt().float()
 
 
 def _spoken(network: DoubleDutchNetwork, frame: int, amplitudes: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,8 @@ from ddaudio.fitting.result import FitResult
 from ddaudio.io.wav import write_wav
 from ddaudio.models.file import model_bytes
 from ddaudio.report.page import PAGE
-from ddaudio.results.read import REPORT, Sounds
-from ddaudio.results.record import Evidence
+from ddaudio.results.read import REPORT, FitAudio
+from ddaudio.results.record import FitRecord
 
 FILES = ("resynth.wav", "residual.wav", "model.safetensors", "fit.toml", "report.html", "report.json")
 """What a fit's folder holds, in the order of writing: the report comes last and marks the fit as complete."""
@@ -113,8 +113,8 @@ def _write_all(result: FitResult, beside: Path, folder: Path, html: bool, batch:
     text = json.dumps(contents, indent=1, allow_nan=False, ensure_ascii=False)
     (beside / REPORT).write_text(text + "\n", encoding="utf-8")
     if html:
-        sounds = Sounds(result.recording.samples, result.estimate, result.residual, sample_rate)
+        sounds = FitAudio(result.recording.samples, result.estimate, result.residual, sample_rate)
         # A batch's folder may lie where no path leads: its page speaks of the folder itself.
         home = "." if batch is not None else os.path.relpath(folder)
-        report.write_page(beside, Evidence(contents, sounds, result.network), home=home)
+        report.write_page(beside, FitRecord(contents, sounds, result.network), home=home)
     return contents

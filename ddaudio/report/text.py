@@ -31,7 +31,7 @@ UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
 class Verdict:
     """Whether a fit is to be trusted."""
 
-    standing: Standing
+    rating: Standing
     headline: str
     """What was reached."""
     trust: str
@@ -40,7 +40,7 @@ class Verdict:
 
 def verdict(report: Mapping[str, Any]) -> Verdict:
     """Return what a report comes to: bad if nothing was fitted or it diverged, doubtful if there are doubts or it is rough."""
-    doubts, status = report["doubts"], report["status"]
+    doubts, status = report["warnings"], report["status"]
     if status in FAILED:
         return Verdict("bad", f"{status.capitalize()}: {_reached(report)}", "Do not trust this fit.")
     if doubts:
@@ -60,8 +60,8 @@ def _headline(report: Mapping[str, Any]) -> str:
         return f"Nothing is left to fit: {report['metrics']['snr_db']['reason']}"
     if goal["name"] == "target_snr_db":
         return f"{'Reached' if goal['reached'] else 'Not reached'}: {_reached(report)}, {goal['asked']:g} dB asked for"
-    asked = "partials a frame" if goal["name"] == "partials" else "numbers"
-    return f"{_reached(report)} with {report['model']['numbers']:,} numbers ({goal['asked']:,} {asked} asked for)"
+    asked = "partials a frame" if goal["name"] == "partials" else "parameters"
+    return f"{_reached(report)} with {report['model']['n_parameters']:,} parameters ({goal['asked']:,} {asked} asked for)"
 
 
 def _reached(report: Mapping[str, Any]) -> str:
@@ -76,7 +76,7 @@ def beside_baseline(report: Mapping[str, Any]) -> str:
         return f"No comparison with the best-k MDCT: {report['baseline']['reason'] or report['metrics']['snr_db']['reason']}."
     gain = ours - theirs
     how = f"{abs(gain):.1f} dB {'better' if gain >= 0 else 'worse'}"
-    return f"{how} than the best-k MDCT with as many numbers ({theirs:.1f} dB)"
+    return f"{how} than the best-k MDCT with as many parameters ({theirs:.1f} dB)"
 
 
 def counted(number: int, what: str) -> str:
@@ -124,8 +124,8 @@ def settings_in_words(report: Mapping[str, Any]) -> str:
     frames = f"frames of {grid['frame_s']:g} s" if "frame_s" in grid else "frames as long as the sound asks for"
     goal, asked = report["goal"]["name"], report["goal"]["asked"]
     aim = {
-        "target_snr_db": f"aiming at {asked:g} dB with at most {model.get('max_numbers_per_sample', 0):g} numbers per sample",
-        "numbers": f"spending {asked:,} numbers",
+        "target_snr_db": f"a target of {asked:g} dB, at most {model.get('max_parameters_per_sample', 0):g} parameters per sample",
+        "budget": f"spending {asked:,} parameters",
         "partials": f"{counted(asked, 'partial')} a frame",
     }.get(goal, f"{goal} {asked:g}")
     optimiser = f"{training.get('optimiser', 'unknown')}, {counted(training.get('steps', 0), 'step')} a run"

@@ -22,7 +22,7 @@ def curves(passes: Sequence[Mapping[str, Any]]) -> tuple[Curves, list[int]]:
         for runs in one["blocks"]:
             at = begins[-1]
             for run in runs:
-                for look in run["judge"]:
+                for look in run["evaluations"]:
                     for key, value in _values(look).items():
                         steps, values = found.setdefault(key, ([], []))
                         steps.append(at + look["step"])
@@ -30,7 +30,7 @@ def curves(passes: Sequence[Mapping[str, Any]]) -> tuple[Curves, list[int]]:
                 for steps, values in found.values():
                     steps.append(math.nan)
                     values.append(math.nan)
-                at += run["judge"][-1]["step"] if run["judge"] else 0
+                at += run["evaluations"][-1]["step"] if run["evaluations"] else 0
             end = max(end, at)
     order = sorted(found, key=lambda key: (PANELS.index(key[0]), by_number(key[1]) if key[0] == PANELS[2] else []))
     return {key: found[key] for key in order}, begins

@@ -55,9 +55,9 @@ def model_facts(path: Path) -> dict[str, Any]:
         "kind": "model",
         "file": str(path),
         "model": network.title,
-        "numbers": network.numbers(),
-        "numbers_per_sample": network.numbers() / (samples * channels),
-        "parts": network.parts(),
+        "n_parameters": network.n_parameters(),
+        "parameters_per_sample": network.n_parameters() / (samples * channels),
+        "n_components": network.n_components(),
         **(terms[0] if len(terms) == 1 else {"terms": terms}),
         "duration_s": samples / network.sample_rate,
         "sample_rate": network.sample_rate,
@@ -74,7 +74,7 @@ def _term_facts(term: "FramedNetwork") -> dict[str, Any]:
     grid = term.grid
     return {
         "network": term.name,
-        NETWORKS[term.name].parts: term.parts(),
+        NETWORKS[term.name].component_name: term.n_components(),
         "frames": grid.n_frames,
         "shortest_frame_s": int(grid.cells.length.min()) / grid.sample_rate,
         "longest_frame_s": int(grid.cells.length.max()) / grid.sample_rate,

@@ -24,7 +24,7 @@ REPORT = "report.json"
 
 
 @dataclass(frozen=True)
-class Sounds:
+class FitAudio:
     """The three sounds of a fit, of one shape ``[C, T]``, full scale 1.0: original = resynthesis + residual."""
 
     original: Samples
@@ -97,7 +97,7 @@ def original_file(report: dict[str, Any]) -> Path | None:
         return None
 
 
-def read_sounds(folder: str | os.PathLike[str], report: dict[str, Any]) -> Sounds:
+def read_audio(folder: str | os.PathLike[str], report: dict[str, Any]) -> FitAudio:
     """Read the sounds of a fit whose report is given; what they were scaled by so as not to clip is taken back.
 
     The original is the sum of the other two: exact up to the rounding of their encoding.
@@ -116,4 +116,4 @@ def read_sounds(folder: str | os.PathLike[str], report: dict[str, Any]) -> Sound
             raise ReportError(f"{name} in {str(folder)!r} is not the one that {REPORT} tells of; fit the recording again")
         parts.append(Scaled(found.samples, 1 / report["wav"]["gains"][name]))
     resynthesis, residual = parts
-    return Sounds(Total(parts), resynthesis, residual, recording["sample_rate"])
+    return FitAudio(Total(parts), resynthesis, residual, recording["sample_rate"])

@@ -16,7 +16,7 @@ from ddaudio.metrics.measure import DEFINITIONS, Metric
 from ddaudio.models import FramedNetwork
 from ddaudio.options import FitOptions
 from ddaudio.results.read import SCHEMA
-from ddaudio.training.history import MOST_STRETCHES, Look, Training
+from ddaudio.training.history import MAX_INTERVALS, Evaluation, TrainingRun
 
 
 def settings_hash(options: FitOptions) -> str:
@@ -29,7 +29,7 @@ def build(result: FitResult) -> dict[str, Any]:
     recording, network, options = result.recording, result.network, result.options
     model = options.model
     # As many as for a recording that is one block: the report of an hour shall not grow with its blocks.
-    stretches = max(1, MOST_STRETCHES // max(len(one.blocks) for one in result.passes))
+    stretches = max(1, MAX_INTERVALS // max(len(one.blocks) for one in result.stages))
     metrics = {name: value for name, value in result.metrics.items() if isinstance(value, Metric)}
     return {
         "schema": SCHEMA,
@@ -37,7 +37,7 @@ def build(result: FitResult) -> dict[str, Any]:
         | {"python": platform.python_version()},
         "status": result.status,
         "reason": result.reason,
-        "doubts": list(result.doubts),
+        "warnings": list(result.warnings),
         "recording": {
             "source": recording.source,
             "sha256": recording.content_hash,
@@ -54,19 +54,19 @@ def build(result: FitResult) -> dict[str, Any]:
         "goal": _goal(result),
         "model": {
             "name": model.model,
-            "numbers": result.numbers,
-            "numbers_per_sample": result.numbers_per_sample,
-            "parts": network.parts(),
+            "n_parameters": result.n_parameters,
+            "parameters_per_sample": result.parameters_per_sample,
+            "n_components": network.n_components(),
             "terms": [_term(term) for term in network.terms],
         },
         "metrics": {name: asdict(metric) | {"definition": DEFINITIONS[name]} for name, metric in metrics.items()},
         "bands": [asdict(band) for band in result.metrics["bands"]],
-        "baseline": asdict(result.baseline) | {"name": "best-k MDCT", "numbers": 2 * result.baseline.coefficients},
+        "baseline": asdict(result.baseline) | {"name": "best-k MDCT", "n_parameters": 2 * result.baseline.coefficients},
         "training": {
             "gain_db": result.training_gain_db,
-            "passes": [
+            "stages": [
                 {"name": one.name, "blocks": [[_stage(run, stretches) for run in stages] for stages in one.blocks]}
-                for one in result.passes
+                for one in result.stages
             ],
         },
         "seconds": result.seconds | {"per_second_of_sound": sum(result.seconds.values()) / recording.duration_s},
@@ -75,7 +75,7 @@ def build(result: FitResult) -> dict[str, Any]:
 
 def _term(term: FramedNetwork) -> dict[str, Any]:
     cells = {str(size): count for size, count in _tally(term.grid.cells.size)}
-    return {"name": term.name, "parts": term.parts(), "frames": term.grid.n_frames, "cell_samples": cells}
+    return {"name": term.name, "n_components": term.n_components(), "frames": term.grid.n_frames, "cell_samples": cells}
 
 
 def _tally(values: torch.Tensor) -> list[tuple[int, int]]:
@@ -86,18 +86,18 @@ def _tally(values: torch.Tensor) -> list[tuple[int, int]]:
 
 def _goal(result: FitResult) -> dict[str, Any]:
     model = result.options.model
-    if model.numbers is not None:
-        return {"name": "numbers", "asked": model.numbers, "reached": result.numbers <= model.numbers}
+    if model.budget is not None:
+        return {"name": "budget", "asked": model.budget, "reached": result.n_parameters <= model.budget}
     if model.partials is not None:
         return {"name": "partials", "asked": model.partials, "reached": True}
     return {"name": "target_snr_db", "asked": model.target_snr_db, "reached": result.reached_goal}
 
 
-def _stage(run: Training, most_stretches: int) -> dict[str, Any]:
-    return {"status": run.status, "judge": [_look(look, most_stretches) for look in run.looks], "losses": run.losses}
+def _stage(run: TrainingRun, most_stretches: int) -> dict[str, Any]:
+    return {"status": run.status, "evaluations": [_look(look, most_stretches) for look in run.evaluations], "losses": run.losses}
 
 
-def _look(look: Look, most_stretches: int) -> dict[str, Any]:
+def _look(look: Evaluation, most_stretches: int) -> dict[str, Any]:
     """Return a look, with the error by time in no more than so many stretches, to four digits."""
     errors, count = look.error_by_time, min(len(look.error_by_time), most_stretches)
     edges = [round(place * len(errors) / count) for place in range(count + 1)] if count else []

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ddaudio.errors import CheckpointError, OutputError
-from ddaudio.io.tensor_file import checksum, sealed_bytes
+from ddaudio.io.tensor_file import checksum, checksummed_safetensors
 
 VERSION = "1"
 """Version of the checkpoint; others are refused."""
@@ -33,38 +33,38 @@ HEAD, STATE = "checkpoint.json", "state.safetensors"
 AFRESH = "leave out --resume and use --force to start afresh"
 
 
-class Entry(NamedTuple):
+class Snapshot(NamedTuple):
     """Tensors by name, and facts that JSON can hold."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
 
-class Begun(NamedTuple):
+class ResumeState(NamedTuple):
     """What is known of a run of training that begins."""
 
-    finished: Entry | None = None
+    finished: Snapshot | None = None
     """How it ended, the first time."""
-    under_way: Entry | None = None
+    under_way: Snapshot | None = None
     """Where it was last, if it did not end."""
 
 
-class Log:
+class TrainingLog:
     """Where training notes how far it is. This one notes nothing; see `Checkpoint`."""
 
-    def begin(self, parameters: Sequence[Tensor]) -> Begun:
+    def begin(self, parameters: Sequence[Tensor]) -> ResumeState:
         """Begin the next run of training, from some ``parameters``; return what is known of it."""
         del parameters
-        return Begun()
+        return ResumeState()
 
-    def note(self, state: Callable[[], Entry]) -> None:
+    def note(self, state: Callable[[], Snapshot]) -> None:
         """Note the state of the run under way after a step, if it is time; it is computed only then."""
 
-    def end(self, result: Callable[[], Entry]) -> None:
+    def end(self, result: Callable[[], Snapshot]) -> None:
         """Note how the run ended."""
 
 
-class Checkpoint(Log):
+class Checkpoint(TrainingLog):
     """A folder that holds how far a fit is.
 
     Args:
@@ -93,7 +93,7 @@ class Checkpoint(Log):
         self._seal = hashlib.sha256(json.dumps(self._about, sort_keys=True).encode()).hexdigest()
         self._written, self._index, self._last = 0, 0, time.monotonic()
         self._pending: list[bytes] = []
-        self._state: Entry | None = None
+        self._state: Snapshot | None = None
         self._start = ""
         self._fresh = True
         if resume:
@@ -103,15 +103,15 @@ class Checkpoint(Log):
                 f"{str(folder)!r} holds a fit that is under way; go on with it by --resume, or use --force to start afresh"
             )
 
-    def begin(self, parameters: Sequence[Tensor]) -> Begun:
+    def begin(self, parameters: Sequence[Tensor]) -> ResumeState:
         """Begin the next run of training; raises `CheckpointError` if the first time it began with other parameters."""
         self._start = checksum("", {str(place): value.detach().cpu() for place, value in enumerate(parameters)})
-        found = Begun()
+        found = ResumeState()
         if self._index < self._written:
-            found = Begun(finished=self._read(_run_name(self._index)))
+            found = ResumeState(finished=self._read(_run_name(self._index)))
             self._index += 1
         elif self._index == self._written and self._state is not None:
-            found, self._state = Begun(under_way=self._state), None
+            found, self._state = ResumeState(under_way=self._state), None
         entry = found.finished or found.under_way
         if entry is not None and entry.facts["start"] != self._start:
             raise CheckpointError(
@@ -120,12 +120,12 @@ class Checkpoint(Log):
             )
         return found
 
-    def note(self, state: Callable[[], Entry]) -> None:
+    def note(self, state: Callable[[], Snapshot]) -> None:
         """Write the state of the run under way, if it is time."""
         if self._is_time():
             self._flush(self._sealed(self._index, state()))
 
-    def end(self, result: Callable[[], Entry]) -> None:
+    def end(self, result: Callable[[], Snapshot]) -> None:
         """Keep how the run ended, and write it if it is time."""
         self._pending.append(self._sealed(self._index, result()))
         self._index += 1
@@ -135,10 +135,10 @@ class Checkpoint(Log):
     def _is_time(self) -> bool:
         return time.monotonic() - self._last >= self._every_s
 
-    def _sealed(self, index: int, entry: Entry) -> bytes:
+    def _sealed(self, index: int, entry: Snapshot) -> bytes:
         facts = {"run": index, "fit": self._seal, "start": self._start, **entry.facts}
         tensors = {name: value.detach().cpu().contiguous() for name, value in entry.tensors.items()}
-        return sealed_bytes(KIND, VERSION, json.dumps(facts), tensors)
+        return checksummed_safetensors(KIND, VERSION, json.dumps(facts), tensors)
 
     def _flush(self, state: bytes | None) -> None:
         """Write the head, finished runs, and the run under way, in this order: whatever is on disk at any time is whole."""
@@ -202,11 +202,11 @@ class Checkpoint(Log):
         if differences:
             raise CheckpointError(f"{str(self._folder)!r} belongs to another fit: {'; '.join(differences)}; {AFRESH}")
 
-    def _check(self, entry: Entry, index: int, name: str) -> None:
+    def _check(self, entry: Snapshot, index: int, name: str) -> None:
         if entry.facts.get("run") != index or entry.facts.get("fit") != self._seal or "start" not in entry.facts:
             self._refuse(f"{name} belongs to another fit")
 
-    def _read(self, name: str) -> Entry:
+    def _read(self, name: str) -> Snapshot:
         try:
             with safe_open(self._folder / name, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -217,13 +217,13 @@ class Checkpoint(Log):
             facts = json.loads(text)
         except (SafetensorError, OSError, ValueError) as error:
             self._refuse(f"{name} cannot be read: {error}")
-        return Entry(tensors, facts)
+        return Snapshot(tensors, facts)
 
     def _refuse(self, reason: str) -> NoReturn:
         raise CheckpointError(f"{str(self._folder)!r} is damaged: {reason}; {AFRESH}")
 
 
-def restored(entry: Entry, name: str, like: Sequence[Tensor]) -> list[Tensor]:
+def restored(entry: Snapshot, name: str, like: Sequence[Tensor]) -> list[Tensor]:
     """Return the tensors ``name.0``, ``name.1`` and so on of an entry, of the shapes and types of others.
 
     Raises `CheckpointError` if they are others.

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddaudio.grid.batched import Owners, ratio
+from ddaudio.grid.batched import Segments, ratio
 from ddaudio.models import Network
-from ddaudio.models.batched import Company, estimate_of
+from ddaudio.models.batched import BatchedNetwork, estimate_of
 from ddaudio.parallel.lockstep import meet
 
 INNER_STEPS = 8
@@ -70,11 +70,11 @@ class _Side:
     """Several descents as one, with the values of all parameters in one row ``[N]``."""
 
     def __init__(self, descents: Sequence[GaussNewton]) -> None:
-        company = Company([descent.network for descent in descents])
+        company = BatchedNetwork([descent.network for descent in descents])
         self._descents, self._owners = descents, company.owners
         self.network, self.grids = company.network, company.grids
         self._parameters = list(self.network.parameters())
-        self._all = Owners.beside(self._owners)
+        self._all = Segments.beside(self._owners)
         self._target = self.grids.signals([descent.target for descent in descents])
         self._residual = self._target - self.grids.signals([descent.estimate for descent in descents])
         self._energy = np.array([descent.energy for descent in descents])
@@ -100,7 +100,7 @@ class _Side:
         estimate = self.network.estimate()
         energy = self.grids.energies(self._target - estimate)
         better = self.waiting & (energy < self._energy)
-        self._kept = self._all.chosen(better, self.row(), self._kept)
+        self._kept = self._all.where(better, self.row(), self._kept)
         tried = zip(self._estimates, self.grids.own(estimate), better.tolist(), strict=True)
         self._estimates = [new if helped else old for old, new, helped in tried]
         self._energy = np.where(better, energy, self._energy)
@@ -124,34 +124,34 @@ class _Side:
 
     def solve(self) -> tuple[Tensor, Tensor]:
         """Return the slope ``J' r``, and the step by preconditioned conjugate gradients."""
-        tangent, owners = self.network.tangent(), self._all
+        tangent, owners = self.network.jacobian(), self._all
         squares = _row([self._floored(*pair) for pair in zip(tangent.squares(), self._owners, strict=True)])
         slope = left = _row(tangent.adjoint(self._residual))
         solution = torch.zeros_like(left)
-        damped = owners.spread(self._damping, squares) * squares
+        damped = owners.broadcast(self._damping, squares) * squares
         direction = left / squares
-        size = owners.sums(left * direction)
+        size = owners.segment_sum(left * direction)
         moving = np.ones(len(size), dtype=bool)
         for _ in range(INNER_STEPS):
             curved = _row(tangent.adjoint(tangent.forward(self._parts(direction)))) + damped * direction
-            curvature = owners.sums(direction * curved)
+            curvature = owners.segment_sum(direction * curved)
             # Where it is rounded away no step is long enough.
             moving = moving & np.isfinite(size) & (size > 0) & (curvature > 0)
             if not moving.any():
                 break
-            along = owners.spread(ratio(size, curvature, moving), left)
+            along = owners.broadcast(ratio(size, curvature, moving), left)
             solution, left = solution + along * direction, left - along * curved
             scaled = left / squares
-            previous, size = size, owners.sums(left * scaled)
-            direction = scaled + owners.spread(ratio(size, previous, moving), left) * direction
-        return slope, _row(self.network.bounded(self._parts(solution), LONGEST_STEP))
+            previous, size = size, owners.segment_sum(left * scaled)
+            direction = scaled + owners.broadcast(ratio(size, previous, moving), left) * direction
+        return slope, _row(self.network.clip_step(self._parts(solution), LONGEST_STEP))
 
     @staticmethod
-    def _floored(square: Tensor, owners: Owners) -> Tensor:
+    def _floored(square: Tensor, owners: Segments) -> Tensor:
         """Return squares ``[N]`` of one parameter, none below a share of its mean."""
         square = square.reshape(-1)
-        counts = np.maximum(owners.sums(torch.ones_like(square)), 1)
-        floor = owners.spread(SMALLEST_SQUARE * owners.sums(square) / counts, square)
+        counts = np.maximum(owners.segment_sum(torch.ones_like(square)), 1)
+        floor = owners.broadcast(SMALLEST_SQUARE * owners.segment_sum(square) / counts, square)
         return square.clamp(min=floor)
 
 

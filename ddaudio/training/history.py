@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 Status = Literal["converged", "step limit", "diverged", "stopped", "not trained"]
-LOOKS = 3
+PATIENCE = 3
 """Looks of the judge over which a gain must show."""
-MOST_STRETCHES = 64
+MAX_INTERVALS = 64
 """Stretches of time in which the error is noted, at most."""
 
 
@@ -39,7 +39,7 @@ ProgressCallback = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
-class Look:
+class Evaluation:
     """One look of the judge."""
 
     step: int
@@ -64,24 +64,24 @@ class Look:
 
 
 @dataclass
-class Training:
+class TrainingRun:
     """What one stretch of training did; the network is left at the best point the judge saw."""
 
     status: Status = "not trained"
-    looks: list[Look] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
     losses: list[dict[str, float]] = field(default_factory=list)
     """Training loss of each step, by term."""
 
     @property
-    def best(self) -> Look:
+    def best(self) -> Evaluation:
         """The look with the lowest total; the earliest of equals."""
-        return min(self.looks, key=lambda look: look.total)
+        return min(self.evaluations, key=lambda look: look.total)
 
 
 def has_converged(totals: Sequence[float], tolerance: float) -> bool:
     """Return whether the last looks are level: ``max - min <= tolerance * max`` over the last ``LOOKS + 1`` of them."""
-    recent = totals[-LOOKS - 1 :]
-    return len(recent) > LOOKS and max(recent) - min(recent) <= tolerance * max(recent)
+    recent = totals[-PATIENCE - 1 :]
+    return len(recent) > PATIENCE and max(recent) - min(recent) <= tolerance * max(recent)
 
 
 def snr_of(residual: Tensor, energy: float) -> float | None:
@@ -93,7 +93,7 @@ def snr_of(residual: Tensor, energy: float) -> float | None:
 def error_by_time(residual: Tensor) -> tuple[float, ...]:
     """Return the sum of squares of ``residual [B, T]`` in `MOST_STRETCHES` stretches of time, or in ``T``."""
     powers = residual.detach().double().square().sum(0)
-    count = min(MOST_STRETCHES, powers.numel())
+    count = min(MAX_INTERVALS, powers.numel())
     # As `tensor_split` does it: the first stretches have one sample more where the samples do not divide evenly.
     longer = powers.numel() % count
     first, second = powers.tensor_split([longer * (powers.numel() // count + 1)])

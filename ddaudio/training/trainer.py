@@ -9,15 +9,24 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ddaudio.losses import Moment, Objective
+from ddaudio.losses import Objective, StepInfo
 from ddaudio.models import Network
 from ddaudio.models.batched import estimate_of
 from ddaudio.options import TrainingOptions
-from ddaudio.training.checkpoints import Entry, Log, restored
+from ddaudio.training.checkpoints import Snapshot, TrainingLog, restored
 from ddaudio.training.ema import Average
 from ddaudio.training.first_order import Optimiser, optimiser_of
 from ddaudio.training.gauss_newton import GaussNewton
-from ddaudio.training.history import Look, Progress, ProgressCallback, Status, Training, error_by_time, has_converged, snr_of
+from ddaudio.training.history import (
+    Evaluation,
+    Progress,
+    ProgressCallback,
+    Status,
+    TrainingRun,
+    error_by_time,
+    has_converged,
+    snr_of,
+)
 from ddaudio.training.schedules import crop_at, grown, rate_factor, rate_shares, settled_from
 
 DIVERGED = 100.0
@@ -32,15 +41,15 @@ def train(
     objective: Objective,
     options: TrainingOptions,
     tell: ProgressCallback,
-    log: Log | None = None,
-) -> Training:
+    log: TrainingLog | None = None,
+) -> TrainingRun:
     """Train ``network`` on ``target [B, T]`` and leave it at the best point by the judge.
 
-    The judge looks before the first step, every ``judge_every`` steps and after the last. A loss or gradient that is
+    The judge looks before the first step, every ``evaluate_every`` steps and after the last. A loss or gradient that is
     not finite never reaches the parameters: the run ends as diverged, at its best point. `KeyboardInterrupt` ends it
     as stopped, likewise. Where the ``log`` knows how the run ended, or where it was, it is not trained again, or goes on.
     """
-    return _Course(network, target, objective, options, tell).run(log or Log())
+    return Trainer(network, target, objective, options, tell).run(log or TrainingLog())
 
 
 class _DivergedError(ArithmeticError):
@@ -57,7 +66,7 @@ class _View(NamedTuple):
     """Crop of the objective that spectral terms look at."""
 
 
-class _Course:
+class Trainer:
     """One run on its way: all that its next step depends on."""
 
     def __init__(
@@ -70,10 +79,10 @@ class _Course:
         self.best: list[Tensor] = []
         self.average = None if options.ema is None else Average(self.parameters, options.ema)
         self.order = torch.Generator().manual_seed(options.seed)
-        self.record = Training()
+        self.record = TrainingRun()
         self.within = lru_cache(1)(objective.within)
 
-    def run(self, log: Log) -> Training:
+    def run(self, log: TrainingLog) -> TrainingRun:
         """Train; return what was done."""
         found = log.begin(self.parameters)
         if found.finished is not None:
@@ -86,7 +95,7 @@ class _Course:
                 descend = self._refine if self.options.optimiser == "gauss-newton" else self._descend
                 self.record.status = descend(log, found.under_way)
         except KeyboardInterrupt:
-            if not self.record.looks:
+            if not self.record.evaluations:
                 raise
             self.record.status = "stopped"
         with torch.no_grad():
@@ -105,17 +114,17 @@ class _Course:
             with self.average.in_place():
                 smooth = self._seen(norms, estimate_of(self.network), averaged=True)
             seen, kept = (smooth, self.average.values) if smooth.total < seen.total else (seen, kept)
-        self.record.looks.append(seen)
+        self.record.evaluations.append(seen)
         if self.record.best is seen:
             self.best = [value.detach().clone() for value in kept]
         self.tell(Progress("training", self.done, self.steps, seen.total, math.nan if seen.snr_db is None else seen.snr_db))
 
-    def _seen(self, norms: dict[str, float], estimate: Tensor, *, averaged: bool = False) -> Look:
+    def _seen(self, norms: dict[str, float], estimate: Tensor, *, averaged: bool = False) -> Evaluation:
         residual = self.target - estimate
-        terms, snr_db = self.objective.judge(estimate, self.network.wave_amplitudes), snr_of(residual, self.energy)
-        return Look(self.done, terms, snr_db, norms, error_by_time(residual), averaged)
+        terms, snr_db = self.objective.evaluate(estimate, self.network.amplitudes), snr_of(residual, self.energy)
+        return Evaluation(self.done, terms, snr_db, norms, error_by_time(residual), averaged)
 
-    def _descend(self, log: Log, under_way: Entry | None) -> Status:
+    def _descend(self, log: TrainingLog, under_way: Snapshot | None) -> Status:
         """Take the steps of an optimiser that follows gradients; return how they ended."""
         options = self.options
         shares = rate_shares(self.network, options.parsed_rates, options.rate_tilt)
@@ -132,9 +141,9 @@ class _Course:
                 self._step(optimiser)
             except _DivergedError:
                 return "diverged"
-            if self.done % options.judge_every == 0 or self.done == self.steps:
+            if self.done % options.evaluate_every == 0 or self.done == self.steps:
                 self.look([torch.zeros_like(p) if p.grad is None else p.grad for p in self.network.parameters()])
-                if has_converged([seen.total for seen in self.record.looks if seen.step >= settled], options.tolerance):
+                if has_converged([seen.total for seen in self.record.evaluations if seen.step >= settled], options.tolerance):
                     return "converged"
             log.note(lambda: self._entry({"order": self.order.get_state()}, optimiser))
         return "step limit"
@@ -178,14 +187,14 @@ class _Course:
         estimates = self.network.estimates()
         if view.objective is not self.objective:
             estimates = [estimate[:, view.samples] for estimate in estimates]
-        moment = Moment(self.done, self.steps, self.options.seed)
+        moment = StepInfo(self.done, self.steps, self.options.seed)
         parts = [view.objective(estimate, view.crop, moment) for estimate in estimates]
         if taught is not None:
             for part, estimate, lesson in zip(parts, estimates, taught, strict=True):
                 pull = (estimate - lesson[:, view.samples]) * self.objective.scale
                 part["teacher"] = self.options.teacher * pull.square().mean()
         values = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
-        values |= self.objective.penalise(self.network.wave_amplitudes)
+        values |= self.objective.penalise(self.network.amplitudes)
         total = torch.stack(list(values.values())).sum()
         total.backward()  # type: ignore[no-untyped-call]
         terms.update({name: float(value.detach()) for name, value in values.items()})
@@ -196,13 +205,13 @@ class _Course:
 
     def _most(self, terms: Mapping[str, float], n_losses: int, samples: slice) -> float:
         """Return the training loss from which on the run has gone wrong."""
-        start = max(self.record.looks[0].total, SMALLEST_START)
+        start = max(self.record.evaluations[0].total, SMALLEST_START)
         if n_losses > 1:  # Losses of layers by themselves begin above that of their sum.
             start = max(start, sum((self.record.losses[0] if self.record.losses else terms).values()))
         # All of the start's error may lie in the stretch that is looked at.
         return float(DIVERGED * start * self.target.shape[-1] / (samples.stop - samples.start))
 
-    def _refine(self, log: Log, under_way: Entry | None) -> Status:
+    def _refine(self, log: TrainingLog, under_way: Snapshot | None) -> Status:
         """Take Gauss-Newton steps; return how they ended."""
         if under_way is not None:
             self._take_over(under_way, self.parameters)
@@ -216,13 +225,13 @@ class _Course:
                 return "converged"
             self.done += 1
             self.look([factor * part for part in descent.slope], descent.estimate)
-            self.record.losses.append(self.record.looks[-1].terms)
-            if has_converged([seen.total for seen in self.record.looks], self.options.tolerance):
+            self.record.losses.append(self.record.evaluations[-1].terms)
+            if has_converged([seen.total for seen in self.record.evaluations], self.options.tolerance):
                 return "converged"
             log.note(lambda: self._entry({"damping": torch.tensor(descent.damping, dtype=torch.float64)}))
         return "step limit"
 
-    def _entry(self, more: Mapping[str, Tensor] | None = None, optimiser: Optimiser | None = None) -> Entry:
+    def _entry(self, more: Mapping[str, Tensor] | None = None, optimiser: Optimiser | None = None) -> Snapshot:
         """Return all that the next step depends on, and what was done so far."""
         rows: dict[str, Sequence[Tensor]] = {
             "parameter": self.parameters,
@@ -232,10 +241,10 @@ class _Course:
         tensors = {f"{name}.{place}": value for name, row in rows.items() for place, value in enumerate(row)} | dict(more or {})
         if optimiser is not None:
             tensors |= {f"optimiser.{name}": value for name, value in optimiser.state().items()}
-        looks = [asdict(look) for look in self.record.looks]
-        return Entry(tensors, {"step": self.done, "status": self.record.status, "looks": looks, "losses": self.record.losses})
+        looks = [asdict(look) for look in self.record.evaluations]
+        return Snapshot(tensors, {"step": self.done, "status": self.record.status, "looks": looks, "losses": self.record.losses})
 
-    def _take_over(self, entry: Entry, parameters: Sequence[Tensor]) -> None:
+    def _take_over(self, entry: Snapshot, parameters: Sequence[Tensor]) -> None:
         """Take over what `_entry` gave."""
         self.best = restored(entry, "best", parameters)
         with torch.no_grad():
@@ -245,12 +254,12 @@ class _Course:
             self.average.values = restored(entry, "average", parameters)
         self.done = entry.facts["step"]
         looks = [_look(facts) for facts in entry.facts["looks"]]
-        self.record = Training(entry.facts["status"], looks, entry.facts["losses"])
+        self.record = TrainingRun(entry.facts["status"], looks, entry.facts["losses"])
 
 
-def _look(facts: Mapping[str, Any]) -> Look:
+def _look(facts: Mapping[str, Any]) -> Evaluation:
     """Return a look that was kept as JSON."""
-    return Look(**{**facts, "error_by_time": tuple(facts["error_by_time"])})
+    return Evaluation(**{**facts, "error_by_time": tuple(facts["error_by_time"])})
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

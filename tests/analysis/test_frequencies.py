@@ -1,4 +1,4 @@
-"""Recipes: sinusoids found from random frequencies by gradient alone; their landscapes against closed forms."""
+"""Estimators: sinusoids found from random frequencies by gradient alone; their landscapes against closed forms."""
 
 import math
 
@@ -56,11 +56,13 @@ def folded(signals: Tensor, n_notches: int) -> Tensor:
 
 
 class TestRecipes:
-    @pytest.mark.parametrize(("recipe", "range_db"), [("notches", 0.0), ("notches", 20.0), ("transport", 0.0)])
+    @pytest.mark.parametrize(
+        ("estimator", "range_db"), [("annihilating-filter", 0.0), ("annihilating-filter", 20.0), ("optimal-transport", 0.0)]
+    )
     @pytest.mark.parametrize(("count", "least"), [(1, 1.0), (2, 1.0), (8, 0.9)])
-    def test_sinusoids_are_found_from_random_starts(self, recipe, range_db, count, least):
+    def test_sinusoids_are_found_from_random_starts(self, estimator, range_db, count, least):
         signals, truth, start = drawn(24, count, range_db, seed=count)
-        found = find_frequencies(signals, start, recipe)
+        found = find_frequencies(signals, start, estimator)
         assert bool((found.diff(dim=1) >= 0).all())
         assert share_found(found, truth) >= least  # 8: measured 100 % of 1,000 at 4,096 samples; two short of 24 may be unlucky
 
@@ -91,7 +93,7 @@ class TestRecipes:
 
     def test_transport_fails_where_sinusoids_are_not_equally_strong(self):
         signals, truth, start = drawn(40, 2, 20.0)
-        assert share_found(find_frequencies(signals, start, "transport"), truth) < 0.2
+        assert share_found(find_frequencies(signals, start, "optimal-transport"), truth) < 0.2
 
     def test_a_batch_is_its_rows_in_any_precision(self):
         signals, _, start = drawn(3, 2)
@@ -112,26 +114,26 @@ class TestRecipes:
         signals = torch.zeros(2, n_samples, dtype=torch.float64)
         signals += {"constant": 1.0, "click": torch.arange(n_samples) == 3}.get(kind, 0.0)
         signals += torch.randn(2, n_samples, generator=generator, dtype=torch.float64) * (kind == "noise")
-        for recipe in ("notches", "transport"):
-            found = find_frequencies(signals, math.pi * torch.rand(2, count, generator=generator), recipe)
+        for estimator in ("annihilating-filter", "optimal-transport"):
+            found = find_frequencies(signals, math.pi * torch.rand(2, count, generator=generator), estimator)
             assert found.shape == (2, count)
             assert bool(((found >= 0) & (found <= math.pi)).all())
 
     @pytest.mark.parametrize(
-        ("signals", "start", "recipe", "said"),
+        ("signals", "start", "estimator", "said"),
         [
-            (torch.zeros(1, 100), torch.ones(1, 2), "notchs", "did you mean 'notches'"),
-            (torch.zeros(100), torch.ones(1, 2), "notches", r"give \[B, N\] and \[B, K\]"),
-            (torch.zeros(2, 100), torch.ones(1, 2), "notches", "as many rows"),
-            (torch.zeros(1, 100), torch.ones(1, 0), "notches", "K 1 or more"),
-            (torch.zeros(1, 9), torch.ones(1, 2), "notches", "9 samples; 2 sinusoids need 10 or more"),
-            (torch.full((1, 100), torch.nan), torch.ones(1, 2), "notches", "must be finite"),
-            (torch.zeros(1, 100), torch.full((1, 2), 3.2), "notches", "0 to pi"),
+            (torch.zeros(1, 100), torch.ones(1, 2), "notchs", "did you mean 'annihilating-filter'"),
+            (torch.zeros(100), torch.ones(1, 2), "annihilating-filter", r"give \[B, N\] and \[B, K\]"),
+            (torch.zeros(2, 100), torch.ones(1, 2), "annihilating-filter", "as many rows"),
+            (torch.zeros(1, 100), torch.ones(1, 0), "annihilating-filter", "K 1 or more"),
+            (torch.zeros(1, 9), torch.ones(1, 2), "annihilating-filter", "9 samples; 2 sinusoids need 10 or more"),
+            (torch.full((1, 100), torch.nan), torch.ones(1, 2), "annihilating-filter", "must be finite"),
+            (torch.zeros(1, 100), torch.full((1, 2), 3.2), "annihilating-filter", "0 to pi"),
         ],
     )
-    def test_bad_input_is_refused(self, signals, start, recipe, said):
+    def test_bad_input_is_refused(self, signals, start, estimator, said):
         with pytest.raises(OptionError, match=said):
-            find_frequencies(signals, start, recipe)
+            find_frequencies(signals, start, estimator)
 
 
 class TestNotches:
@@ -169,7 +171,7 @@ class TestWindows:
             left = cut - basis @ np.linalg.lstsq(basis, cut, rcond=None)[0]
             assert float(found.energy[row]) == pytest.approx((left**2).sum(), rel=1e-9)
 
-    @pytest.mark.parametrize("kind", ["windows", "notches"])
+    @pytest.mark.parametrize("kind", ["windows", "annihilating-filter"])
     def test_the_slope_is_half_the_gradient(self, kind):
         signals, truth, _ = drawn(2, 3)
         value = truth + 0.01 if kind == "windows" else (truth + 0.01).cos()
@@ -240,8 +242,8 @@ class TestStart:
         times = torch.arange(4000) / 8000
         sound = torch.cos(2 * math.pi * 700 * times) + 0.2 * torch.cos(2 * math.pi * 1800.5 * times + 1)
         recording = Recording(sound[None], 8000)
-        found = fit(recording, partials=2, recipe="notches", exchanges=0, steps=0)
-        random = fit(recording, partials=2, start="random", exchanges=0, steps=0)
+        found = fit(recording, partials=2, estimator="annihilating-filter", exchanges=0, steps=0)
+        random = fit(recording, partials=2, initialisation="random", exchanges=0, steps=0)
         assert found.snr_db > 45  # amplitudes are solved by a few conjugate gradient steps
         assert random.snr_db < 10
         hz = found.network.describe()["frequency_hz"][2:-2]  # the first and the last frame reach into silence
@@ -253,7 +255,7 @@ class TestStart:
         target[:, :40] = 0
         grid = TimeGrid.of_sizes(8000, 96, [[8, 8, 16, 32, 32]])
         wanted = torch.full((grid.n_frames,), 5) * torch.cat([part.abs().amax(1) > 0 for part in grid.frame(target)])
-        partials = descended(target, grid, wanted, "notches", generator)
+        partials = descended(target, grid, wanted, "annihilating-filter", generator)
         counts = partials.counts(grid)
         assert bool((counts[wanted == 0] == 0).all())
         for frame, length in enumerate(grid.frames.length.tolist()):
@@ -262,9 +264,9 @@ class TestStart:
     @pytest.mark.parametrize(
         ("given", "said"),
         [
-            ({"recipe": "notch"}, "recipe is 'notch', which is unknown; did you mean 'notches'"),
-            ({"recipe": "notches", "start": "random"}, "give only one of the two"),
-            ({"recipe": "notches", "model": "double-dutch"}, "partials of sine alone"),
+            ({"estimator": "notch"}, "estimator is 'notch', which is unknown; did you mean 'annihilating-filter'"),
+            ({"estimator": "annihilating-filter", "initialisation": "random"}, "give only one of the two"),
+            ({"estimator": "annihilating-filter", "model": "double-dutch"}, "partials of sine alone"),
         ],
     )
     def test_bad_settings_are_refused(self, given, said):

@@ -91,7 +91,7 @@ def test_rows_tell_of_each_fit_what_its_report_does(tmp_path: Path) -> None:
     for row in rows:
         report = reports[row.folder]
         assert (row.snr_db, row.mse) == (report["metrics"]["snr_db"]["value"], report["metrics"]["mse"]["value"])
-        assert (row.numbers, row.settings_sha256) == (report["model"]["numbers"], report["settings_sha256"])
+        assert (row.n_parameters, row.settings_sha256) == (report["model"]["n_parameters"], report["settings_sha256"])
         assert row.seconds == pytest.approx(sum(report["seconds"][name] for name in ("reading", "fitting", "measuring")))
     with (output / "results.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))

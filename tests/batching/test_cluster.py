@@ -22,7 +22,7 @@ import ddaudio
 from ddaudio.batching import BatchProgress
 from ddaudio.errors import BatchError
 from ddaudio.io.paths import TABLES
-from ddaudio.parallel.executors import crew
+from ddaudio.parallel.executors import make_executor
 
 QUICK_BUT_STEPS = {name: value for name, value in QUICK.items() if name != "steps"}
 WAIT_S = 300.0
@@ -69,7 +69,7 @@ def test_a_cluster_fits_what_one_process_fits(sounds: Path, undisturbed: Path, t
 
 def test_workers_have_one_thread_and_keep_freed_memory() -> None:
     """Dask would have them give memory back at once, and take it again for the next tensor: that took a third of the time."""
-    with crew(2, 2) as workers:
+    with make_executor(2, 2) as workers:
         found = workers.call(os.getenv, ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"])
     assert found == ["1", "1", os.environ.get("MALLOC_TRIM_THRESHOLD_")]
 

@@ -9,7 +9,7 @@ import soundfile
 
 import ddaudio
 from ddaudio.batching import run
-from ddaudio.parallel.executors import Alone
+from ddaudio.parallel.executors import SerialExecutor
 
 RATE = 8000
 SPOKEN = 2
@@ -44,7 +44,7 @@ def stack(tmp_path: Path, shared_recordings: Path) -> Path:
 
 
 def test_a_stack_is_fitted_as_one_by_one(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "crew", lambda *_: nullcontext(Alone()))
+    monkeypatch.setattr(run, "crew", lambda *_: nullcontext(SerialExecutor()))
     output = tmp_path / "out"
     result = ddaudio.batch(stack, output, stack=16)
     rows = {Path(row.path).name: row for row in result.rows()}
@@ -56,4 +56,4 @@ def test_a_stack_is_fitted_as_one_by_one(stack: Path, tmp_path: Path, monkeypatc
         # The same samples through the same calls: the same bits.
         for file in ("model.safetensors", "resynth.wav", "residual.wav", "fit.toml"):
             assert (tmp_path / "alone" / name / file).read_bytes() == (output / row.folder / file).read_bytes(), name
-        assert (row.numbers, row.snr_db, row.fit_status) == (alone.numbers, alone.snr_db, alone.status), name
+        assert (row.n_parameters, row.snr_db, row.fit_status) == (alone.n_parameters, alone.snr_db, alone.status), name

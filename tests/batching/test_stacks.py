@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import ddaudio
 from ddaudio.batching import BatchOptions, run, worker
-from ddaudio.batching.inputs import Item
-from ddaudio.batching.up_to_date import Job
-from ddaudio.io.storage import Output
+from ddaudio.batching.inputs import Input
+from ddaudio.batching.up_to_date import BatchJob
+from ddaudio.io.storage import Storage
 from ddaudio.options import FitOptions
 from ddaudio.options.batch import STACKS_PER_WORKER
 from ddaudio.parallel import lockstep
@@ -73,7 +73,10 @@ def test_fits_that_take_gradients_are_not_put_together(tmp_path: Path, together:
 
 def test_starts_that_take_gradients_are_not_put_together(tmp_path: Path, together: list[int]) -> None:
     sounds = write_tones(tmp_path / "in", 8)
-    settings = {name: value for name, value in QUICK.items() if name != "target_snr_db"} | {"recipe": "notches", "partials": 1}
+    settings = {name: value for name, value in QUICK.items() if name != "target_snr_db"} | {
+        "estimator": "annihilating-filter",
+        "partials": 1,
+    }
     assert ddaudio.batch(sounds, tmp_path / "out", workers=1, **settings).failed == 0
     assert not together
 
@@ -107,9 +110,9 @@ def test_an_interrupt_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pyte
 def test_stacks_hold_each_recording_once_and_no_more_than_they_may(
     sizes: list[int], stack: int, workers: int, suffix: str
 ) -> None:
-    items = [Item(f"/in/{place}{suffix}", f"{place}-fit", size, "") for place, size in enumerate(sizes)]
+    items = [Input(f"/in/{place}{suffix}", f"{place}-fit", size, "") for place, size in enumerate(sizes)]
     how = BatchOptions(stack=stack, workers=workers)
-    planned = run._Run(items, Job(Output("/out"), FitOptions(), html=False, force=False), how, lambda _: None)
+    planned = run._Run(items, BatchJob(Storage("/out"), FitOptions(), html=False, force=False), how, lambda _: None)
     stacks = list(planned._stacks(range(len(items))))
     planned.rows.close()
     assert sorted(one.place for each in stacks for one in each) == list(range(len(items)))

@@ -60,7 +60,7 @@ def test_five_lines_say_doubt_first_and_where_the_files_lie(sound: Path, tmp_pat
 
 
 def test_an_unreached_goal_is_a_doubt_not_a_failure(sound: Path, tmp_path: Path) -> None:
-    code, out, _ = run("fit", sound, "--out", tmp_path / "fit", *QUICK, "--max-numbers-per-sample", "0.01")
+    code, out, _ = run("fit", sound, "--out", tmp_path / "fit", *QUICK, "--max-parameters-per-sample", "0.01")
     assert code == 0
     assert out.startswith("doubt    ")
     assert "goal missed" in out.splitlines()[0]
@@ -88,7 +88,7 @@ def test_nothing_is_overwritten_without_force(sound: Path, fitted: Path, tmp_pat
     folder = tmp_path / "again"
     assert run("fit", sound, "--out", folder, *QUICK)[0] == 0
     earlier = contents(folder)
-    assert run("fit", sound, "--out", folder, *QUICK, "--numbers", "120", "--force")[0] == 0
+    assert run("fit", sound, "--out", folder, *QUICK, "--budget", "120", "--force")[0] == 0
     assert contents(folder)["model.safetensors"] != earlier["model.safetensors"]
 
 
@@ -110,7 +110,7 @@ def test_same_seed_and_fit_toml_repeat_the_fit(sound: Path, fitted: Path, tmp_pa
 
 def test_the_seed_matters_where_there_is_chance(sound: Path, tmp_path: Path) -> None:
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        options = ("--start", "random", "--partials", "2", "--seed", seed)
+        options = ("--initialisation", "random", "--partials", "2", "--seed", seed)
         assert run("fit", sound, "--out", tmp_path / name, *QUICK, *options)[0] == 0
     models = [contents(tmp_path / name)["model.safetensors"] for name in "abc"]
     assert models[0] == models[1] != models[2]
@@ -118,11 +118,11 @@ def test_the_seed_matters_where_there_is_chance(sound: Path, tmp_path: Path) -> 
 
 def test_flags_beat_the_file_and_the_file_beats_defaults(sound: Path, tmp_path: Path) -> None:
     config = tmp_path / "mine.toml"
-    config.write_text("[training]\nsteps = 3\nseed = 7\n[grid]\nframe_s = 0.03\n[model]\nnumbers = 120\n")
+    config.write_text("[training]\nsteps = 3\nseed = 7\n[grid]\nframe_s = 0.03\n[model]\nbudget = 120\n")
     assert run("fit", sound, "--out", tmp_path / "a", "--config", config, "--steps", "4")[0] == 0
     settings = tomllib.loads((tmp_path / "a" / "fit.toml").read_text())
     assert (settings["training"]["steps"], settings["training"]["seed"]) == (4, 7)
-    assert (settings["grid"]["frame_s"], settings["model"]["numbers"]) == (0.03, 120)
+    assert (settings["grid"]["frame_s"], settings["model"]["budget"]) == (0.03, 120)
     assert settings["grid"]["overlap"] == 0.5  # as it is for partials unless given
 
 
@@ -157,7 +157,7 @@ def test_fit_toml_holds_what_was_taken(
 @pytest.mark.parametrize("goal", [("target_snr_db", "12"), ("partials", "2")])
 def test_a_goal_as_a_flag_replaces_the_files_goal(goal: tuple[str, str], sound: Path, tmp_path: Path) -> None:
     config = tmp_path / "mine.toml"
-    config.write_text("[model]\nnumbers = 120\n")
+    config.write_text("[model]\nbudget = 120\n")
     assert run("fit", sound, "--out", tmp_path / "a", *QUICK, "--config", config, flag(goal[0]), goal[1])[0] == 0
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert (report["goal"]["name"], report["goal"]["asked"]) == (goal[0], float(goal[1]))
@@ -197,7 +197,7 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(sound: Path, tmp_path: Path, m
     assert (code, err) == (130, "")
     assert out.startswith("doubt    stopped")
     assert sorted(contents(tmp_path / "fit")) == FILES
-    (only,) = json.loads((tmp_path / "fit" / "report.json").read_text())["training"]["passes"]
+    (only,) = json.loads((tmp_path / "fit" / "report.json").read_text())["training"]["stages"]
     ((training,),) = only["blocks"]
     assert training["status"] == "stopped"
 
@@ -205,7 +205,7 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(sound: Path, tmp_path: Path, m
 def test_ctrl_c_in_a_later_block_keeps_the_blocks_before(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ddaudio.models.sine import SineNetwork  # noqa: PLC0415 - not before its time
 
-    guess, guessed = SineNetwork.guess, []
+    guess, guessed = SineNetwork.initialise, []
 
     def interrupted(self: SineNetwork, *arguments: object) -> None:
         guessed.append(self)
@@ -437,7 +437,7 @@ def test_export_agrees_in_csv_and_json(fitted: Path, tmp_path: Path) -> None:
     parsed = json.loads(run("export", fitted, "--format", "json")[1])
     assert [{name: float(value) for name, value in row.items()} for row in rows] == parsed
     assert list(rows[0]) == ["signal", "time_s", "frequency_hz", "amplitude", "phase_rad"]
-    assert len(rows) == json.loads((fitted / "report.json").read_text())["model"]["parts"]
+    assert len(rows) == json.loads((fitted / "report.json").read_text())["model"]["n_components"]
     assert run("export", fitted, "--format", "csv", "--out", tmp_path / "a.csv") == (0, "", "")
     assert (tmp_path / "a.csv").read_text() == text
 
@@ -491,7 +491,10 @@ def test_info_on_a_model(fitted: Path) -> None:
         facts = json.loads(out)
         assert (code, err) == (0, "")
         assert (facts["kind"], facts["model"], facts["partials"]) == ("model", "sine", len(rows))
-        assert (facts["numbers"], facts["frames"]) == (report["model"]["numbers"], report["model"]["terms"][0]["frames"])
+        assert (facts["n_parameters"], facts["frames"]) == (
+            report["model"]["n_parameters"],
+            report["model"]["terms"][0]["frames"],
+        )
         assert (facts["sample_rate"], facts["channels"], facts["samples"]) == (8000, 2, 2400)
         assert (facts["shortest_frame_s"], facts["longest_frame_s"]) == (0.02, 0.02)
         assert [row["amplitude"] for row in facts["strongest"]] == loudest
@@ -543,18 +546,18 @@ def test_help_names_flags_not_settings() -> None:
     ("message", "said"),
     [
         ("target_snr_db is 500; allowed is -10 to 140 dB", "--target-snr is 500; allowed is -10 to 140 dB"),
-        ("numbers and partials are two goals; give only one", "--numbers and --partials are two goals; give only one"),
-        ("numbers is 5; raise numbers or set a longer frame_s", "--numbers is 5; raise --numbers or set a longer --frame"),
+        ("numbers and partials are two goals; give only one", "--budget and --partials are two goals; give only one"),
+        ("numbers is 5; raise numbers or set a longer frame_s", "--budget is 5; raise --budget or set a longer --frame"),
         ("losses names 'steps', which is unknown", "--losses names 'steps', which is unknown"),
-        ("numbers is 5; this recording's frames: raise numbers", "--numbers is 5; this recording's frames: raise --numbers"),
+        ("numbers is 5; this recording's frames: raise numbers", "--budget is 5; this recording's frames: raise --budget"),
         ("losses names 'a', but for frame_s 'b'; it's seed", "--losses names 'a', but for --frame 'b'; it's --seed"),
-        ("max_numbers_per_sample is 9", "--max-numbers-per-sample is 9"),
+        ("max_parameters_per_sample is 9", "--max-parameters-per-sample is 9"),
         (
             "'a.toml' has no setting 'x' in [grid]; known are: frame_s",
             "'a.toml' has no setting 'x' in [grid]; known are: frame_s",
         ),
         ("a time grid needs numbers", "a time grid needs numbers"),
-        ("numbers is 0.5; it must be a whole number", "--numbers is 0.5; it must be a whole number"),
+        ("numbers is 0.5; it must be a whole number", "--budget is 0.5; it must be a whole number"),
         ("whole is True and frame_s is 1; give only one", "--whole is True and --frame is 1; give only one"),
         ("losses names 'a'; known are: mss, phase", "--losses names 'a'; known are: mss, phase"),
         ("partials is 3, but phase is 'centred'; give whole", "--partials is 3, but --phase is 'centred'; give --whole"),

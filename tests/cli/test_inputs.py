@@ -71,14 +71,14 @@ def test_a_refused_recording_leaves_the_earlier_fit(name: str, model: Path, tmp_
         (("--overlap", "0.3"), ("error: --overlap is 0.3, but frames are as long as the sound asks for", "give --frame as well")),
         (("--sample-rate", "12"), ("error: --sample-rate is 12", "1000 to 384000 Hz")),
         (("--partials", "0"), ("error: --partials is 0", "1 to 10000")),
-        (("--max-numbers-per-sample", "9"), ("error: --max-numbers-per-sample is 9", "0.0001 to 4")),
-        (("--numbers", "9", "--partials", "2"), ("error: --numbers and --partials are two goals", "give only one")),
-        (("--numbers", "9", "--target-snr", "2"), ("error: --target-snr and --numbers are two goals", "give only one")),
+        (("--max-parameters-per-sample", "9"), ("error: --max-parameters-per-sample is 9", "0.0001 to 4")),
+        (("--budget", "9", "--partials", "2"), ("error: --budget and --partials are two goals", "give only one")),
+        (("--budget", "9", "--target-snr", "2"), ("error: --target-snr and --budget are two goals", "give only one")),
         (
             ("--optimiser", "gauss-newton", "--losses", "mse,mss"),
             ("error: --optimiser is 'gauss-newton', which fits mse alone; --losses is 'mse,mss': use adam",),
         ),
-        (("--numbers", "many"), ("--numbers", "many")),
+        (("--budget", "many"), ("--budget", "many")),
         (("--window", "han"), ("--window", "Did you mean", "hann")),
         (("--losses", "mse=1,pld=1"), ("losses names 'pld'", "did you mean 'pdl'?")),
         (("--losses", "mse=-1"), ("weight -1 for mse", "above 0")),
@@ -120,23 +120,25 @@ def test_bad_settings_files_are_refused(
 def test_a_budget_without_room_is_refused_with_the_least_that_has(sound: Path, tmp_path: Path) -> None:
     given = ("fit", sound, "--out", tmp_path / "fit", "--frame", "0.02")
     words = (
-        "error: --numbers is 9; this recording's frames take 30",
-        "a single part needs 33; raise --numbers or set a longer --frame",
+        "error: --budget is 9; this recording's frames take 30",
+        "a single part needs 33; raise --budget or set a longer --frame",
     )
-    assert_refused(tmp_path, words, *given, "--numbers", "9")
-    assert_refused(tmp_path, ("--numbers is 32", "needs 33"), *given, "--numbers", "32")
-    assert run(*given, "--numbers", "33")[0] == 0
+    assert_refused(tmp_path, words, *given, "--budget", "9")
+    assert_refused(tmp_path, ("--budget is 32", "needs 33"), *given, "--budget", "32")
+    assert run(*given, "--budget", "33")[0] == 0
     report = json.loads((tmp_path / "fit" / "report.json").read_text())
-    assert (report["model"]["numbers"], report["model"]["parts"], report["goal"]["reached"]) == (33, 1, True)
+    assert (report["model"]["n_parameters"], report["model"]["n_components"], report["goal"]["reached"]) == (33, 1, True)
 
 
 def test_a_goal_beyond_the_cap_is_fitted_and_doubted(sound: Path, tmp_path: Path) -> None:
-    code, out, _ = run("fit", sound, "--out", tmp_path / "fit", *QUICK, "--target-snr", "70", "--max-numbers-per-sample", "0.05")
+    code, out, _ = run(
+        "fit", sound, "--out", tmp_path / "fit", *QUICK, "--target-snr", "70", "--max-parameters-per-sample", "0.05"
+    )
     report = json.loads((tmp_path / "fit" / "report.json").read_text())
     assert code == 0
-    assert "of 70 dB at the cap of 0.05 numbers per sample" in out.splitlines()[0]
+    assert "of 70 dB at the cap of 0.05 parameters per sample" in out.splitlines()[0]
     assert report["goal"] == {"name": "target_snr_db", "asked": 70.0, "reached": False}
-    assert report["model"]["numbers_per_sample"] <= 0.05
+    assert report["model"]["parameters_per_sample"] <= 0.05
 
 
 def test_words_that_are_no_command_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +174,7 @@ def test_a_full_disk_leaves_everything_as_it_was(force: bool, sound: Path, model
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))  # resynth.wav has 9.6 kB
     try:
         out = place if force else place / "fit"
-        code, said, err = run("fit", sound, "--out", out, *QUICK, "--numbers", "60", *["--force"] * force)
+        code, said, err = run("fit", sound, "--out", out, *QUICK, "--budget", "60", *["--force"] * force)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (code, said) == (2, "")
@@ -320,7 +322,7 @@ def test_odd_recordings_are_fitted(name: str, tmp_path: Path) -> None:
     parts = [soundfile.read(tmp_path / "fit" / file, dtype="float32")[0] for file in ("resynth.wav", "residual.wav")]
     assert np.abs(sum(parts) - samples).max() < 1e-6
     if name == "silence":
-        assert (report["model"]["parts"], report["model"]["numbers"] > 0) == (0, True)
+        assert (report["model"]["n_components"], report["model"]["n_parameters"] > 0) == (0, True)
         assert not parts[0].any()
         assert run("export", tmp_path / "fit", "--format", "json")[1].strip() == "[]"
         assert "strongest" not in run("info", tmp_path / "fit")[1]
@@ -341,7 +343,7 @@ def test_a_file_that_ends_early_is_fitted_and_said_so(tmp_path: Path) -> None:
     said = "input cut short: the file ends after 1500 of 2400 samples"
     assert code == 0
     assert said in out.splitlines()[0]
-    assert any(said in doubt for doubt in report["doubts"])
+    assert any(said in doubt for doubt in report["warnings"])
     assert (report["recording"]["samples"], report["recording"]["declared_samples"]) == (1500, 2400)
     assert soundfile.info(tmp_path / "fit" / "resynth.wav").frames == 1500
     assert json.loads(run("info", path, "--json")[1])["cut_short"] is True

@@ -23,7 +23,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     make = worker.make
 
-    def making(job: worker.Job) -> Any:
+    def making(job: worker.CompareJob) -> Any:
         seen.append("/".join(Path(job.folder).parts[-2:]))
         return make(job)
 

@@ -28,7 +28,7 @@ from ddaudio.comparing.excerpts import loudest
 from ddaudio.comparing.results import Curve, Run, Spread
 from ddaudio.errors import OptionError, OutputError, RecordingError
 from ddaudio.io.audio import Recording
-from ddaudio.parallel.executors import Alone, KilledError, crew
+from ddaudio.parallel.executors import SerialExecutor, WorkerKilledError, make_executor
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -40,7 +40,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_entries_are_networks_times_losses_unless_a_variant_says_which(tmp_path: Path) -> None:
     file = tmp_path / "variants.toml"
-    file.write_text('[late]\nschedule = "rise"\n[wide]\nmodel = "siren"\nlosses = "mae"\nnumbers = 100\n')
+    file.write_text('[late]\nschedule = "rise"\n[wide]\nmodel = "siren"\nlosses = "mae"\nbudget = 100\n')
     plain = CompareOptions(models="sine, cascade", losses="mse,mse+pdl=0.5").entries({"learning_rate": 0.01})
     assert [(one.model, one.losses) for one in plain] == [
         ("sine", "mse"),
@@ -54,7 +54,7 @@ def test_entries_are_networks_times_losses_unless_a_variant_says_which(tmp_path:
         assert not one.has_goal
     varied = CompareOptions(variants=str(file), models="sine,cascade").entries({"partials": 3})
     assert [one.name for one in varied] == ["late, sine, mse=1", "late, cascade, mse=1", "wide, siren, mae"]
-    assert [(one.variant, one.model, one.options.training.schedule, one.options.model.numbers) for one in varied][-1] == (
+    assert [(one.variant, one.model, one.options.training.schedule, one.options.model.budget) for one in varied][-1] == (
         "wide",
         "siren",
         "warm-up",
@@ -82,7 +82,7 @@ def test_entries_are_networks_times_losses_unless_a_variant_says_which(tmp_path:
         ({"schedule": "raise"}, "schedule is 'raise', which is unknown; did you mean 'rise'"),
         ({"modle": "sine"}, "there is no setting 'modle'; did you mean 'model'"),
         ({"model": "sine"}, "model is what a comparison varies; give models, losses and seeds"),
-        ({"numbers": 100, "partials": 2}, "two goals"),
+        ({"budget": 100, "partials": 2}, "two goals"),
         ({"optimiser": "gauss-newton", "losses": "mse,mae"}, "optimiser is 'gauss-newton', which fits mse alone"),
         ({"variants": "missing.toml"}, "there is no file of variants 'missing.toml'"),
     ],
@@ -166,7 +166,7 @@ def test_spreads_and_steps_to_most_of_the_gain() -> None:
 
 
 def comparison(*runs: Run) -> Comparison:
-    fits = {"start": "random"}
+    fits = {"initialisation": "random"}
     how = {"seeds": 2, "whole": False, "stretch_s": 1.0, "time_s": 5.0}
     about = {"recordings": [{"name": "a"}], "settings": {"compare": how, "fits": fits}, "kinds": [{"settings": fits}]}
     return Comparison("out", about, runs, (None,) * len(runs))
@@ -174,13 +174,13 @@ def comparison(*runs: Run) -> Comparison:
 
 def test_the_table_has_medians_and_ranges_and_says_what_is_no_fit() -> None:
     kinds = [("a", "", "sine", "mse"), ("a", "", "sine", "mse|x")]
-    runs = [Run(*kinds[0], seed, "converged", "", snr_db=snr, numbers=7) for seed, snr in enumerate((3.0, 1.0, 2.0))]
+    runs = [Run(*kinds[0], seed, "converged", "", snr_db=snr, n_parameters=7) for seed, snr in enumerate((3.0, 1.0, 2.0))]
     runs += [Run(*kinds[1], 0, "not fitted", "", snr_db=0.1), Run(*kinds[1], 1, "x", "").failure("no\nroom")]
     found = comparison(*runs)
     heads, cells = found.table()
     assert heads[:3] == ["network", "loss", "SNR (dB)"]
     assert cells[0][:3] == ["sine", "mse", "2.00 (1.00 to 3.00)"]
-    assert cells[0][heads.index("numbers")] == "7"
+    assert cells[0][heads.index("parameters")] == "7"
     assert cells[0][heads.index("LSD (dB)")] == "-"
     assert cells[1][:3] == ["sine", "mse|x", "0.10"]
     assert [row[-1] for row in cells] == ["", "1 of 2 not fitted; 1 of 2 failed: no room"]
@@ -217,18 +217,18 @@ def test_a_fit_of_a_comparison_is_a_fit(sound: Path, tmp_path: Path) -> None:
     for run_ in found.runs:
         folder = output / str(run_.folder)
         again = ddaudio.fit(
-            sound, model=run_.model, losses=run_.losses, seed=run_.seed, numbers=numbers, optimiser="adam", exchanges=0,
+            sound, model=run_.model, losses=run_.losses, seed=run_.seed, budget=numbers, optimiser="adam", exchanges=0,
             tolerance=0.0, **QUICK,
         )  # fmt: skip
         report = json.loads((folder / "report.json").read_text())
-        assert (run_.status, run_.numbers, run_.steps) == (again.status, again.numbers, 4)
+        assert (run_.status, run_.n_parameters, run_.steps) == (again.status, again.n_parameters, 4)
         # Threads may differ, which changes the order of sums in float32.
         assert run_.snr_db == pytest.approx(again.snr_db, abs=1e-3)
         assert run_.snr_db == report["metrics"]["snr_db"]["value"]
         assert run_.lsd_db == report["metrics"]["lsd_db"]["value"]
         curve = found.curves[found.runs.index(run_)]
         assert curve is not None
-        looks = report["training"]["passes"][0]["blocks"][0][0]["judge"]
+        looks = report["training"]["stages"][0]["blocks"][0][0]["evaluations"]
         assert curve.steps == [look["step"] for look in looks] == [0, 2, 4]
         assert curve.losses == [sum(look["terms"].values()) for look in looks]
         assert curve.seconds == sorted(curve.seconds)
@@ -247,7 +247,7 @@ def test_a_fit_of_a_comparison_is_a_fit(sound: Path, tmp_path: Path) -> None:
 def test_a_cluster_finds_what_one_process_finds(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"models": "sine", "losses": "mse,mae", "seeds": 1, **QUICK}
     here = ddaudio.compare(sound, tmp_path / "here", **asked)
-    monkeypatch.setattr(comparing_run, "crew", crew)
+    monkeypatch.setattr(comparing_run, "crew", make_executor)
     cluster = ddaudio.compare(sound, tmp_path / "cluster", workers=2, **asked)
     for one, other in zip(cluster.runs, here.runs, strict=True):
         models = [Path(found.output, str(run.folder), "model.safetensors") for found, run in ((cluster, one), (here, other))]
@@ -290,7 +290,7 @@ def test_what_fails_is_a_line_and_ends_nothing(sound: Path, tmp_path: Path) -> N
     soundfile.write(silent, noise(0.3)[0].numpy(), RATE)
     variants = tmp_path / "variants.toml"
     variants.write_text(
-        '[good]\nnumbers = 100\n[few]\nmodel = "siren"\nnumbers = 4\n[lost]\nstart = "random"\nnumbers = 60\nsteps = 0\n'
+        '[good]\nbudget = 100\n[few]\nmodel = "siren"\nbudget = 4\n[lost]\ninitialisation = "random"\nbudget = 60\nsteps = 0\n'
     )
     settings = {name: value for name, value in QUICK.items() if name != "steps"}
     found = ddaudio.compare(
@@ -304,13 +304,13 @@ def test_what_fails_is_a_line_and_ends_nothing(sound: Path, tmp_path: Path) -> N
     assert "numbers is 4" in few.remark
     assert lost.remark == "1 of 1 not fitted"
     assert found.failed == 2
-    code, out, err = run("compare", sound, "--out", tmp_path / "out2", "--models", "siren", "--numbers", "4", "--seeds", "1")
+    code, out, err = run("compare", sound, "--out", tmp_path / "out2", "--models", "siren", "--budget", "4", "--seeds", "1")
     assert code == 1
     assert "1 of 1 failed" in out
     assert "error: tone.wav, siren, mse, seed 0: widths is" in err.replace("\n", " ")
 
 
-class KillingCrew(Alone):
+class KillingCrew(SerialExecutor):
     """A crew whose workers are killed at the first tries of each task."""
 
     def __init__(self, times: int) -> None:
@@ -322,10 +322,10 @@ class KillingCrew(Alone):
         def killed(task_: Any) -> Any:
             tries[id(task_)] = tries.get(id(task_), 0) + 1
             if tries[id(task_)] <= self.times:
-                raise KilledError
+                raise WorkerKilledError
             return function(task_)
 
-        super().work(killed, tasks, landed, beat, **how)
+        super().run(killed, tasks, landed, beat, **how)
 
 
 @pytest.mark.parametrize("timed", [False, True])
@@ -423,11 +423,11 @@ def test_the_command_prints_the_table_and_exits_0(sound: Path, tmp_path: Path, m
     assert [line["losses"] for line in kept["table"]] == ["mse", "mae"]
     assert kept["settings"]["fits"] == {"steps": 3, "frame_s": 0.05}
     settings = Path("tone-compare") / kept["runs"][0]["folder"] / "fit.toml"
-    more = ["--config", settings, "--models", "sine", "--seeds", "1", "--numbers", "50", "--quiet"]
+    more = ["--config", settings, "--models", "sine", "--seeds", "1", "--budget", "50", "--quiet"]
     code, out, _ = run("compare", sound, "--out", "again", *more)
     assert (code, out) == (0, "")
     fits = json.loads(Path("again/compare.json").read_text())["settings"]["fits"]
-    assert (fits["numbers"], fits["steps"], "seed" in fits) == (50, 3, False)
+    assert (fits["budget"], fits["steps"], "seed" in fits) == (50, 3, False)
 
 
 @pytest.mark.parametrize(

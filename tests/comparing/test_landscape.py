@@ -52,10 +52,10 @@ class TestCurves:
     def test_notches_are_a_parabola_in_the_cosine(self, drawn):
         w, v = 2 * math.pi * drawn.axes_hz[0].numpy() / RATE, 2 * math.pi * 1000 / RATE
         shape = (np.cos(w) - math.cos(v)) ** 2
-        values = drawn.values["notches"].numpy()
+        values = drawn.values["annihilating-filter"].numpy()
         assert values / values.max() == pytest.approx(shape / shape.max(), abs=1e-9)
 
-    @pytest.mark.parametrize("name", ["notches", "transport"])
+    @pytest.mark.parametrize("name", ["annihilating-filter", "optimal-transport"])
     def test_some_ideas_have_one_valley(self, drawn, name):
         rises = np.diff(drawn.values[name].numpy()) > 0
         assert np.count_nonzero(rises[1:] != rises[:-1]) == 1
@@ -84,14 +84,14 @@ class TestCurves:
 
 def test_a_map_is_symmetric_in_oscillators_of_equal_standing():
     scene = scene_of_tones([1000.0, 1100.0], RATE, N_SAMPLES, 2)
-    drawn = landscape(scene, ["mse", "windows", "notches", "transport"], 100.0)
+    drawn = landscape(scene, ["mse", "windows", "annihilating-filter", "optimal-transport"], 100.0)
     assert all(values.shape == (len(drawn.axes_hz[0]),) * 2 for values in drawn.values.values())
     middle = len(drawn.axes_hz[0]) // 2
     for name, values in drawn.values.items():
         assert float(values[middle, middle]) == pytest.approx(float(values.min()), abs=1e-6), name
     # The oscillators exchanged: 1000 + x takes the place of 1100 + y where both axes hold both frequencies.
     low, high = drawn.axes_hz[0] >= 999.9, drawn.axes_hz[1] <= 1100.1
-    for name in ("windows", "notches", "transport"):
+    for name in ("windows", "annihilating-filter", "optimal-transport"):
         shared = drawn.values[name][low][:, high]
         assert shared == pytest.approx(shared.T, abs=1e-6), name
 
@@ -151,9 +151,9 @@ def test_bad_scenes_are_refused():
 @pytest.mark.parametrize("moving", [1, 2])
 def test_the_picture_has_a_panel_for_each_loss(moving):
     scene = scene_of_tones([1000.0, 1100.0], RATE, 64, moving)
-    drawn = landscape(scene, ["mse", "windows", "notches", "transport"], 200.0)
+    drawn = landscape(scene, ["mse", "windows", "annihilating-filter", "optimal-transport"], 200.0)
     axes = [axis for axis in figure(drawn).axes if axis.axison]
-    assert [axis.get_title() for axis in axes] == ["mse", "windows", "notches", "transport"]
+    assert [axis.get_title() for axis in axes] == ["mse", "windows", "annihilating-filter", "optimal-transport"]
     assert all(len(axis.images) == moving - 1 for axis in axes)
 
 

@@ -13,7 +13,7 @@ from comparisons import QUICK
 
 import ddaudio
 from ddaudio.comparing import CompareOptions, worker
-from ddaudio.comparing.worker import Pace
+from ddaudio.comparing.worker import StepTiming
 from ddaudio.errors import OptionError, OutputError
 from ddaudio.options import FitOptions
 from ddaudio.training.history import Progress
@@ -79,7 +79,7 @@ def test_a_pace_is_that_of_the_steps_and_of_all_else(
 
 def test_a_trial_that_is_interrupted_tells_no_pace(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fit takes Ctrl-C for its end, and hands over what it has: its trial must not take that for all."""
-    entry = CompareOptions(models="sine", losses="mse").entries({"numbers": 100, "frame_s": 0.05})[0]
+    entry = CompareOptions(models="sine", losses="mse").entries({"budget": 100, "frame_s": 0.05})[0]
     seen = worker._Seen.__call__
 
     def stop(self: Any, progress: Progress) -> None:
@@ -97,10 +97,10 @@ def test_steps_are_those_that_fit_into_the_time(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert [Pace(2.0, 0.5).steps_in(time_s) for time_s in (7.0, 2.4, 1.0)] == [10, 1, 1]
-    assert Pace(0.0, 1e-6).steps_in(86400) == 10**6, "no more may be asked for"
+    assert [StepTiming(2.0, 0.5).steps_in(time_s) for time_s in (7.0, 2.4, 1.0)] == [10, 1, 1]
+    assert StepTiming(0.0, 1e-6).steps_in(86400) == 10**6, "no more may be asked for"
     settings = {name: value for name, value in QUICK.items() if name != "steps"}
-    paces = iter([Pace(1.0, 0.5), Pace(1.5, 0.25)])
+    paces = iter([StepTiming(1.0, 0.5), StepTiming(1.5, 0.25)])
     monkeypatch.setattr(worker, "pace", lambda _: next(paces))
     asked = {"models": "sine", "losses": "mse,mae", "seeds": 1, **settings}
     found = ddaudio.compare(sound, tmp_path / "out", time_s=3, **asked)
@@ -130,9 +130,9 @@ def test_paces_of_others_are_kept_and_damaged_ones_found_out_again(
     asked = {"losses": "mse", "seeds": 1, "time_s": 3, **settings}
     timed: list[str] = []
 
-    def pace(trial: worker.Trial) -> Pace:
+    def pace(trial: worker.Trial) -> StepTiming:
         timed.append(trial.options.model.model)
-        return Pace(1.0, 0.5)
+        return StepTiming(1.0, 0.5)
 
     monkeypatch.setattr(worker, "pace", pace)
     out = tmp_path / "out"
@@ -174,7 +174,7 @@ def test_what_would_be_the_same_fits_is_refused(sound: Path, tmp_path: Path) -> 
     with pytest.raises(OptionError, match=r"'tone\.wav' and 'copy/tone\.wav' are the same to fit"):
         ddaudio.compare([sound, tmp_path / "copy" / "tone.wav"], tmp_path / "out", **asked)
     variants = tmp_path / "variants.toml"
-    variants.write_text(f'["ä"]\nnumbers = {round(0.06 * 2400)}\n["ö"]\n', encoding="utf-8")
+    variants.write_text(f'["ä"]\nbudget = {round(0.06 * 2400)}\n["ö"]\n', encoding="utf-8")
     with pytest.raises(OptionError, match="'ä, sine, mse' and 'ö, sine, mse' are the same to fit"):
         ddaudio.compare(sound, tmp_path / "out", variants=str(variants), **asked)
     assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ from ddaudio.editing.render import render
 from ddaudio.errors import OptionError
 from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.io.samples import Spool
+from ddaudio.io.samples import DiskSamples
 from ddaudio.models.sine import SineNetwork
 from ddaudio.options import WindowName
 
@@ -33,7 +33,7 @@ def network(request: pytest.FixtureRequest) -> SineNetwork:
     frequency_hz[:2] = torch.tensor([0.0, 4000.0])
     cosine, sine = 0.3 * torch.randn(2, total, generator=generator)
     made = SineNetwork(grid)
-    made.restore({"partials_in_cell": counts, "frequency_hz": frequency_hz, "cosine": cosine, "sine": sine})
+    made.from_tensors({"partials_in_cell": counts, "frequency_hz": frequency_hz, "cosine": cosine, "sine": sine})
     return made
 
 
@@ -71,7 +71,7 @@ def windows(time: np.ndarray, sizes: list[int], shape: str) -> list[tuple[np.nda
 
 def spelled_out(network: SineNetwork, sample_rate: int, kept: set[int] | None = None) -> np.ndarray:
     """The sum over cells of window times partials in float64, from what a file holds."""
-    stored = {name: tensor.double().numpy() for name, tensor in network.stored().items()}
+    stored = {name: tensor.double().numpy() for name, tensor in network.to_tensors().items()}
     time = np.arange(math.ceil(N_SAMPLES * sample_rate / RATE)) * RATE / sample_rate
     sounds, place = np.zeros((2, time.size)), 0
     cells = [(signal, cell) for signal in range(2) for cell in windows(time, SIZES[signal], network.grid.window)]
@@ -125,13 +125,13 @@ def test_a_long_sound_is_kept_in_a_file(network: SineNetwork, monkeypatch: pytes
     monkeypatch.setattr(rendering, "PIECE_SAMPLES", 1)
     monkeypatch.setattr("ddaudio.io.samples.IN_MEMORY_SAMPLES", 500)
     spool = render(network, 16_000)
-    assert isinstance(spool, Spool)
+    assert isinstance(spool, DiskSamples)
     assert float((spool.tensor() - whole).abs().max()) < 2e-6
 
 
 def energies(network: SineNetwork) -> np.ndarray:
     """Energy that each stored partial brings: half its squared amplitude, times its window's sum of squares."""
-    stored = {name: tensor.double().numpy() for name, tensor in network.stored().items()}
+    stored = {name: tensor.double().numpy() for name, tensor in network.to_tensors().items()}
     time = np.arange(N_SAMPLES, dtype=float)
     squares = [(window**2).sum() for signal in range(2) for window, _ in windows(time, SIZES[signal], network.grid.window)]
     square = np.repeat(squares, stored["partials_in_cell"].astype(int))
@@ -148,7 +148,7 @@ def test_only_the_strongest_partials_are_kept(count: int, sample_rate: int, netw
     else:
         # As above, and as a share of what may be a few weak partials.
         assert np.abs(found.double().numpy() - wanted).max() < 5e-5 * np.abs(spelled_out(network, sample_rate)).max()
-    assert network.ranked() > 12, "the network itself is as it was"
+    assert network.n_prunable() > 12, "the network itself is as it was"
 
 
 @pytest.mark.parametrize("sample_rate", [999, 384_001, -1, 0, True, 8000.5, 16_000.0, "8000", math.nan])

@@ -26,7 +26,7 @@ from ddaudio.fitting.segmentation import cell_sizes, divide
 from ddaudio.io import audio
 from ddaudio.io import samples as io_samples
 from ddaudio.io.audio import Recording
-from ddaudio.io.samples import Spool
+from ddaudio.io.samples import DiskSamples
 from ddaudio.models.file import load_model, model_bytes
 from ddaudio.report.save import save_fit
 from ddaudio.training.history import Progress
@@ -36,7 +36,7 @@ ROOTS = 8
 """Root cells in a block, for `small_blocks`."""
 GOAL_DB = 25.0
 QUICK: dict[str, Any] = {"steps": 3, "exchanges": 0}
-ROOMY: dict[str, Any] = {"max_numbers_per_sample": 1.0, **QUICK}
+ROOMY: dict[str, Any] = {"max_parameters_per_sample": 1.0, **QUICK}
 """The goal alone sets the size: the cap is tested on its own."""
 BARK = Path(__file__).parents[2] / "recordings" / "bark.wav"
 
@@ -95,7 +95,7 @@ def fitted(recordings: dict[str, Recording]) -> Fit:
 
 def edges(result: FitResult) -> list[int]:
     """Where blocks meet."""
-    return [ROOTS * root_samples() * number for number in range(1, len(result.passes[0].blocks))]
+    return [ROOTS * root_samples() * number for number in range(1, len(result.stages[0].blocks))]
 
 
 def sizes_by_signal(result: FitResult) -> list[list[int]]:
@@ -115,15 +115,15 @@ def say_all(result: FitResult) -> Tensor:
 @pytest.mark.parametrize("name", ["mono", "stereo"])
 def test_blocks_reach_the_goal_of_the_whole_at_its_cost(name: str, fitted: Fit) -> None:
     whole, blocked = fitted(name, False), fitted(name, True)
-    assert (len(whole.passes[0].blocks), len(blocked.passes[0].blocks)) == (1, 4)
+    assert (len(whole.stages[0].blocks), len(blocked.stages[0].blocks)) == (1, 4)
     for result in (whole, blocked):
         assert result.snr_db is not None
         # Never below; above by less than the weakest partials bring, a few of 1000.
         assert GOAL_DB <= result.snr_db < GOAL_DB + 0.05
         assert result.reached_goal
-        assert not [doubt for doubt in result.doubts if "goal missed" in doubt]
-    assert blocked.numbers == pytest.approx(whole.numbers, rel=0.05)
-    assert all(stages and stages[0].looks for stages in blocked.passes[0].blocks)
+        assert not [doubt for doubt in result.warnings if "goal missed" in doubt]
+    assert blocked.n_parameters == pytest.approx(whole.n_parameters, rel=0.05)
+    assert all(stages and stages[0].evaluations for stages in blocked.stages[0].blocks)
 
 
 @pytest.mark.parametrize("name", ["mono", "stereo"])
@@ -154,7 +154,7 @@ def test_the_network_of_the_whole_says_the_estimate_also_from_its_file(name: str
     loaded = load_model(tmp_path)
     assert loaded.grid.cells.size.tolist() == result.network.grid.cells.size.tolist()
     assert float((ddaudio.render(loaded) - result.estimate).abs().max()) < 1e-6
-    assert loaded.numbers() == result.numbers
+    assert loaded.n_parameters() == result.n_parameters
 
 
 @pytest.mark.parametrize(
@@ -164,11 +164,11 @@ def test_equal_frames_go_over_the_edges(given: dict[str, Any], recordings: dict[
     patch = in_blocks_of(1)  # at least four root cells of each make a block
     result = fit(recordings["mono"], **ROOMY, **given)
     patch.undo()
-    assert len(result.passes[0].blocks) > 4
+    assert len(result.stages[0].blocks) > 4
     assert len(set(result.network.grid.cells.length.tolist())) == 1
     assert float((say_all(result) - result.estimate).abs().max()) < 1e-6
     if "partials" in given:
-        assert int(result.network.stored()["partials_in_cell"].max()) == 6
+        assert int(result.network.to_tensors()["partials_in_cell"].max()) == 6
     else:
         assert result.snr_db is not None
         assert GOAL_DB <= result.snr_db < GOAL_DB + 0.05
@@ -186,7 +186,7 @@ def test_cells_begun_by_a_block_are_kept_by_the_next(recordings: dict[str, Recor
     monkeypatch.setattr(blockwise, "divide", divided)
     monkeypatch.setattr(plan, "BLOCK_SAMPLES", 2 * ROOTS * root_samples())
     result = fit(recordings["stereo"], **{**ROOMY, "steps": 0})
-    assert len(seen) == len(result.passes[0].blocks) == 4
+    assert len(seen) == len(result.stages[0].blocks) == 4
     assert seen[0][0] is None
     divided_in_two = 0
     for (_, before), (begun, rows) in pairwise(seen):
@@ -229,12 +229,12 @@ def test_more_channels_make_shorter_blocks(recordings: dict[str, Recording], mon
 @pytest.mark.parametrize(("name", "budget"), [("mono", 2000), ("mono", 1000), ("stereo", 3000)])
 def test_a_budget_is_met_over_all_blocks(name: str, budget: int, recordings: dict[str, Recording]) -> None:
     patch = in_blocks_of(10, recordings[name].n_channels)
-    result = fit(recordings[name], numbers=budget, **QUICK)
+    result = fit(recordings[name], budget=budget, **QUICK)
     patch.undo()
-    assert len(result.passes[0].blocks) == 3
-    assert 0.98 * budget <= result.numbers <= budget
-    stored = result.network.stored()
-    assert result.numbers == sum(tensor.numel() for tensor in stored.values()) + _words(result)
+    assert len(result.stages[0].blocks) == 3
+    assert 0.98 * budget <= result.n_parameters <= budget
+    stored = result.network.to_tensors()
+    assert result.n_parameters == sum(tensor.numel() for tensor in stored.values()) + _words(result)
 
 
 def _words(result: FitResult) -> int:
@@ -248,21 +248,21 @@ def test_a_budget_is_met_although_a_block_is_silent(recordings: dict[str, Record
     """What goes by the share of sound leaves nothing for silence: there is nothing to spend there."""
     bark = recordings["mono"].samples
     paused = torch.cat([bark[:, 640:4480], torch.zeros(1, 8000), bark[:, 640:4480]], dim=1)
-    result = fit(Recording(paused, RATE), numbers=1500, **QUICK)
-    assert 0.98 * 1500 <= result.numbers <= 1500
+    result = fit(Recording(paused, RATE), budget=1500, **QUICK)
+    assert 0.98 * 1500 <= result.n_parameters <= 1500
 
 
 @pytest.mark.usefixtures("small_blocks")
 def test_a_budget_without_room_is_refused_with_the_least_before_any_work(recordings: dict[str, Recording]) -> None:
     told: list[Progress] = []
     with pytest.raises(OptionError, match=r"numbers is 10; .* a single part needs \d+;") as no:
-        fit(recordings["mono"], numbers=10, progress=told.append, **QUICK)
+        fit(recordings["mono"], budget=10, progress=told.append, **QUICK)
     assert "training" not in {progress.stage for progress in told}
     least = int(re.search(r"needs (\d+)", str(no.value))[1])
     assert least > 10
-    result = fit(recordings["mono"], numbers=least, **QUICK)
-    assert result.network.ranked() == 1
-    assert result.numbers <= least
+    result = fit(recordings["mono"], budget=least, **QUICK)
+    assert result.network.n_prunable() == 1
+    assert result.n_parameters <= least
 
 
 def quietening(sound: Tensor) -> Tensor:
@@ -275,10 +275,10 @@ def quietening(sound: Tensor) -> Tensor:
 def test_the_cap_holds_over_all_blocks(name: str, recordings: dict[str, Recording]) -> None:
     bark = recordings["mono"].samples[:, 640:5760]
     sound = {"noise": noise(1.0), "eight barks": quietening(bark)}[name]
-    result = fit(Recording(sound, RATE), max_numbers_per_sample=0.1, **QUICK)
-    assert len(result.passes[0].blocks) > 2
-    assert result.numbers_per_sample <= 0.1
-    assert [doubt for doubt in result.doubts if "goal missed" in doubt and "at the cap of 0.1 numbers per sample" in doubt]
+    result = fit(Recording(sound, RATE), max_parameters_per_sample=0.1, **QUICK)
+    assert len(result.stages[0].blocks) > 2
+    assert result.parameters_per_sample <= 0.1
+    assert [doubt for doubt in result.warnings if "goal missed" in doubt and "at the cap of 0.1 parameters per sample" in doubt]
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -287,16 +287,16 @@ def test_a_goal_that_the_cap_allows_for_the_whole_is_reached_in_blocks(recording
     early = torch.nn.functional.pad(recordings["mono"].samples[:, 640:4480], (0, 4000))
     roomy = fit(Recording(early, RATE), **ROOMY)
     assert roomy.reached_goal
-    capped = fit(Recording(early, RATE), **QUICK, max_numbers_per_sample=1.2 * roomy.numbers_per_sample)
-    assert capped.reached_goal, capped.doubts
+    capped = fit(Recording(early, RATE), **QUICK, max_parameters_per_sample=1.2 * roomy.parameters_per_sample)
+    assert capped.reached_goal, capped.warnings
 
 
-@pytest.mark.parametrize("given", [{}, {"numbers": 500}, {"partials": 3}], ids=str)
+@pytest.mark.parametrize("given", [{}, {"budget": 500}, {"partials": 3}], ids=str)
 @pytest.mark.usefixtures("small_blocks")
 def test_silence_is_fitted_with_nothing(given: dict[str, Any]) -> None:
     result = fit(Recording(torch.zeros(2, 10_000), RATE), **given, **QUICK)
-    assert len(result.passes[0].blocks) > 2
-    assert (result.network.ranked(), result.snr_db, result.status) == (0, None, "converged")
+    assert len(result.stages[0].blocks) > 2
+    assert (result.network.n_prunable(), result.snr_db, result.status) == (0, None, "converged")
     assert not result.estimate.any()
 
 
@@ -313,11 +313,11 @@ def test_what_is_kept_in_files_is_the_same(
     monkeypatch.setattr(rendering, "PIECE_SAMPLES", 4000)
     result = fit(tmp_path / "one.wav", **ROOMY)
     patch.undo()
-    assert isinstance(result.recording.samples, Spool)
-    assert isinstance(result.estimate, Spool)
+    assert isinstance(result.recording.samples, DiskSamples)
+    assert isinstance(result.estimate, DiskSamples)
     assert torch.equal(result.estimate.tensor(), wanted.estimate)
     rendered = ddaudio.render(result.network)
-    assert isinstance(rendered, Spool)
+    assert isinstance(rendered, DiskSamples)
     assert float((rendered.tensor() - wanted.estimate).abs().max()) < 1e-6
     save_fit(result, tmp_path / "fit")
     monkeypatch.undo()
@@ -370,9 +370,9 @@ def test_a_stop_in_the_second_block_keeps_what_is_there(
     patch.undo()
     whole, edge, half = fitted(name, True), edges(fitted(name, True))[kept - 1], root_samples() // 2
     assert result.status == "stopped"
-    assert result.doubts[0].startswith("stopped: Stopped after")
-    assert [stages[-1].status for stages in result.passes[0].blocks].count("stopped") == 1
-    assert len(result.passes[0].blocks) == kept
+    assert result.warnings[0].startswith("stopped: Stopped after")
+    assert [stages[-1].status for stages in result.stages[0].blocks].count("stopped") == 1
+    assert len(result.stages[0].blocks) == kept
     assert result.estimate.shape == recordings[name].samples.shape
     # The last block that is kept sounds; after its last fade all is silence.
     assert result.estimate[:, edge - ROOTS * root_samples() : edge - half].any()
@@ -381,7 +381,7 @@ def test_a_stop_in_the_second_block_keeps_what_is_there(
     # The first block is that of an unbroken fit, but for its last fade, in which the second one would sound as well.
     first = edges(whole)[0]
     assert torch.equal(result.estimate[:, : first - half], whole.estimate[:, : first - half])
-    assert result.network.ranked() > 0
+    assert result.network.n_prunable() > 0
     save_fit(result, tmp_path / "fit")
     assert float((ddaudio.render(load_model(tmp_path / "fit")) - result.estimate).abs().max()) < 1e-6
 
@@ -404,18 +404,18 @@ def test_a_stop_in_the_last_block_keeps_the_whole(recordings: dict[str, Recordin
             raise KeyboardInterrupt
 
     result = fit(recordings["mono"], **ROOMY, progress=stop)
-    assert (result.status, len(result.passes[0].blocks)) == ("stopped", 4)
+    assert (result.status, len(result.stages[0].blocks)) == ("stopped", 4)
     assert result.estimate.shape == recordings["mono"].samples.shape
     assert float((say_all(result) - result.estimate).abs().max()) < 1e-6
 
 
 @pytest.mark.usefixtures("small_blocks")
 def test_the_reason_counts_the_blocks(recordings: dict[str, Recording]) -> None:
-    result = fit(recordings["mono"], steps=1, exchanges=0, numbers=6000)
-    ends = [stages[-1].status for stages in result.passes[0].blocks]
+    result = fit(recordings["mono"], steps=1, exchanges=0, budget=6000)
+    ends = [stages[-1].status for stages in result.stages[0].blocks]
     assert result.status == "step limit"
     assert f"in {ends.count('step limit')} of 4 blocks" in result.reason
-    steps = sum(run.looks[-1].step for stages in result.passes[0].blocks for run in stages)
+    steps = sum(run.evaluations[-1].step for stages in result.stages[0].blocks for run in stages)
     assert f"the last of {steps} steps" in result.reason
 
 

@@ -18,42 +18,42 @@ LENGTH = 368  # 46 ms
 
 
 def test_an_allowance_is_the_budget_or_the_cap() -> None:
-    assert allowance(ModelOptions(numbers=1234), 2, 10) == 1234
-    assert allowance(ModelOptions(max_numbers_per_sample=0.3), 2, 1001) == math.floor(0.3 * 2 * 1001)
+    assert allowance(ModelOptions(budget=1234), 2, 10) == 1234
+    assert allowance(ModelOptions(max_parameters_per_sample=0.3), 2, 1001) == math.floor(0.3 * 2 * 1001)
 
 
 def test_a_goal_is_a_share_of_the_energy() -> None:
     assert goal_energy(ModelOptions(target_snr_db=30), 5.0) == pytest.approx(0.005)
     assert goal_energy(ModelOptions(target_snr_db=0), 5.0) == 5
-    assert goal_energy(ModelOptions(numbers=100), 5.0) == goal_energy(ModelOptions(partials=1), 5.0) == 0
+    assert goal_energy(ModelOptions(budget=100), 5.0) == goal_energy(ModelOptions(partials=1), 5.0) == 0
 
 
 def test_one_stretch_has_all() -> None:
     shares = whole(70, 0.5)
-    assert (shares.numbers.tolist(), shares.energy.tolist()) == ([70.0], [0.5])
+    assert (shares.n_parameters.tolist(), shares.energy.tolist()) == ([70.0], [0.5])
 
 
 @given(frames=st.integers(1, 50), words=st.integers(0, 4), partials=st.integers(0, 40), extra=st.integers(0, 2))
 def test_a_budget_pays_for_cells_and_words_first(frames: int, words: int, partials: int, extra: int) -> None:
     numbers = frames + words + 3 * partials + extra
-    size = size_for(ModelOptions(numbers=max(4, numbers)), (numbers, 0.0), frames, frames + words, 3)
+    size = size_for(ModelOptions(budget=max(4, numbers)), (numbers, 0.0), frames, frames + words, 3)
     assert (size.most, size.goal_energy, size.most_per_frame) == (partials, 0, None)
     # Parts that do not all cost the same may take what is left to the last number.
-    assert size.numbers == 3 * partials + extra
+    assert size.n_parameters == 3 * partials + extra
 
 
 @given(fewest=st.integers(1, 50), extra=st.integers(-3, 5), per_part=st.integers(1, 3))
 def test_a_budget_without_room_for_a_part_is_refused(fewest: int, extra: int, per_part: int) -> None:
-    options = ModelOptions(numbers=max(4, fewest + per_part + extra))
-    if options.numbers >= fewest + per_part:
+    options = ModelOptions(budget=max(4, fewest + per_part + extra))
+    if options.budget >= fewest + per_part:
         check_budget(options, fewest, per_part)
         return
     with pytest.raises(OptionError) as caught:
         check_budget(options, fewest, per_part)
     # It says what is needed: that is enough.
     assert f" needs {fewest + per_part};" in str(caught.value)
-    assert f"numbers is {options.numbers};" in str(caught.value)
-    check_budget(ModelOptions(numbers=fewest + per_part), fewest, per_part)
+    assert f"numbers is {options.budget};" in str(caught.value)
+    check_budget(ModelOptions(budget=fewest + per_part), fewest, per_part)
 
 
 def test_a_cap_leaves_room_for_a_partial_a_signal() -> None:
@@ -99,9 +99,9 @@ def water_filled(samples: torch.Tensor, ranges: list[tuple[int, int]], db: float
 def test_equal_stretches_get_equal_shares() -> None:
     one = noise(0.5)
     samples, ranges = stretches(one, one, one)
-    for options in (ModelOptions(target_snr_db=20), ModelOptions(numbers=600)):
+    for options in (ModelOptions(target_snr_db=20), ModelOptions(budget=600)):
         shares = share_out(samples, RATE, ranges, options, 600, goal_energy(options, 3.0))
-        assert shares.numbers.tolist() == pytest.approx([200] * 3)
+        assert shares.n_parameters.tolist() == pytest.approx([200] * 3)
         assert shares.energy.tolist() == pytest.approx([goal_energy(options, 3.0) / 3] * 3)
 
 
@@ -134,7 +134,7 @@ def test_silence_gets_nothing_of_what_counts() -> None:
     samples, ranges = stretches(torch.zeros(1, 6000), LOUD, torch.zeros(1, 100))
     goal = share_out(samples, RATE, ranges, ModelOptions(target_snr_db=25), 900, 0.5)
     assert goal.energy.tolist() == pytest.approx([0, 0.5, 0])
-    budget = share_out(samples, RATE, ranges, ModelOptions(numbers=900), 900, 0.0)
+    budget = share_out(samples, RATE, ranges, ModelOptions(budget=900), 900, 0.0)
     assert budget.numbers.tolist() == pytest.approx([0, 900, 0])
     assert budget.energy.tolist() == [0, 0, 0]
 
@@ -143,7 +143,7 @@ def test_a_budget_goes_where_bins_stand_out() -> None:
     parts = [LOUD, 0.1 * noise(1.0, seed=1), noise(1.0, seed=2)]
     samples, ranges = stretches(*parts)
     for numbers in (60, 600, 3000):
-        found = share_out(samples, RATE, ranges, ModelOptions(numbers=numbers), numbers, 0.0).numbers
+        found = share_out(samples, RATE, ranges, ModelOptions(budget=numbers), numbers, 0.0).numbers
         assert float(found.sum()) == pytest.approx(numbers)
         powers = [powers_of(samples[:, first:last]) for first, last in ranges]
         # As many bins stand out of the water as partials of 3 numbers can be paid for, 4 bins each.
@@ -163,15 +163,15 @@ def test_shares_sum_to_the_whole_whatever_the_sound(lengths: list[int], db: floa
     options = ModelOptions(target_snr_db=db)
     shares = share_out(samples, RATE, ranges, options, 500, 0.25)
     assert float(shares.energy.sum()) == pytest.approx(0.25)
-    assert float(shares.numbers.sum()) == pytest.approx(500)
+    assert float(shares.n_parameters.sum()) == pytest.approx(500)
     assert bool((shares.energy >= 0).all())
-    assert bool((shares.numbers >= 0).all())
+    assert bool((shares.n_parameters >= 0).all())
 
 
 def test_silence_alone_is_shared_by_length() -> None:
     samples, ranges = stretches(torch.zeros(2, 1000), torch.zeros(2, 3000))
-    shares = share_out(samples, RATE, ranges, ModelOptions(numbers=400), 400, 0.0)
-    assert shares.numbers.tolist() == pytest.approx([100, 300])
+    shares = share_out(samples, RATE, ranges, ModelOptions(budget=400), 400, 0.0)
+    assert shares.n_parameters.tolist() == pytest.approx([100, 300])
     assert shares.energy.tolist() == [0, 0]
 
 

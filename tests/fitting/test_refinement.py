@@ -13,9 +13,9 @@ from ddaudio.fitting import refinement
 from ddaudio.fitting.refinement import left_over, refine
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses import Objective
-from ddaudio.models import Network, SineNetwork, Size
+from ddaudio.models import Budget, Network, SineNetwork
 from ddaudio.options import TrainingOptions
-from ddaudio.training.history import Progress, Training
+from ddaudio.training.history import Progress, TrainingRun
 
 ROWS = [[256, 128, 128, 512, 512, 256, 256]]
 FAST = replace(TrainingOptions().resolved(2), steps=3)
@@ -25,14 +25,14 @@ def silent(_: Progress) -> None:
     pass
 
 
-def begun(most: int, db: float | None = None, target: torch.Tensor | None = None) -> tuple[Network, torch.Tensor, Size]:
+def begun(most: int, db: float | None = None, target: torch.Tensor | None = None) -> tuple[Network, torch.Tensor, Budget]:
     """A network at its start, its target and the size that it is meant to have."""
     target = pluck(0.25).samples if target is None else target
     network = SineNetwork(TimeGrid.of_sizes(8000, target.shape[1], ROWS))
     goal = 0.0 if db is None else float(target.double().square().sum()) * 10 ** (-db / 10)
-    size = Size(most, goal)
+    size = Budget(most, goal)
     # As a fit does it: the start stops a decibel short of the goal.
-    network.guess(target, replace(size, goal_energy=goal * 10**0.1), "peaks", torch.Generator())
+    network.initialise(target, replace(size, goal_energy=goal * 10**0.1), "peaks", torch.Generator())
     return network, target, size
 
 
@@ -43,7 +43,7 @@ def test_the_goal_is_reached_and_nothing_can_be_left_out(db: float, optimiser: s
     steps = 3 if optimiser == "gauss-newton" else 20
     network, stages = refine(network, target, size, TrainingOptions(optimiser=optimiser, steps=steps), 1, silent)
     assert left_over(network, target) <= size.goal_energy
-    assert left_over(network.without_last(network.ranked() - 1), target) > size.goal_energy
+    assert left_over(network.pruned(network.n_prunable() - 1), target) > size.goal_energy
     assert float((target - network.estimate()).detach().double().square().sum()) == left_over(network, target)
     assert len(stages) >= 1
 
@@ -52,7 +52,7 @@ def test_a_goal_out_of_reach_leaves_everything_in() -> None:
     network, target, size = begun(12, 60)
     before = left_over(network, target)
     network, _ = refine(network, target, size, FAST, 1, silent)
-    assert network.ranked() == 12
+    assert network.n_prunable() == 12
     assert size.goal_energy < left_over(network, target) < before
 
 
@@ -60,7 +60,7 @@ def test_a_goal_out_of_reach_leaves_everything_in() -> None:
 def test_what_comes_back_has_gone_through_a_file(db: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """With files that hold whole Hz only, frequencies come back in whole Hz, and the goal is reached with those."""
     network, target, size = begun(300, db)
-    stored = SineNetwork.stored
+    stored = SineNetwork.to_tensors
 
     def coarse(self: SineNetwork) -> dict[str, torch.Tensor]:
         """Round frequencies to whole Hz."""
@@ -79,7 +79,7 @@ def test_stored_and_restored_it_is_the_same() -> None:
     network, target, size = begun(60, 15)
     network, _ = refine(network, target, size, FAST, 1, silent)
     copy = SineNetwork(network.grid)
-    copy.restore(network.stored())
+    copy.from_tensors(network.to_tensors())
     # Units of float32 there and back: a rounding of the last digit of a phase of up to 800 is 5e-5 of an amplitude of 0.1.
     assert torch.allclose(copy.estimate(), network.estimate(), atol=1e-5)
 
@@ -89,20 +89,20 @@ def test_an_exchange_is_kept_only_when_the_judge_likes_it(loss: str) -> None:
     network, target, size = begun(40)
     # Random frequencies leave much to exchange.
     network.guess(target, size, "random", torch.Generator().manual_seed(0))
-    count = network.ranked()
+    count = network.n_prunable()
     options = replace(TrainingOptions(losses=loss).resolved(2), steps=8)
     # Trained once, without exchanges: what exchanging begins with.
-    alone, stages = refine(network.without_last(count), target, size, options, 0, silent)
+    alone, stages = refine(network.pruned(count), target, size, options, 0, silent)
     assert len(stages) == 1
     network, stages = refine(network, target, size, options, 5, silent)
     totals = [stage.best.total for stage in stages]
     assert len(totals) > 1
     assert all(after < before for before, after in pairwise(totals))
     objective = Objective({loss: 1.0}, target, 6000, 16)
-    judged = [sum(objective.judge(one.estimate().detach()).values()) for one in (alone, network)]
+    judged = [sum(objective.evaluate(one.estimate().detach()).values()) for one in (alone, network)]
     assert judged[1] < judged[0]
     assert judged[1] == pytest.approx(totals[-1], rel=1e-3)  # a file's rounding
-    assert network.ranked() == count
+    assert network.n_prunable() == count
 
 
 def test_a_worse_exchange_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,9 +115,9 @@ def test_a_worse_exchange_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(SineNetwork, "extend", spoilt)
     refined, stages = refine(network, target, size, FAST, 3, silent)
     assert len(stages) == 1
-    assert refined.ranked() == 40
+    assert refined.n_prunable() == 40
     # The file's rounding is all that comes after the training.
-    assert sum(Objective({"mse": 1.0}, target, 6000, 16).judge(refined.estimate().detach()).values()) == pytest.approx(
+    assert sum(Objective({"mse": 1.0}, target, 6000, 16).evaluate(refined.estimate().detach()).values()) == pytest.approx(
         stages[0].best.total, rel=1e-3
     )
 
@@ -128,7 +128,7 @@ def test_a_budget_is_never_exceeded(most: int, db: float | None, exchanges: int,
     network, target, size = begun(most, db, pluck(0.25).samples + 0.1 * noise(0.25, seed=seed))
     start = left_over(network, target)
     network, _ = refine(network, target, size, FAST, exchanges, silent)
-    assert network.ranked() <= most
+    assert network.n_prunable() <= most
     left = left_over(network, target)
     # Left out is only what the goal does not need.
     assert left <= max(start * (1 + 1e-5), size.goal_energy)
@@ -162,7 +162,7 @@ def test_stopped_anywhere_it_keeps_the_best_and_says_so(most: int, db: float | N
         stop = Stop(n)
         network, stages = refine(network, target, size, FAST, 2, stop)
         assert left_over(network, target) <= max(start * (1 + 1e-5), size.goal_energy)
-        assert network.ranked() <= most
+        assert network.n_prunable() <= most
         # Who asked to stop is not kept waiting: nothing is looked at any more.
         if stages[-1].status != "stopped" or stop.left < 0:
             wrong.append(n)
@@ -176,7 +176,7 @@ def test_stopped_between_trainings_it_keeps_what_it_has(monkeypatch: pytest.Monk
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(refinement._Refining, "exchanged", interrupted)
+    monkeypatch.setattr(refinement._Refinement, "exchanged", interrupted)
     network, stages = refine(network, target, size, FAST, 2, silent)
     assert [stage.status for stage in stages] == ["stopped"]
     assert left_over(network, target) < start
@@ -185,11 +185,11 @@ def test_stopped_between_trainings_it_keeps_what_it_has(monkeypatch: pytest.Monk
 def test_without_steps_a_start_is_only_trimmed() -> None:
     network, target, size = begun(400, 15)
     assert network.extend(target, replace(size, goal_energy=size.goal_energy / 2))
-    stored, taken = network.stored(), []
+    stored, taken = network.to_tensors(), []
     options = replace(FAST, steps=0)
     network, stages = refine(network, target, size, options, 2, lambda progress: taken.append(progress.step))
-    assert isinstance(stages[0], Training)
+    assert isinstance(stages[0], TrainingRun)
     assert [stage.status for stage in stages] == ["not trained"]
     assert set(taken) == {0}
-    assert left_over(network, target) <= size.goal_energy < left_over(network.without_last(network.ranked() - 1), target)
-    assert set(network.stored()["frequency_hz"].tolist()) <= set(stored["frequency_hz"].tolist())
+    assert left_over(network, target) <= size.goal_energy < left_over(network.pruned(network.n_prunable() - 1), target)
+    assert set(network.to_tensors()["frequency_hz"].tolist()) <= set(stored["frequency_hz"].tolist())

@@ -13,14 +13,14 @@ from sounds import noise, tones
 from ddaudio.fitting import segmentation
 from ddaudio.fitting.segmentation import LEVELS, cell_sizes, divide
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models import Size
+from ddaudio.models import Budget
 
 RATE = 8000
 SMALLEST = 24  # 3 ms, an even number
 
 
-def goal(target: torch.Tensor, db: float) -> Size:
-    return Size(target.numel(), float(target.double().square().sum()) * 10 ** (-db / 10))
+def goal(target: torch.Tensor, db: float) -> Budget:
+    return Budget(target.numel(), float(target.double().square().sum()) * 10 ** (-db / 10))
 
 
 @pytest.mark.parametrize("rate", [1000, 8000, 11025, 44100, 192000])
@@ -99,7 +99,7 @@ def test_short_cells_at_a_click_and_long_ones_in_a_tone() -> None:
 
 
 def test_silence_is_not_divided() -> None:
-    assert divide(torch.zeros(2, 10_000), RATE, Size(100, 1e-9), "hann") == [[3072] * 4] * 2
+    assert divide(torch.zeros(2, 10_000), RATE, Budget(100, 1e-9), "hann") == [[3072] * 4] * 2
     # Nor is a silent signal beside another one.
     both = torch.cat([torch.zeros(1, 10_000), noise(1.25)])
     assert divide(both, RATE, goal(both, 20), "hann")[0] == [3072] * 4

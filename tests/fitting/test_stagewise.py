@@ -23,7 +23,7 @@ from ddaudio.fitting import plan, stagewise
 from ddaudio.fitting.plan import resolve, window_samples
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
-from ddaudio.fitting.stagewise import Pass
+from ddaudio.fitting.stagewise import Stage
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.metrics.measure import snr_db
@@ -31,7 +31,7 @@ from ddaudio.models import DoubleDutchNetwork, FramedNetwork, SineNetwork, SumNe
 from ddaudio.models.file import load_model
 from ddaudio.options import MAX_FRAME_S, MAX_SAMPLE_RATE, MIN_FRAME_S, MIN_SAMPLE_RATE, FitOptions
 from ddaudio.report.save import save_fit
-from ddaudio.training.history import Look, Progress, Training
+from ddaudio.training.history import Evaluation, Progress, TrainingRun
 
 SUM = "sine+double-dutch"
 QUICK: dict[str, Any] = {"model": SUM, "steps": 2, "exchanges": 0}
@@ -84,24 +84,24 @@ def says_its_estimate(result: FitResult) -> bool:
 # --- budgets, shares and goals --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "shares"), [("clicks", None), ("bark", None), ("bark", "3,1")])
+@pytest.mark.parametrize(("name", "budget_split"), [("clicks", None), ("bark", None), ("bark", "3,1")])
 def test_a_budget_is_met_and_shared_out(name: str, shares: str | None, fitted: Fit) -> None:
-    result = fitted(name, numbers=240, shares=shares)
+    result = fitted(name, budget=240, budget_split=shares)
     sine, trees = terms_of(result)
     assert isinstance(sine, SineNetwork)
     assert isinstance(trees, DoubleDutchNetwork)
-    assert 0.95 * 240 <= result.numbers <= 240
-    assert result.numbers == sine.numbers() + trees.numbers()
+    assert 0.95 * 240 <= result.n_parameters <= 240
+    assert result.n_parameters == sine.n_parameters() + trees.n_parameters()
     own = 240 * (0.5 if shares is None else 0.75)
     # What one more partial takes is left for the trees, and a few cells more or less.
-    assert own - 12 <= sine.numbers() <= own
+    assert own - 12 <= sine.n_parameters() <= own
     assert says_its_estimate(result)
 
 
 @pytest.mark.parametrize("name", SOUNDS)
 def test_the_second_network_fits_what_the_first_leaves_over(name: str, fitted: Fit) -> None:
-    result = fitted(name, numbers=240, together=False)
-    first, second = result.passes
+    result = fitted(name, budget=240, together=False)
+    first, second = result.stages
     sine, trees = terms_of(result)
     with torch.no_grad():
         left = result.recording.samples - sine.estimate()
@@ -116,21 +116,21 @@ def test_the_second_network_fits_what_the_first_leaves_over(name: str, fitted: F
 
 @pytest.mark.parametrize("name", SOUNDS)
 def test_training_together_is_no_worse(name: str, fitted: Fit) -> None:
-    apart, together = (fitted(name, numbers=240, together=value) for value in (False, True))
-    assert [one.name for one in apart.passes] == ["sine", "double-dutch"]
-    assert [one.name for one in together.passes] == ["sine", "double-dutch", "together"]
+    apart, together = (fitted(name, budget=240, together=value) for value in (False, True))
+    assert [one.name for one in apart.stages] == ["sine", "double-dutch"]
+    assert [one.name for one in together.stages] == ["sine", "double-dutch", "together"]
     assert together.snr_db is not None
     assert apart.snr_db is not None
     # It begins where the others end, and the judge keeps the best: worse by no more than a file's rounding.
-    assert together.passes[-1].blocks[0][0].looks[0].snr_db == pytest.approx(apart.snr_db, abs=0.01)
+    assert together.stages[-1].blocks[0][0].evaluations[0].snr_db == pytest.approx(apart.snr_db, abs=0.01)
     assert together.snr_db >= apart.snr_db - 0.01
-    assert together.numbers == apart.numbers
-    assert [len(one.blocks) for one in together.passes] == [1, 1, 1]
+    assert together.n_parameters == apart.n_parameters
+    assert [len(one.blocks) for one in together.stages] == [1, 1, 1]
 
 
 def test_a_tone_with_clicks_is_said_better_by_both_than_by_either(fitted: Fit) -> None:
-    both = fitted("clicks", numbers=240).snr_db
-    alone = [fitted("clicks", numbers=240, model=name).snr_db for name in ("sine", "double-dutch")]
+    both = fitted("clicks", budget=240).snr_db
+    alone = [fitted("clicks", budget=240, model=name).snr_db for name in ("sine", "double-dutch")]
     assert both is not None
     # 5.1 and 6.3 dB on the processors tried: which partials are found in the last decibels depends on their rounding.
     assert both > max(one for one in alone if one is not None) + 4
@@ -139,38 +139,38 @@ def test_a_tone_with_clicks_is_said_better_by_both_than_by_either(fitted: Fit) -
 @pytest.mark.parametrize("name", SOUNDS)
 @pytest.mark.parametrize("together", [True, False])
 def test_a_goal_is_reached(name: str, together: bool, fitted: Fit) -> None:
-    result = fitted(name, target_snr_db=20.0, max_numbers_per_sample=2.0, together=together)
-    assert result.reached_goal, result.doubts
+    result = fitted(name, target_snr_db=20.0, max_parameters_per_sample=2.0, together=together)
+    assert result.reached_goal, result.warnings
     assert result.snr_db is not None
     assert result.snr_db >= 20
     sine, trees = terms_of(result)
     # Half of the decibels each, about: neither does all by itself.
-    assert sine.ranked() > 0
-    assert trees.ranked() > 0
+    assert sine.n_prunable() > 0
+    assert trees.n_prunable() > 0
     assert says_its_estimate(result)
     if together:
-        fewer = result.network.without_last(result.network.ranked() - 1)
+        fewer = result.network.pruned(result.network.n_prunable() - 1)
         assert (snr_db(fewer.estimate().detach(), result.recording.samples) or 0) < 20
 
 
 def test_a_cap_holds_for_the_sum(fitted: Fit) -> None:
-    result = fitted("bark", target_snr_db=60.0, max_numbers_per_sample=0.1)
-    assert result.numbers <= 0.1 * 2000
-    assert any("goal missed" in doubt and "cap of 0.1" in doubt for doubt in result.doubts)
+    result = fitted("bark", target_snr_db=60.0, max_parameters_per_sample=0.1)
+    assert result.n_parameters <= 0.1 * 2000
+    assert any("goal missed" in doubt and "cap of 0.1" in doubt for doubt in result.warnings)
 
 
 def test_a_network_may_come_twice(fitted: Fit) -> None:
-    result = fitted("clicks", model="double-dutch+double-dutch", numbers=200)
+    result = fitted("clicks", model="double-dutch+double-dutch", budget=200)
     assert [term.name for term in terms_of(result)] == ["double-dutch"] * 2
-    assert 0.9 * 200 <= result.numbers <= 200
-    assert result.passes[1].blocks[0][-1].best.snr_db is not None
-    assert result.passes[1].blocks[0][-1].best.snr_db > 0
+    assert 0.9 * 200 <= result.n_parameters <= 200
+    assert result.stages[1].blocks[0][-1].best.snr_db is not None
+    assert result.stages[1].blocks[0][-1].best.snr_db > 0
 
 
 @pytest.mark.parametrize("samples", [torch.zeros(1, 1000), torch.full((2, 1), 0.5)], ids=["silence", "one sample"])
 def test_where_nothing_is_left_later_networks_are_empty(samples: torch.Tensor) -> None:
     result = fit(Recording(samples, RATE), **QUICK)
-    assert terms_of(result)[1].ranked() == 0
+    assert terms_of(result)[1].n_prunable() == 0
     assert result.reached_goal
     assert says_its_estimate(result)
 
@@ -182,7 +182,7 @@ def test_a_lag_longer_than_a_block_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(plan, "BLOCK_SAMPLES", 2048)
     recording = Recording(torch.sin(torch.arange(8000) / 5)[None], RATE)
     with pytest.raises(OptionError, match=r"only 1\d\d\d samples are fitted at a time, none 3000 apart"):
-        fit(recording, losses="pdl:3000", model="sine", frame_s=0.064, numbers=1200)
+        fit(recording, losses="pdl:3000", model="sine", frame_s=0.064, budget=1200)
 
 
 def test_in_several_blocks_nothing_is_trained_together_and_all_adds_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -191,11 +191,11 @@ def test_in_several_blocks_nothing_is_trained_together_and_all_adds_up(monkeypat
     monkeypatch.setattr(plan, "BLOCK_SAMPLES", 2048)
     monkeypatch.setattr(plan, "BLOCK_SAMPLES", 2048)
     told: list[Progress] = []
-    result = fit(recording, **QUICK, frame_s=0.064, numbers=1200, progress=told.append)
-    assert [one.name for one in result.passes] == ["sine", "double-dutch"]
-    counts = [len(one.blocks) for one in result.passes]
+    result = fit(recording, **QUICK, frame_s=0.064, budget=1200, progress=told.append)
+    assert [one.name for one in result.stages] == ["sine", "double-dutch"]
+    counts = [len(one.blocks) for one in result.stages]
     assert min(counts) > 1
-    assert 0.95 * 1200 <= result.numbers <= 1200
+    assert 0.95 * 1200 <= result.n_parameters <= 1200
     assert says_its_estimate(result)
     assert result.snr_db == pytest.approx(snr_db(result.network.estimate().detach(), recording.samples), abs=1e-3)
     save_fit(result, tmp_path / "fit")
@@ -209,7 +209,7 @@ def test_in_several_blocks_nothing_is_trained_together_and_all_adds_up(monkeypat
 
 def test_progress_never_goes_back() -> None:
     told: list[Progress] = []
-    fit(clicks(), **QUICK, numbers=120, progress=told.append)
+    fit(clicks(), **QUICK, budget=120, progress=told.append)
     done = [progress.block / progress.blocks for progress in told[1:-1]]
     assert done == sorted(done)
 
@@ -220,28 +220,28 @@ def test_progress_never_goes_back() -> None:
 @pytest.fixture(scope="module")
 def folder(fitted: Fit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sums") / "fit"
-    save_fit(fitted("clicks", numbers=240), folder)
+    save_fit(fitted("clicks", budget=240), folder)
     return folder
 
 
 def test_a_fit_comes_back_from_its_file_and_sounds_the_same(folder: Path, fitted: Fit) -> None:
-    result, network = fitted("clicks", numbers=240), load_model(folder)
+    result, network = fitted("clicks", budget=240), load_model(folder)
     assert isinstance(network, SumNetwork)
-    assert network.numbers() == result.numbers
+    assert network.n_parameters() == result.n_parameters
     # What a fit returns has gone through a file already; units there and back round the last digit of float32.
     assert torch.allclose(render(network)[:, :], result.estimate[:, :], atol=1e-5)
     higher = render(network, 2 * RATE)[:, :]
     assert higher.shape == (1, 4000)
     # Every other sample of twice the rate lies where one of the old ones does.
     assert torch.allclose(higher[:, ::2], result.estimate[:, :], atol=1e-4)
-    for count in (0, 5, network.ranked()):
-        kept = network.without_last(count)
-        assert kept.ranked() == count
+    for count in (0, 5, network.n_prunable()):
+        kept = network.pruned(count)
+        assert kept.n_prunable() == count
         assert torch.allclose(render(network, partials=count)[:, :], kept.estimate().detach(), atol=1e-6)
 
 
 def test_the_settings_repeat_the_fit(folder: Path, fitted: Fit) -> None:
-    result = fitted("clicks", numbers=240)
+    result = fitted("clicks", budget=240)
     options = FitOptions().with_settings(ddaudio.read_settings(folder / "fit.toml"))
     assert options == result.options
     assert resolve(options, result.recording) == options
@@ -250,22 +250,26 @@ def test_the_settings_repeat_the_fit(folder: Path, fitted: Fit) -> None:
 
 
 def test_the_report_tells_of_all_networks_and_passes(folder: Path, fitted: Fit) -> None:
-    result = fitted("clicks", numbers=240)
+    result = fitted("clicks", budget=240)
     contents = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     model = contents["model"]
-    assert (model["name"], model["parts"], model["numbers"]) == (SUM, result.network.ranked(), result.numbers)
-    assert [(term["name"], term["parts"], term["frames"]) for term in model["terms"]] == [
-        (term.name, term.ranked(), term.grid.n_frames) for term in terms_of(result)
+    assert (model["name"], model["n_components"], model["n_parameters"]) == (
+        SUM,
+        result.network.n_prunable(),
+        result.n_parameters,
+    )
+    assert [(term["name"], term["n_components"], term["frames"]) for term in model["terms"]] == [
+        (term.name, term.n_prunable(), term.grid.n_frames) for term in terms_of(result)
     ]
     assert all(sum(term["cell_samples"].values()) == term["frames"] for term in model["terms"])
-    told = contents["training"]["passes"]
+    told = contents["training"]["stages"]
     assert [one["name"] for one in told] == ["sine", "double-dutch", "together"]
-    for one, mine in zip(told, result.passes, strict=True):
+    for one, mine in zip(told, result.stages, strict=True):
         assert [[run["status"] for run in runs] for runs in one["blocks"]] == [
             [run.status for run in runs] for runs in mine.blocks
         ]
     assert contents["training"]["gain_db"] == result.training_gain_db
-    assert contents["goal"] == {"name": "numbers", "asked": 240, "reached": True}
+    assert contents["goal"] == {"name": "budget", "asked": 240, "reached": True}
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -275,23 +279,27 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
 
 
 def test_the_command_knows_sums(folder: Path, fitted: Fit, tmp_path: Path) -> None:
-    result = fitted("clicks", numbers=240)
+    result = fitted("clicks", budget=240)
     code, out, err = run("info", folder, "--json")
     facts = json.loads(out)
     assert (code, err) == (0, "")
-    assert (facts["model"], facts["numbers"], facts["parts"]) == (SUM, result.numbers, result.network.ranked())
+    assert (facts["model"], facts["n_parameters"], facts["n_components"]) == (
+        SUM,
+        result.n_parameters,
+        result.network.n_prunable(),
+    )
     assert [term["network"] for term in facts["terms"]] == ["sine", "double-dutch"]
-    assert [facts["terms"][0]["partials"], facts["terms"][1]["ropes"]] == [term.ranked() for term in terms_of(result)]
+    assert [facts["terms"][0]["partials"], facts["terms"][1]["ropes"]] == [term.n_prunable() for term in terms_of(result)]
     code, out, err = run("info", folder)
     words = " ".join(out.split())
     assert (code, err) == (0, "")
     assert f"model {SUM}" in words
     assert "network sine" in words
     assert "network double-dutch" in words
-    assert f"of {result.network.ranked()} parts" in words
+    assert f"of {result.network.n_prunable()} parts" in words
     code, out, err = run("export", folder, "--format", "json")
     assert (code, err) == (0, "")
-    assert len(json.loads(out)) == result.network.ranked()
+    assert len(json.loads(out)) == result.network.n_prunable()
     code, out, err = run("export", folder)
     assert (code, err) == (0, "")
     assert out.startswith("network,signal,time_s,")
@@ -302,13 +310,13 @@ def test_the_command_knows_sums(folder: Path, fitted: Fit, tmp_path: Path) -> No
 
 def test_a_sum_is_fitted_by_the_command(tmp_path: Path) -> None:
     ddaudio.write_wav(tmp_path / "clicks.wav", clicks().samples, RATE, "float32")
-    flags = ("--model", SUM, "--shares", "2,1", "--numbers", "90", "--steps", "1", "--exchanges", "0", "--no-together")
+    flags = ("--model", SUM, "--budget-split", "2,1", "--budget", "90", "--steps", "1", "--exchanges", "0", "--no-together")
     code, out, err = run("fit", tmp_path / "clicks.wav", "--out", tmp_path / "fit", *flags)
     assert (code, err) == (0, "")
     assert "partials in" in out
     assert "ropes in" in out
     settings_table = json.loads((tmp_path / "fit" / "report.json").read_text())["settings"]
-    assert (settings_table["model"]["shares"], settings_table["training"]["together"]) == ("2,1", False)
+    assert (settings_table["model"]["budget_split"], settings_table["training"]["together"]) == ("2,1", False)
     code, _, err = run("fit", tmp_path / "clicks.wav", "--out", tmp_path / "no", "--model", "sine+dubble-dutch")
     assert code == 2
     assert "--model names 'dubble-dutch', which is unknown; did you mean 'double-dutch'" in err
@@ -324,15 +332,15 @@ def test_a_sum_is_fitted_by_the_command(tmp_path: Path) -> None:
         ({"model": "sine+"}, "model names '', which is unknown"),
         ({"model": "+sine"}, "model names '', which is unknown"),
         ({"model": ""}, "model names '', which is unknown"),
-        ({"model": SUM, "shares": "1"}, "give one share for each network"),
-        ({"model": SUM, "shares": "1,2,3"}, "give one share for each network"),
-        ({"model": "sine", "shares": "1"}, "give one share for each network of a sum"),
-        ({"model": SUM, "shares": "1,0"}, "each must be above 0"),
-        ({"model": SUM, "shares": "2,-1"}, "each must be above 0"),
-        ({"model": SUM, "shares": "1,inf"}, "each must be above 0"),
-        ({"model": SUM, "shares": "1,nan"}, "each must be above 0"),
-        ({"model": SUM, "shares": "1,half"}, "shares is '1,half'; it must be numbers with commas between them"),
-        ({"model": SUM, "shares": ""}, "shares is ''; it must be numbers"),
+        ({"model": SUM, "budget_split": "1"}, "give one share for each network"),
+        ({"model": SUM, "budget_split": "1,2,3"}, "give one share for each network"),
+        ({"model": "sine", "budget_split": "1"}, "give one share for each network of a sum"),
+        ({"model": SUM, "budget_split": "1,0"}, "each must be above 0"),
+        ({"model": SUM, "budget_split": "2,-1"}, "each must be above 0"),
+        ({"model": SUM, "budget_split": "1,inf"}, "each must be above 0"),
+        ({"model": SUM, "budget_split": "1,nan"}, "each must be above 0"),
+        ({"model": SUM, "budget_split": "1,half"}, "shares is '1,half'; it must be numbers with commas between them"),
+        ({"model": SUM, "budget_split": ""}, "shares is ''; it must be numbers"),
         ({"model": SUM, "partials": 3}, "partials is 3, but a sine\\+double-dutch network is sized by numbers"),
     ],
 )
@@ -345,12 +353,12 @@ def test_sums_that_cannot_be_are_refused(given: dict[str, Any], said: str) -> No
 @pytest.mark.parametrize(
     "given",
     [
-        {"model": SUM, "numbers": 4},
-        {"model": SUM, "numbers": 20, "shares": "99,1"},
+        {"model": SUM, "budget": 4},
+        {"model": SUM, "budget": 20, "budget_split": "99,1"},
         # 100 frames of partials take 100 numbers; the first network spends what it may.
-        {"model": "double-dutch+sine", "numbers": 90, "frame_s": 0.005},
-        {"model": "double-dutch+sine", "numbers": 150, "frame_s": 0.005},
-        {"model": "sine+sine", "numbers": 205, "frame_s": 0.005},
+        {"model": "double-dutch+sine", "budget": 90, "frame_s": 0.005},
+        {"model": "double-dutch+sine", "budget": 150, "frame_s": 0.005},
+        {"model": "sine+sine", "budget": 205, "frame_s": 0.005},
     ],
     ids=str,
 )
@@ -369,11 +377,11 @@ def test_a_budget_too_small_for_any_network_is_refused_before_any_work(
 
 
 def test_leaves_of_partials_are_partials_between_gates() -> None:
-    leaves = fit(clicks(), **{**QUICK, "model": "double-dutch"}, leaves="sine", numbers=120)
-    partials = fit(clicks(), **{**QUICK, "model": "sine"}, window="gate", numbers=120)
+    leaves = fit(clicks(), **{**QUICK, "model": "double-dutch"}, leaves="sine", budget=120)
+    partials = fit(clicks(), **{**QUICK, "model": "sine"}, window="gate", budget=120)
     assert isinstance(leaves.network, SineNetwork)
     assert leaves.network.grid.window == partials.network.grid.window == "gate"
-    one, two = leaves.network.stored(), partials.network.stored()
+    one, two = leaves.network.to_tensors(), partials.network.to_tensors()
     assert list(one) == list(two)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(leaves.estimate[:, :], partials.estimate[:, :])
@@ -412,7 +420,7 @@ def test_a_ladder_that_does_not_span_the_window_says_both_waves_of_its_period(
     """Ten periods in a window: the second wave keeps its sign from cell to cell, which a folded one would not."""
     sound = 0.3 * wave(2 * math.pi * (torch.arange(2000, dtype=torch.float64) + 0.5) / 100)
     asked = {"model": "double-dutch", "denominators": "100", "pair": "quadrature", "gating": gating, "exchanges": 0}
-    result = fit(Recording(sound[None].float(), RATE), numbers=100, **asked)
+    result = fit(Recording(sound[None].float(), RATE), budget=100, **asked)
     assert result.snr_db is not None
     assert result.snr_db > 60
 
@@ -420,7 +428,7 @@ def test_a_ladder_that_does_not_span_the_window_says_both_waves_of_its_period(
 # --- stops ----------------------------------------------------------------------------------------------------------
 
 
-STOPPED: dict[str, Any] = {**QUICK, "tolerance": 0, "numbers": 120}
+STOPPED: dict[str, Any] = {**QUICK, "tolerance": 0, "budget": 120}
 
 
 def stopping(place: int, stage: str, step: int) -> Callable[[Progress], None]:
@@ -451,9 +459,9 @@ def test_a_stop_in_any_pass_keeps_what_is_there(place: int, stage: str, step: in
     result = fit(clicks(), **STOPPED, progress=stopping(place, stage, step))
     assert result.stopped
     assert result.status == "stopped"
-    assert result.doubts[0].startswith("stopped")
-    assert [one.name for one in result.passes] == names
-    assert result.numbers <= 120
+    assert result.warnings[0].startswith("stopped")
+    assert [one.name for one in result.stages] == names
+    assert result.n_parameters <= 120
     assert result.snr_db is not None
     assert result.snr_db > 3
     assert says_its_estimate(result)
@@ -491,12 +499,16 @@ def test_a_stop_on_the_way_to_training_together_keeps_all_networks(monkeypatch: 
 def test_what_training_brought_is_counted_pass_by_pass(fitted: Fit) -> None:
     """Each pass: the mean over its blocks of what their runs added; all passes together: the sum."""
 
-    def block(*decibels: float | None) -> tuple[Training, ...]:
-        return (Training("converged", [Look(i, {"mse": 1.0 / (i + 1)}, db) for i, db in enumerate(decibels)]),)
+    def block(*decibels: float | None) -> tuple[TrainingRun, ...]:
+        return (TrainingRun("converged", [Evaluation(i, {"mse": 1.0 / (i + 1)}, db) for i, db in enumerate(decibels)]),)
 
-    result = fitted("clicks", numbers=240)
-    one, two, three = Pass("sine", (block(10, 11), block(10, 13))), Pass("double-dutch", (block(1, 1.5),)), Pass("together", ())
-    silent = Pass("sine", (block(None, None),))
+    result = fitted("clicks", budget=240)
+    one, two, three = (
+        Stage("sine", (block(10, 11), block(10, 13))),
+        Stage("double-dutch", (block(1, 1.5),)),
+        Stage("together", ()),
+    )
+    silent = Stage("sine", (block(None, None),))
     for given_passes, gain in (
         ((one,), 2.0),
         ((one, two), 2.5),

@@ -17,11 +17,11 @@ from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.analysis.partials import Partials
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.segmentation import cell_sizes
-from ddaudio.grid.batched import Owners, beside
+from ddaudio.grid.batched import Segments, batched
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
-from ddaudio.models import SineNetwork, Size
-from ddaudio.models.batched import Company, estimate_of
+from ddaudio.models import Budget, SineNetwork
+from ddaudio.models.batched import BatchedNetwork, estimate_of
 from ddaudio.parallel import lockstep
 from ddaudio.parallel.lockstep import side_by_side
 from ddaudio.training.gauss_newton import GaussNewton
@@ -51,7 +51,7 @@ def grids(draw: Any) -> list[TimeGrid]:
 @settings(deadline=None, max_examples=40)
 def test_grids_beside_one_another_cut_and_add_as_each_does(grids: list[TimeGrid], seed: int) -> None:
     signals = [noise(1, grid.n_signals, seed)[:, : grid.n_samples] for grid in grids]
-    both = beside(grids)
+    both = batched(grids)
     total = both.signals(signals)
     assert total.shape == (sum(grid.n_signals for grid in grids), max(grid.n_samples for grid in grids))
     assert all(torch.equal(own, one) for own, one in zip(both.own(total), signals, strict=True))
@@ -76,7 +76,7 @@ def test_partials_beside_one_another_come_back(grids: list[TimeGrid], seed: int)
     for grid in grids:
         frame = torch.randint(grid.n_frames, (int(torch.randint(9, (), generator=generator)),), generator=generator).sort().values
         each.append(Partials(frame, *torch.rand(3, len(frame), generator=generator)))
-    both = beside(grids)
+    both = batched(grids)
     joined = Partials.beside(each, both)
     assert bool((joined.frame.diff() >= 0).all())
     for found, own in zip(joined.split(both), each, strict=True):
@@ -85,13 +85,17 @@ def test_partials_beside_one_another_come_back(grids: list[TimeGrid], seed: int)
 
 def test_sums_stay_apart() -> None:
     values = torch.arange(6.0)
-    owners = Owners(3, torch.tensor([2, 0, 2, 0, 2, 2]))
-    assert owners.sums(values).tolist() == [4, 0, 11]
-    assert owners.sums(torch.stack([values, 10 * values])).tolist() == [44, 0, 121]
-    assert owners.spread(owners.sums(values), values).tolist() == [11, 4, 11, 4, 11, 11]  # type: ignore[union-attr]
+    owners = Segments(3, torch.tensor([2, 0, 2, 0, 2, 2]))
+    assert owners.segment_sum(values).tolist() == [4, 0, 11]
+    assert owners.segment_sum(torch.stack([values, 10 * values])).tolist() == [44, 0, 121]
+    assert owners.broadcast(owners.segment_sum(values), values).tolist() == [11, 4, 11, 4, 11, 11]  # type: ignore[union-attr]
     assert [part.tolist() for part in owners.split(values)] == [[1, 3], [], [0, 2, 4, 5]]
-    alone = Owners(1)
-    assert (alone.sums(values).tolist(), alone.spread(alone.sums(values), values), alone.split(values)[0].tolist()) == (
+    alone = Segments(1)
+    assert (
+        alone.segment_sum(values).tolist(),
+        alone.broadcast(alone.segment_sum(values), values),
+        alone.split(values)[0].tolist(),
+    ) == (
         [15],
         15,
         values.tolist(),
@@ -105,10 +109,10 @@ def pieces() -> list[Tensor]:
 
 
 SIZES = {
-    "goal": lambda target: Size(500, 0.01 * float(target.square().sum())),
-    "budget": lambda _: Size(60),
-    "each frame": lambda _: Size(300, most_per_frame=3),
-    "gain": lambda target: Size(500, least_gain=1e-4 * float(target.square().sum())),
+    "goal": lambda target: Budget(500, 0.01 * float(target.square().sum())),
+    "budget": lambda _: Budget(60),
+    "each frame": lambda _: Budget(300, most_per_frame=3),
+    "gain": lambda target: Budget(500, least_gain=1e-4 * float(target.square().sum())),
 }
 
 
@@ -130,7 +134,7 @@ def test_pursuits_side_by_side_find_what_each_finds(names: Sequence[str]) -> Non
 
 def network_for(target: Tensor, most: int) -> SineNetwork:
     network = SineNetwork(TimeGrid.uniform(RATE, len(target), target.shape[1], 0.03))
-    network.guess(target, Size(most), "peaks", torch.Generator())
+    network.initialise(target, Budget(most), "peaks", torch.Generator())
     return network
 
 
@@ -157,7 +161,7 @@ def test_steps_side_by_side_are_those_of_each() -> None:
 def test_only_sine_networks_are_put_beside_one_another() -> None:
     networks = [ddaudio.fit(pluck(0.1), model="cascade", steps=0, frame_s=0.05).network for _ in range(2)]
     with pytest.raises(TypeError, match="sine networks"):
-        Company(networks)
+        BatchedNetwork(networks)
     # Asked for together, each is computed by itself.
     for estimate, network in zip(side_by_side([partial(estimate_of, one) for one in networks]), networks, strict=True):
         assert torch.equal(estimate, network.estimate().detach())
@@ -178,14 +182,14 @@ def met(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[int]]]:
 
 
 def assert_alike(some: FitResult, other: FitResult) -> None:
-    assert (some.numbers, some.status) == (other.numbers, other.status)
+    assert (some.n_parameters, some.status) == (other.n_parameters, other.status)
     # Float32 in another order of sums; of 100 spoken digits and 12 pieces of music the worst differed by 2e-4 of their peak,
     # where two partials close to one another share an amplitude otherwise, and by 4e-5 dB.
     scale = max(some.recording.peak, 1e-9)
     torch.testing.assert_close(some.estimate[:, :], other.estimate[:, :], rtol=0, atol=5e-4 * scale)
     assert some.snr_db == (None if other.snr_db is None else pytest.approx(other.snr_db, abs=1e-3))
-    assert [len(run.looks) for one in some.passes for runs in one.blocks for run in runs] == [
-        len(run.looks) for one in other.passes for runs in one.blocks for run in runs
+    assert [len(run.evaluations) for one in some.stages for runs in one.blocks for run in runs] == [
+        len(run.evaluations) for one in other.stages for runs in one.blocks for run in runs
     ]
 
 
@@ -194,9 +198,9 @@ def assert_alike(some: FitResult, other: FitResult) -> None:
     [
         {},
         {"target_snr_db": 12.0, "frame_s": 0.04},
-        {"numbers": 90},
+        {"budget": 90},
         {"partials": 2, "exchanges": 0},
-        {"start": "random", "steps": 2},
+        {"initialisation": "random", "steps": 2},
     ],
     ids=str,
 )

@@ -21,7 +21,7 @@ from ddaudio.errors import OptionError, OutputError, RecordingError
 from ddaudio.io import audio
 from ddaudio.io import samples as io_samples
 from ddaudio.io.audio import Recording, read, write_wav
-from ddaudio.io.samples import Spool
+from ddaudio.io.samples import DiskSamples
 
 # Refused
 
@@ -284,7 +284,7 @@ def test_a_recording_too_long_for_memory_is_the_same_recording(
     monkeypatch.setattr(io_samples, "IN_MEMORY_SAMPLES", 5000)
     spooled_one = read(path)
     assert isinstance(in_memory.samples, torch.Tensor)
-    assert isinstance(spooled_one.samples, Spool)
+    assert isinstance(spooled_one.samples, DiskSamples)
     assert torch.equal(spooled_one.samples.tensor(), in_memory.samples)
     for field in ("n_channels", "n_samples", "declared_samples", "clipped_samples", "truncated", "peak", "content_hash"):
         assert getattr(spooled_one, field) == getattr(in_memory, field), field
@@ -295,7 +295,7 @@ def test_a_recording_too_long_for_memory_is_the_same_recording(
 
 def test_a_file_is_kept_in_memory_up_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(io_samples, "IN_MEMORY_SAMPLES", 2000)
-    for n_samples, kind in ((1000, torch.Tensor), (1001, Spool)):
+    for n_samples, kind in ((1000, torch.Tensor), (1001, DiskSamples)):
         stored(tmp_path / "a.wav", noise(n_samples, 2))
         assert isinstance(read(tmp_path / "a.wav").samples, kind)
 
@@ -332,7 +332,7 @@ def test_what_is_read_slice_by_slice_is_checked_like_a_tensor(kind: type) -> Non
     with pytest.raises(RecordingError, match=r"1 of 100 samples are NaN .*sample 50 of channel 0"):
         Recording(spooled(bad), RATE)
     with pytest.raises(RecordingError, match=r"samples have shape \[2, 0\]"):
-        Recording(Spool(2), RATE)
+        Recording(DiskSamples(2), RATE)
 
 
 def test_resampling_keeps_the_count_of_clipped_samples(tmp_path: Path) -> None:

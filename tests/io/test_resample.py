@@ -9,7 +9,7 @@ from soundchecks import RATE, noise, sine, stored
 from ddaudio.errors import OptionError
 from ddaudio.io import samples as io_samples
 from ddaudio.io.audio import read
-from ddaudio.io.samples import Spool
+from ddaudio.io.samples import DiskSamples
 
 
 @pytest.mark.parametrize(("old_rate", "new_rate"), [(44_100, 48_000), (48_000, 44_100), (44_100, 16_000), (8000, 96_000)])
@@ -50,7 +50,7 @@ def test_a_spooled_recording_is_resampled_to_the_same_samples(
     in_memory = read(tmp_path / "a.wav", new_rate)
     monkeypatch.setattr(io_samples, "IN_MEMORY_SAMPLES", 5000)
     resampled = read(tmp_path / "a.wav", new_rate)
-    assert isinstance(resampled.samples, Spool)
+    assert isinstance(resampled.samples, DiskSamples)
     assert torch.equal(resampled.samples.tensor(), in_memory.samples)
     assert (resampled.content_hash, resampled.clipped_samples) == (in_memory.content_hash, in_memory.clipped_samples)
 

@@ -14,7 +14,7 @@ from soundchecks import is_one_line_that_says, noise, spooled
 
 from ddaudio.errors import OutputError
 from ddaudio.io import samples as io_samples
-from ddaudio.io.samples import Difference, Spool, blocks, collect
+from ddaudio.io.samples import Difference, DiskSamples, blocks, collect
 
 BOUNDS = st.none() | st.integers(-130, 130)
 
@@ -47,7 +47,7 @@ class Grudging:
 def test_a_spool_has_the_slices_of_a_tensor_after_any_append(
     n_channels: int, lengths: list[int], bounds: tuple[int | None, ...]
 ) -> None:
-    samples, spool = noise(sum(lengths), n_channels), Spool(n_channels)
+    samples, spool = noise(sum(lengths), n_channels), DiskSamples(n_channels)
     index = slice(*bounds[:2]), slice(*bounds[2:])
     for number, block in enumerate(samples.split(lengths, dim=1), start=1):
         spool.append(block)
@@ -72,7 +72,7 @@ def test_what_is_appended_becomes_float32_without_gradient() -> None:
 
 
 def test_files_that_take_and_give_a_little_at_a_time_are_written_and_read_whole() -> None:
-    spool = Spool(3)
+    spool = DiskSamples(3)
     spool._file = Grudging(spool._file, at_a_time=7)  # type: ignore[assignment]
     spool.append(noise(50, 3))
     assert torch.equal(spool.tensor(), noise(50, 3))
@@ -97,7 +97,7 @@ def test_no_place_for_temporary_files_is_reported(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(OutputError, match="No usable temporary directory found; set the environment variable TMPDIR"):
-        Spool(1)
+        DiskSamples(1)
 
 
 def test_a_file_that_something_else_cut_is_an_error() -> None:
@@ -121,11 +121,11 @@ def test_the_file_has_no_name_and_goes_with_the_object(tmp_path: Any, monkeypatc
 
 @pytest.mark.parametrize("block", [torch.zeros(5), torch.zeros(1, 5), torch.zeros(3, 5), torch.zeros(2, 5, 1)])
 def test_blocks_of_another_shape_are_refused(block: torch.Tensor) -> None:
-    spool = Spool(2)
+    spool = DiskSamples(2)
     with pytest.raises(ValueError, match=r"it must be \[2, n\]"):
         spool.append(block)
     with pytest.raises(ValueError, match="at least 1"):
-        Spool(0)
+        DiskSamples(0)
 
 
 @pytest.mark.parametrize("index", [0, slice(None), (0, slice(None)), (slice(None), 3), (slice(None),) * 3, ...])
@@ -184,7 +184,7 @@ def test_what_is_collected_is_a_tensor_up_to_the_limit_and_a_spool_beyond(
     monkeypatch.setattr(io_samples, "IN_MEMORY_SAMPLES", 100 * n_channels)
     samples = noise(n_samples, n_channels)
     collected = collect(iter(samples.split(30, dim=1)))
-    assert isinstance(collected, Spool if n_samples > 100 else torch.Tensor)
+    assert isinstance(collected, DiskSamples if n_samples > 100 else torch.Tensor)
     assert torch.equal(collected[:, :], samples)
 
 

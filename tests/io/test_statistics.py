@@ -13,7 +13,7 @@ from soundchecks import noise, spooled
 
 from ddaudio.io import samples as io_samples
 from ddaudio.io.checks import finite_problem
-from ddaudio.io.statistics import CLIPPED_LEVEL, survey
+from ddaudio.io.statistics import CLIPPED_LEVEL, sample_statistics
 
 LEVELS = st.sampled_from([0.0, 0.5, -0.5, CLIPPED_LEVEL - 1e-4, CLIPPED_LEVEL, 1.0, 1.0, -CLIPPED_LEVEL, -1.0, -1.0, 2.0])
 
@@ -36,7 +36,7 @@ def test_extremes_energy_and_clipping_are_those_of_the_whole(rows: list[list[flo
     samples = torch.tensor(rows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(io_samples, "BLOCK_SAMPLES", size)
-        found, same = survey(samples), survey(spooled(samples))
+        found, same = sample_statistics(samples), sample_statistics(spooled(samples))
     assert found == same
     assert (found.lowest, found.highest) == (float(samples.min()), float(samples.max()))
     assert found.peak == float(samples.abs().max())
@@ -50,7 +50,7 @@ def test_energy_is_added_up_in_float64() -> None:
     samples = torch.full((1, 3_000_000), 0.1)
     samples[0, 0] = 1e4  # in float32 its square would swallow every other one
     exact = 1e8 + 2_999_999 * float(np.float32(0.1)) ** 2
-    assert survey(samples).energy == pytest.approx(exact, rel=1e-13)
+    assert sample_statistics(samples).energy == pytest.approx(exact, rel=1e-13)
 
 
 @pytest.mark.parametrize("size", [1, 7, 10, 1 << 20])
@@ -61,7 +61,7 @@ def test_what_is_not_finite_is_counted_and_placed(bad: float, size: int, monkeyp
     samples[1, 13] = samples[0, 14] = samples[0, 19] = bad
     samples[1, 19] = math.nan
     for source in (samples, spooled(samples)):
-        found = survey(source)
+        found = sample_statistics(source)
         assert not found.is_finite
         expected = "4 of 40 samples are NaN or infinite, the first at 0.0013 s (sample 13 of channel 1); "
         assert finite_problem(found, source, 10_000) == expected + "repair or export it again"
@@ -73,4 +73,4 @@ def test_no_place_hides_a_nan(place: int, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(io_samples, "BLOCK_SAMPLES", size)
         samples: Any = noise(20)
         samples[0, place] = math.nan
-        assert not survey(samples).is_finite
+        assert not sample_statistics(samples).is_finite

@@ -11,8 +11,8 @@ from named_losses import noise
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ddaudio.losses import NEAR_LAGS, Moment, all_pairs, first_difference, huber, mae, make_loss, mse, pdl, slope
-from ddaudio.losses.differences import LAGS_AT_ONCE, Pdl, far_to_near_lags, judged_lags, long_range_lags
+from ddaudio.losses import NEAR_LAGS, StepInfo, all_pairs, first_difference, huber, mae, make_loss, mse, pdl, slope
+from ddaudio.losses.differences import LAGS_AT_ONCE, Pdl, evaluation_lags, far_to_near_lags, long_range_lags
 from ddaudio.options import HUBER_DELTA
 
 COSTS = {
@@ -211,21 +211,21 @@ def test_all_pairs_of_100_000_samples_takes_memory_and_work_linear_in_them(weigh
 @example(n_samples=1, step=0, steps=1, seed=0)
 @example(n_samples=2, step=0, steps=1, seed=0)
 def test_lags_have_pairs_and_depend_on_the_moment_alone(n_samples, step, steps, seed):
-    moment = Moment(min(step, steps - 1), steps, seed)
+    moment = StepInfo(min(step, steps - 1), steps, seed)
     for choose in (long_range_lags, far_to_near_lags):
         lags = choose(n_samples, moment)
         assert lags == choose(n_samples, moment)
         assert 1 <= len(lags) <= LAGS_AT_ONCE
         assert all(1 <= lag <= max(1, n_samples - 1) for lag in lags)
-    fixed = judged_lags(n_samples)
+    fixed = evaluation_lags(n_samples)
     assert fixed[0] == 1
     assert fixed[-1] == max(1, n_samples - 1)
 
 
 def test_long_range_lags_are_new_each_step_and_log_uniform_up_to_the_whole():
-    lags = [long_range_lags(10_001, Moment(step, 2000, 7)) for step in range(2000)]
+    lags = [long_range_lags(10_001, StepInfo(step, 2000, 7)) for step in range(2000)]
     assert len(set(map(tuple, lags))) > 1990
-    assert lags[0] != long_range_lags(10_001, Moment(0, 2000, 8))
+    assert lags[0] != long_range_lags(10_001, StepInfo(0, 2000, 8))
     drawn = np.sort(np.log(np.array(lags, dtype=float).ravel()))
     # Beyond the small lags, where whole numbers are coarse, each half of the logarithms holds half of the draws: of 8,000
     # draws, the shares scatter by 0.6 %; 3 % is five times that.
@@ -234,19 +234,19 @@ def test_long_range_lags_are_new_each_step_and_log_uniform_up_to_the_whole():
 
 
 def test_far_to_near_begins_with_the_longest_lag_and_ends_with_the_shortest():
-    lags = [far_to_near_lags(10_001, Moment(step, 50, 0)) for step in range(50)]
+    lags = [far_to_near_lags(10_001, StepInfo(step, 50, 0)) for step in range(50)]
     assert lags[0] == [10_000, 5000, 2500, 1250]
     assert lags[-1] == [1]
     reaches = [each[0] for each in lags]
     assert reaches == sorted(reaches, reverse=True)
-    assert far_to_near_lags(10_001, Moment(0, 1, 0))[0] == 10_000
+    assert far_to_near_lags(10_001, StepInfo(0, 1, 0))[0] == 10_000
 
 
 @pytest.mark.parametrize("lags", ["long-range", "far-to-near"])
 def test_the_judge_looks_at_fixed_lags_and_training_at_those_of_the_moment(lags):
     estimate, target = noise(2, 1, 1000)
     loss = Pdl(lags)
-    assert torch.equal(loss(estimate, target), pdl(estimate, target, judged_lags(1000)))
+    assert torch.equal(loss(estimate, target), pdl(estimate, target, evaluation_lags(1000)))
     choose = {"long-range": long_range_lags, "far-to-near": far_to_near_lags}[lags]
-    for moment in (Moment(0, 9, 1), Moment(4, 9, 1), Moment(8, 9, 1)):
+    for moment in (StepInfo(0, 9, 1), StepInfo(4, 9, 1), StepInfo(8, 9, 1)):
         assert torch.equal(loss(estimate, target, moment), pdl(estimate, target, choose(1000, moment)))

@@ -5,9 +5,9 @@ import torch
 from named_losses import ALL, ON_CROPS, OURS, SAMPLE_RATE, noise, with_gradient
 
 from ddaudio import options
-from ddaudio.losses import LOSSES, Moment, make_loss
+from ddaudio.losses import LOSSES, StepInfo, make_loss
 
-MOMENTS = (None, Moment(0, 10, 3), Moment(9, 10, 3))
+MOMENTS = (None, StepInfo(0, 10, 3), StepInfo(9, 10, 3))
 """The judge, the first step of a run and the last one."""
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from named_losses import ALL, SAMPLE_RATE, noise
 
 from ddaudio.errors import OptionError
-from ddaudio.losses import Moment, Objective, make_loss, mss, zero
+from ddaudio.losses import Objective, StepInfo, make_loss, mss, zero
 from ddaudio.losses.differences import far_to_near_lags
 
 TERMS = {"mse": 1.0, "mae": 0.5, "pdl": 0.25, "mss": 0.1}
@@ -39,8 +39,8 @@ def test_weights_are_factors(name):
 @pytest.mark.parametrize("factor", [1e-3, 0.1, 7.0, 100.0])
 def test_scaling_target_and_estimate_together_changes_nothing(factor):
     estimate, target = noise(2, 2, 3000)
-    wanted = Objective(TERMS, target, 1000, 16).judge(estimate)
-    found = Objective(TERMS, factor * target, 1000, 16).judge(factor * estimate)
+    wanted = Objective(TERMS, target, 1000, 16).evaluate(estimate)
+    found = Objective(TERMS, factor * target, 1000, 16).evaluate(factor * estimate)
     assert found == pytest.approx(wanted, rel=1e-5)  # float32, and a few logarithms of bins that nearly cancel
 
 
@@ -71,11 +71,11 @@ def test_crops_lie_side_by_side_and_cover_the_recording(n_samples, crop_samples)
 def test_few_crops_are_spread_over_a_long_recording():
     objective = Objective({"mss": 1.0}, torch.ones(1, 10_000), 100, 5)
     assert len(objective.crops) == 100, "training draws from all of them"
-    assert [objective.crops[index][0] for index in objective.judged] == pytest.approx(
+    assert [objective.crops[index][0] for index in objective.evaluated] == pytest.approx(
         [0, 2500, 5000, 7400, 9900], abs=100
     )  # a crop's length
     assert objective.crops[-1] == (9900, 10_000)
-    assert Objective({"mss": 1.0}, torch.ones(1, 10_000), 100, 1).judged == [0]
+    assert Objective({"mss": 1.0}, torch.ones(1, 10_000), 100, 1).evaluated == [0]
 
 
 @pytest.mark.parametrize("most_crops", [4, 5, 16])
@@ -100,18 +100,20 @@ def test_spectral_terms_look_at_one_crop_or_at_all():
 def test_the_judge_is_deterministic_whatever_training_looked_at():
     estimate, target = noise(2, 1, 6000)
     first, second = (Objective(TERMS, target, 1000, 6) for _ in range(2))
-    before = first.judge(estimate)
+    before = first.evaluate(estimate)
     for crop in (3, 0, 5):
         sum(first(noise(1, 6000, seed=crop).requires_grad_(), crop).values()).backward()
-    assert first.judge(estimate) == before == second.judge(estimate)
+    assert first.evaluate(estimate) == before == second.evaluate(estimate)
     judged = estimate.clone().requires_grad_()
-    assert all(type(value) is float for value in first.judge(judged).values())
+    assert all(type(value) is float for value in first.evaluate(judged).values())
     assert judged.grad is None
 
 
 def test_a_target_at_the_edge_of_float32_keeps_the_judge_finite():
     target = torch.full((1, 100), 1e-40)
-    assert all(math.isfinite(value) for value in Objective({"mse": 1.0, "pdl": 1.0}, target, 100, 1).judge(target * 0).values())
+    assert all(
+        math.isfinite(value) for value in Objective({"mse": 1.0, "pdl": 1.0}, target, 100, 1).evaluate(target * 0).values()
+    )
 
 
 # --- names, moments and penalties -----------------------------------------------------------------------------------
@@ -121,21 +123,21 @@ def test_a_target_at_the_edge_of_float32_keeps_the_judge_finite():
 def test_every_loss_is_judged_alike_whatever_the_moment_of_training(name):
     estimate, target = noise(2, 2, 3000)
     objective = Objective({name: 1.0}, target, 1000, 2, SAMPLE_RATE)
-    before = objective.judge(estimate)
+    before = objective.evaluate(estimate)
     for step in range(3):
-        objective(estimate, step, Moment(step, 3, 5))
-    assert objective.judge(estimate) == before
+        objective(estimate, step, StepInfo(step, 3, 5))
+    assert objective.evaluate(estimate) == before
     assert list(before) == [name]
     assert math.isfinite(before[name])
 
 
 def test_lags_in_training_are_those_of_the_moment_and_depend_on_nothing_before():
     estimate, target = noise(2, 1, 3000)
-    moment = Moment(3, 10, 1)
+    moment = StepInfo(3, 10, 1)
     fresh = Objective({"pdl:long-range": 1.0, "pdl:far-to-near": 1.0}, target, 3000, 1)
     used = Objective({"pdl:long-range": 1.0, "pdl:far-to-near": 1.0}, target, 3000, 1)
     for step in range(3):
-        used(estimate, None, Moment(step, 10, 1))
+        used(estimate, None, StepInfo(step, 10, 1))
     found = used(estimate, None, moment)
     assert {name: value.item() for name, value in found.items()} == {
         name: value.item() for name, value in fresh(estimate, None, moment).items()
@@ -156,7 +158,7 @@ def test_a_target_s_spectra_are_made_once_where_the_judge_looks(monkeypatch):
     for name, loss in objective.losses.items():
         monkeypatch.setattr(loss, "prepare", noting(name, loss.prepare))
     for _ in range(3):
-        objective.judge(estimate)
+        objective.evaluate(estimate)
     assert sorted(made) == ["mss", "mss", "phase", "phase"], "two crops each, once"
 
 
@@ -184,7 +186,7 @@ def test_penalties_are_weighted_measured_by_the_target_s_level_and_judged():
     assert list(found) == ["zero:0.5", "zero"]
     assert found["zero:0.5"].item() == pytest.approx(0.3 * zero(amplitudes, 0.5 * level).item(), rel=1e-6)  # float32
     assert found["zero"].item() == pytest.approx(2 * zero(amplitudes, 0.1 * level).item(), rel=1e-6)
-    judged = objective.judge(target, lambda: amplitudes)
+    judged = objective.evaluate(target, lambda: amplitudes)
     assert judged == {"mse": 0.0} | {name: value.item() for name, value in found.items()}
 
 
@@ -192,4 +194,4 @@ def test_amplitudes_are_not_asked_for_without_a_penalty():
     def unwanted():
         raise AssertionError("asked for")
 
-    assert Objective({"mse": 1.0}, noise(1, 100), 100, 1).judge(noise(1, 100), unwanted).keys() == {"mse"}
+    assert Objective({"mse": 1.0}, noise(1, 100), 100, 1).evaluate(noise(1, 100), unwanted).keys() == {"mse"}

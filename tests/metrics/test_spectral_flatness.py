@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import RATE, noise, tones
 
-from ddaudio.io.samples import Spool
+from ddaudio.io.samples import DiskSamples
 from ddaudio.metrics import spectral_flatness
 from ddaudio.metrics.spectral_flatness import BAND_SHARE, LEAST_BINS, TILT, flatness
 
@@ -134,6 +134,6 @@ def test_silence_has_none(shape: tuple[int, int]) -> None:
 
 
 def test_it_reads_a_spool() -> None:
-    spool = Spool(2)
+    spool = DiskSamples(2)
     spool.append(noise(1.0, 2))
     assert flatness(spool, RATE) == flatness(noise(1.0, 2), RATE)

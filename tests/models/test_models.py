@@ -19,16 +19,16 @@ from ddaudio.errors import ModelError, OptionError
 from ddaudio.grid.coding import encode
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models import (
+    Budget,
     CascadeNetwork,
+    CoordinateNetwork,
     DoubleDutchNetwork,
     FramedNetwork,
     Partials,
     SineNetwork,
-    SinesNetwork,
-    Size,
     SurrogateNetwork,
 )
-from ddaudio.models.partial_bank import BankNetwork
+from ddaudio.models.partial_bank import PartialBankNetwork
 from ddaudio.models.registry import NETWORKS
 from ddaudio.options import FitOptions, LayerOptions, TreeOptions
 
@@ -101,7 +101,7 @@ def made(name: str, grid: TimeGrid) -> FramedNetwork:
 
 def fitted(name: str, target: torch.Tensor, grid: TimeGrid | None = None, most: int = 60) -> FramedNetwork:
     network = made(name, grid or grid_for(*target.shape, name))
-    network.guess(target, Size(most), "peaks", torch.Generator().manual_seed(0))
+    network.initialise(target, Budget(most), "peaks", torch.Generator().manual_seed(0))
     return network
 
 
@@ -126,7 +126,7 @@ def norms_of(network: FramedNetwork) -> dict[str, float]:
     if isinstance(network, SurrogateNetwork):
         real, imaginary, cosine, sine = (parameter.grad.double().norm() for parameter in network.parameters())
         return {"z": math.hypot(real, imaginary), "amplitude": math.hypot(cosine, sine)}
-    if isinstance(network, SinesNetwork):
+    if isinstance(network, CoordinateNetwork):
         norms = {key: float(parameter.grad.double().norm()) for key, parameter in network.named_parameters()}
         return {key if key == "level" else f"layer {key[-1]}: {key[:-2]}": norm for key, norm in norms.items()}
     assert isinstance(network, DoubleDutchNetwork)
@@ -156,14 +156,14 @@ class TestEveryNetwork:
         grid = network.grid
         assert [part.shape for part in network()] == [group.windows.shape for group in grid.groups]
         assert network.estimate().shape == (3, 2000)
-        stored = sum(tensor.numel() for tensor in network.stored().values())
+        stored = sum(tensor.numel() for tensor in network.to_tensors().values())
         words = encode(grid)[1].numel()
         assert (words > 0) == (NETWORKS[network.name].frames == "adaptive")
-        assert network.numbers() == stored + words
+        assert network.n_parameters() == stored + words
         # Equal cells need no code.
         uniform = fitted(name, noise(0.1), TimeGrid.uniform(8000, 1, 800, 0.02))
-        assert uniform.numbers() == sum(tensor.numel() for tensor in uniform.stored().values())
-        assert {tensor.dtype for tensor in network.stored().values()} <= {torch.float32, torch.int32}
+        assert uniform.n_parameters() == sum(tensor.numel() for tensor in uniform.to_tensors().values())
+        assert {tensor.dtype for tensor in network.to_tensors().values()} <= {torch.float32, torch.int32}
         assert len({len(column) for column in network.describe().values()}) == 1
 
     def test_gradients_reach_every_parameter(self, name: str) -> None:
@@ -231,7 +231,7 @@ class TestEveryNetwork:
             assert network.at_bounds()[:2] == (min(3, total), total)
             # A file's units and rounding change nothing.
             copy = made(name, network.grid)
-            copy.restore(network.stored())
+            copy.from_tensors(network.to_tensors())
             assert copy.at_bounds() == network.at_bounds()
 
     def test_signals_of_a_batch_do_not_meet(self, name: str) -> None:
@@ -240,7 +240,7 @@ class TestEveryNetwork:
         frames = network.grid.n_frames
         # The cells of the first signal are left out.
         places = torch.where(network.grid.cells.signal == 0, -1, torch.arange(frames))
-        other = network.moved(network.grid, [(network, places)])
+        other = network.regridded(network.grid, [(network, places)])
         # Units there and back: float32 rounding of amplitudes of about 0.1.
         assert torch.allclose(other.estimate()[1], network.estimate()[1], atol=1e-6)
         assert not other.estimate()[0].any()
@@ -248,17 +248,17 @@ class TestEveryNetwork:
 
     def test_two_guesses_are_the_same(self, name: str) -> None:
         target = noise(0.25)
-        one, two = fitted(name, target).stored(), fitted(name, target).stored()
+        one, two = fitted(name, target).to_tensors(), fitted(name, target).to_tensors()
         assert all(torch.equal(one[key], two[key]) for key in one)
 
     def test_stored_and_restored_it_sounds_the_same(self, name: str) -> None:
         network = fitted(name, noise(0.25, channels=2))
         copy = made(name, network.grid)
-        copy.restore(network.stored())
+        copy.from_tensors(network.to_tensors())
         # A frequency goes through Hz in float32 (1e-7 relative), and phase grows with 512 samples: a few 1e-5.
         assert torch.allclose(copy.estimate(), network.estimate(), atol=5e-5)
         again = made(name, network.grid)
-        again.restore(copy.stored())
+        again.from_tensors(copy.to_tensors())
         # Once rounded to a file's units, a rounding more or less of the last digit.
         assert torch.allclose(again.estimate(), copy.estimate(), atol=1e-5)
         table, other = network.describe(), copy.describe()
@@ -269,33 +269,33 @@ class TestEveryNetwork:
         network = made(name, grid_for(2, name=name))
         assert not network.estimate().any()
         copy = made(name, network.grid)
-        copy.restore(network.stored())
-        assert copy.ranked() == network.ranked() == (2 * network.grid.n_frames if name == BINARY else 0)
+        copy.from_tensors(network.to_tensors())
+        assert copy.n_prunable() == network.n_prunable() == (2 * network.grid.n_frames if name == BINARY else 0)
 
     def test_extended_it_is_no_larger_than_asked_and_closer(self, name: str) -> None:
         target = noise(0.25, channels=2)
         network = fitted(name, target, most=20)
         if name not in SOME:
-            assert not network.extend(target, Size(EVERYTHING))
+            assert not network.extend(target, Budget(EVERYTHING))
             return
         before = float((target - network.estimate()).detach().square().sum())
-        assert network.ranked() <= 20
-        assert network.extend(target, Size(50))
+        assert network.n_prunable() <= 20
+        assert network.extend(target, Budget(50))
         # A threshold is found to 2 %, which leaves a few ropes unspent.
-        assert network.ranked() == 50 or (name in TREES and 45 <= network.ranked() < 50)
+        assert network.n_prunable() == 50 or (name in TREES and 45 <= network.n_prunable() < 50)
         assert float((target - network.estimate()).detach().square().sum()) < before
-        assert not network.extend(target, Size(network.ranked()))
-        assert not network.extend(network.estimate().detach(), Size(60, goal_energy=1e-3))
+        assert not network.extend(target, Budget(network.n_prunable()))
+        assert not network.extend(network.estimate().detach(), Budget(60, goal_energy=1e-3))
 
     def test_waves_have_amplitudes_in_full_scale_with_gradients(self, name: str) -> None:
         target = noise(0.25)
         network = fitted(name, target)
-        amplitudes = network.wave_amplitudes()
+        amplitudes = network.amplitudes()
         assert amplitudes.shape == (amplitudes.numel(),)
-        assert amplitudes.numel() >= network.ranked()
+        assert amplitudes.numel() >= network.n_prunable()
         assert (amplitudes > 0).any()
         # A target twice as loud: products with a power of two, and float32 sums in the solvers.
-        loud = fitted(name, 2 * target).wave_amplitudes()
+        loud = fitted(name, 2 * target).amplitudes()
         torch.testing.assert_close(loud, 2 * amplitudes, rtol=1e-4, atol=1e-6)
         amplitudes.sum().backward()
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
@@ -304,7 +304,7 @@ class TestEveryNetwork:
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.zero_()
-        silent = network.wave_amplitudes()
+        silent = network.amplitudes()
         assert (silent <= 1e-11).all()  # the root of the addend that keeps the gradient finite
         gradients = torch.autograd.grad(silent.sum(), list(network.parameters()), allow_unused=True)
         assert all(gradient is None or bool(gradient.isfinite().all()) for gradient in gradients)
@@ -312,17 +312,19 @@ class TestEveryNetwork:
     def test_parts_are_left_out_from_the_weakest_on(self, name: str) -> None:
         target = noise(0.25, channels=2)
         network = fitted(name, target)
-        assert network.powers().shape == (network.ranked(),)
-        assert network.without_last(network.ranked()).numbers() == network.numbers()
+        assert network.component_energies().shape == (network.n_prunable(),)
+        assert network.pruned(network.n_prunable()).n_parameters() == network.n_parameters()
         # Units there and back: float32 rounding of amplitudes of about 0.1.
-        assert torch.allclose(network.without_last(0).estimate(), network.estimate(), atol=1e-6) == (name in WHOLE)
-        assert bool(network.without_last(0).estimate().any()) == (name in WHOLE)
+        assert torch.allclose(network.pruned(0).estimate(), network.estimate(), atol=1e-6) == (name in WHOLE)
+        assert bool(network.pruned(0).estimate().any()) == (name in WHOLE)
         if name in SOME:
-            assert network.without_last(0).ranked() == 0
-            fewer = network.without_last(7)
-            assert fewer.ranked() == 7
+            assert network.pruned(0).n_prunable() == 0
+            fewer = network.pruned(7)
+            assert fewer.n_prunable() == 7
             # Units there and back: float32 rounding.
-            torch.testing.assert_close(fewer.powers().sort().values, network.powers().sort().values[-7:], rtol=1e-5, atol=0)
+            torch.testing.assert_close(
+                fewer.component_energies().sort().values, network.component_energies().sort().values[-7:], rtol=1e-5, atol=0
+            )
 
     @pytest.mark.parametrize("value", [0.0, 0.5])
     def test_silence_and_a_constant(self, name: str, value: float) -> None:
@@ -338,7 +340,7 @@ class TestEveryNetwork:
             assert float((network.estimate() - target).detach().square().mean().sqrt()) < error
         if not value:
             assert not network.estimate().any()
-            assert name == BINARY or network.parts() == 0
+            assert name == BINARY or network.n_components() == 0
 
     def test_one_sample(self, name: str) -> None:
         grid = TimeGrid.uniform(8000, 1, 1, 0.032, 0.0 if name in TREES else 0.5)
@@ -354,7 +356,7 @@ class TestEveryNetwork:
         networks = []
         for seed in (1, 2, 1):
             networks.append(made(name, grid_for(name=name)))
-            networks[-1].guess(target, Size(60), start, torch.Generator().manual_seed(seed))
+            networks[-1].guess(target, Budget(60), start, torch.Generator().manual_seed(seed))
             assert networks[-1].estimate().any()
             assert networks[-1].ranked() <= 60
         first, second, third = (network.estimate() for network in networks)
@@ -369,25 +371,25 @@ class TestEveryNetwork:
         pieces = []
         for first, last in ((0, 512), (512, 1024), (1024, 2000)):
             own = (grid.cells.first >= first) & (grid.cells.first < last)
-            cut = network.moved(grid.part(own, 0, 2000), [(network, torch.where(own, own.cumsum(0) - 1, -1))])
+            cut = network.regridded(grid.part(own, 0, 2000), [(network, torch.where(own, own.cumsum(0) - 1, -1))])
             # Each piece says of the whole what its cells do.
             pieces.append((cut, own.nonzero()[:, 0]))
         assert all(piece.parts() for piece, _ in pieces)
-        assert sum(piece.parts() for piece, _ in pieces) == network.parts()
+        assert sum(piece.parts() for piece, _ in pieces) == network.n_components()
         # The same windowed frames in another order of addition, float32.
         total = sum(piece.estimate() for piece, _ in pieces)
         assert torch.allclose(total, network.estimate(), atol=1e-6)
         # Pieces may come in any order.
         whole = pieces[0][0].moved(grid, [pieces[1], pieces[2], pieces[0]])
         assert torch.allclose(whole.estimate(), network.estimate(), atol=1e-6)
-        ours, theirs = whole.stored(), network.stored()
+        ours, theirs = whole.stored(), network.to_tensors()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours if ours[key].dtype == torch.int32)
 
     def test_a_cell_that_is_left_out_is_silent(self, name: str) -> None:
         network = fitted(name, noise(0.25))
         places = torch.arange(network.grid.n_frames)
         places[2] = -1
-        moved = network.moved(network.grid, [(network, places)])
+        moved = network.regridded(network.grid, [(network, places)])
         left_out = int(torch.argsort(network.grid.order)[2])
         before, after = frames_of(network), frames_of(moved)
         assert before[left_out].any()
@@ -419,9 +421,9 @@ class TestEveryNetwork:
         assert torch.autograd.gradcheck(said, values)
         if not replace(FitOptions(), layers=options or LayerOptions()).has_tangent(kind):
             with pytest.raises(OptionError, match="tangent"):
-                network.tangent()
+                network.jacobian()
             return
-        tangent, generator = network.tangent(), torch.Generator().manual_seed(5)
+        tangent, generator = network.jacobian(), torch.Generator().manual_seed(5)
         changes = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in network.parameters()]
         signals = torch.randn(target.shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
@@ -457,7 +459,7 @@ def test_a_frequency_at_nyquist_counts_as_such_at_any_rate(rate: int, length: in
     network.project()
     assert network.at_bounds()[:2] == (1, 3)
     copy = SineNetwork(network.grid)
-    copy.restore(network.stored())
+    copy.from_tensors(network.to_tensors())
     assert copy.at_bounds()[:2] == (1, 3)
 
 
@@ -465,11 +467,11 @@ def test_a_frequency_at_nyquist_counts_as_such_at_any_rate(rate: int, length: in
 def test_other_starts_of_partials_keep_the_size(start: str) -> None:
     target = noise(0.25)
     network = SineNetwork(grid_for())
-    network.guess(target, Size(1000, most_per_frame=3), start, torch.Generator().manual_seed(1))
-    assert set(network.stored()["partials_in_cell"].tolist()) == {3}
+    network.initialise(target, Budget(1000, most_per_frame=3), start, torch.Generator().manual_seed(1))
+    assert set(network.to_tensors()["partials_in_cell"].tolist()) == {3}
     # Amplitudes are those of least squares, so the start is better than silence.
     assert float((target - network.estimate()).detach().square().sum()) < float(target.square().sum())
-    hz = network.stored()["frequency_hz"]
+    hz = network.to_tensors()["frequency_hz"]
     assert float(hz.min()) >= 0
     assert float(hz.max()) <= 4000
 
@@ -483,8 +485,8 @@ def test_the_strongest_are_those_of_most_energy() -> None:
         for p, frame in zip(table.power.double(), table.frame.tolist(), strict=True)
     ]
     for count in (1, 10, 40):
-        kept = network.without_last(count)
-        assert kept.ranked() == count
+        kept = network.pruned(count)
+        assert kept.n_prunable() == count
         best = np.sort(np.argsort(energy)[-count:])
         # Frequencies go to bins and back: one float32 rounding or two.
         torch.testing.assert_close(kept.partials.frequency, table.frequency[best], rtol=1e-6, atol=0)
@@ -523,10 +525,10 @@ def test_the_table_is_the_frame_in_the_middle_of_others() -> None:
         frame_of_cell = torch.argsort(grid.order).tolist()
         cell = 3
         frame = frame_of_cell[cell]
-        begin, length = int(grid.begins[frame]), int(grid.frames.length[frame])
+        begin, length = int(grid.start[frame]), int(grid.frames.length[frame])
         middle = (begin + (length - 1) / 2) / 8000
         mine = {name: column[(table["time_s"] - middle).abs() < 1e-9] for name, column in table.items()}
-        assert len(mine["time_s"]) == int(network.stored()["partials_in_cell"][cell]) > 0
+        assert len(mine["time_s"]) == int(network.to_tensors()["partials_in_cell"][cell]) > 0
         wanted = sound_of(mine, begin + length, 8000)[begin:]
         np.testing.assert_allclose(wanted, frames[frame].numpy(), rtol=0, atol=1e-5)  # float32 partials of about 0.1
 
@@ -536,9 +538,9 @@ def test_the_dtype_is_kept(dtype: torch.dtype) -> None:
     target = noise(0.25, channels=2).to(dtype)
     network = fitted("sine", target)
     assert {parameter.dtype for parameter in network.parameters()} == {dtype}
-    assert network.extend(target, Size(70))
-    assert network.estimate().dtype == network.without_last(5).estimate().dtype == dtype
-    partials, residual = pursue(target, network.grid, Size(20))
+    assert network.extend(target, Budget(70))
+    assert network.estimate().dtype == network.pruned(5).estimate().dtype == dtype
+    partials, residual = pursue(target, network.grid, Budget(20))
     assert {partials.frequency.dtype, partials.cosine.dtype, partials.sine.dtype, residual.dtype} == {dtype}
     assert spectral_peaks(target, network.grid).gain.dtype == dtype
 
@@ -549,7 +551,7 @@ def test_a_known_mixture_is_recovered() -> None:
     target = tones(hz, level, phase, 1.0)
     grid = TimeGrid.uniform(8000, 1, target.shape[1], 0.064)
     network = SineNetwork(grid)
-    network.guess(target, Size(10_000, most_per_frame=3), "peaks", torch.Generator())
+    network.initialise(target, Budget(10_000, most_per_frame=3), "peaks", torch.Generator())
     table = network.describe()
     # The first frame has no fade before it: what it gets wrong, its neighbours make good.
     inside = (table["time_s"] > 0.1) & (table["time_s"] < 0.9)
@@ -569,7 +571,7 @@ def test_amplitudes_are_those_of_least_squares() -> None:
     """Conjugate gradients end where numpy's dense solver does, overlap-add included."""
     target = noise(0.05)
     grid = TimeGrid.of_sizes(8000, target.shape[1], [[64, 128, 64, 64, 128]])
-    partials, _ = pursue(target, grid, Size(12))
+    partials, _ = pursue(target, grid, Budget(12))
     solved, residual = solve_amplitudes(partials, target, grid, 200)
     unit = torch.eye(len(partials))
     columns = [render(partials.with_amplitudes(row, row * 0), grid)[0] for row in unit]
@@ -619,7 +621,7 @@ def test_peaks_name_the_energy_that_a_partial_takes_away() -> None:
 def test_a_pursuit_keeps_within_its_size(most: int, per_frame: int | None, length: int, aim: dict[str, float]) -> None:
     target = noise(0.2)[:, :length]
     grid = TimeGrid.uniform(8000, 1, length, 0.01)
-    partials, residual = pursue(target, grid, Size(most, most_per_frame=per_frame, **aim))
+    partials, residual = pursue(target, grid, Budget(most, most_per_frame=per_frame, **aim))
     assert len(partials) <= most
     assert per_frame is None or int(partials.counts(grid).max()) <= per_frame
     assert bool((partials.frame.diff() >= 0).all())
@@ -629,7 +631,7 @@ def test_a_pursuit_keeps_within_its_size(most: int, per_frame: int | None, lengt
 @pytest.mark.parametrize("most", [1, 2, 3, 7, 9, 10, 11, 25])
 def test_a_pursuit_spends_what_it_may(most: int) -> None:
     target = noise(0.25)
-    partials, _ = pursue(target, grid_for(), Size(most))
+    partials, _ = pursue(target, grid_for(), Budget(most))
     # Noise has peaks everywhere: nothing but the cap ends it.
     assert len(partials) == most
 
@@ -640,10 +642,10 @@ def test_a_pursuit_reaches_its_goal_and_goes_no_further_than_a_round(db: float, 
     target = noise(0.25, seed=seed)
     energy = float(target.double().square().sum())
     goal = energy * 10 ** (-db / 10)
-    partials, residual = pursue(target, grid_for(), Size(2000, goal))
+    partials, residual = pursue(target, grid_for(), Budget(2000, goal))
     assert float(residual.double().square().sum()) <= goal
     # What a pursuit without a goal makes of half as many partials does not get there.
-    _, short = pursue(target, grid_for(), Size(len(partials) // 2))
+    _, short = pursue(target, grid_for(), Budget(len(partials) // 2))
     assert float(short.double().square().sum()) > goal
 
 
@@ -652,14 +654,14 @@ def test_with_a_least_gain_every_partial_is_worth_it() -> None:
     grid, gains = grid_for(), (0.08, 0.04)
     counts = []
     for gain in gains:
-        partials, residual = pursue(target, grid, Size(10_000, least_gain=gain))
+        partials, residual = pursue(target, grid, Budget(10_000, least_gain=gain))
         counts.append(len(partials))
         # Its last round took every peak that is worth more: what has come up since then is little.
         assert int((spectral_peaks(residual, grid).gain > 2 * gain).sum()) <= 0.05 * len(partials) + 1
         taken = float(target.double().square().sum() - residual.double().square().sum())
         assert taken > len(partials) * gain
     assert counts[0] < counts[1]
-    assert not len(pursue(target, grid, Size(10_000, least_gain=1e3))[0])
+    assert not len(pursue(target, grid, Budget(10_000, least_gain=1e3))[0])
 
 
 def test_partials_join_and_rank() -> None:
@@ -722,25 +724,25 @@ BAD_TENSORS = {
 def test_tensors_that_do_not_fit_are_refused(name: str) -> None:
     change, message = BAD_TENSORS[name]
     network = fitted("sine", noise(0.25))
-    tensors = {key: tensor.clone() for key, tensor in network.stored().items()}
+    tensors = {key: tensor.clone() for key, tensor in network.to_tensors().items()}
     change(tensors)
     with pytest.raises(ModelError, match=message):
-        SineNetwork(network.grid).restore(tensors)
+        SineNetwork(network.grid).from_tensors(tensors)
 
 
 @pytest.mark.parametrize("name", ["sine", "cascade", "cascade, 0.95", "cascade, above-nyquist", "surrogate"])
 def test_the_amplitude_of_a_partial_is_that_of_its_table(name: str) -> None:
     network = fitted(name, noise(0.25, channels=2))
-    assert isinstance(network, BankNetwork)
+    assert isinstance(network, PartialBankNetwork)
     in_order = torch.argsort(network.grid.order[network.layout.frame_of_partial], stable=True)
-    found = network.wave_amplitudes().detach()[in_order]
+    found = network.amplitudes().detach()[in_order]
     torch.testing.assert_close(found.double(), network.describe()["amplitude"], rtol=1e-6, atol=0)  # float32
 
 
 @pytest.mark.parametrize("name", UNITS)
 def test_the_amplitudes_of_units_are_those_of_their_table(name: str) -> None:
     network = fitted(name, noise(0.25, channels=2))
-    assert isinstance(network, SinesNetwork)
+    assert isinstance(network, CoordinateNetwork)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(-1.25)  # signs of weights and amplitudes do not count
@@ -748,6 +750,6 @@ def test_the_amplitudes_of_units_are_those_of_their_table(name: str) -> None:
     wanted = table["amplitude"].abs()
     if network.name == "siren":
         wanted = wanted[table["layer"] == len(network.widths)]
-    found = network.wave_amplitudes().detach().double()
+    found = network.amplitudes().detach().double()
     # Frame by frame, which the table sorts by cell; float32.
     torch.testing.assert_close(found.sort().values, wanted.sort().values, rtol=1e-6, atol=1e-11)

@@ -18,7 +18,7 @@ from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples
-from ddaudio.models import CascadeNetwork, SineNetwork, SirenNetwork, Size, StackNetwork, SurrogateNetwork
+from ddaudio.models import Budget, CascadeNetwork, SineNetwork, SirenNetwork, StackNetwork, SurrogateNetwork
 from ddaudio.options import FitOptions, LayerOptions
 from ddaudio.report import save as saving
 from ddaudio.training.gauss_newton import GaussNewton
@@ -54,8 +54,8 @@ def test_a_fit_comes_back_from_its_files(fitted: ddaudio.FitResult, tmp_path: Pa
     network = ddaudio.load_model(tmp_path / "fit")
     # Float32 values in natural units there and back, through sines of phases of some hundred radians.
     assert torch.allclose(whole(render(network)), whole(fitted.estimate), atol=1e-4)
-    assert network.numbers() == fitted.numbers
-    assert network.parts() == fitted.network.parts() > 0
+    assert network.n_parameters() == fitted.n_parameters
+    assert network.n_components() == fitted.network.n_components() > 0
     again = fit(pluck(), FitOptions().with_settings(ddaudio.options.read_settings(tmp_path / "fit" / "fit.toml")))
     assert again.snr_db == fitted.snr_db
     # At twice the rate every other sample is one of the old, but for windows that end between samples.
@@ -68,7 +68,7 @@ def test_a_fit_comes_back_from_its_files(fitted: ddaudio.FitResult, tmp_path: Pa
 def test_a_fit_is_better_than_silence(fitted: ddaudio.FitResult) -> None:
     assert fitted.snr_db is not None
     assert fitted.snr_db > 0.5 or fitted.status == "not fitted"
-    assert fitted.passes[0].blocks[0][0].looks[-1].gradients
+    assert fitted.stages[0].blocks[0][0].evaluations[-1].gradients
 
 
 @pytest.mark.parametrize("model", ["cascade", "surrogate"])
@@ -80,25 +80,25 @@ def test_partials_reach_a_goal_and_stop(model: str) -> None:
 def test_budgets_are_kept_by_all_networks() -> None:
     for model in ("cascade", "surrogate", "stack", "siren"):
         for numbers in (150, 900):
-            result = fit(pluck(), model=model, numbers=numbers, steps=0)
-            assert 0.5 * numbers < result.numbers <= numbers, model
+            result = fit(pluck(), model=model, budget=numbers, steps=0)
+            assert 0.5 * numbers < result.n_parameters <= numbers, model
 
 
 def test_silent_frames_of_stack_and_siren_take_no_numbers() -> None:
     sound = torch.zeros(2, 8000)
     sound[:, 3000:4000] = noise(0.125, channels=2)
     for model in ("stack", "siren"):
-        result = fit(Recording(sound, RATE, "burst.wav"), model=model, numbers=800, steps=0)
-        assert result.numbers > 500
+        result = fit(Recording(sound, RATE, "burst.wav"), model=model, budget=800, steps=0)
+        assert result.n_parameters > 500
         assert not whole(result.estimate)[:, :2400].any()
 
 
 def test_a_long_recording_is_fitted_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ddaudio.fitting.plan.BLOCK_SAMPLES", 2000)
     for model in ("cascade", "surrogate", "stack", "siren"):
-        result = fit(Recording(noise(1.0), RATE, "noise.wav"), model=model, frame_s=0.03, numbers=2000, steps=2, exchanges=0)
-        assert len(result.passes[0].blocks) > 1
-        assert result.numbers <= 2000
+        result = fit(Recording(noise(1.0), RATE, "noise.wav"), model=model, frame_s=0.03, budget=2000, steps=2, exchanges=0)
+        assert len(result.stages[0].blocks) > 1
+        assert result.n_parameters <= 2000
         # The whole network says what its blocks did: float32 sums in another order.
         assert torch.allclose(result.network.estimate(), whole(result.estimate), atol=1e-4)
 
@@ -109,25 +109,25 @@ def test_a_long_recording_is_fitted_block_by_block(monkeypatch: pytest.MonkeyPat
 def test_octaves_and_linear_ladders_have_their_frequencies() -> None:
     target = noise(0.032)
     network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), LayerOptions(ladder="octave"))
-    network.guess(target, Size(100), "peaks", torch.Generator())
+    network.initialise(target, Budget(100), "peaks", torch.Generator())
     np.testing.assert_allclose(network.describe()["frequency_hz"].numpy(), [RATE / 2**k for k in range(1, 9)], rtol=1e-6)
     network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), LayerOptions(ladder="linear"))
-    network.guess(target, Size(4), "peaks", torch.Generator())
+    network.initialise(target, Budget(4), "peaks", torch.Generator())
     np.testing.assert_allclose(network.describe()["frequency_hz"].numpy(), [3500, 2500, 1500, 500], rtol=1e-6)
 
 
 def test_a_wave_above_nyquist_is_its_alias_and_trains_like_it() -> None:
     """On whole samples the same signal, the same gradient but for its sign: each step of descent is the same."""
-    target, size = noise(0.1), Size(20)
+    target, size = noise(0.1), Budget(20)
     grids = [TimeGrid.of_sizes(RATE, 800, [[200, 100, 100, 400]]) for _ in range(2)]
     plain, above = (CascadeNetwork(g, LayerOptions(ladder=x)) for g, x in zip(grids, ("free", "above-nyquist"), strict=True))
     energies = []
     for network in (plain, above):
-        network.guess(target.double(), size, "peaks", torch.Generator())
+        network.initialise(target.double(), size, "peaks", torch.Generator())
         descent = GaussNewton(network, target.double())
         energies.append([descent.energy, *(descent.energy for _ in range(3) if descent.step())])
     np.testing.assert_allclose(energies[0], energies[1], rtol=1e-6)
-    own = above.stored()["frequency_hz"]
+    own = above.to_tensors()["frequency_hz"]
     assert float(own.min()) >= RATE / 2
     # A table and a rendering at another rate speak of what is heard.
     assert float(above.describe()["frequency_hz"].max()) <= RATE / 2
@@ -140,7 +140,7 @@ def test_distance_from_the_cost_changes_no_gradient_in_a_pure_sum() -> None:
     gradients = []
     for decay in (1.0, 0.9):
         network = CascadeNetwork(grid, LayerOptions(layer_decay=decay))
-        network.guess(target, Size(5), "peaks", torch.Generator())
+        network.initialise(target, Budget(5), "peaks", torch.Generator())
         (network.estimate() - 2 * target).square().sum().backward()
         gradients.append(network.amplitude.grad.clone() / network.unit)
     bank = SineNetwork(grid)
@@ -156,8 +156,8 @@ def test_distance_from_the_cost_changes_no_gradient_in_a_pure_sum() -> None:
 def test_layers_climb_by_their_formula() -> None:
     options = LayerOptions(activation="tanh", layer_decay=0.95)
     network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), options)
-    network.guess(0.5 * torch.sign(noise(0.032)), Size(4), "peaks", torch.Generator())
-    stored = {name: tensor.double().numpy() for name, tensor in network.stored().items()}
+    network.initialise(0.5 * torch.sign(noise(0.032)), Budget(4), "peaks", torch.Generator())
+    stored = {name: tensor.double().numpy() for name, tensor in network.to_tensors().items()}
     d = np.arange(256) - 127.5
     total = np.zeros(256)
     for hz, amplitude, phase in zip(*(stored[name] for name in ("frequency_hz", "amplitude", "phase_rad")), strict=True):
@@ -170,7 +170,7 @@ def test_layers_climb_by_their_formula() -> None:
 def test_a_local_layer_learns_from_its_own_loss_alone() -> None:
     target = noise(0.032)
     network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), LayerOptions(local=True))
-    network.guess(target, Size(4), "peaks", torch.Generator())
+    network.initialise(target, Budget(4), "peaks", torch.Generator())
     estimates = network.estimates()
     assert len(estimates) == 4
     torch.testing.assert_close(estimates[-1], network.estimate())
@@ -188,7 +188,7 @@ def test_a_damped_tone_is_found_with_its_decay() -> None:
     n = torch.arange(800, dtype=torch.float64)
     target = (0.5 * torch.exp(-0.01 * n) * torch.cos(0.7 * n + 0.4))[None]
     network = SurrogateNetwork(TimeGrid.of_sizes(RATE, 800, [[800]]))
-    network.guess(target, Size(1), "peaks", torch.Generator())
+    network.initialise(target, Budget(1), "peaks", torch.Generator())
     descent = GaussNewton(network, target)
     for _ in range(60):
         descent.step()
@@ -224,7 +224,7 @@ def test_exponentials_are_powers_of_z_and_stay_within_the_circle() -> None:
 def test_a_stack_is_sines_of_sums_of_sines(positive: str, pass_on: bool) -> None:
     options = LayerOptions(widths="5,3,1", positive=positive, pass_on=pass_on, span="4,7")
     network = StackNetwork(TimeGrid.of_sizes(RATE, 128, [[128]]), options)
-    network.guess(noise(0.016).double(), Size(1000), "random", torch.Generator().manual_seed(1))
+    network.initialise(noise(0.016).double(), Budget(1000), "random", torch.Generator().manual_seed(1))
     values = {name: value.detach().numpy()[0] for name, value in network.values().items()}
     x, passed = np.linspace(4, 7, 128), (0.0, 0.0)
     for layer in (1, 2, 3):
@@ -241,7 +241,7 @@ def test_a_stack_is_sines_of_sums_of_sines(positive: str, pass_on: bool) -> None
 def test_a_stack_begins_as_a_bank_of_its_peaks() -> None:
     target = tones([500.0, 1200.0], [0.3, 0.2], [0.4, 1.0], 0.1)
     network = StackNetwork(TimeGrid.of_sizes(RATE, 800, [[800]]), LayerOptions(widths="2,2,1"))
-    network.guess(target, Size(1000), "peaks", torch.Generator())
+    network.initialise(target, Budget(1000), "peaks", torch.Generator())
     left = float((network.estimate() - target).detach().square().sum() / target.square().sum())
     # Two layers that bend by up to 1 % each.
     assert left < 1e-3
@@ -250,7 +250,7 @@ def test_a_stack_begins_as_a_bank_of_its_peaks() -> None:
 def test_siren_is_the_published_network() -> None:
     options = resolve(FitOptions().with_settings({"model": "siren", "whole": True, "widths": "256,256,256,256"}), pluck()).layers
     network = SirenNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), options)
-    network.guess(noise(0.032), Size(10**6, numbers=10**6), "peaks", torch.Generator().manual_seed(0))
+    network.initialise(noise(0.032), Budget(10**6, n_parameters=10**6), "peaks", torch.Generator().manual_seed(0))
     values = {name: value.detach().double().numpy()[0] for name, value in network.values().items()}
     # 5 layers: 1 to 256, three times 256 to 256, 256 to 1; and the level.
     assert sum(value.size for value in values.values()) == 512 + 3 * (256 * 256 + 256) + 257 + 1
@@ -269,7 +269,7 @@ def test_siren_is_the_published_network() -> None:
 
 def test_siren_computed_piece_by_piece_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     network = SirenNetwork(TimeGrid.uniform(RATE, 1, 800, 0.05, 0.1), LayerOptions(widths="8,8", span="-5,5"))
-    network.guess(noise(0.1), Size(10**6), "peaks", torch.Generator().manual_seed(0))
+    network.initialise(noise(0.1), Budget(10**6), "peaks", torch.Generator().manual_seed(0))
     found = []
     for units in (1 << 26, 700):
         monkeypatch.setattr("ddaudio.models.siren.PIECE_UNITS", units)
@@ -296,7 +296,7 @@ def test_siren_computed_piece_by_piece_is_the_same(monkeypatch: pytest.MonkeyPat
         ({"model": "cascade", "local": True, "optimiser": "gauss-newton"}, "no tangent.*use adam"),
         ({"model": "siren", "optimiser": "gauss-newton"}, "no tangent.*use adam"),
         ({"model": "siren", "partials": 3}, "sized by numbers"),
-        ({"model": "siren", "widths": "256,256", "numbers": 100}, "takes 66562 numbers in each frame, but numbers is 100"),
+        ({"model": "siren", "widths": "256,256", "budget": 100}, "takes 66562 numbers in each frame, but numbers is 100"),
         ({"model": "stack", "widths": "10,5"}, "widths is '10,5'; the last layer of stack has one unit"),
         ({"model": "stack", "widths": "10,x,1"}, "must be numbers"),
         ({"model": "stack", "widths": "10,2.5,1"}, "must be a whole number from 1 to 4096"),
@@ -305,7 +305,7 @@ def test_siren_computed_piece_by_piece_is_the_same(monkeypatch: pytest.MonkeyPat
         ({"model": "stack", "span": "4"}, "two rising numbers"),
         ({"model": "cascade", "layer_decay": 0.5}, "allowed is 0.9 to 1"),
         ({"model": "cascade", "greedy": "yes"}, "must be true or false"),
-        ({"model": "cascade", "greedy": True, "start": "random"}, "greedy is True, which finds its own start"),
+        ({"model": "cascade", "greedy": True, "initialisation": "random"}, "greedy is True, which finds its own start"),
         ({"model": "cascade", "whole": True, "frame_s": 0.1}, "whole is True and frame_s is 0.1"),
     ],
 )

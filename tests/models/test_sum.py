@@ -18,7 +18,7 @@ import ddaudio
 from ddaudio.editing.render import render
 from ddaudio.errors import ModelError
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models import DoubleDutchNetwork, FramedNetwork, Network, SineNetwork, Size, SumNetwork
+from ddaudio.models import Budget, DoubleDutchNetwork, FramedNetwork, Network, SineNetwork, SumNetwork
 from ddaudio.models.file import load_model, model_bytes
 from ddaudio.options import TreeOptions
 
@@ -38,7 +38,7 @@ def fitted(options: TreeOptions = LEARNED) -> SumNetwork:
     """Each network fitted to noise of its own: 30 partials, and 50 ropes or about as many."""
     network = made(options)
     for seed, (term, most) in enumerate(zip(network.terms, (30, 50), strict=True)):
-        term.guess(noise(0.25, 2, seed), Size(most), "peaks", torch.Generator())
+        term.initialise(noise(0.25, 2, seed), Budget(most), "peaks", torch.Generator())
     return network
 
 
@@ -56,9 +56,9 @@ def test_a_sum_says_what_its_networks_say() -> None:
     assert one.estimate().any()
     assert two.estimate().any()
     assert (network.title, network.sample_rate, network.shape) == ("sine+double-dutch", RATE, (2, N_SAMPLES))
-    assert network.ranked() == one.ranked() + two.ranked() == network.powers().numel()
-    assert torch.equal(network.wave_amplitudes(), torch.cat([one.wave_amplitudes(), two.wave_amplitudes()]))
-    assert network.numbers() == one.numbers() + two.numbers()
+    assert network.n_prunable() == one.n_prunable() + two.n_prunable() == network.component_energies().numel()
+    assert torch.equal(network.amplitudes(), torch.cat([one.amplitudes(), two.amplitudes()]))
+    assert network.n_parameters() == one.n_parameters() + two.n_parameters()
 
 
 def test_a_network_alone_is_a_sum_of_itself() -> None:
@@ -98,7 +98,7 @@ def test_the_jacobian_is_that_of_the_networks_in_the_order_of_parameters(seed: i
     parameters = list(network.parameters())
     changes = [torch.randn(parameter.shape, generator=generator) for parameter in parameters]
     signals = torch.randn(2, N_SAMPLES, generator=generator)
-    tangent, terms = network.tangent(), [term.tangent() for term in network.terms]
+    tangent, terms = network.jacobian(), [term.jacobian() for term in network.terms]
     own = [changes[:3], changes[3:]]
     there, here = tangent.forward(changes), tangent.adjoint(signals)
     assert torch.equal(there, terms[0].forward(own[0]) + terms[1].forward(own[1]))
@@ -116,8 +116,8 @@ def test_the_jacobian_is_that_of_the_networks_in_the_order_of_parameters(seed: i
 def test_each_network_is_bounded_and_projected_by_its_own_rule() -> None:
     network = fitted()
     changes = [torch.full(parameter.shape, 9.0) for parameter in network.parameters()]
-    bounded = network.bounded(changes, 0.5)
-    wanted = [*network.terms[0].bounded(changes[:3], 0.5), *network.terms[1].bounded(changes[3:], 0.5)]
+    bounded = network.clip_step(changes, 0.5)
+    wanted = [*network.terms[0].clip_step(changes[:3], 0.5), *network.terms[1].clip_step(changes[3:], 0.5)]
     assert all(torch.equal(row, other) for row, other in zip(bounded, wanted, strict=True))
     # Frequencies and cutoffs are kept from jumping, amplitudes are not.
     assert [float(row.max()) for row in bounded] == [0.5, 9.0, 9.0, 9.0, 0.5]
@@ -134,16 +134,16 @@ def test_each_network_is_bounded_and_projected_by_its_own_rule() -> None:
 @pytest.mark.parametrize("keep", [0, 1, 7, 40, 10_000])
 def test_what_is_kept_are_the_strongest_of_all_networks(keep: int) -> None:
     network = fitted()
-    kept = network.without_last(min(keep, network.ranked()))
+    kept = network.pruned(min(keep, network.n_prunable()))
     assert isinstance(kept, SumNetwork)
-    assert kept.ranked() == min(keep, network.ranked())
+    assert kept.n_prunable() == min(keep, network.n_prunable())
     assert len(kept.terms) == 2
-    strongest = network.powers().sort(descending=True).values[:keep]
+    strongest = network.component_energies().sort(descending=True).values[:keep]
     # Units there and back: float32 rounding.
-    torch.testing.assert_close(kept.powers().sort(descending=True).values, strongest, rtol=1e-5, atol=0)
+    torch.testing.assert_close(kept.component_energies().sort(descending=True).values, strongest, rtol=1e-5, atol=0)
     if not keep:
         assert not kept.estimate().any()
-    if keep >= network.ranked():
+    if keep >= network.n_prunable():
         assert torch.allclose(kept.estimate(), network.estimate(), atol=1e-6)
 
 
@@ -152,8 +152,8 @@ def test_a_network_much_louder_than_another_is_kept_alone() -> None:
     with torch.no_grad():
         network.terms[0].cosine.mul_(1e-3)  # type: ignore[union-attr, operator]
         network.terms[0].sine.mul_(1e-3)  # type: ignore[union-attr, operator]
-    kept = network.without_last(10)
-    assert [term.ranked() for term in kept.terms] == [0, 10]
+    kept = network.pruned(10)
+    assert [term.n_prunable() for term in kept.terms] == [0, 10]
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -161,10 +161,10 @@ def test_a_network_much_louder_than_another_is_kept_alone() -> None:
 
 def test_stored_and_restored_it_is_the_same() -> None:
     network, copy = fitted(), made()
-    stored = network.stored()
+    stored = network.to_tensors()
     assert {name.partition(".")[0] for name in stored} == {"0", "1"}
-    assert {name for name in stored if name.startswith("1.")} == {f"1.{name}" for name in network.terms[1].stored()}
-    copy.restore(stored)
+    assert {name for name in stored if name.startswith("1.")} == {f"1.{name}" for name in network.terms[1].to_tensors()}
+    copy.from_tensors(stored)
     # A frequency goes through Hz in float32 (1e-7 relative), and phase grows with 512 samples: a few 1e-5.
     assert torch.allclose(copy.estimate(), network.estimate(), atol=5e-5)
 
@@ -183,10 +183,10 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damaged_names_are_refused(name: str) -> None:
     change, message = DAMAGES[name]
-    tensors = fitted().stored()
+    tensors = fitted().to_tensors()
     change(tensors)
     with pytest.raises(ModelError, match=message):
-        made().restore(tensors)
+        made().from_tensors(tensors)
 
 
 def loaded(network: Network, folder: Path) -> Network:
@@ -197,13 +197,13 @@ def loaded(network: Network, folder: Path) -> Network:
 @pytest.mark.parametrize("options", [LEARNED, QUADRATURE], ids=["learned", "quadrature"])
 def test_a_sum_comes_back_from_its_file(options: TreeOptions, tmp_path: Path) -> None:
     network = fitted(options)
-    network.restore(network.stored())  # as a fit does it: then the file changes nothing more
+    network.from_tensors(network.to_tensors())  # as a fit does it: then the file changes nothing more
     again = loaded(network, tmp_path)
     assert isinstance(again, SumNetwork)
     assert again.title == network.title
     assert [term.grid.window for term in again.terms] == ["gate", "hann"]
     assert [term.settings() for term in again.terms] == [term.settings() for term in network.terms]
-    assert again.numbers() == network.numbers()
+    assert again.n_parameters() == network.n_parameters()
     # Once rounded to a file's units, a rounding more or less of the last digit.
     assert torch.allclose(again.estimate(), network.estimate(), atol=1e-5)
 
@@ -213,9 +213,9 @@ def test_a_sum_of_three_with_one_that_is_empty(tmp_path: Path) -> None:
     network = SumNetwork([one, two, three])
     again = loaded(network, tmp_path)
     assert again.title == "double-dutch+sine+sine"
-    assert [term.ranked() for term in again.terms] == [one.ranked(), 0, three.ranked()]
+    assert [term.n_prunable() for term in again.terms] == [one.n_prunable(), 0, three.n_prunable()]
     assert torch.allclose(again.estimate(), network.estimate(), atol=5e-5)
-    assert network.without_last(3).ranked() == 3
+    assert network.pruned(3).n_prunable() == 3
 
 
 # --- tables and sound -----------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def test_a_table_has_nan_where_a_network_says_nothing() -> None:
     table, (sine, trees) = network.describe(), (term.describe() for term in network.terms)
     assert next(iter(table)) == "network"
     assert set(table) == {"network", *sine, *trees}
-    assert {len(column) for column in table.values()} == {network.ranked()}
+    assert {len(column) for column in table.values()} == {network.n_prunable()}
     count = len(sine["signal"])
     assert table["network"].tolist() == [0] * count + [1] * len(trees["signal"])
     for name, column in table.items():
@@ -246,7 +246,7 @@ def test_exported_there_is_null_or_an_empty_cell() -> None:
     table = network.describe()
     rows = json.loads(ddaudio.partials_table(network, "json"))
     cells = list(csv.DictReader(io.StringIO(ddaudio.partials_table(network, "csv"))))
-    assert len(rows) == len(cells) == network.ranked()
+    assert len(rows) == len(cells) == network.n_prunable()
     for place, (row, cell) in enumerate(zip(rows, cells, strict=True)):
         assert list(row) == list(cell) == list(table)
         assert [name for name, value in row.items() if value is None] == (
@@ -269,5 +269,5 @@ def test_a_sum_is_rendered_as_the_sum_of_its_networks(rate: int) -> None:
 
 def test_rendered_with_some_parts_it_is_that_of_the_strongest() -> None:
     network = fitted()
-    assert torch.equal(render(network, partials=12)[:, :], network.without_last(12).estimate().detach())
+    assert torch.equal(render(network, partials=12)[:, :], network.pruned(12).estimate().detach())
     assert not render(network, partials=0)[:, :].any()

@@ -25,8 +25,8 @@ RANGES = {
     "frame_s": (0.0005, 5, False),
     "overlap": (0, 0.5, False),
     "target_snr_db": (-10, 140, False),
-    "max_numbers_per_sample": (0.0001, 4, False),
-    "numbers": (4, 10**12, True),
+    "max_parameters_per_sample": (0.0001, 4, False),
+    "budget": (4, 10**12, True),
     "partials": (1, 10_000, True),
     "depth": (1, 24, True),
     "beam": (1, 64, True),
@@ -35,7 +35,7 @@ RANGES = {
     "steps": (0, 10**6, True),
     "exchanges": (0, 100, True),
     "learning_rate": (1e-8, 10, False),
-    "judge_every": (1, 10**5, True),
+    "evaluate_every": (1, 10**5, True),
     "tolerance": (0, 1, False),
     "crop_s": (0.05, 60, False),
     "seed": (0, 2**31 - 1, True),
@@ -48,15 +48,15 @@ RANGES = {
 }
 DESCENT = ("rates", "rate_tilt", "momentum_delay", "grow", "crops", "ema", "teacher", "schedule")
 """Settings that gauss-newton, the default, does not have, or only in part."""
-NEEDED = {"overlap": {"frame_s": 0.05}, "shares": {"model": "sine+double-dutch"}} | {
+NEEDED = {"overlap": {"frame_s": 0.05}, "budget_split": {"model": "sine+double-dutch"}} | {
     name: {"optimiser": "adam", "ema": 0.99} if name == "teacher" else {"optimiser": "adam"} for name in DESCENT
 }
 """What else has to be given where a setting has no meaning alone."""
 CHOICES = {
     "window": ("hann", "sine", "triangle", "gate"),
     "model": options.MODELS,
-    "start": ("peaks", "random", "equal"),
-    "recipe": get_args(options.RecipeName),
+    "initialisation": ("peaks", "random", "equal"),
+    "estimator": get_args(options.EstimatorName),
     "ropes": ("cosine", "sine", "square"),
     "pair": ("opposite", "quadrature"),
     "reading": ("every", "leaf", "binary"),
@@ -77,7 +77,7 @@ TEXTS = {
     "penalties": ["zero", "zero:0.05=0.01"],
     "denominators": ["4096,2048,1000", "8", "1e3,2.5"],
     "transition_s": ["0.0001", "1e-6", "0.5,1"],
-    "shares": ["1,1", "3,1"],
+    "budget_split": ["1,1", "3,1"],
     "rates": ["frequency=0.5", "frequency=0.5,amplitude=2", " level 1 = 0 "],
     "widths": ["100,10,1", "256,256,256,256"],
     "span": ["seconds", "4,7", "-100,100"],
@@ -152,7 +152,7 @@ def test_documented_ranges_are_the_ones_that_hold():
     for name, (low, high, _) in RANGES.items():
         line = docs()[homes[name], name]
         stated = re.search(r"(-?[\d.e-]*\d) to (\d[\d.e-]*)", line)
-        if name == "numbers":
+        if name == "budget":
             assert "4 or more" in line
         elif name != "tolerance":
             assert stated, line
@@ -231,12 +231,12 @@ def test_choices_are_those_listed_and_others_are_refused_with_the_nearest(name):
 
 def test_goals_exclude_and_replace_each_other():
     with pytest.raises(OptionError, match="numbers and partials are two goals"):
-        FitOptions().with_settings({"numbers": 100, "partials": 3})
+        FitOptions().with_settings({"budget": 100, "partials": 3})
     with pytest.raises(OptionError, match="numbers is 100 and partials is 3"):
-        ModelOptions(numbers=100, partials=3)
-    later = FitOptions().with_settings({"numbers": 100}).with_settings({"target_snr_db": 30})
-    assert (later.model.numbers, later.model.target_snr_db) == (None, 30)
-    assert "target_snr_db" not in FitOptions().with_settings({"numbers": 100}).tables()["model"]
+        ModelOptions(budget=100, partials=3)
+    later = FitOptions().with_settings({"budget": 100}).with_settings({"target_snr_db": 30})
+    assert (later.model.budget, later.model.target_snr_db) == (None, 30)
+    assert "target_snr_db" not in FitOptions().with_settings({"budget": 100}).tables()["model"]
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest_name():
@@ -327,8 +327,8 @@ def combined(chosen):
     if chosen.get("pair") == "quadrature":  # which needs waves
         needed |= {"ropes": "cosine", "reading": "every"}
     excluded = {"denominators"} if "depth" in chosen else set()
-    if needed.get("model", chosen.get("model", "sine")) != "sine" or chosen.get("start", "peaks") != "peaks":
-        excluded.add("recipe")
+    if needed.get("model", chosen.get("model", "sine")) != "sine" or chosen.get("initialisation", "peaks") != "peaks":
+        excluded.add("estimator")
     kept = {name: value for name, value in chosen.items() if name not in excluded}
     return kept | {
         name: value

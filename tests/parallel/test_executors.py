@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddaudio.batching.dispatch import Placed, fit_all
-from ddaudio.batching.inputs import Item
+from ddaudio.batching.dispatch import QueuedInput, fit_all
+from ddaudio.batching.inputs import Input
 from ddaudio.batching.results_table import Outcome, Row
-from ddaudio.batching.up_to_date import Job
-from ddaudio.io.storage import Output
+from ddaudio.batching.up_to_date import BatchJob
+from ddaudio.io.storage import Storage
 from ddaudio.options import FitOptions
 from ddaudio.parallel import executors
-from ddaudio.parallel.executors import Cluster
+from ddaudio.parallel.executors import DaskExecutor
 
-JOB = Job(Output("/out"), FitOptions(), html=False, force=False)
+JOB = BatchJob(Storage("/out"), FitOptions(), html=False, force=False)
 
 
 class KilledWorker(Exception):  # noqa: N818 - as Dask calls it
@@ -49,7 +49,7 @@ class Client:
 
     status = "running"
 
-    def __init__(self, ending: Callable[[list[Item]], Any], threads: int = 3, **declared: float) -> None:
+    def __init__(self, ending: Callable[[list[Input]], Any], threads: int = 3, **declared: float) -> None:
         self.ending, self.threads, self.declared = ending, threads, declared
         self.in_flight = self.most = 0
         self.resources: list[Any] = []
@@ -58,7 +58,7 @@ class Client:
         assert n_workers == -1, "by default Dask tells of five workers only"
         return {"workers": {f"w{place}": {"nthreads": 1, "resources": self.declared} for place in range(self.threads)}}
 
-    def submit(self, _function: Any, stack: list[Placed], **how: Any) -> Future:
+    def submit(self, _function: Any, stack: list[QueuedInput], **how: Any) -> Future:
         self.resources.append(how["resources"])
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
@@ -68,23 +68,23 @@ class Client:
         pass
 
 
-def done(items: list[Item]) -> list[Outcome]:
+def done(items: list[Input]) -> list[Outcome]:
     return [Outcome(Row(item.place, item.folder, "fitted"), again=False) for item in items]
 
 
-def waiting(count: int, size: int = 1) -> Iterator[list[Placed]]:
+def waiting(count: int, size: int = 1) -> Iterator[list[QueuedInput]]:
     for first in range(0, count, size):
-        yield [Placed(place, Item(str(place), f"{place}-fit", 1)) for place in range(first, min(first + size, count))]
+        yield [QueuedInput(place, Input(str(place), f"{place}-fit", 1)) for place in range(first, min(first + size, count))]
 
 
-def fit(client: Client, stacks: Iterator[list[Placed]], retries: int = 2) -> dict[int, Row]:
+def fit(client: Client, stacks: Iterator[list[QueuedInput]], retries: int = 2) -> dict[int, Row]:
     rows: dict[int, Row] = {}
 
-    def landed(one: Placed, row: Row) -> None:
+    def landed(one: QueuedInput, row: Row) -> None:
         assert one.place not in rows, "each recording is told of once"
         rows[one.place] = row
 
-    fit_all(Cluster(client, "tcp://x"), JOB, stacks, retries, landed, lambda _: None)
+    fit_all(DaskExecutor(client, "tcp://x"), JOB, stacks, retries, landed, lambda _: None)
     return rows
 
 
@@ -100,7 +100,7 @@ def test_every_recording_lands_once_and_few_are_in_flight(count: int, size: int,
 def test_stacks_are_not_made_before_there_is_room() -> None:
     made = []
 
-    def making() -> Iterator[list[Placed]]:
+    def making() -> Iterator[list[QueuedInput]]:
         for stack in waiting(1000):
             made.append(stack[0].place)
             yield stack
@@ -108,12 +108,12 @@ def test_stacks_are_not_made_before_there_is_room() -> None:
     client = Client(lambda items: made.append(-len(made)) or done(items), threads=2)
     taken: list[int] = []
     land = lambda *_: taken.append(len([m for m in made if m >= 0]))  # noqa: E731
-    fit_all(Cluster(client, "tcp://x"), JOB, making(), 0, land, lambda _: None)
+    fit_all(DaskExecutor(client, "tcp://x"), JOB, making(), 0, land, lambda _: None)
     assert all(ahead <= place + 1 + executors.LEAST_IN_FLIGHT for place, ahead in enumerate(taken))
 
 
 def test_a_stack_whose_worker_dies_is_tried_again_one_by_one() -> None:
-    def ending(items: list[Item]) -> Any:
+    def ending(items: list[Input]) -> Any:
         return KilledWorker() if any(item.place == "3" for item in items) else done(items)
 
     rows = fit(Client(ending), waiting(8, 4), retries=2)
@@ -125,7 +125,7 @@ def test_a_stack_whose_worker_dies_is_tried_again_one_by_one() -> None:
 def test_what_may_pass_is_tried_again_and_what_may_not_is_not() -> None:
     tries: dict[str, int] = {}
 
-    def ending(items: list[Item]) -> list[Outcome]:
+    def ending(items: list[Input]) -> list[Outcome]:
         (item,) = items
         tries[item.place] = tries.get(item.place, 0) + 1
         if item.place == "0" and tries["0"] < 3:

@@ -18,7 +18,7 @@ from ddaudio.io.samples import Difference
 from ddaudio.options import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from ddaudio.report import audio_clips
 from ddaudio.report.audio_clips import Clip, Clips, clips, worst_stretch
-from ddaudio.results.read import Sounds
+from ddaudio.results.read import FitAudio
 
 STEP = 2.0**-15
 """From one value of 16 bits to the next."""
@@ -26,9 +26,9 @@ HALF_STEP = STEP / 2 + 2.0**-25
 """Rounding to 16 bits, of what was rounded to float32."""
 
 
-def fitted(original: Tensor, resynthesis: Tensor, rate: int = RATE) -> Sounds:
+def fitted(original: Tensor, resynthesis: Tensor, rate: int = RATE) -> FitAudio:
     """Return the sounds of a fit, the residual computed when it is read."""
-    return Sounds(original, resynthesis, Difference(original, resynthesis), rate)
+    return FitAudio(original, resynthesis, Difference(original, resynthesis), rate)
 
 
 def decoded(clip: Clip) -> tuple[np.ndarray, int]:

@@ -21,12 +21,12 @@ from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.report import figures, plot_data
-from ddaudio.results.read import Sounds
-from ddaudio.results.record import Evidence
+from ddaudio.results.read import FitAudio
+from ddaudio.results.record import FitRecord
 
 OKABE_ITO = {"#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"}
 """The palette as its authors give it (https://jfly.uni-koeln.de/color)."""
-ALL = (figures.sight, figures.partials, figures.tree, figures.error, figures.training)
+ALL = (figures.overview, figures.partials, figures.tree, figures.error, figures.training)
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +36,19 @@ def tone() -> FitResult:
 
 
 @pytest.fixture(scope="module")
-def plucked() -> Evidence:
-    return Evidence.of(fit(pluck(), steps=6))
+def plucked() -> FitRecord:
+    return FitRecord.of(fit(pluck(), steps=6))
 
 
 @pytest.fixture(scope="module")
-def stereo() -> Evidence:
+def stereo() -> FitRecord:
     left, right = tones([500.0], [0.25], [0.0], 0.5), tones([2000.0, 3000.0], [0.5, 0.2], [0.0, 0.0], 0.5)
-    return Evidence.of(fit(Recording(torch.cat([left, right]), RATE), steps=0))
+    return FitRecord.of(fit(Recording(torch.cat([left, right]), RATE), steps=0))
 
 
 @pytest.fixture(scope="module")
-def mixed() -> Evidence:
-    return Evidence.of(fit(pluck(), model="sine+double-dutch", steps=4))
+def mixed() -> FitRecord:
+    return FitRecord.of(fit(pluck(), model="sine+double-dutch", steps=4))
 
 
 def saved(figure: Figure, form: str) -> bytes:
@@ -69,7 +69,7 @@ def loudest_khz(image: Any) -> tuple[float, float]:
 
 
 def test_a_tone_stands_at_its_frequency_and_level(tone: FitResult) -> None:
-    original, resynthesis, residual = spectrograms(figures.sight(tone))
+    original, resynthesis, residual = spectrograms(figures.overview(tone))
     for image in (original, resynthesis):
         khz, row_khz = loudest_khz(image)
         assert abs(khz - 1) <= row_khz
@@ -78,8 +78,8 @@ def test_a_tone_stands_at_its_frequency_and_level(tone: FitResult) -> None:
     assert residual.get_array().max() < original.get_array().max() - 20
 
 
-def test_all_three_have_one_scale(plucked: Evidence) -> None:
-    figure = figures.sight(plucked)
+def test_all_three_have_one_scale(plucked: FitRecord) -> None:
+    figure = figures.overview(plucked)
     images = spectrograms(figure)
     loudest = max(image.get_array().max() for image in images)
     assert {image.get_clim() for image in images} == {(loudest - figures.RANGE_DB, loudest)}
@@ -96,8 +96,8 @@ def test_waveforms_are_where_and_as_high_as_the_sounds() -> None:
     click = torch.zeros(1, RATE)
     click[0, 2400] = 0.75
     silence = torch.zeros(1, RATE)
-    evidence = Evidence.of(fit(Recording(click, RATE), steps=0))
-    figure = figures.sight(Evidence(evidence.report, Sounds(click, silence, click, RATE), evidence.network))
+    evidence = FitRecord.of(fit(Recording(click, RATE), steps=0))
+    figure = figures.overview(FitRecord(evidence.report, FitAudio(click, silence, click, RATE), evidence.network))
     for axis, sound in zip(figure.axes, (click, silence, click), strict=False):
         (outline,) = axis.collections
         points = outline.get_paths()[0].vertices
@@ -113,9 +113,9 @@ def test_spectrograms_stand_at_the_time_of_their_sound(tone: FitResult) -> None:
     burst = torch.zeros(1, RATE)
     burst[0, 4800:5600] = 0.5 * torch.sin(torch.arange(800.0))
     quiet = torch.zeros_like(burst)
-    report = copy.deepcopy(Evidence.of(tone).report)
+    report = copy.deepcopy(FitRecord.of(tone).report)
     report["recording"]["duration_s"] = 1.0
-    image = spectrograms(figures.sight(Evidence(report, Sounds(burst, quiet, burst, RATE), tone.network)))[0]
+    image = spectrograms(figures.overview(FitRecord(report, FitAudio(burst, quiet, burst, RATE), tone.network)))[0]
     first, last, *_ = image.get_extent()
     loud = np.flatnonzero(image.get_array().max(axis=0) > -20)
     seconds = first + (loud + 0.5) * (last - first) / image.get_array().shape[1]
@@ -125,8 +125,8 @@ def test_spectrograms_stand_at_the_time_of_their_sound(tone: FitResult) -> None:
 
 
 @pytest.mark.parametrize(("channel", "khz"), [(0, 0.5), (1, 2.0)])
-def test_the_channel_asked_for_is_drawn(stereo: Evidence, channel: int, khz: float) -> None:
-    figure = figures.sight(stereo, channel=channel)
+def test_the_channel_asked_for_is_drawn(stereo: FitRecord, channel: int, khz: float) -> None:
+    figure = figures.overview(stereo, channel=channel)
     found, row_khz = loudest_khz(spectrograms(figure)[0])
     assert abs(found - khz) <= row_khz
     assert figure.get_suptitle().startswith(f"channel {channel + 1} of 2")
@@ -136,14 +136,14 @@ def test_the_channel_asked_for_is_drawn(stereo: Evidence, channel: int, khz: flo
 
 
 def test_the_frequency_axis_ends_where_asked(tone: FitResult) -> None:
-    assert figures.sight(tone, top_hz=2500).axes[3].get_ylim() == (0, 2.5)
-    assert figures.sight(tone).axes[3].get_ylim() == (0, 4)
+    assert figures.overview(tone, top_hz=2500).axes[3].get_ylim() == (0, 2.5)
+    assert figures.overview(tone).axes[3].get_ylim() == (0, 4)
 
 
-def test_each_partial_is_a_line_in_its_cell(tone: FitResult, plucked: Evidence, stereo: Evidence) -> None:
+def test_each_partial_is_a_line_in_its_cell(tone: FitResult, plucked: FitRecord, stereo: FitRecord) -> None:
     axis = figures.partials(tone).axes[0]
     (lines,) = axis.collections
-    assert len(lines.get_segments()) == tone.network.ranked()
+    assert len(lines.get_segments()) == tone.network.n_prunable()
     assert axis.get_yscale() == "log"
     strongest = int(np.argmax(lines.get_array()))
     (start_s, start_hz), (end_s, end_hz) = lines.get_segments()[strongest]
@@ -151,12 +151,12 @@ def test_each_partial_is_a_line_in_its_cell(tone: FitResult, plucked: Evidence, 
     assert start_hz == end_hz == pytest.approx(1000, abs=2)
     assert lines.get_array()[strongest] == pytest.approx(20 * math.log10(0.5), abs=0.5)
     assert 0 <= start_s < end_s <= 0.5
-    assert len(figures.partials(plucked).axes[0].collections[0].get_segments()) == plucked.network.ranked()
+    assert len(figures.partials(plucked).axes[0].collections[0].get_segments()) == plucked.network.n_prunable()
     counts = [len(figures.partials(stereo, channel=one).axes[0].collections[0].get_segments()) for one in (0, 1)]
-    assert sum(counts) == stereo.network.ranked()
+    assert sum(counts) == stereo.network.n_prunable()
 
 
-def test_the_strongest_partials_are_the_darkest(plucked: Evidence) -> None:
+def test_the_strongest_partials_are_the_darkest(plucked: FitRecord) -> None:
     figure = figures.partials(plucked)
     (lines,) = figure.axes[0].collections
     figure.draw_without_rendering()
@@ -168,12 +168,12 @@ def test_the_strongest_partials_are_the_darkest(plucked: Evidence) -> None:
     assert high - low <= figures.RANGE_DB
 
 
-def test_partials_that_are_left_out_are_told_of(plucked: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partials_that_are_left_out_are_told_of(plucked: FitRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures.partials(plucked).axes[0].get_title() == ""
     monkeypatch.setattr(plot_data, "MOST_LINES", 3)
     axis = figures.partials(plucked).axes[0]
     assert len(axis.collections[0].get_segments()) == 3
-    assert axis.get_title() == f"the strongest 3 of {plucked.network.ranked()} partials"
+    assert axis.get_title() == f"the strongest 3 of {plucked.network.n_prunable()} partials"
 
 
 def test_a_partial_of_no_frequency_is_on_the_axis() -> None:
@@ -183,7 +183,7 @@ def test_a_partial_of_no_frequency_is_on_the_axis() -> None:
     assert low < first_hz == last_hz == figures.LOWEST_HZ < high
 
 
-def test_trees_show_levels_by_frequency(mixed: Evidence) -> None:
+def test_trees_show_levels_by_frequency(mixed: FitRecord) -> None:
     network = mixed.network.terms[1]
     figure = figures.tree(mixed)
     whole, spoken, gates = (axis for axis in figure.axes if axis.get_title())
@@ -219,12 +219,12 @@ def test_the_error_is_in_decibels(tone: FitResult) -> None:
     assert drawn == [pytest.approx((band.low_hz, band.high_hz, band.snr_db)) for band in tone.metrics["bands"]]
 
 
-def test_bands_without_snr_have_no_bar_and_bad_ones_another_colour(plucked: Evidence) -> None:
+def test_bands_without_snr_have_no_bar_and_bad_ones_another_colour(plucked: FitRecord) -> None:
     report = copy.deepcopy(plucked.report)
     values = [None, -3.4, -0.2, 12.6, *[20.0] * (len(report["bands"]) - 5), None]
     for band, value in zip(report["bands"], values, strict=True):
         band["snr_db"] = value
-    bars = figures.error(Evidence(report, plucked.sounds, plucked.network)).axes[1]
+    bars = figures.error(FitRecord(report, plucked.sounds, plucked.network)).axes[1]
     assert [bar.get_height() for bar in bars.patches] == values[1:-1]
     assert [bar.get_x() for bar in bars.patches] == [band["low_hz"] for band in report["bands"][1:-1]]
     assert [text.get_text() for text in bars.texts][:3] == ["-3", "0", "13"]
@@ -233,32 +233,32 @@ def test_bands_without_snr_have_no_bar_and_bad_ones_another_colour(plucked: Evid
     assert (low, high) == (report["bands"][0]["low_hz"], report["bands"][-1]["high_hz"]), "bands without SNR keep their place"
 
 
-def test_training_shows_what_the_judge_saw(mixed: Evidence) -> None:
-    passes = mixed.report["training"]["passes"]
+def test_training_shows_what_the_judge_saw(mixed: FitRecord) -> None:
+    passes = mixed.report["training"]["stages"]
     figure = figures.training(mixed)
     snr, loss = figure.axes[:2]
-    looks = [look for one in passes for runs in one["blocks"] for run in runs for look in run["judge"]]
+    looks = [look for one in passes for runs in one["blocks"] for run in runs for look in run["evaluations"]]
     for axis, values in ((snr, [look["snr_db"] for look in looks]), (loss, [look["terms"]["mse"] for look in looks])):
         drawn = np.array(axis.lines[0].get_ydata())
         assert drawn[np.isfinite(drawn)].tolist() == values
     gaps = np.count_nonzero(np.isnan(snr.lines[0].get_ydata()))
     assert gaps == sum(len(runs) for one in passes for runs in one["blocks"])
     steps = np.array(snr.lines[0].get_xdata())
-    assert np.nanmax(steps) == sum(run["judge"][-1]["step"] for one in passes for runs in one["blocks"] for run in runs)
+    assert np.nanmax(steps) == sum(run["evaluations"][-1]["step"] for one in passes for runs in one["blocks"] for run in runs)
     assert (np.diff(steps[np.isfinite(steps)]) >= 0).all()
     assert [text.get_text() for text in snr.texts] == [one["name"] for one in passes] == ["sine", "double-dutch", "together"]
     assert (snr.get_yscale(), loss.get_yscale()) == ("linear", "log")
 
 
 @pytest.mark.parametrize("count", [2, 12])
-def test_training_shows_gradients_by_layer(plucked: Evidence, count: int) -> None:
+def test_training_shows_gradients_by_layer(plucked: FitRecord, count: int) -> None:
     report = copy.deepcopy(plucked.report)
-    (only,) = report["training"]["passes"]
+    (only,) = report["training"]["stages"]
     only["blocks"] = [only["blocks"][0][:1]]
-    for place, look in enumerate(only["blocks"][0][0]["judge"]):
+    for place, look in enumerate(only["blocks"][0][0]["evaluations"]):
         # The last one comes first: layers are drawn by their numbers.
         look["gradients"] = {f"layer {layer}": 0.1**layer / (place + 1) for layer in reversed(range(count))}
-    figure = figures.training(Evidence(report, plucked.sounds, plucked.network))
+    figure = figures.training(FitRecord(report, plucked.sounds, plucked.network))
     axis = next(axis for axis in figure.axes if axis.get_ylabel() == "gradient norm")
     lines = [line for line in axis.lines if not line.get_label().startswith("_")]
     assert [line.get_label() for line in lines] == [f"layer {layer}" for layer in range(count)]
@@ -268,17 +268,17 @@ def test_training_shows_gradients_by_layer(plucked: Evidence, count: int) -> Non
     assert named == [f"layer {layer}" for layer in range(0, count, 2 if count > figures.MOST_NAMES else 1)]
 
 
-def test_without_gradients_there_is_no_empty_panel(plucked: Evidence) -> None:
+def test_without_gradients_there_is_no_empty_panel(plucked: FitRecord) -> None:
     report = copy.deepcopy(plucked.report)
-    for runs in report["training"]["passes"][0]["blocks"]:
-        for look in (look for run in runs for look in run["judge"]):
+    for runs in report["training"]["stages"][0]["blocks"]:
+        for look in (look for run in runs for look in run["evaluations"]):
             look["gradients"] = {}
-    figure = figures.training(Evidence(report, plucked.sounds, plucked.network))
+    figure = figures.training(FitRecord(report, plucked.sounds, plucked.network))
     assert [axis.get_ylabel() for axis in figure.axes] == ["SNR (dB)", "loss"]
 
 
 @pytest.mark.parametrize("draw", ALL)
-def test_axes_have_units(draw: Callable[..., Figure], mixed: Evidence) -> None:
+def test_axes_have_units(draw: Callable[..., Figure], mixed: FitRecord) -> None:
     without = {"step", "loss", "gradient norm"}
     for axis in draw(mixed).axes:
         labels = {axis.get_xlabel(), axis.get_ylabel()} - {""} - without
@@ -288,7 +288,7 @@ def test_axes_have_units(draw: Callable[..., Figure], mixed: Evidence) -> None:
 
 
 @pytest.mark.parametrize("draw", [figures.error, figures.training])
-def test_curves_and_bars_are_safe_for_the_colour_blind(draw: Callable[..., Figure], mixed: Evidence) -> None:
+def test_curves_and_bars_are_safe_for_the_colour_blind(draw: Callable[..., Figure], mixed: FitRecord) -> None:
     for axis in draw(mixed).axes:
         named = {to_hex(line.get_color()) for line in axis.lines if len(line.get_xdata()) > 2}
         named |= {to_hex(bar.get_facecolor()) for bar in axis.patches}
@@ -307,14 +307,14 @@ def test_curves_and_bars_are_safe_for_the_colour_blind(draw: Callable[..., Figur
     assert len(set(figures.CYCLE)) == len(figures.CYCLE)
 
 
-def test_lines_are_vectors_and_spectrograms_images(plucked: Evidence) -> None:
+def test_lines_are_vectors_and_spectrograms_images(plucked: FitRecord) -> None:
     drawing = saved(figures.partials(plucked), "svg").decode()
     lines = drawing[drawing.index('id="LineCollection_1"') :].split("</g>")[0]
-    assert lines.count("<path") == plucked.network.ranked()
-    drawing = saved(figures.sight(plucked), "svg").decode()
+    assert lines.count("<path") == plucked.network.n_prunable()
+    drawing = saved(figures.overview(plucked), "svg").decode()
     assert drawing.count("<image") >= 3
     assert drawing.count('id="FillBetweenPolyCollection') == 3
-    for draw in (figures.sight, figures.partials):
+    for draw in (figures.overview, figures.partials):
         assert saved(draw(plucked), "pdf").startswith(b"%PDF")
 
 
@@ -330,7 +330,7 @@ EXTREMES = {
 
 @pytest.mark.parametrize("name", EXTREMES)
 def test_extremes_are_drawn_without_a_warning(name: str) -> None:
-    evidence = Evidence.of(EXTREMES[name]())
+    evidence = FitRecord.of(EXTREMES[name]())
     drawn, refused = 0, []
     for draw in ALL:
         for size in ((7.2, 4.6), (3.4, 3.4)):
@@ -341,21 +341,21 @@ def test_extremes_are_drawn_without_a_warning(name: str) -> None:
     assert drawn == 8
     assert all("to draw; draw its" in message for message in refused)
     if evidence.report["recording"]["channels"] == 8:
-        figures.sight(evidence, channel=7)
+        figures.overview(evidence, channel=7)
 
 
 def test_a_fit_in_memory_and_one_that_was_read_look_the_same(tone: FitResult) -> None:
-    for draw in (figures.sight, figures.partials, figures.error, figures.training):
-        assert saved(draw(tone), "png") == saved(draw(Evidence.of(tone)), "png")
+    for draw in (figures.overview, figures.partials, figures.error, figures.training):
+        assert saved(draw(tone), "png") == saved(draw(FitRecord.of(tone)), "png")
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda fit: figures.sight(fit, channel=1), "channel is 1; the recording has 1: allowed is 0 to 0"),
+        (lambda fit: figures.overview(fit, channel=1), "channel is 1; the recording has 1: allowed is 0 to 0"),
         (lambda fit: figures.partials(fit, channel=-1), "channel is -1"),
-        (lambda fit: figures.sight(fit, top_hz=4001), "top_hz is 4001; allowed is above 0 to 4000 Hz"),
-        (lambda fit: figures.sight(fit, top_hz=0), "top_hz is 0"),
+        (lambda fit: figures.overview(fit, top_hz=4001), "top_hz is 4001; allowed is above 0 to 4000 Hz"),
+        (lambda fit: figures.overview(fit, top_hz=0), "top_hz is 0"),
         (figures.tree, "'sine' has no tree to draw; draw its partials with figures.partials"),
     ],
 )

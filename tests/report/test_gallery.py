@@ -26,7 +26,7 @@ SOUNDS = {
     "a.wav": (tones([440.0], [0.5], [0.0], 0.4) + noise(0.4) / 20, {}),
     "b.wav": (tones([300.0], [0.5], [0.0], 0.3), {"target_snr_db": 60.0}),
     "silent.wav": (torch.zeros(1, 800), {}),
-    HOSTILE: (noise(0.5, 2), {"max_numbers_per_sample": 0.01}),
+    HOSTILE: (noise(0.5, 2), {"max_parameters_per_sample": 0.01}),
 }
 
 
@@ -63,7 +63,7 @@ def test_a_page_is_made_again_from_what_the_folder_holds(fits: Path) -> None:
     assert contents(folder)["report.html"] == first, "the same again, byte for byte"
     # The page shows what the report says, whoever changed it.
     report = json.loads((folder / "report.json").read_text())
-    report["doubts"] = ["somebody doubts it"]
+    report["warnings"] = ["somebody doubts it"]
     (folder / "report.json").write_text(json.dumps(report))
     run("report", folder)
     assert "<li>somebody doubts it</li>" in (folder / "report.html").read_text()

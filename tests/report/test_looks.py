@@ -16,25 +16,25 @@ from ddaudio.io.audio import Recording
 from ddaudio.report import write_pages
 from ddaudio.report.page import write_page
 from ddaudio.report.save import save_fit
-from ddaudio.results.record import Evidence
+from ddaudio.results.record import FitRecord
 
 PageOf = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def evidence() -> Evidence:
+def evidence() -> FitRecord:
     """Two tones that lie close together, to a peak of 0.49, with noise that nobody fits; not trained."""
     sound = tones([710.0, 850.0], [0.3, 0.19], [0.0, 0.0], 0.5) + noise(0.5) / 100
-    return Evidence.of(fit(Recording(sound, RATE, "two.wav"), steps=0, numbers=40))
+    return FitRecord.of(fit(Recording(sound, RATE, "two.wav"), steps=0, budget=40))
 
 
 @pytest.fixture
-def page_of(evidence: Evidence, tmp_path: Path) -> PageOf:
+def page_of(evidence: FitRecord, tmp_path: Path) -> PageOf:
     """Make the page of a report that differs."""
 
     def made(**change: Any) -> Path:
         report = copy.deepcopy(evidence.report) | change
-        return write_page(tmp_path, Evidence(report, evidence.sounds, evidence.network))
+        return write_page(tmp_path, FitRecord(report, evidence.sounds, evidence.network))
 
     return made
 
@@ -76,7 +76,7 @@ def test_a_reason_is_said_once(page_of: PageOf, browser: Browser) -> None:
         assert page.page.locator(".verdict").first.inner_text().count("The loss still fell") == 1
 
 
-def test_numbers_of_bars_stand_clear_of_the_axis(page_of: PageOf, evidence: Evidence, browser: Browser) -> None:
+def test_numbers_of_bars_stand_clear_of_the_axis(page_of: PageOf, evidence: FitRecord, browser: Browser) -> None:
     bands = [
         band | {"snr_db": snr_db, "reason": None} for band, snr_db in zip(evidence.report["bands"], [-1, 38] * 9, strict=False)
     ]
@@ -114,7 +114,7 @@ def test_pictures_of_the_error_share_a_line_on_paper(page_of: PageOf, browser: B
 
 def test_silence_in_a_tree_is_dark_on_every_ground(tmp_path: Path, browser: Browser) -> None:
     """Loud is bright: what is silent must not look like the loudest on a white page. Scales say what colours mean."""
-    tree = Evidence.of(fit(pluck(), model="double-dutch", steps=0, numbers=300))
+    tree = FitRecord.of(fit(pluck(), model="double-dutch", steps=0, budget=300))
     with opened(browser, write_page(tmp_path, tree), color_scheme="light") as page:
         for plot in ("tree-0", "loudest-0"):
             red, green, blue = page.run(f"document.getElementById('{plot}').layout.plot_bgcolor.match(/\\d+/g).map(Number)")
@@ -126,7 +126,7 @@ def test_silence_in_a_tree_is_dark_on_every_ground(tmp_path: Path, browser: Brow
 def test_a_gallery_tells_standings_by_colour_and_fits_on_paper(tmp_path: Path, browser: Browser) -> None:
     sounds = {"good.wav": tones([440.0], [0.5], [0.0], 0.3), "bad.wav": noise(0.3), "silent.wav": torch.zeros(1, 800)}
     for name, samples in sounds.items():
-        save_fit(fit(Recording(samples, RATE, name), steps=0, max_numbers_per_sample=0.01), tmp_path / name, html=False)
+        save_fit(fit(Recording(samples, RATE, name), steps=0, max_parameters_per_sample=0.01), tmp_path / name, html=False)
     write_pages([tmp_path], gallery=tmp_path / "index.html")
     with opened(browser, tmp_path / "index.html", viewport={"width": 720, "height": 900}) as page:
         names = page.run("[...document.querySelectorAll('#fits tbody tr')].map((one) => one.className)")

@@ -20,8 +20,8 @@ from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.report import notebook
-from ddaudio.results.read import Sounds
-from ddaudio.results.record import Evidence
+from ddaudio.results.read import FitAudio
+from ddaudio.results.record import FitRecord
 
 HOSTILE = '<script>alert(1)</script>" onload="alert(2).wav'
 
@@ -77,19 +77,19 @@ def test_the_players_hold_the_sounds_at_one_level(plucked: FitResult) -> None:
 
 @pytest.mark.parametrize(("factor", "told"), [(2.0**-5, "louder"), (2.0**4, "softer")])
 def test_what_the_players_were_raised_or_lowered_by_is_told(plucked: FitResult, factor: float, told: str) -> None:
-    evidence = Evidence.of(plucked)
-    scaled = Sounds(*(factor * sound[:, :] for sound in evidence.sounds), RATE)
-    shown = Shown(notebook.fit_html(Evidence(evidence.report, scaled, evidence.network)))
+    evidence = FitRecord.of(plucked)
+    scaled = FitAudio(*(factor * sound[:, :] for sound in evidence.sounds), RATE)
+    shown = Shown(notebook.fit_html(FitRecord(evidence.report, scaled, evidence.network)))
     assert f"All three play {abs(20 * math.log10(factor)):.0f} dB {told} than they are." in shown.text
     for (played, _), sound in zip(shown.sounds(), scaled, strict=True):
         assert torch.allclose(played * factor, sound.double(), rtol=0, atol=factor * 2**-15)
 
 
 def test_a_residual_louder_than_the_sound_does_not_clip(plucked: FitResult) -> None:
-    evidence = Evidence.of(plucked)
+    evidence = FitRecord.of(plucked)
     tone = tones([440.0], [0.9], [0.0], 0.5)
-    sounds = Sounds(tone, -2 * tone, 3 * tone, RATE)
-    shown = Shown(notebook.fit_html(Evidence(evidence.report, sounds, evidence.network)))
+    sounds = FitAudio(tone, -2 * tone, 3 * tone, RATE)
+    shown = Shown(notebook.fit_html(FitRecord(evidence.report, sounds, evidence.network)))
     for (played, _), sound in zip(shown.sounds(), sounds, strict=True):
         assert torch.allclose(4 * played, sound.double(), rtol=0, atol=4 * 2**-15)
     assert "The residual is 9.5 dB louder than the original. All three play 12 dB softer than they are." in shown.text
@@ -97,11 +97,13 @@ def test_a_residual_louder_than_the_sound_does_not_clip(plucked: FitResult) -> N
 
 def test_a_long_recording_is_heard_where_it_is_worst(plucked: FitResult, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notebook, "LONGEST_SAMPLES", 2 * 800)
-    evidence = Evidence.of(plucked)
+    evidence = FitRecord.of(plucked)
     ramp = torch.arange(4000.0).expand(2, -1) / 8000
     residual = torch.zeros(2, 4000)
     residual[:, 2000:2400] = 0.25
-    shown = Shown(notebook.fit_html(Evidence(evidence.report, Sounds(ramp, ramp - residual, residual, RATE), evidence.network)))
+    shown = Shown(
+        notebook.fit_html(FitRecord(evidence.report, FitAudio(ramp, ramp - residual, residual, RATE), evidence.network))
+    )
     (original, _), _, (heard, _) = shown.sounds()
     assert heard.shape == (2, 800)
     assert int((heard > 0.2).sum()) == 2 * 400, "all of the error lies within the excerpt"
@@ -123,15 +125,15 @@ def test_the_picture_has_words_for_those_who_do_not_see_it(plucked: FitResult) -
 
 def test_doubts_come_first(plucked: FitResult) -> None:
     doubtful = fit(Recording(noise(0.2, 9), RATE, "noise.wav"), steps=1)
-    assert doubtful.doubts
+    assert doubtful.warnings
     html = notebook.fit_html(doubtful)
     shown = Shown(html)
-    places = [shown.text.index(text) for text in ("noise.wav", *doubtful.doubts, "Not reached", doubtful.reason)]
+    places = [shown.text.index(text) for text in ("noise.wav", *doubtful.warnings, "Not reached", doubtful.reason)]
     assert places == sorted(places)
     assert html.index("</ul>") < html.index("<audio") < html.index("<img")
     assert "The players hold the first 8 of 9 channels." in shown.text
     trusted = Shown(notebook.fit_html(plucked))
-    assert ("There is nothing to doubt." in trusted.text) == (not plucked.doubts) == (not trusted.all("ul"))
+    assert ("There is nothing to doubt." in trusted.text) == (not plucked.warnings) == (not trusted.all("ul"))
 
 
 def test_a_hostile_name_is_harmless(plucked: FitResult) -> None:

@@ -12,14 +12,14 @@ from sounds import RATE, noise, tones
 from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.report.page import _read_once, plotly_script, write_page
-from ddaudio.results.record import Evidence
+from ddaudio.results.record import FitRecord
 
 
 @pytest.fixture(scope="module")
-def evidence() -> Evidence:
+def evidence() -> FitRecord:
     """Tones that begin in the middle, so that a picture that is shifted or turned differs."""
     sound = torch.cat([noise(0.5) / 50, tones([700.0, 2500.0], [0.4, 0.2], [0.0, 1.0], 0.5)], 1)
-    return Evidence.of(fit(Recording(sound, RATE, "half.wav"), steps=1, target_snr_db=15.0))
+    return FitRecord.of(fit(Recording(sound, RATE, "half.wav"), steps=1, target_snr_db=15.0))
 
 
 def seen(page: Watched, folder: Path) -> np.ndarray:
@@ -30,7 +30,7 @@ def seen(page: Watched, folder: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_sounds_and_pictures_need_not_wait_for_plotly(evidence: Evidence, width: int, browser: Browser, tmp_path: Path) -> None:
+def test_sounds_and_pictures_need_not_wait_for_plotly(evidence: FitRecord, width: int, browser: Browser, tmp_path: Path) -> None:
     """What is sketched lies where the pictures will be; where plotly never comes, it stays."""
     size = {"width": width, "height": 900}
     with opened(browser, write_page(tmp_path, evidence), viewport=size) as page:

@@ -17,8 +17,8 @@ from sounds import RATE, noise, pluck, tones
 from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.report.page import PAGE, write_page
-from ddaudio.results.read import Sounds
-from ddaudio.results.record import Evidence
+from ddaudio.results.read import FitAudio
+from ddaudio.results.record import FitRecord
 
 HOSTILE = """"'`><img src=x onerror=window.hacked=1><!--${window.hacked=1}{{hacked}}<script>window.hacked=1.wav"""
 SOURCE = f"</title></script><script>window.hacked=1</script>/{HOSTILE}"
@@ -29,27 +29,27 @@ TIMED = ("sight", "lines", "levels")
 """Pictures over time."""
 
 
-def with_sounds(evidence: Evidence, original: torch.Tensor, resynthesis: torch.Tensor) -> Evidence:
+def with_sounds(evidence: FitRecord, original: torch.Tensor, resynthesis: torch.Tensor) -> FitRecord:
     """Return evidence whose sounds are others, of their own length."""
     report = copy.deepcopy(evidence.report)
     report["recording"] |= {"samples": original.shape[1], "duration_s": original.shape[1] / RATE, "channels": len(original)}
-    return Evidence(report, Sounds(original, resynthesis, original - resynthesis, RATE), evidence.network)
+    return FitRecord(report, FitAudio(original, resynthesis, original - resynthesis, RATE), evidence.network)
 
 
 @pytest.fixture(scope="module")
-def stereo() -> Evidence:
+def stereo() -> FitRecord:
     """A tone of 1 kHz on the left and of 3 kHz on the right, under a name that would like to be a script."""
     sound = torch.cat([tones([1000.0], [0.5], [0.0], 1.0), tones([3000.0], [0.25], [0.0], 1.0)]) + noise(1.0, 2) / 100
-    return Evidence.of(fit(Recording(sound, RATE, SOURCE), steps=2))
+    return FitRecord.of(fit(Recording(sound, RATE, SOURCE), steps=2))
 
 
 @pytest.fixture(scope="module")
-def stereo_page(stereo: Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stereo_page(stereo: FitRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_page(tmp_path_factory.mktemp("stereo"), stereo)
 
 
 @pytest.fixture(scope="module")
-def ramp_page(stereo: Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ramp_page(stereo: FitRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sounds whose every sample says where it is: ramps to 0.8, 0.4 and 0.4 of full scale."""
     ramp = torch.arange(round(SECONDS * RATE))[None] / (SECONDS * RATE)
     return write_page(tmp_path_factory.mktemp("ramp"), with_sounds(stereo, 0.8 * ramp, 0.4 * ramp))
@@ -57,13 +57,13 @@ def ramp_page(stereo: Evidence, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def tree_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    evidence = Evidence.of(fit(pluck(), model="sine+double-dutch", steps=2, numbers=400))
+    evidence = FitRecord.of(fit(pluck(), model="sine+double-dutch", steps=2, budget=400))
     return write_page(tmp_path_factory.mktemp("tree"), evidence)
 
 
 @pytest.fixture(scope="module")
 def failed_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    evidence = Evidence.of(fit(Recording(noise(0.5), RATE, "noise.wav"), max_numbers_per_sample=0.002, steps=1))
+    evidence = FitRecord.of(fit(Recording(noise(0.5), RATE, "noise.wav"), max_parameters_per_sample=0.002, steps=1))
     assert evidence.report["status"] == "not fitted"
     return write_page(tmp_path_factory.mktemp("failed"), evidence)
 
@@ -136,10 +136,10 @@ def test_spectrograms_show_what_sounds_where_it_sounds(stereo_page: Path, browse
         assert [bright(place) for place in range(3)] == [[3000], [3000], []]
 
 
-def test_partials_much_shorter_than_a_pixel_are_seen(stereo: Evidence, browser: Browser, tmp_path: Path) -> None:
+def test_partials_much_shorter_than_a_pixel_are_seen(stereo: FitRecord, browser: Browser, tmp_path: Path) -> None:
     report = copy.deepcopy(stereo.report)
     report["recording"]["duration_s"] = 50_000.0
-    with opened(browser, write_page(tmp_path, Evidence(report, stereo.sounds, stereo.network))) as page:
+    with opened(browser, write_page(tmp_path, FitRecord(report, stereo.sounds, stereo.network))) as page:
         page.page.add_style_tag(content=ONLY_CURVES)
         assert coloured(page, "lines", tmp_path) >= 4
 
@@ -448,14 +448,14 @@ def test_paper_is_white_and_has_no_buttons(stereo_page: Path, browser: Browser) 
         assert not page.page.locator("#copy").is_visible()
 
 
-def test_without_scripts_the_numbers_are_there(stereo_page: Path, stereo: Evidence, browser: Browser) -> None:
+def test_without_scripts_the_numbers_are_there(stereo_page: Path, stereo: FitRecord, browser: Browser) -> None:
     with opened(browser, stereo_page, java_script_enabled=False) as page:
         text = page.page.locator("main").inner_text()
         assert f"{stereo.report['metrics']['snr_db']['value']:.2f} dB" in text
         assert "need JavaScript" in text
 
 
-def test_a_shared_script_that_is_gone_is_told(stereo: Evidence, browser: Browser, tmp_path: Path) -> None:
+def test_a_shared_script_that_is_gone_is_told(stereo: FitRecord, browser: Browser, tmp_path: Path) -> None:
     path = write_page(tmp_path, stereo, script="gone.js")
     context = browser.new_context()
     page = context.new_page()
@@ -469,11 +469,11 @@ def test_a_shared_script_that_is_gone_is_told(stereo: Evidence, browser: Browser
     context.close()
 
 
-def test_the_page_of_five_seconds_in_stereo_is_small(stereo: Evidence, tmp_path: Path) -> None:
+def test_the_page_of_five_seconds_in_stereo_is_small(stereo: FitRecord, tmp_path: Path) -> None:
     """At most 8 MB, for the sound that FLAC can do least about: white noise."""
     generator = torch.Generator().manual_seed(0)
     original, resynthesis = 0.2 * torch.randn(2, 2, 5 * 44_100, generator=generator)
     evidence = with_sounds(stereo, original, resynthesis)
-    loud = Evidence(evidence.report, Sounds(*evidence.sounds, 44_100), evidence.network)
+    loud = FitRecord(evidence.report, FitAudio(*evidence.sounds, 44_100), evidence.network)
     assert write_page(tmp_path, loud).stat().st_size < 8e6
     assert (tmp_path / PAGE).is_file()

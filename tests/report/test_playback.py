@@ -31,7 +31,7 @@ from torch import Tensor
 from ddaudio import load_model, render
 from ddaudio.errors import ModelError, OptionError, PlaybackError, RecordingError, ReportError
 from ddaudio.io import audio
-from ddaudio.io.samples import Samples, Spool
+from ddaudio.io.samples import DiskSamples, Samples
 from ddaudio.report import playback
 from ddaudio.report.playback import Player, read_sources, sounding
 
@@ -101,7 +101,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     times = np.arange(round(0.3 * RATE)) / RATE
     tone = 0.5 * np.sin(2 * np.pi * 500 * times) + 0.01 * np.random.default_rng(3).normal(size=len(times))
     soundfile.write(folder / "tone.wav", np.stack([tone, -0.5 * tone[::-1]], axis=1), RATE, subtype="FLOAT")
-    assert run("fit", folder / "tone.wav", "--out", folder / "tone-fit", "--no-html", "--quiet", "--numbers", "60")[0] == 0
+    assert run("fit", folder / "tone.wav", "--out", folder / "tone-fit", "--no-html", "--quiet", "--budget", "60")[0] == 0
     return folder / "tone-fit"
 
 
@@ -312,17 +312,17 @@ def test_what_goes_beyond_full_scale_is_clipped_and_counted() -> None:
 
 
 def test_sounds_are_read_slice_by_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = Spool(2)
+    spool = DiskSamples(2)
     spool.append(noise(1, 2))
-    read, longest = Spool.__getitem__, []
+    read, longest = DiskSamples.__getitem__, []
 
-    def watched(self: Spool, index: tuple[slice, slice]) -> Tensor:
+    def watched(self: DiskSamples, index: tuple[slice, slice]) -> Tensor:
         found = read(self, index)
         longest.append(found.shape[1])
         return found
 
     player = Player({"original": spool, "residual": spool}, RATE)
-    monkeypatch.setattr(Spool, "__getitem__", watched)
+    monkeypatch.setattr(DiskSamples, "__getitem__", watched)
     frames = np.concatenate([player.fill(64) for _ in range(125)])
     assert max(longest) == 64
     assert (frames == noise(1, 2).T.numpy()).all()

@@ -368,7 +368,7 @@ def test_lines_of_a_fit_say_what_its_table_says() -> None:
     network = fit(pluck(), steps=0).network
     lines, table = plot_data.lines(network), network.describe()
     assert lines is not None
-    assert lines.n_partials == network.ranked() == len(lines.signal)
+    assert lines.n_partials == network.n_prunable() == len(lines.signal)
     order = np.lexsort((lines.level_db, lines.frequency_hz))
     signal, start_s, end_s, frequency_hz, level_db = (
         column[order] for column in (lines.signal, lines.start_s, lines.end_s, lines.frequency_hz, lines.level_db)
@@ -447,7 +447,7 @@ def test_columns_of_a_tree_show_the_loudest(columns: int, n_samples: int) -> Non
     network = planted(amplitudes, n_samples=n_samples)
     picture = plot_data.tree(network, columns)
     # A last frame that the sound ends within is shorter, and so comes first.
-    in_time = torch.argsort(network.grid.begins).tolist()
+    in_time = torch.argsort(network.grid.start).tolist()
     assert in_time == ([0, 1, 2] if n_samples == 24 else [1, 2, 0])
     every = np.concatenate([said_by(amplitudes[frame]) for frame in in_time], 1)[:, :n_samples]
     assert picture.spoken_db.shape[1] <= columns

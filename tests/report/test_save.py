@@ -58,7 +58,7 @@ def test_the_model_file_is_what_was_measured(result: FitResult, folder: Path) ->
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
         assert set(file.metadata()) == {"ddaudio_model", "settings", "sha256"}
-    assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 4 == result.numbers
+    assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 4 == result.n_parameters
 
 
 def test_fit_toml_names_every_setting(result: FitResult, folder: Path) -> None:
@@ -72,34 +72,36 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     contents = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert contents["schema"] == results_reader.SCHEMA
     assert contents["status"] == result.status
-    assert contents["model"]["numbers"] == result.numbers
+    assert contents["model"]["n_parameters"] == result.n_parameters
     assert contents["metrics"]["snr_db"]["value"] == result.snr_db
     assert {row["definition"] for row in contents["metrics"].values()} <= set(DEFINITIONS.values())
-    (only,) = contents["training"]["passes"]
+    (only,) = contents["training"]["stages"]
     assert only["name"] == "sine"
     (block,) = only["blocks"]
-    assert [run["status"] for run in block] == [run.status for run in result.passes[0].blocks[0]]
-    assert block[0]["judge"][0]["step"] == 0
-    assert len(block[0]["losses"]) == block[0]["judge"][-1]["step"]
-    looks = [look for run in block for look in run["judge"]]
-    assert [look["gradients"] for look in looks] == [look.gradients for run in result.passes[0].blocks[0] for look in run.looks]
+    assert [run["status"] for run in block] == [run.status for run in result.stages[0].blocks[0]]
+    assert block[0]["evaluations"][0]["step"] == 0
+    assert len(block[0]["losses"]) == block[0]["evaluations"][-1]["step"]
+    looks = [look for run in block for look in run["evaluations"]]
+    assert [look["gradients"] for look in looks] == [
+        look.gradients for run in result.stages[0].blocks[0] for look in run.evaluations
+    ]
     assert all(set(look["gradients"]) == ({"frequency", "amplitude"} if look["step"] else set()) for look in looks)
-    errors = [look.error_by_time for run in result.passes[0].blocks[0] for look in run.looks]
+    errors = [look.error_by_time for run in result.stages[0].blocks[0] for look in run.evaluations]
     assert all(len(look["error_by_time"]) == 64 and not look["averaged"] for look in looks)
     # Written with four digits.
     assert looks[-1]["error_by_time"] == pytest.approx(errors[-1], rel=6e-4)
     sizes = result.network.grid.cells.size.tolist()
     assert contents["model"]["terms"] == [
-        {"name": "sine", "parts": result.network.ranked(), "frames": len(sizes)}
+        {"name": "sine", "n_components": result.network.n_prunable(), "frames": len(sizes)}
         | {"cell_samples": {str(size): sizes.count(size) for size in sorted(set(sizes))}}
     ]
-    assert contents["model"]["parts"] == result.network.ranked()
+    assert contents["model"]["n_components"] == result.network.n_prunable()
     assert contents["files"] == list(saving.FILES)
     page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
     missing = [key for key in _keys(contents) if f"`{key}`" not in page]
     assert not missing, f"docs/report.md does not explain {missing}"
     assert f"schema {results_reader.SCHEMA}\n" in page
-    tensors = {"division", *result.network.stored()}
+    tensors = {"division", *result.network.to_tensors()}
     assert {name for name in tensors if f"`{name}`" not in page} == set()
 
 
@@ -177,7 +179,7 @@ def test_a_folder_that_would_replace_the_recording_is_refused(result: FitResult,
 
 
 def test_a_loud_resynthesis_is_scaled_and_said_so(tmp_path: Path) -> None:
-    loud = fit(Recording(20 * noise(0.2), RATE), steps=0, max_numbers_per_sample=1, encoding="pcm16")
+    loud = fit(Recording(20 * noise(0.2), RATE), steps=0, max_parameters_per_sample=1, encoding="pcm16")
     contents = saving.save_fit(loud, tmp_path / "loud")
     gain = contents["wav"]["gains"]["resynth.wav"]
     assert gain < 1
@@ -307,7 +309,7 @@ def test_bad_model_files_are_refused(name: str, folder: Path) -> None:
 def test_the_table_of_partials(result: FitResult) -> None:
     rows = list(csv.DictReader(io.StringIO(ddaudio.partials_table(result.network, "csv"))))
     same = json.loads(ddaudio.partials_table(result.network, "json"))
-    assert len(rows) == len(same) == result.network.ranked()
+    assert len(rows) == len(same) == result.network.n_prunable()
     assert [float(row["frequency_hz"]) for row in rows] == [row["frequency_hz"] for row in same]
     assert set(rows[0]) == {"signal", "time_s", "frequency_hz", "amplitude", "phase_rad"}
     with pytest.raises(OptionError, match="did you mean 'csv'"):
@@ -318,7 +320,7 @@ def test_four_lines_sum_it_up(result: FitResult) -> None:
     lines = report.summary(result)
     assert [line.split()[0] for line in lines] == ["doubt", "reached", "cost", "time"]
     assert f"{result.snr_db:.2f} dB" in lines[1]
-    assert f"{result.numbers} numbers" in lines[2]
+    assert f"{result.n_parameters} numbers" in lines[2]
 
 
 def test_error_by_time_of_many_blocks_is_pooled() -> None:
@@ -326,10 +328,10 @@ def test_error_by_time_of_many_blocks_is_pooled() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ddaudio.fitting.plan.BLOCK_SAMPLES", 1024)
         result = fit(pluck(0.4), frame_s=0.05, partials=2, steps=2, exchanges=0)
-    (only,) = report.build(result)["training"]["passes"]
+    (only,) = report.build(result)["training"]["stages"]
     assert len(only["blocks"]) == 3
-    for written, runs in zip(only["blocks"], result.passes[0].blocks, strict=True):
-        for look, seen in zip(written[0]["judge"], runs[0].looks, strict=True):
+    for written, runs in zip(only["blocks"], result.stages[0].blocks, strict=True):
+        for look, seen in zip(written[0]["evaluations"], runs[0].evaluations, strict=True):
             assert len(look["error_by_time"]) == 21
             assert sum(look["error_by_time"]) == pytest.approx(sum(seen.error_by_time), rel=6e-4)
             assert look["error_by_time"][0] == pytest.approx(sum(seen.error_by_time[:3]), rel=6e-4)

@@ -32,10 +32,10 @@ def plucked() -> Report:
 def report(plucked: Report) -> Report:
     """A report without doubts: 41.26 dB where 40 dB were asked for."""
     made = copy.deepcopy(plucked)
-    made |= {"status": "converged", "doubts": [], "goal": {"name": "target_snr_db", "asked": 40.0, "reached": True}}
+    made |= {"status": "converged", "warnings": [], "goal": {"name": "target_snr_db", "asked": 40.0, "reached": True}}
     made["metrics"]["snr_db"] |= {"value": 41.26, "reason": None}
     made["baseline"] |= {"snr_db": 35.0, "reason": None}
-    made["model"]["numbers"] = 1234
+    made["model"]["n_parameters"] = 1234
     return made
 
 
@@ -55,30 +55,30 @@ def test_a_fit_without_doubts_is_good(report: Report) -> None:
 @pytest.mark.parametrize("status", ["converged", "step limit", "stopped", "not trained"])
 @pytest.mark.parametrize(("count", "trust"), [(1, "There is 1 doubt."), (2, "There are 2 doubts."), (3, "There are 3 doubts.")])
 def test_doubts_are_counted(report: Report, status: str, count: int, trust: str) -> None:
-    report |= {"status": status, "doubts": ["clipped"] * count}
+    report |= {"status": status, "warnings": ["clipped"] * count}
     found = text.verdict(report)
-    assert (found.standing, found.trust) == ("doubtful", trust)
+    assert (found.rating, found.trust) == ("doubtful", trust)
     assert found.headline == "Reached: 41.3 dB SNR, 40 dB asked for", "doubts change nothing of what was reached"
 
 
-@pytest.mark.parametrize("goal", ["numbers", "partials"])
+@pytest.mark.parametrize("goal", ["budget", "partials"])
 def test_a_rough_fit_is_doubtful_where_no_snr_was_asked_for(report: Report, goal: str) -> None:
     """10^(-5.5 / 20) is 0.53. Who asks for 5 dB and gets them has what was asked for."""
     report["goal"] = {"name": goal, "asked": 8, "reached": True}
     report["metrics"]["snr_db"]["value"] = 5.5
     found = text.verdict(report)
-    assert (found.standing, found.trust) == ("doubtful", "A rough fit: the residual has 53% of the original's amplitude.")
+    assert (found.rating, found.trust) == ("doubtful", "A rough fit: the residual has 53% of the original's amplitude.")
     report["metrics"]["snr_db"]["value"] = text.ROUGH_DB
-    assert text.verdict(report).standing == "good"
+    assert text.verdict(report).rating == "good"
     report["goal"] = {"name": "target_snr_db", "asked": 5.0, "reached": True}
     report["metrics"]["snr_db"]["value"] = 5.5
-    assert text.verdict(report).standing == "good"
+    assert text.verdict(report).rating == "good"
 
 
-@pytest.mark.parametrize("doubts", [[], ["not fitted: the model says silence"]])
+@pytest.mark.parametrize("warnings", [[], ["not fitted: the model says silence"]])
 @pytest.mark.parametrize(("status", "word"), [("not fitted", "Not fitted"), ("diverged", "Diverged")])
 def test_a_failed_fit_is_bad_whatever_it_reached(report: Report, status: str, word: str, doubts: list[str]) -> None:
-    report |= {"status": status, "doubts": doubts}
+    report |= {"status": status, "warnings": doubts}
     assert text.verdict(report) == text.Verdict("bad", f"{word}: 41.3 dB SNR", "Do not trust this fit.")
     told = text.verdict(undefined(report, "the target is digital silence"))
     assert told == text.Verdict("bad", f"{word}: SNR undefined, the target is digital silence", "Do not trust this fit.")
@@ -87,7 +87,7 @@ def test_a_failed_fit_is_bad_whatever_it_reached(report: Report, status: str, wo
 GOALS: dict[str, tuple[Report, str]] = {
     "reached": ({"name": "target_snr_db", "asked": 40.0, "reached": True}, "Reached: 41.3 dB SNR, 40 dB asked for"),
     "missed": ({"name": "target_snr_db", "asked": 62.5, "reached": False}, "Not reached: 41.3 dB SNR, 62.5 dB asked for"),
-    "numbers": ({"name": "numbers", "asked": 1250, "reached": True}, "41.3 dB SNR with 1,234 numbers (1,250 numbers asked for)"),
+    "budget": ({"name": "budget", "asked": 1250, "reached": True}, "41.3 dB SNR with 1,234 numbers (1,250 numbers asked for)"),
     "partials": (
         {"name": "partials", "asked": 8, "reached": True},
         "41.3 dB SNR with 1,234 numbers (8 partials a frame asked for)",
@@ -96,9 +96,9 @@ GOALS: dict[str, tuple[Report, str]] = {
 
 
 @pytest.mark.parametrize("goal", GOALS)
-@pytest.mark.parametrize("doubts", [[], ["clipped"]])
+@pytest.mark.parametrize("warnings", [[], ["clipped"]])
 def test_the_headline_answers_the_goal(report: Report, goal: str, doubts: list[str]) -> None:
-    report |= {"doubts": doubts, "goal": GOALS[goal][0]}
+    report |= {"warnings": doubts, "goal": GOALS[goal][0]}
     assert text.verdict(report).headline == GOALS[goal][1]
 
 
@@ -107,25 +107,25 @@ def test_the_headline_answers_the_goal(report: Report, goal: str, doubts: list[s
 def test_an_undefined_snr_is_no_failure(report: Report, goal: str, reason: str) -> None:
     report["goal"] = GOALS[goal][0]
     found = text.verdict(undefined(report, reason))
-    assert (found.standing, found.headline) == ("good", f"Nothing is left to fit: {reason}")
+    assert (found.rating, found.headline) == ("good", f"Nothing is left to fit: {reason}")
 
 
 def test_verdicts_of_fits_agree_with_what_was_fitted() -> None:
     silent = text.verdict(build(fit(Recording(torch.zeros(1, 400), RATE))))
     assert silent.headline == "Nothing is left to fit: the target is digital silence"
-    assert silent.standing != "bad"
-    hissing = text.verdict(build(fit(Recording(noise(0.2), RATE), numbers=4, steps=0)))
-    assert hissing.standing == "bad"
+    assert silent.rating != "bad"
+    hissing = text.verdict(build(fit(Recording(noise(0.2), RATE), budget=4, steps=0)))
+    assert hissing.rating == "bad"
     assert hissing.headline.startswith("Not fitted: 0.")
-    budget = fit(pluck(0.2), numbers=60, steps=0)
+    budget = fit(pluck(0.2), budget=60, steps=0)
     assert text.verdict(build(budget)).headline == (
-        f"{budget.snr_db:.1f} dB SNR with {budget.numbers} numbers (60 numbers asked for)"
+        f"{budget.snr_db:.1f} dB SNR with {budget.n_parameters} numbers (60 numbers asked for)"
     )
     each = build(fit(pluck(0.2), partials=2, steps=0))
     assert text.verdict(each).headline.endswith("numbers (2 partials a frame asked for)")
-    short = build(fit(pluck(0.2), target_snr_db=60, max_numbers_per_sample=0.05, steps=0))
+    short = build(fit(pluck(0.2), target_snr_db=60, max_parameters_per_sample=0.05, steps=0))
     assert text.verdict(short).headline.startswith("Not reached: ")
-    assert text.verdict(short).standing == "doubtful"
+    assert text.verdict(short).rating == "doubtful"
 
 
 # --- beside the baseline ----------------------------------------------------------------------------------------------
@@ -264,17 +264,17 @@ def test_a_setting_of_another_version_is_told_all_the_same() -> None:
     ("how", "said"),
     [
         (
-            {"target_snr_db": 20, "max_numbers_per_sample": 0.5},
-            "Network sine in frames as long as the sound asks for, aiming at 20 dB with at most 0.5 numbers per sample. "
+            {"target_snr_db": 20, "max_parameters_per_sample": 0.5},
+            "Network sine in frames as long as the sound asks for, aiming at 20 dB with at most 0.5 parameters per sample. "
             "Loss mse=1; gauss-newton, 0 steps a run.",
         ),
         (
-            {"frame_s": 0.05, "target_snr_db": 12.5, "max_numbers_per_sample": 0.25, "losses": "mae=1", "optimiser": "adam"},
-            "Network sine in frames of 0.05 s, aiming at 12.5 dB with at most 0.25 numbers per sample. "
+            {"frame_s": 0.05, "target_snr_db": 12.5, "max_parameters_per_sample": 0.25, "losses": "mae=1", "optimiser": "adam"},
+            "Network sine in frames of 0.05 s, aiming at 12.5 dB with at most 0.25 parameters per sample. "
             "Loss mae=1; adam, 0 steps a run.",
         ),
         (
-            {"frame_s": 0.1, "numbers": 1200},
+            {"frame_s": 0.1, "budget": 1200},
             "Network sine in frames of 0.1 s, spending 1,200 numbers. Loss mse=1; gauss-newton, 0 steps a run.",
         ),
         (
@@ -282,7 +282,7 @@ def test_a_setting_of_another_version_is_told_all_the_same() -> None:
             "Network sine in frames of 0.1 s, 3 partials a frame. Loss mse=1; gauss-newton, 0 steps a run.",
         ),
         (
-            {"model": "sine+double-dutch", "frame_s": 0.064, "numbers": 300},
+            {"model": "sine+double-dutch", "frame_s": 0.064, "budget": 300},
             "Network sine+double-dutch in frames of 0.064 s, spending 300 numbers. Loss mse=1; gauss-newton, 0 steps a run.",
         ),
     ],
@@ -295,7 +295,7 @@ def test_settings_are_told_in_sentences(how: dict[str, Any], said: str) -> None:
 @example(asked=1_234_567)
 @settings(deadline=None, max_examples=30)
 def test_a_budget_is_told_to_the_last_digit(plucked: Report, asked: int) -> None:
-    told = plucked | {"goal": {"name": "numbers", "asked": asked, "reached": True}}
+    told = plucked | {"goal": {"name": "budget", "asked": asked, "reached": True}}
     said, headline = text.settings_in_words(told), text.verdict(told).headline
     assert f"spending {asked:,} numbers." in said
     assert f"({asked:,} numbers asked for)" in headline
@@ -305,7 +305,7 @@ def test_a_budget_is_told_to_the_last_digit(plucked: Report, asked: int) -> None
 
 
 @given(
-    numbers=st.lists(st.integers(0, 10**6), max_size=30), before=st.sampled_from(["level ", "1 double-dutch: cutoff, level ", ""])
+    budget=st.lists(st.integers(0, 10**6), max_size=30), before=st.sampled_from(["level ", "1 double-dutch: cutoff, level ", ""])
 )
 @settings(deadline=None)
 def test_names_with_numbers_sort_by_them(numbers: list[int], before: str) -> None:

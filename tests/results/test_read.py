@@ -27,8 +27,8 @@ from ddaudio.io import samples as io_samples
 from ddaudio.io.audio import Recording
 from ddaudio.options import Encoding
 from ddaudio.report.save import save_fit
-from ddaudio.results.read import REPORT, SCHEMA, read_report, read_sounds
-from ddaudio.results.record import Evidence
+from ddaudio.results.read import REPORT, SCHEMA, read_audio, read_report
+from ddaudio.results.record import FitRecord
 
 WAVS = ("resynth.wav", "residual.wav")
 AGAIN = "fit the recording again"
@@ -134,7 +134,7 @@ def test_no_depth_of_nesting_gets_through(broken: Path, bracket: str) -> None:
     # Close to the limit a reader may manage what a checker, which needs more of the stack, does not.
     for depth in (1, 20, limit // 2, *range(limit - 150, limit + 10), 100_000):
         inner = opening * depth + "0" + closing * depth
-        for text in (inner, f'{{"schema": {SCHEMA}, "doubts": [{inner}]}}'):
+        for text in (inner, f'{{"schema": {SCHEMA}, "warnings": [{inner}]}}'):
             said = refusal_of(broken, text)
             assert is_one_line_that_says(said, (f"{str(broken / REPORT)!r} is damaged", AGAIN)), depth
             assert len(said) < 500 + len(str(broken))
@@ -166,7 +166,7 @@ def test_a_report_without_schema_is_damaged(whole: Path, broken: Path) -> None:
 def keys_of(value: Any, above: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     """Return the path of each key of a report but those that are names: of settings, layers, losses, sizes."""
     last = above[-1] if above else None
-    if last in ("versions", "settings", "losses", "gradients", "cell_samples") or (last == "terms" and "judge" in above):
+    if last in ("versions", "settings", "losses", "gradients", "cell_samples") or (last == "terms" and "evaluations" in above):
         return []
     if isinstance(value, list):
         return [path for place, part in enumerate(value[:1]) for path in keys_of(part, (*above, place))]
@@ -198,8 +198,8 @@ WRONG: dict[str, tuple[tuple[str | int, ...], object]] = {
     "no samples": (("recording", "samples"), 0),
     "null for a source": (("recording", "source"), None),
     "true for a number": (("model", "numbers"), True),
-    "a doubt that is none": (("doubts",), [3]),
-    "doubts in a line": (("doubts",), "clipped"),
+    "a doubt that is none": (("warnings",), [3]),
+    "doubts in a line": (("warnings",), "clipped"),
     "an unknown status": (("status",), "fine"),
     "an unknown goal": (("goal", "name"), "loudness"),
     "text for an SNR": (("metrics", "snr_db", "value"), "40"),
@@ -208,8 +208,8 @@ WRONG: dict[str, tuple[tuple[str | int, ...], object]] = {
     "a setting that is a list": (("settings", "grid"), {"frame_s": [0.1]}),
     "no gain": (("wav", "gains", "resynth.wav"), 0),
     "a negative gain": (("wav", "gains", "residual.wav"), -0.5),
-    "a pass without blocks": (("training", "passes", 0), {"name": "sine"}),
-    "a loss that is text": (("training", "passes", 0, "blocks", 0, 0, "losses"), [{"mse": "low"}]),
+    "a pass without blocks": (("training", "stages", 0), {"name": "sine"}),
+    "a loss that is text": (("training", "stages", 0, "blocks", 0, 0, "losses"), [{"mse": "low"}]),
     "a key of its own": (("colour",), "blue"),
     "a schema that is text": (("schema",), str(SCHEMA)),
 }
@@ -257,7 +257,7 @@ def loud(peak: float) -> FitResult:
     left = tones([440.0, 1000.0], [peak, peak / 2], [0.0, 1.0], 0.1)
     right = tones([300.0], [peak / 3], [0.0], 0.1)
     noise = torch.rand(2, left.shape[1], generator=torch.Generator().manual_seed(1)) - 0.5
-    return fit(Recording(torch.cat([left, right]) + peak * noise, RATE, "loud.wav"), steps=0, numbers=30)
+    return fit(Recording(torch.cat([left, right]) + peak * noise, RATE, "loud.wav"), steps=0, budget=30)
 
 
 @pytest.mark.parametrize("encoding", ["pcm16", "pcm24", "float32"])
@@ -269,7 +269,7 @@ def test_the_original_is_the_sum_of_the_other_two(tmp_path: Path, encoding: Enco
     gains = [report["wav"]["gains"][name] for name in WAVS]
     clipping = peak > 1 and encoding != "float32"
     assert all(gain < 0.6 for gain in gains) if clipping else gains == [1.0, 1.0]
-    sounds = read_sounds(tmp_path / "fit", read_report(tmp_path / "fit"))
+    sounds = read_audio(tmp_path / "fit", read_report(tmp_path / "fit"))
     assert sounds.sample_rate == RATE
     scale = float(made.recording.samples[:, :].abs().max())
     # PCM is rounded to the nearest step of what was scaled; then a few roundings of float32 on the way.
@@ -288,17 +288,17 @@ def test_the_original_is_the_sum_of_the_other_two(tmp_path: Path, encoding: Enco
 @given(first=st.integers(-900, 900), last=st.integers(-900, 900))
 @settings(deadline=None, max_examples=20)
 def test_sounds_are_read_slice_by_slice(whole: Path, first: int, last: int) -> None:
-    sounds = read_sounds(whole, read_report(whole))
+    sounds = read_audio(whole, read_report(whole))
     for sound in sounds:
         assert torch.equal(sound[:, first:last], sound[:, :][:, first:last])
 
 
 def test_long_sounds_need_not_be_in_memory(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [sound[:, :] for sound in read_sounds(whole, read_report(whole))]
+    before = [sound[:, :] for sound in read_audio(whole, read_report(whole))]
     monkeypatch.setattr(io_samples, "IN_MEMORY_SAMPLES", 100)
     monkeypatch.setattr(io_samples, "BLOCK_SAMPLES", 64)
-    assert isinstance(ddaudio.read(whole / "resynth.wav").samples, io_samples.Spool)
-    after = read_sounds(whole, read_report(whole))
+    assert isinstance(ddaudio.read(whole / "resynth.wav").samples, io_samples.DiskSamples)
+    after = read_audio(whole, read_report(whole))
     assert all(torch.equal(one[:, :], other) for one, other in zip(after, before, strict=True))
 
 
@@ -346,22 +346,22 @@ def test_a_sound_that_is_not_the_fits_is_refused(folder: Path, name: str, what: 
     damage, words = NOT_WHOLE[what]
     report = read_report(folder)
     damage(folder / name)
-    said = refusal(lambda: read_sounds(folder, report))
+    said = refusal(lambda: read_audio(folder, report))
     assert is_one_line_that_says(said, (name, str(folder), AGAIN, *words))
-    assert said == refusal(lambda: Evidence.read(folder))
+    assert said == refusal(lambda: FitRecord.read(folder))
 
 
 def test_a_folder_in_place_of_a_sound_is_refused(folder: Path) -> None:
     report = read_report(folder)
     (folder / "residual.wav").unlink()
     (folder / "residual.wav").mkdir()
-    assert is_one_line_that_says(refusal(lambda: read_sounds(folder, report)), ("residual.wav", "it is a folder", AGAIN))
+    assert is_one_line_that_says(refusal(lambda: read_audio(folder, report)), ("residual.wav", "it is a folder", AGAIN))
 
 
 def test_evidence_of_a_folder_is_that_of_its_fit(result: FitResult, whole: Path) -> None:
-    made, read = Evidence.of(result), Evidence.read(whole)
+    made, read = FitRecord.of(result), FitRecord.read(whole)
     assert {**made.report, "files": read.report["files"], "wav": read.report["wav"]} == read.report
     for one, other in zip(made.sounds, read.sounds, strict=True):
         # One float32 addition after one subtraction.
         assert torch.allclose(one[:, :], other[:, :], rtol=0, atol=1e-7)
-    assert read.network.numbers() == result.numbers
+    assert read.network.n_parameters() == result.n_parameters

@@ -20,9 +20,9 @@ from sounds import pluck
 import ddaudio
 from ddaudio.errors import CheckpointError, OptionError, OutputError
 from ddaudio.fitting.run import fit
-from ddaudio.io.tensor_file import sealed_bytes
+from ddaudio.io.tensor_file import checksummed_safetensors
 from ddaudio.training import checkpoints
-from ddaudio.training.checkpoints import Checkpoint, Entry
+from ddaudio.training.checkpoints import Checkpoint, Snapshot
 from ddaudio.training.history import Progress
 
 SETTINGS: dict[str, Any] = {
@@ -30,7 +30,7 @@ SETTINGS: dict[str, Any] = {
     "frame_s": 0.05,
     "optimiser": "adam",
     "steps": 12,
-    "judge_every": 3,
+    "evaluate_every": 3,
     "exchanges": 1,
     "tolerance": 0.0,
 }
@@ -51,7 +51,7 @@ def test_a_fit_killed_again_and_again_ends_bit_for_bit_as_an_unbroken_one() -> N
     assert [one["case"] for one in found if not one["same"]] == []
     assert all(one["killed"] >= 2 for one in found)
     by_case = {one["case"]: one for one in found}
-    assert (by_case["passes"]["passes"], by_case["blocks"]["blocks"], by_case["networks"]["passes"]) == (3, 3, 4)
+    assert (by_case["stages"]["stages"], by_case["blocks"]["blocks"], by_case["networks"]["stages"]) == (3, 3, 4)
     assert by_case["gauss-newton"]["runs"] > 1
     assert by_case["adam"]["runs"] > 1
 
@@ -62,7 +62,20 @@ def wave(folder: Path) -> Path:
     return path
 
 
-FLAGS = ("--optimiser", "adam", "--steps", "400", "--tolerance", "0", "--partials", "3", "--frame", "0.05", "--start", "random")
+FLAGS = (
+    "--optimiser",
+    "adam",
+    "--steps",
+    "400",
+    "--tolerance",
+    "0",
+    "--partials",
+    "3",
+    "--frame",
+    "0.05",
+    "--initialisation",
+    "random",
+)
 
 
 def test_the_command_killed_from_outside_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +98,7 @@ def test_the_command_killed_from_outside_goes_on(tmp_path: Path, capfd: pytest.C
     assert models[0] == models[1]
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("fit", "unbroken")]
     assert reports[0]["training"] == reports[1]["training"]
-    assert len(reports[0]["training"]["passes"][0]["blocks"][0][0]["losses"]) == 400
+    assert len(reports[0]["training"]["stages"][0]["blocks"][0][0]["losses"]) == 400
 
 
 def begun(folder: Path, until: int = 4, **settings: Any) -> Path:
@@ -117,7 +130,7 @@ def test_steps_that_were_done_are_not_done_again(tmp_path: Path) -> None:
     resumed = fit(pluck(0.4), checkpoint=folder, resume=True, progress=note, **SETTINGS)
     # The first run of 12 steps had ended, and of the second one 3 of 6 steps were done.
     assert [one.step for one in told if one.stage == "training"] == [6]
-    assert len(resumed.passes[0].blocks[0][0].losses) == 12
+    assert len(resumed.stages[0].blocks[0][0].losses) == 12
 
 
 def test_a_fit_that_takes_no_time_leaves_no_trace(tmp_path: Path) -> None:
@@ -158,7 +171,7 @@ def resealed(folder: Path) -> None:
     with checkpoints.safe_open(path, framework="pt") as file:
         settings = file.metadata()["settings"]
     tensors = load_file(path) | {"parameter.0": torch.zeros(2)}
-    path.write_bytes(sealed_bytes(checkpoints.KIND, checkpoints.VERSION, settings, tensors))
+    path.write_bytes(checksummed_safetensors(checkpoints.KIND, checkpoints.VERSION, settings, tensors))
 
 
 def resealed_run(folder: Path) -> None:
@@ -167,7 +180,9 @@ def resealed_run(folder: Path) -> None:
     with checkpoints.safe_open(path, framework="pt") as file:
         facts = json.loads(file.metadata()["settings"])
     tensors = load_file(path)
-    path.write_bytes(sealed_bytes(checkpoints.KIND, checkpoints.VERSION, json.dumps({**facts, "start": "0" * 64}), tensors))
+    path.write_bytes(
+        checksummed_safetensors(checkpoints.KIND, checkpoints.VERSION, json.dumps({**facts, "start": "0" * 64}), tensors)
+    )
 
 
 DAMAGE = {
@@ -253,7 +268,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(
     command = ["fit", str(wave(tmp_path)), "--out", str(tmp_path / "fit"), *FLAGS, "--no-html", "--quiet"]
     note, steps = Checkpoint.note, 0
 
-    def interrupted(self: Checkpoint, state: Callable[[], Entry]) -> None:
+    def interrupted(self: Checkpoint, state: Callable[[], Snapshot]) -> None:
         nonlocal steps
         note(self, state)
         steps += 1
@@ -266,7 +281,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(
     assert main([*command, "--resume"]) == 2
     assert "holds a fit already" in capsys.readouterr().err
     assert main([*command, "--resume", "--force"]) == 0
-    run = json.loads((tmp_path / "fit" / "report.json").read_text())["training"]["passes"][0]["blocks"][0][0]
+    run = json.loads((tmp_path / "fit" / "report.json").read_text())["training"]["stages"][0]["blocks"][0][0]
     assert (run["status"], len(run["losses"]), steps) == ("step limit", 400, 400)
     assert not (tmp_path / "fit.checkpoint").exists()
 

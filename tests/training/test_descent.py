@@ -10,12 +10,12 @@ from sounds import noise, pluck
 from torch import Tensor
 
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.losses import Moment, Objective
-from ddaudio.models import CascadeNetwork, Network, SineNetwork, Size
+from ddaudio.losses import Objective, StepInfo
+from ddaudio.models import Budget, CascadeNetwork, Network, SineNetwork
 from ddaudio.options import LayerOptions, TrainingOptions
 from ddaudio.training.ema import Average
 from ddaudio.training.first_order import Closure, Lbfgs
-from ddaudio.training.history import MOST_STRETCHES, Progress, Training, error_by_time
+from ddaudio.training.history import MAX_INTERVALS, Progress, TrainingRun, error_by_time
 from ddaudio.training.trainer import train
 
 CELLS = [256, 128, 128, 512, 512, 256, 256]
@@ -31,7 +31,7 @@ def prepared(losses: dict[str, float] | None = None) -> tuple[Network, Tensor, O
     target = pluck(0.25).samples
     network = SineNetwork(TimeGrid.of_sizes(8000, N_SAMPLES, [CELLS]))
     generator = torch.Generator().manual_seed(0)
-    network.guess(target, Size(60), "peaks", generator)
+    network.initialise(target, Budget(60), "peaks", generator)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
@@ -41,7 +41,7 @@ def prepared(losses: dict[str, float] | None = None) -> tuple[Network, Tensor, O
 
 def options(**settings: Any) -> TrainingOptions:
     return TrainingOptions(
-        **{"optimiser": "adam", "schedule": "constant", "tolerance": 0.0, "steps": 8, "judge_every": 2} | settings
+        **{"optimiser": "adam", "schedule": "constant", "tolerance": 0.0, "steps": 8, "evaluate_every": 2} | settings
     )
 
 
@@ -51,7 +51,7 @@ class Watched(Objective):
     seen: list[tuple[int, int, Tensor]]
     first: int
 
-    def __call__(self, estimate: Tensor, crop: int | None = None, moment: Moment | None = None) -> dict[str, Tensor]:
+    def __call__(self, estimate: Tensor, crop: int | None = None, moment: StepInfo | None = None) -> dict[str, Tensor]:
         if crop is not None:
             self.seen.append((self.first, estimate.shape[-1], estimate.detach().clone()))
         return super().__call__(estimate, crop, moment)
@@ -95,26 +95,26 @@ def test_the_loss_sees_pieces_that_grow_and_at_last_the_whole(start: str) -> Non
     first = spy.seen[0][2]
     wanted = ((first - target[:, firsts[0] : firsts[0] + 250]) * spy.scale).square().mean()
     assert run.losses[0]["mse"] == pytest.approx(float(wanted), rel=1e-5)
-    assert run.looks[-1].total == pytest.approx(
+    assert run.evaluations[-1].total == pytest.approx(
         float(((last_estimate(run, network) - target) * spy.scale).square().mean()), rel=1e-3
     )
 
 
-def last_estimate(run: Training, network: Network) -> Tensor:
+def last_estimate(run: TrainingRun, network: Network) -> Tensor:
     """What the network says at its best, which must be the last look for this to be its estimate."""
-    assert run.best is run.looks[-1]
+    assert run.best is run.evaluations[-1]
     return network.estimate().detach()
 
 
 def test_a_piece_moves_only_what_sounds_in_it() -> None:
     network, target, objective = prepared()
     before = network.describe()
-    train(network, target, objective, options(grow=4, grow_from="start", steps=5, judge_every=1), silent)
+    train(network, target, objective, options(grow=4, grow_from="start", steps=5, evaluate_every=1), silent)
     # Four steps see 125, 250, 500 and 1000 samples; the fifth alone moves the last cells, by one step of the rate.
     moved = network.describe()["amplitude"] - before["amplitude"]
     assert bool((moved != 0).all())
     network, target, objective = prepared()
-    monkey = options(grow=4, grow_from="start", steps=5, judge_every=1, learning_rate=0.001)
+    monkey = options(grow=4, grow_from="start", steps=5, evaluate_every=1, learning_rate=0.001)
 
     def stop(progress: Progress) -> None:
         if progress.step == 3:
@@ -131,7 +131,7 @@ def test_the_loss_sees_crops_all_over_the_signal_that_the_seed_chooses() -> None
     found = []
     for seed in (1, 1, 2):
         network, target, spy = watched({"mse": 1.0, "mss": 0.001})
-        train(network, target, spy, options(crops=True, crop_s=0.05, steps=40, judge_every=20, seed=seed), silent)
+        train(network, target, spy, options(crops=True, crop_s=0.05, steps=40, evaluate_every=20, seed=seed), silent)
         assert {length for _, length, _ in spy.seen} == {400}
         found.append([first for first, _, _ in spy.seen])
     assert found[0] == found[1] != found[2]
@@ -142,7 +142,7 @@ def test_the_loss_sees_crops_all_over_the_signal_that_the_seed_chooses() -> None
 
 def test_crops_lie_in_the_piece_that_has_grown() -> None:
     network, target, spy = watched()
-    train(network, target, spy, options(crops=True, crop_s=0.05, grow=2, steps=30, judge_every=30), silent)
+    train(network, target, spy, options(crops=True, crop_s=0.05, grow=2, steps=30, evaluate_every=30), silent)
     for third, (low, high) in enumerate([(750, 1250), (500, 1500), (0, 2000)]):
         seen = [(first, first + length) for first, length, _ in spy.seen[10 * third : 10 * third + 10]]
         assert all(low <= first < last <= high for first, last in seen)
@@ -167,14 +167,14 @@ def test_lbfgs_starts_anew_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_average_is_judged_too_and_the_better_one_is_kept() -> None:
     """With far too large steps the parameters jump about the solution, and their average is nearer to it."""
     network, target, objective = prepared()
-    run = train(network, target, objective, options(learning_rate=0.1, ema=0.9, steps=60, judge_every=10), silent)
-    assert not run.looks[0].averaged
+    run = train(network, target, objective, options(learning_rate=0.1, ema=0.9, steps=60, evaluate_every=10), silent)
+    assert not run.evaluations[0].averaged
     assert run.best.averaged
     plain, _, _ = prepared()
-    without = train(plain, target, objective, options(learning_rate=0.1, steps=60, judge_every=10), silent)
-    assert [look.total for look in run.looks[1:]] < [look.total for look in without.looks[1:]]
+    without = train(plain, target, objective, options(learning_rate=0.1, steps=60, evaluate_every=10), silent)
+    assert [look.total for look in run.evaluations[1:]] < [look.total for look in without.evaluations[1:]]
     assert run.losses == without.losses, "to average changes nothing of the descent"
-    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+    assert sum(objective.evaluate(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
 
 
 def test_the_average_that_is_judged_is_that_of_the_path() -> None:
@@ -189,7 +189,7 @@ def test_the_average_that_is_judged_is_that_of_the_path() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Average, "update", noted)
         start = [parameter.detach().clone() for parameter in network.parameters()]
-        run = train(network, target, objective, options(learning_rate=0.1, ema=0.5, steps=6, judge_every=6), silent)
+        run = train(network, target, objective, options(learning_rate=0.1, ema=0.5, steps=6, evaluate_every=6), silent)
     assert run.best.averaged
     for place, parameter in enumerate(network.parameters()):
         wanted = 0.5**6 * start[place] + sum(0.5 ** (6 - step) * paths[step][place] for step in range(6))
@@ -219,7 +219,7 @@ def test_the_teacher_pulls_to_what_the_average_says() -> None:
                     parameter.copy_(value)
         wanted = 3.0 * ((pupil.estimate() - teacher.estimate()) * objective.scale).square().mean()
         assert run.losses[step]["teacher"] == pytest.approx(float(wanted.detach()), rel=1e-4)
-    assert "teacher" not in run.looks[-1].terms, "the judge has only the losses"
+    assert "teacher" not in run.evaluations[-1].terms, "the judge has only the losses"
     free, _, _ = prepared()
     train(free, target, objective, options(learning_rate=0.05, ema=0.9, steps=5), silent)
     assert any(not torch.equal(one, other) for one, other in zip(free.parameters(), network.parameters(), strict=True))
@@ -238,12 +238,12 @@ def test_a_rate_of_zero_keeps_a_kind_as_it_is() -> None:
 @pytest.mark.parametrize("settings", [{"grow": 3}, {"schedule": "rise"}])
 def test_a_level_loss_does_not_end_a_run_before_the_whole_is_trained(settings: dict[str, Any]) -> None:
     network, target, objective = prepared()
-    level = {"learning_rate": 1e-7, "tolerance": 0.01, "steps": 80, "judge_every": 2}
+    level = {"learning_rate": 1e-7, "tolerance": 0.01, "steps": 80, "evaluate_every": 2}
     run = train(network, target, objective, options(**level, **settings), silent)
     assert run.status == "converged"
     settled = 60 if "grow" in settings else 40
-    assert run.looks[-1].step == settled + 6, "three looks after the first one that counts"
-    assert train(network, target, objective, options(**level), silent).looks[-1].step == 6
+    assert run.evaluations[-1].step == settled + 6, "three looks after the first one that counts"
+    assert train(network, target, objective, options(**level), silent).evaluations[-1].step == 6
 
 
 def test_crops_do_not_count_as_divergence() -> None:
@@ -251,7 +251,7 @@ def test_crops_do_not_count_as_divergence() -> None:
     target = torch.zeros(1, N_SAMPLES)
     target[:, :10] = 1.0
     network = SineNetwork(TimeGrid.of_sizes(8000, N_SAMPLES, [CELLS]))
-    network.guess(target + 1e-3, Size(3), "peaks", torch.Generator())
+    network.initialise(target + 1e-3, Budget(3), "peaks", torch.Generator())
     objective = Objective({"mse": 1.0}, target, 400, 16)
     run = train(network, target, objective, options(crops=True, crop_s=0.05, grow=8, grow_from="start", steps=40), silent)
     assert run.status == "step limit"
@@ -261,15 +261,15 @@ def test_error_by_time_is_the_residuals_energy_stretch_by_stretch() -> None:
     network, target, objective = prepared()
     run = train(network, target, objective, options(), silent)
     residual = (target - network.estimate()).detach().double()
-    assert run.best is run.looks[-1]
-    errors = run.looks[-1].error_by_time
-    assert len(errors) == MOST_STRETCHES
+    assert run.best is run.evaluations[-1]
+    errors = run.evaluations[-1].error_by_time
+    assert len(errors) == MAX_INTERVALS
     # 2000 = 64 * 31 + 16: the first 16 stretches have 32 samples, the others 31.
     edges = [0, *(32 * (k + 1) if k < 16 else 512 + 31 * (k - 15) for k in range(64))]
     wanted = [float(residual[:, first:last].square().sum()) for first, last in pairwise(edges)]
     assert errors == pytest.approx(wanted, rel=1e-6)
-    assert sum(run.looks[0].error_by_time) == pytest.approx(
-        10 ** (-(run.looks[0].snr_db or 0) / 10) * float(target.square().sum())
+    assert sum(run.evaluations[0].error_by_time) == pytest.approx(
+        10 ** (-(run.evaluations[0].snr_db or 0) / 10) * float(target.square().sum())
     )
     assert error_by_time(torch.tensor([[1.0, 2.0], [0.0, 3.0]])) == (1.0, 13.0)
 
@@ -277,7 +277,7 @@ def test_error_by_time_is_the_residuals_energy_stretch_by_stretch() -> None:
 def test_gauss_newton_notes_error_by_time_too() -> None:
     network, target, objective = prepared()
     run = train(network, target, objective, TrainingOptions(steps=3, tolerance=0).resolved(0), silent)
-    assert all(len(look.error_by_time) == MOST_STRETCHES and not look.averaged for look in run.looks)
+    assert all(len(look.error_by_time) == MAX_INTERVALS and not look.averaged for look in run.evaluations)
 
 
 IDEAS: dict[str, dict[str, Any]] = {
@@ -305,8 +305,8 @@ def test_each_idea_descends_and_the_same_seed_does_the_same(idea: str) -> None:
     ends = []
     for _ in range(2):
         network, target, objective = prepared()
-        run = train(network, target, objective, options(steps=60, judge_every=20, **IDEAS[idea]), silent)
-        assert run.best.total < 0.95 * run.looks[0].total
+        run = train(network, target, objective, options(steps=60, evaluate_every=20, **IDEAS[idea]), silent)
+        assert run.best.total < 0.95 * run.evaluations[0].total
         ends.append([parameter.detach().clone() for parameter in network.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
 
@@ -318,17 +318,17 @@ def test_losses_of_layers_add_up_whatever_is_looked_at(settings: dict[str, Any])
     """A local cascade has a loss a layer, which begin far above that of their sum."""
     target = prepared()[1]
     network = CascadeNetwork(TimeGrid.uniform(8000, 1, N_SAMPLES, 0.05, 0.5), LayerOptions(local=True))
-    network.guess(target, Size(200), "peaks", torch.Generator())
+    network.initialise(target, Budget(200), "peaks", torch.Generator())
     objective = Objective({"mse": 1.0}, target, 400, 16, penalties={"zero": 1e-6})
     estimates = [estimate.detach() for estimate in network.estimates()]
     assert len(estimates) > 3
-    run = train(network, target, objective, options(judge_every=20, tolerance=0, **settings), silent)
+    run = train(network, target, objective, options(evaluate_every=20, tolerance=0, **settings), silent)
     assert run.status == "step limit"
     assert sorted(run.losses[0]) == ["mse", *(["teacher"] if "teacher" in settings else []), "zero"]
     if "crops" not in settings and "grow" not in settings:
         wanted = sum(float(((estimate - target) * objective.scale).square().mean()) for estimate in estimates)
         assert run.losses[0]["mse"] == pytest.approx(wanted, rel=1e-5)  # float32
-        assert wanted > 2 * run.looks[0].terms["mse"]
+        assert wanted > 2 * run.evaluations[0].terms["mse"]
     if "teacher" in settings and settings.get("crops") is None:
         assert run.losses[0]["teacher"] == pytest.approx(0, abs=1e-12)
         assert run.losses[-1]["teacher"] > 0
@@ -337,10 +337,10 @@ def test_losses_of_layers_add_up_whatever_is_looked_at(settings: dict[str, Any])
 def test_layers_by_themselves_do_not_count_as_divergence() -> None:
     """Of a start that is exact every layer but the last still leaves most of the sound."""
     network = CascadeNetwork(TimeGrid.uniform(8000, 1, N_SAMPLES, 0.05, 0.5), LayerOptions(local=True))
-    network.guess(pluck(0.25).samples, Size(200), "peaks", torch.Generator())
+    network.initialise(pluck(0.25).samples, Budget(200), "peaks", torch.Generator())
     target = network.estimate().detach()
     run = train(network, target, Objective({"mse": 1.0}, target, 1000, 16), options(steps=4), silent)
-    assert run.looks[0].total < 1e-9
+    assert run.evaluations[0].total < 1e-9
     assert run.losses[0]["mse"] > 1
     assert run.status == "step limit"
 
@@ -352,6 +352,6 @@ def test_ctrl_c_keeps_the_best_of_parameters_and_average() -> None:
         if progress.step >= 40:
             raise KeyboardInterrupt
 
-    run = train(network, target, objective, options(learning_rate=0.1, ema=0.9, steps=60, judge_every=10), stop)
-    assert (run.status, run.looks[-1].step, run.best.averaged) == ("stopped", 40, True)
-    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+    run = train(network, target, objective, options(learning_rate=0.1, ema=0.9, steps=60, evaluate_every=10), stop)
+    assert (run.status, run.evaluations[-1].step, run.best.averaged) == ("stopped", 40, True)
+    assert sum(objective.evaluate(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)

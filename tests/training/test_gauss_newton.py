@@ -11,7 +11,7 @@ from sounds import noise, tones
 
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses import Objective
-from ddaudio.models import Partials, SineNetwork, Size
+from ddaudio.models import Budget, Partials, SineNetwork
 from ddaudio.options import TrainingOptions
 from ddaudio.training.gauss_newton import FIRST_DAMPING, GaussNewton
 from ddaudio.training.trainer import train
@@ -41,7 +41,7 @@ def columns_of(network: SineNetwork) -> np.ndarray:
     columns = np.zeros((3, len(partials), grid.n_signals, grid.n_samples))
     units = network.step_rad.numpy(), network.unit.numpy(), network.unit.numpy()
     for k, frame in enumerate(partials.frame.tolist()):
-        begin, length, signal = int(grid.begins[frame]), int(grid.frames.length[frame]), int(grid.frames.signal[frame])
+        begin, length, signal = int(grid.start[frame]), int(grid.frames.length[frame]), int(grid.frames.signal[frame])
         (group,) = [group for group in grid.groups if group.length == length]
         window = group.windows[frame - group.frames.start].double().numpy()
         d = np.arange(length) - (length - 1) / 2
@@ -71,9 +71,9 @@ GRIDS = st.builds(
 @settings(deadline=None, max_examples=25)
 def test_the_tangent_is_the_jacobian(grid: TimeGrid, most: int, seed: int) -> None:
     network = network_of(grid, scattered(grid, most, seed))
-    tangent, columns = network.tangent(), columns_of(network)
+    tangent, columns = network.jacobian(), columns_of(network)
     generator = torch.Generator().manual_seed(seed)
-    changes = [torch.randn(network.ranked(), generator=generator, dtype=torch.float64) for _ in range(3)]
+    changes = [torch.randn(network.n_prunable(), generator=generator, dtype=torch.float64) for _ in range(3)]
     signals = torch.randn(2, grid.n_samples, generator=generator, dtype=torch.float64)
     there, here = tangent.forward(changes), tangent.adjoint(signals)
     assert there.dtype == torch.float64
@@ -88,13 +88,13 @@ def test_the_tangent_is_the_slope_of_the_sound() -> None:
     grid = TimeGrid.of_sizes(RATE, 300, CELLS)
     network = network_of(grid, scattered(grid, 4))
     generator = torch.Generator().manual_seed(1)
-    changes = [torch.randn(network.ranked(), generator=generator, dtype=torch.float64) for _ in range(3)]
-    slope, ends = network.tangent().forward(changes), []
+    changes = [torch.randn(network.n_prunable(), generator=generator, dtype=torch.float64) for _ in range(3)]
+    slope, ends = network.jacobian().forward(changes), []
     signals = torch.randn(2, 300, generator=generator, dtype=torch.float64)
     (network.estimate() * signals).sum().backward()
     gradients = [parameter.grad for parameter in network.parameters()]
     # Autograd goes another way, through the engine's own gradients; all in float64.
-    np.testing.assert_allclose(flat(gradients), flat(network.tangent().adjoint(signals)), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(flat(gradients), flat(network.jacobian().adjoint(signals)), rtol=1e-10, atol=1e-10)
     with torch.no_grad():
         step = 1e-4
         for sign in (1, -2):
@@ -113,7 +113,7 @@ def test_squares_are_those_of_the_columns_for_one_partial_alone() -> None:
     network = network_of(grid, partials)
     wanted = (columns_of(network) ** 2).sum(1)
     # Exact but for the sum at twice the frequency, whose side lobes at 20 bins and more are below a percent, times d^2 a few.
-    np.testing.assert_allclose(flat(network.tangent().squares()), wanted, rtol=0.03)
+    np.testing.assert_allclose(flat(network.jacobian().squares()), wanted, rtol=0.03)
 
 
 @pytest.mark.parametrize("damping", [FIRST_DAMPING, 1.0])
@@ -126,7 +126,7 @@ def test_a_step_is_that_of_a_dense_solver(damping: float) -> None:
     network = network_of(grid, partials)
     target = network.estimate().detach() + 0.01 * torch.randn(1, 128, generator=torch.Generator().manual_seed(0)).double()
     before, columns = flat(list(network.parameters())), columns_of(network)
-    squares = flat(network.tangent().squares())
+    squares = flat(network.jacobian().squares())
     residual = (target - network.estimate()).detach().flatten().numpy()
     step = np.linalg.solve(columns @ columns.T + damping * np.diag(squares), columns @ residual)
     descent = GaussNewton(network, target)
@@ -144,7 +144,7 @@ def test_a_step_is_that_of_a_dense_solver(damping: float) -> None:
 def test_the_error_never_grows(seed: int, n_samples: int, db: int) -> None:
     target = noise(0.2, 2, seed)[:, :n_samples]
     network = SineNetwork(TimeGrid.uniform(RATE, 2, n_samples, 0.016))
-    network.guess(target, Size(40, float(target.square().sum()) * 10 ** (-db / 10)), "peaks", torch.Generator())
+    network.initialise(target, Budget(40, float(target.square().sum()) * 10 ** (-db / 10)), "peaks", torch.Generator())
     descent = GaussNewton(network, target)
     for _ in range(6):
         before = descent.energy
@@ -166,9 +166,9 @@ def few_sinusoids() -> tuple[torch.Tensor, SineNetwork]:
         None
     ]
     network = SineNetwork(grid)
-    network.guess(target, Size(1), "peaks", torch.Generator())
-    assert network.extend(target, Size(2))
-    assert network.extend(target, Size(3))
+    network.initialise(target, Budget(1), "peaks", torch.Generator())
+    assert network.extend(target, Budget(2))
+    assert network.extend(target, Budget(3))
     return target, network
 
 
@@ -190,7 +190,7 @@ def test_it_gets_at_least_as_far_as_adam_in_ten_times_the_steps() -> None:
     ends = {}
     for optimiser, steps in (("gauss-newton", 8), ("adam", 80)):
         network = SineNetwork(TimeGrid.uniform(RATE, 1, target.shape[1], 0.064))
-        network.guess(target, Size(60, most_per_frame=3), "peaks", torch.Generator())
+        network.initialise(target, Budget(60, most_per_frame=3), "peaks", torch.Generator())
         options = TrainingOptions(optimiser=optimiser, steps=steps, tolerance=0)
         ends[optimiser] = train(network, target, Objective({"mse": 1.0}, target, 1000, 1), options, lambda _: None).best.total
     assert ends["gauss-newton"] <= ends["adam"]
@@ -204,7 +204,7 @@ def parameters_of(network: SineNetwork) -> list[torch.Tensor]:
 def test_a_step_that_does_not_help_leaves_the_parameters_alone(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target, network = few_sinusoids()
     descent, before = GaussNewton(network, target), parameters_of(network)
-    energy, bounded = descent.energy, network.bounded
+    energy, bounded = descent.energy, network.clip_step
     spoilt = {"uphill": lambda part: -part, "NaN": lambda part: part * math.nan, "infinity": lambda part: part * 0 + math.inf}[
         wrong
     ]
@@ -261,7 +261,7 @@ class TestCramerRao:
         disturbance = sigma * torch.randn(trials, n, generator=generator, dtype=torch.float64)
         target = torch.cos(w * d + phase) + disturbance
         network = SineNetwork(TimeGrid.of_sizes(RATE, n, [[n]] * trials))
-        network.guess(target, Size(trials, most_per_frame=1), "peaks", torch.Generator())
+        network.initialise(target, Budget(trials, most_per_frame=1), "peaks", torch.Generator())
         descent = GaussNewton(network, target)
         for _ in range(3):
             descent.step()

@@ -12,8 +12,8 @@ from sounds import pluck
 from ddaudio.errors import OptionError
 from ddaudio.fitting.plan import resolve
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models import CascadeNetwork, Network, SineNetwork, Size, SumNetwork
-from ddaudio.models.partial_bank import BankNetwork
+from ddaudio.models import Budget, CascadeNetwork, Network, SineNetwork, SumNetwork
+from ddaudio.models.partial_bank import PartialBankNetwork
 from ddaudio.models.registry import NETWORKS
 from ddaudio.options import FitOptions, LayerOptions
 from ddaudio.training.schedules import crop_at, grown, rate_factor, rate_shares, settled_from
@@ -78,7 +78,7 @@ def networks() -> dict[str, Network]:
     found: dict[str, Network] = {}
     for name, kind in NETWORKS.items():
         network = kind.make(TimeGrid.uniform(RATE, 1, 2000, 0.064, 0.0), kind.settings(settings))
-        network.guess(target, Size(40), "random", torch.Generator().manual_seed(0))
+        network.initialise(target, Budget(40), "random", torch.Generator().manual_seed(0))
         found[name] = network
     return found | {"sum": SumNetwork(list(found.values()))}  # type: ignore[arg-type]
 
@@ -111,7 +111,7 @@ def test_a_tilt_goes_by_frequency() -> None:
     network = SineNetwork(TimeGrid.uniform(RATE, 1, 2000, 0.5, 0.0))
     hz = torch.tensor([100.0, 200.0, 400.0])
     tensors = {"frequency_hz": hz, "cosine": torch.ones(3), "sine": torch.ones(3)}
-    network.restore(tensors | {"partials_in_cell": torch.tensor([3], dtype=torch.int32)})
+    network.from_tensors(tensors | {"partials_in_cell": torch.tensor([3], dtype=torch.int32)})
     for tilt in (-1.0, 0.5, 1.0):
         shares = rate_shares(network, {"frequency": 2.0}, tilt)
         assert shares is not None
@@ -127,7 +127,7 @@ def test_a_tilt_goes_by_frequency() -> None:
 def test_a_tilt_stays_within_a_factor_of_ten() -> None:
     network = SineNetwork(TimeGrid.uniform(RATE, 1, 2000, 0.5, 0.0))
     tensors = {"frequency_hz": torch.tensor([0.0, 20.0, 4000.0]), "cosine": torch.ones(3), "sine": torch.ones(3)}
-    network.restore(tensors | {"partials_in_cell": torch.tensor([3], dtype=torch.int32)})
+    network.from_tensors(tensors | {"partials_in_cell": torch.tensor([3], dtype=torch.int32)})
     shares = rate_shares(network, {}, -2.0)
     assert shares is not None
     assert (float(shares[0].min()), float(shares[0].max())) == pytest.approx((0.1, 10.0))
@@ -159,7 +159,7 @@ def test_networks_say_their_frequencies_or_that_they_have_none(name: str) -> Non
 @pytest.mark.parametrize("name", ["sine", "cascade", "surrogate"])
 def test_frequencies_of_partials_are_those_of_their_table(name: str) -> None:
     network = networks()[name]
-    assert isinstance(network, BankNetwork)
+    assert isinstance(network, PartialBankNetwork)
     order = torch.argsort(network.grid.order[network.layout.frame_of_partial], stable=True)
     hz = network.describe()["frequency_hz"]
     for parameter, frequency in zip(network.parameters(), network.frequencies(), strict=True):
@@ -172,13 +172,13 @@ def test_a_centre_has_the_mean_frequency_of_its_frame_and_an_empty_one_that_of_a
     network = CascadeNetwork(TimeGrid.uniform(RATE, 1, 2000, 0.125, 0.0), LayerOptions(phase="centred"))
     counts = torch.tensor([2, 0], dtype=torch.int32)
     stored = {"frequency_hz": torch.tensor([400.0, 100.0]), "amplitude": torch.ones(2), "phase_rad": torch.zeros(2)}
-    network.restore(stored | {"partials_in_cell": counts, "centre_rad": torch.zeros(2)})
+    network.from_tensors(stored | {"partials_in_cell": counts, "centre_rad": torch.zeros(2)})
     centre = network.frequencies()[2] * (RATE / (2 * math.pi))
     # Two octaves: their geometric mean lies an octave above the lower; float32.
     torch.testing.assert_close(centre, torch.tensor([200.0, 200.0]), rtol=1e-5, atol=0)
     counts = torch.tensor([2, 1], dtype=torch.int32)
     stored = {"frequency_hz": torch.tensor([400.0, 100.0, 3200.0]), "amplitude": torch.ones(3), "phase_rad": torch.zeros(3)}
-    network.restore(stored | {"partials_in_cell": counts, "centre_rad": torch.zeros(2)})
+    network.from_tensors(stored | {"partials_in_cell": counts, "centre_rad": torch.zeros(2)})
     centre = network.frequencies()[2] * (RATE / (2 * math.pi))
     torch.testing.assert_close(centre, torch.tensor([200.0, 3200.0]), rtol=1e-5, atol=0)
     shares = rate_shares(network, {}, 0.5)

@@ -8,10 +8,10 @@ import torch
 from sounds import noise, pluck
 
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.losses import Moment, Objective
-from ddaudio.models import Network, SineNetwork, Size
+from ddaudio.losses import Objective, StepInfo
+from ddaudio.models import Budget, Network, SineNetwork
 from ddaudio.options import TrainingOptions
-from ddaudio.training.history import Progress, Training, has_converged, snr_of
+from ddaudio.training.history import Progress, TrainingRun, has_converged, snr_of
 from ddaudio.training.trainer import train
 
 CELLS = [256, 128, 128, 512, 512, 256, 256]
@@ -20,7 +20,7 @@ CELLS = [256, 128, 128, 512, 512, 256, 256]
 def prepared(losses: dict[str, float] | None = None) -> tuple[Network, torch.Tensor, Objective]:
     target = pluck(0.25).samples
     network = SineNetwork(TimeGrid.of_sizes(8000, target.shape[1], [CELLS]))
-    network.guess(target, Size(60), "peaks", torch.Generator())
+    network.initialise(target, Budget(60), "peaks", torch.Generator())
     return network, target, Objective(losses or {"mse": 1.0}, target, 1000, 16)
 
 
@@ -34,9 +34,9 @@ def test_training_beats_its_start(optimiser: str, losses: dict[str, float]) -> N
     network, target, objective = prepared(losses)
     rate = {"adam": 0.02, "sgd": 0.02, "lbfgs": 0.5}[optimiser]
     run = train(network, target, objective, TrainingOptions(optimiser=optimiser, learning_rate=rate, steps=30), silent)
-    assert run.best.total < run.looks[0].total
+    assert run.best.total < run.evaluations[0].total
     # The network is left at the best look, not at the last step.
-    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+    assert sum(objective.evaluate(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
     assert {name for terms in run.losses for name in terms} == set(losses)
 
 
@@ -51,32 +51,32 @@ def test_defaults_are_filled_in_by_the_losses() -> None:
 def test_gauss_newton_looks_at_each_step_and_only_goes_down() -> None:
     network, target, objective = prepared()
     run = train(network, target, objective, TrainingOptions(tolerance=0).resolved(2), silent)
-    assert [look.step for look in run.looks] == list(range(7))
+    assert [look.step for look in run.evaluations] == list(range(7))
     assert run.status == "step limit"
-    totals = [look.total for look in run.looks]
+    totals = [look.total for look in run.evaluations]
     assert totals == sorted(totals, reverse=True)
     # The judge's mse is the noise-to-signal ratio, so its decibels are the SNR.
-    assert all(look.snr_db == pytest.approx(-10 * math.log10(look.total), abs=1e-4) for look in run.looks)
-    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+    assert all(look.snr_db == pytest.approx(-10 * math.log10(look.total), abs=1e-4) for look in run.evaluations)
+    assert sum(objective.evaluate(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
     level = train(network, target, objective, TrainingOptions(steps=50).resolved(2), silent)
     assert level.status == "converged"
-    assert len(level.looks) < 30
+    assert len(level.evaluations) < 30
 
 
 def test_gauss_newton_ends_where_no_step_helps() -> None:
     network, _, _ = prepared()
     exact = network.estimate().detach()
     run = train(network, exact, Objective({"mse": 1.0}, exact, 1000, 16), TrainingOptions().resolved(2), silent)
-    assert (run.status, len(run.looks)) == ("converged", 1)
+    assert (run.status, len(run.evaluations)) == ("converged", 1)
 
 
 def test_a_run_that_gets_worse_comes_back_to_its_best() -> None:
     network, target, objective = prepared()
-    options = TrainingOptions(optimiser="adam", learning_rate=0.06, schedule="constant", steps=20, judge_every=5)
+    options = TrainingOptions(optimiser="adam", learning_rate=0.06, schedule="constant", steps=20, evaluate_every=5)
     run = train(network, target, objective, options, silent)
     # Far too large steps: the start is the best that the judge sees.
-    assert run.looks[-1].total > 1.5 * run.best.total
-    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+    assert run.evaluations[-1].total > 1.5 * run.best.total
+    assert sum(objective.evaluate(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
 
 
 def test_gauss_newton_stopped_by_the_user_keeps_the_best_so_far() -> None:
@@ -88,8 +88,8 @@ def test_gauss_newton_stopped_by_the_user_keeps_the_best_so_far() -> None:
 
     run = train(network, target, objective, TrainingOptions(steps=5, tolerance=0).resolved(2), stop)
     assert run.status == "stopped"
-    assert run.looks[-1].step == 2
-    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+    assert run.evaluations[-1].step == 2
+    assert sum(objective.evaluate(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
 
 
 def test_the_stopping_rule() -> None:
@@ -102,39 +102,39 @@ def test_the_stopping_rule() -> None:
 
 def test_a_level_loss_stops_early() -> None:
     network, target, objective = prepared()
-    options = TrainingOptions(optimiser="adam", learning_rate=1e-7, steps=200, judge_every=5)
+    options = TrainingOptions(optimiser="adam", learning_rate=1e-7, steps=200, evaluate_every=5)
     run = train(network, target, objective, options, silent)
     assert run.status == "converged"
-    assert run.looks[-1].step == 15
+    assert run.evaluations[-1].step == 15
 
 
 @pytest.mark.parametrize("optimiser", ["gauss-newton", "adam", "sgd"])
 def test_a_look_has_the_gradients_of_the_step_before_it(optimiser: str) -> None:
     """Gradients of the objective by autograd, at the start and at where one step leads."""
 
-    def trained(steps: int) -> tuple[Network, Objective, Training]:
+    def trained(steps: int) -> tuple[Network, Objective, TrainingRun]:
         target = torch.cat([pluck(0.25).samples, noise(0.25)])
         network = SineNetwork(TimeGrid.of_sizes(8000, target.shape[1], [CELLS, CELLS]))
-        network.guess(target, Size(60), "peaks", torch.Generator())
+        network.initialise(target, Budget(60), "peaks", torch.Generator())
         objective = Objective({"mse": 3.0}, target, 1000, 16)
         rate = {"gauss-newton": 1.0, "adam": 0.001, "sgd": 1.0}[optimiser]
         options = TrainingOptions(
-            optimiser=optimiser, learning_rate=rate, schedule="constant", steps=steps, judge_every=1, tolerance=0
+            optimiser=optimiser, learning_rate=rate, schedule="constant", steps=steps, evaluate_every=1, tolerance=0
         )
         return network, objective, train(network, target, objective, options, silent)
 
     _, _, run = trained(2)
-    assert [look.step for look in run.looks] == [0, 1, 2]
-    assert run.looks[0].gradients == {}
+    assert [look.step for look in run.evaluations] == [0, 1, 2]
+    assert run.evaluations[0].gradients == {}
     for step in (0, 1):
         network, objective, before = trained(step)
-        assert before.best is before.looks[-1], "the network is left where the step led"
+        assert before.best is before.evaluations[-1], "the network is left where the step led"
         network.zero_grad()
         objective(network.estimate())["mse"].backward()
         wanted = network.gradient_norms([parameter.grad for parameter in network.parameters()])
         # Gauss-Newton's goes another way through the Jacobian, in float32; 4000 products a parameter.
-        assert run.looks[step + 1].gradients == pytest.approx(wanted, rel=1e-4)
-    assert run.looks[1].gradients != pytest.approx(run.looks[2].gradients, rel=1e-3)
+        assert run.evaluations[step + 1].gradients == pytest.approx(wanted, rel=1e-4)
+    assert run.evaluations[1].gradients != pytest.approx(run.evaluations[2].gradients, rel=1e-3)
 
 
 def test_a_look_of_lbfgs_has_the_gradients_of_its_last_try() -> None:
@@ -144,12 +144,12 @@ def test_a_look_of_lbfgs_has_the_gradients_of_its_last_try() -> None:
     def note(parameters: list[torch.nn.Parameter]) -> None:
         gradients.append(network.gradient_norms([p.grad for p in parameters]))
 
-    options = TrainingOptions(optimiser="lbfgs", learning_rate=0.5, steps=3, judge_every=1, tolerance=0)
+    options = TrainingOptions(optimiser="lbfgs", learning_rate=0.5, steps=3, evaluate_every=1, tolerance=0)
     with pytest.MonkeyPatch.context() as patch:
         backward = torch.Tensor.backward
         patch.setattr(torch.Tensor, "backward", lambda total: (backward(total), note(list(network.parameters())))[0])
         run = train(network, target, objective, options, silent)
-    tries = [gradients.index(look.gradients) for look in run.looks[1:]]
+    tries = [gradients.index(look.gradients) for look in run.evaluations[1:]]
     assert tries == sorted(tries)
     assert tries[-1] == len(gradients) - 1
 
@@ -166,12 +166,12 @@ def test_a_loss_gone_wrong_ends_at_the_best_point(kind: str, monkeypatch: pytest
         return estimate() * ({"NaN": math.nan, "infinity": math.inf, "explosion": 1e4}[kind] if calls > 15 else 1)
 
     monkeypatch.setattr(network, "estimate", wrong_later)
-    run = train(network, target, objective, TrainingOptions(optimiser="adam", steps=40, judge_every=5), silent)
+    run = train(network, target, objective, TrainingOptions(optimiser="adam", steps=40, evaluate_every=5), silent)
     assert run.status == "diverged"
     monkeypatch.undo()
     assert all(bool(parameter.isfinite().all()) for parameter in network.parameters())
     assert float((target - network.estimate()).detach().square().sum()) <= float(target.square().sum()) * 10 ** (
-        -run.looks[0].snr_db / 10
+        -run.evaluations[0].snr_db / 10
     ) * (1 + 1e-5)
 
 
@@ -184,8 +184,8 @@ def test_stopped_by_the_user_it_keeps_the_best_so_far() -> None:
 
     run = train(network, target, objective, TrainingOptions(optimiser="adam", steps=80), stop)
     assert run.status == "stopped"
-    assert run.looks[-1].step == 20
-    assert sum(objective.judge(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
+    assert run.evaluations[-1].step == 20
+    assert sum(objective.evaluate(network.estimate()).values()) == pytest.approx(run.best.total, rel=1e-6)
 
 
 def test_the_same_seed_trains_the_same() -> None:
@@ -193,18 +193,18 @@ def test_the_same_seed_trains_the_same() -> None:
     for seed in (3, 3, 4):
         network, target, objective = prepared({"mse": 1.0, "mss": 0.001})
         train(network, target, objective, replace(TrainingOptions(losses="mse+mss").resolved(2), seed=seed, steps=30), silent)
-        ends.append(network.stored()["frequency_hz"])
+        ends.append(network.to_tensors()["frequency_hz"])
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2]), "the seed chooses the crops"
 
 
 def test_losses_are_told_where_training_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     network, target, objective = prepared({"pdl:long-range": 1.0})
-    moments: list[Moment] = []
+    moments: list[StepInfo] = []
     plain = Objective.__call__
 
     def noting(
-        self: Objective, estimate: torch.Tensor, crop: int | None = None, moment: Moment | None = None
+        self: Objective, estimate: torch.Tensor, crop: int | None = None, moment: StepInfo | None = None
     ) -> dict[str, torch.Tensor]:
         moments.extend([] if moment is None else [moment])
         return plain(self, estimate, crop, moment)
@@ -212,7 +212,7 @@ def test_losses_are_told_where_training_stands(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Objective, "__call__", noting)
     options = TrainingOptions(losses="pdl:long-range", optimiser="adam", steps=5, seed=7)
     run = train(network, target, objective, options, silent)
-    assert moments == [Moment(step, 5, 7) for step in range(5)]
+    assert moments == [StepInfo(step, 5, 7) for step in range(5)]
     assert len({terms["pdl:long-range"] for terms in run.losses}) == 5
 
 
@@ -222,7 +222,7 @@ def test_a_penalty_is_trained_and_judged_beside_the_losses() -> None:
         network, target, _ = prepared()
         objective = Objective({"mse": 1.0}, target, 1000, 16, penalties=penalties)
         run = train(network, target, objective, TrainingOptions(optimiser="adam", steps=40), silent)
-        weakest.append(float(network.wave_amplitudes().detach().sort().values[:10].mean()))
+        weakest.append(float(network.amplitudes().detach().sort().values[:10].mean()))
         terms.append([set(each) for each in (run.best.terms, run.losses[0])])
     assert terms == [[{"mse"}] * 2, [{"mse", "zero:0.02"}] * 2]
     assert weakest[1] > 1.2 * weakest[0], "the weakest waves are pushed away from silence"
@@ -233,7 +233,7 @@ def test_nothing_to_train() -> None:
     network = SineNetwork(TimeGrid.uniform(8000, 1, 500, 0.032))
     run = train(network, target, Objective({"mse": 1.0}, target, 500, 1), TrainingOptions().resolved(2), silent)
     assert run.status == "not trained"
-    assert len(run.looks) == 1
+    assert len(run.evaluations) == 1
 
 
 def test_snr() -> None:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import SOLVER_STEPS, solve_amplitudes
 from ddaudio.analysis.partials import Partials
 from ddaudio.analysis.peaks import spectral_peaks
@@ -40,7 +40,7 @@ def most_rungs(lengths: Tensor, ladder: LadderName) -> Tensor:
     )
 
 
-def climb(target: Tensor, grid: TimeGrid, size: Size, options: LayerOptions) -> Partials:
+def climb(target: Tensor, grid: TimeGrid, size: Budget, options: LayerOptions) -> Partials:
     """Return the shortest given ladder that reaches the goal of ``size``, or the longest that it allows, with least squares."""
     sounding = torch.cat([frames.abs().amax(1) > 0 for frames in grid.frame(target)])
     most = most_rungs(grid.frames.length, options.ladder) * sounding
@@ -90,7 +90,7 @@ def _solved(target: Tensor, grid: TimeGrid, counts: Tensor, options: LayerOption
     return (none.joined(*layers).falling() if layers else none), float(residual.double().square().sum())
 
 
-def greedy_peaks(target: Tensor, grid: TimeGrid, size: Size) -> Partials:
+def greedy_peaks(target: Tensor, grid: TimeGrid, size: Budget) -> Partials:
     """Return waves found one after the other: in each round every frame may take the strongest peak of what is left.
 
     A frame's wave is solved for by itself and kept as it is. With a budget, a round takes peaks as far as it can pay for them.

@@ -7,14 +7,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.analysis.partials import Banks, Layout, Partials, middle
 from ddaudio.errors import OptionError
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models.base import AtBounds, Tangent
+from ddaudio.models.base import AtBounds, Jacobian
 from ddaudio.models.cascade import ladder
-from ddaudio.models.partial_bank import BankNetwork, partial_frames_at, smooth_hypot, trained_unit
+from ddaudio.models.partial_bank import PartialBankNetwork, partial_frames_at, smooth_hypot, trained_unit
 from ddaudio.options import LayerOptions, StartingPoint
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
 
@@ -22,7 +22,7 @@ LEAST_WEIGHT = 1e-30
 """Weights of layers far down a decay count as this: what they are divided by must not vanish."""
 
 
-class CascadeNetwork(BankNetwork):
+class CascadeNetwork(PartialBankNetwork):
     """``s_l(n) = decay activation(s_{l-1}(n)) + A_l cos(w_l (n - m) + phi_l)`` in each frame, ``s_0 = 0``, ``m`` its middle.
 
     Layer 1 has the highest frequency and is the farthest from the cost. Without activation a layer only adds: it is heard
@@ -145,7 +145,7 @@ class CascadeNetwork(BankNetwork):
             before = torch.where(has[:, None], carried + wave, before.detach() if apart else before)
             yield before
 
-    def tangent(self) -> Tangent:
+    def jacobian(self) -> Jacobian:
         """Return the Jacobian at the parameters as they are.
 
         Raises `OptionError` with an activation: such a cascade is trained by its gradient alone.
@@ -154,7 +154,7 @@ class CascadeNetwork(BankNetwork):
             raise OptionError(f"activation is {self.options.activation!r}: such a cascade has no tangent; take optimiser adam")
         return CascadeTangent(self)
 
-    def guess(self, target: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
+    def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Set the starting point: peaks or the ladder's rungs with least squares, all at once or layer by layer."""
         size = self._affordable(size)
         if not self.learns_frequency:
@@ -162,13 +162,13 @@ class CascadeNetwork(BankNetwork):
         elif self.options.greedy:
             self.replace_partials(ladder.greedy_peaks(target, self.grid, size))
         else:
-            super().guess(target, size, start, generator)
+            super().initialise(target, size, start, generator)
 
-    def extend(self, target: Tensor, size: Size) -> bool:
+    def extend(self, target: Tensor, size: Budget) -> bool:
         """Add the layers that take away most of the residual; a given ladder has none to add."""
         if not self.learns_frequency:
             return False
-        before = self.ranked()
+        before = self.n_prunable()
         if self.options.activation == "none":
             found = pursue(target, self.grid, self._affordable(size), self.partials, rounds=2)[0]
         else:
@@ -177,36 +177,36 @@ class CascadeNetwork(BankNetwork):
             size = self._affordable(size)
             found = self.partials.joined(pursue(left, self.grid, replace(size, most=size.most - before), rounds=2)[0])
         self.replace_partials(found)
-        return self.ranked() > before
+        return self.n_prunable() > before
 
-    def _affordable(self, size: Size) -> Size:
+    def _affordable(self, size: Budget) -> Budget:
         """Return the size in layers that the numbers pay for."""
-        if size.numbers is None:
+        if size.n_parameters is None:
             return size
-        spare = size.numbers - (self.grid.n_frames if self.options.phase == "centred" else 0)
+        spare = size.n_parameters - (self.grid.n_frames if self.options.phase == "centred" else 0)
         return replace(size, most=max(0, spare) // (3 if self.learns_frequency else 2))
 
-    def powers(self) -> Tensor:
+    def component_energies(self) -> Tensor:
         """Return the energy of each layer; a ladder that is given is a whole, of which no rung can be left out."""
-        return super().powers() if self.learns_frequency else self.phase.new_zeros(0)
+        return super().component_energies() if self.learns_frequency else self.phase.new_zeros(0)
 
-    def without_last(self, keep: int) -> "CascadeNetwork":
+    def pruned(self, keep: int) -> "CascadeNetwork":
         """Return a copy with only the ``keep`` layers of highest energy, or the whole ladder that is given."""
         network = self.silent(self.grid)
         network.replace_partials(self.partials.strongest(keep, self.grid) if self.learns_frequency else self.partials)
         return network
 
-    def parts(self) -> int:
+    def n_components(self) -> int:
         """Return how many layers all frames have."""
         return self.phase.numel()
 
-    def frames_at(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
+    def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
         """Return the frames of a group at ``ratio`` times the sample rate, without waves beyond Nyquist.
 
         A wave above Nyquist is heard as its alias at every rate: it is what was fitted.
         """
         if self.options.activation == "none":
-            return super().frames_at(group, offset, length, ratio)
+            return super().frames_at_rate(group, offset, length, ratio)
         share, counts = self.layout.shares[group], self.layout.packings[group].counts
         partials, rank = self.partials, self.rank[share]
         own = replace(partials, cosine=partials.cosine / self.weight, sine=partials.sine / self.weight)
@@ -222,7 +222,7 @@ class CascadeNetwork(BankNetwork):
         """Return the settings that make the same ladder again."""
         return self.options.table(self.name)
 
-    def wave_amplitudes(self) -> Tensor:
+    def amplitudes(self) -> Tensor:
         """Return the amplitude of each layer's wave, as it is heard without activation."""
         heard = self.amplitude * self.unit * self.weight
         return smooth_hypot(heard, torch.zeros_like(heard))
@@ -265,7 +265,7 @@ class CascadeNetwork(BankNetwork):
             low = math.pi if self.options.ladder == "above-nyquist" else 0.0
             self.frequency.copy_((self.frequency * self.step_rad).clamp(low, low + math.pi) / self.step_rad)
 
-    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+    def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
         """Keep frequencies from jumping to the next peak, and phases from turning over."""
         amplitude, *others = changes
         return [amplitude, *(part.clamp(-most, most) for part in others)]
@@ -296,7 +296,7 @@ class CascadeNetwork(BankNetwork):
         return bounds if self.learns_frequency else bounds._replace(held=0, total=0)
 
 
-class CascadeTangent(Tangent):
+class CascadeTangent(Jacobian):
     """The Jacobian of a cascade without activation: it is linear in what is heard of each layer."""
 
     def __init__(self, network: CascadeNetwork) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddaudio.analysis.budget import Size
+from ddaudio.analysis.budget import Budget
 from ddaudio.errors import ModelError
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import AtBounds, FramedNetwork
@@ -59,7 +59,7 @@ class DoubleDutchNetwork(FramedNetwork):
         self.cutoff = nn.Parameter(learned.to(amplitudes) / CUTOFF_UNIT)
 
     @property
-    def amplitudes(self) -> Tensor:
+    def rope_amplitudes(self) -> Tensor:
         """The amplitudes in natural units, ``[K, P]``, cut off from the parameters."""
         return self.amplitude.detach() * self.unit
 
@@ -73,22 +73,22 @@ class DoubleDutchNetwork(FramedNetwork):
         sound: Tensor = Speak.apply(self.trees, self.amplitude * self.unit, self.cutoff * CUTOFF_UNIT)  # type: ignore[no-untyped-call]
         return self.plan.frames(sound)
 
-    def tangent(self) -> DoubleDutchTangent:
+    def jacobian(self) -> DoubleDutchTangent:
         """Return the Jacobian at the parameters as they are; that of hard gates takes the derivative of soft ones."""
-        return DoubleDutchTangent(self.trees, self.amplitudes, self.cutoff.detach() * CUTOFF_UNIT, (self.unit, CUTOFF_UNIT))
+        return DoubleDutchTangent(self.trees, self.rope_amplitudes, self.cutoff.detach() * CUTOFF_UNIT, (self.unit, CUTOFF_UNIT))
 
-    def frames_at(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
+    def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
         """Return the frames of a group at ``ratio`` times the sample rate, without waves beyond Nyquist."""
         frames = self.grid.groups[group].frames
         position = (offset[:, None] + torch.arange(length)) / ratio + 0.5
         heard = torch.tensor(self.plan.ladder.denominators)[self.trees.level] * min(ratio, 1.0) > (2.0 if ratio < 1 else 0.0)
-        amplitudes = self.trees.all_amplitudes(self.amplitudes * heard[:, None])[frames]
+        amplitudes = self.trees.all_amplitudes(self.rope_amplitudes * heard[:, None])[frames]
         cutoffs = self.cutoffs[frames]
         rows = range(offset.numel())
         sounds = [self.plan.opened(cutoffs[i : i + 1], position[i : i + 1]).sound(amplitudes[i : i + 1]) for i in rows]
         return torch.cat(sounds).float()
 
-    def guess(self, target: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
+    def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Set the starting point: level by level by least squares, or random or equal amplitudes in the longest waves."""
         windows = self.plan.windows(self.grid.frame(target))
         if self.plan.binary:
@@ -99,7 +99,7 @@ class DoubleDutchNetwork(FramedNetwork):
         else:
             self._spread(windows, size, start, generator)
 
-    def _find(self, windows: Tensor, size: Size, taken: Tensor) -> None:
+    def _find(self, windows: Tensor, size: Budget, taken: Tensor) -> None:
         """Let ropes speak that take away most of ``windows [F, T]``, beside those that are ``taken [F, R]``."""
         levels = LevelByLevel(self.plan.voices, self.plan.n_samples, windows)
 
@@ -115,19 +115,19 @@ class DoubleDutchNetwork(FramedNetwork):
         speaks = found.gains > 0
         trees, amplitudes = Trees.of(self.plan, speaks | taken), found.amplitudes
         if cutoffs is not None:
-            amplitudes = amplitudes + self.trees.all_amplitudes(self.amplitudes)
+            amplitudes = amplitudes + self.trees.all_amplitudes(self.rope_amplitudes)
         self._set(trees, amplitudes.flatten(0, 1)[trees.ropes], cutoffs)
 
-    def _affordable(self, speaks: Tensor, size: Size) -> bool:
+    def _affordable(self, speaks: Tensor, size: Budget) -> bool:
         if int(speaks.sum()) > size.most:
             return False
-        if size.numbers is None:
+        if size.n_parameters is None:
             return True
         shape = shape_of(speaks, self.plan.voices)
         learned = int(shape.nodes.sum()) if self.plan.learns_cutoffs else 0
-        return int(speaks.sum()) * self.plan.voices.n_waves + words_of(shape).numel() + learned <= size.numbers
+        return int(speaks.sum()) * self.plan.voices.n_waves + words_of(shape).numel() + learned <= size.n_parameters
 
-    def _spread(self, windows: Tensor, size: Size, start: StartingPoint, generator: torch.Generator) -> None:
+    def _spread(self, windows: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Let the longest waves of all frames that sound speak, as many as can be paid for, about as loud as the frames."""
         n_ropes = self.plan.ladder.n_ropes
         heard = torch.tensor([self.plan.voices.speaks(level) for level in range(self.plan.ladder.depth)])
@@ -144,37 +144,37 @@ class DoubleDutchNetwork(FramedNetwork):
         random = torch.randn(shape, generator=generator).to(windows)
         self._set(trees, loudness * (random if start == "random" else 1.0) / math.sqrt(self.plan.ladder.depth), None)
 
-    def extend(self, target: Tensor, size: Size) -> bool:
+    def extend(self, target: Tensor, size: Budget) -> bool:
         """Let the ropes speak that take away most of the residual."""
         if self.plan.binary:
             return False
         with torch.no_grad():
             windows = self.plan.windows(self.grid.frame(target - self.estimate()))
-        before = self.ranked()
+        before = self.n_prunable()
         self._find(windows, size, self.trees.speaks)
-        return self.ranked() > before
+        return self.n_prunable() > before
 
-    def powers(self) -> Tensor:
+    def component_energies(self) -> Tensor:
         """Return the energy of each rope that speaks; read as binary, of each level."""
-        return (self.amplitudes.square() * self.plan.energies.to(self.unit)[self.trees.level]).sum(1)
+        return (self.rope_amplitudes.square() * self.plan.energies.to(self.unit)[self.trees.level]).sum(1)
 
-    def wave_amplitudes(self) -> Tensor:
+    def amplitudes(self) -> Tensor:
         """Return the amplitude of each rope that speaks."""
         # The root has no gradient at a silent rope: hence the tiny addend.
         return ((self.amplitude * self.unit).square().sum(1) + 1e-24).sqrt()
 
-    def without_last(self, keep: int) -> "DoubleDutchNetwork":
+    def pruned(self, keep: int) -> "DoubleDutchNetwork":
         """Return a copy in which only the ``keep`` ropes of highest energy speak; read as binary, the loudest levels."""
-        kept = torch.argsort(self.powers(), descending=True, stable=True)[:keep].sort().values
+        kept = torch.argsort(self.component_energies(), descending=True, stable=True)[:keep].sort().values
         network = DoubleDutchNetwork(self.grid, self.plan.options)
         if self.plan.binary:
-            quiet = torch.zeros_like(self.amplitudes).index_copy_(0, kept, self.amplitudes[kept])
+            quiet = torch.zeros_like(self.rope_amplitudes).index_copy_(0, kept, self.rope_amplitudes[kept])
             network._set(self.trees, quiet, self.cutoffs)
         else:
-            network._set(Trees(self.plan, self.trees.ropes[kept]), self.amplitudes[kept], self.cutoffs)
+            network._set(Trees(self.plan, self.trees.ropes[kept]), self.rope_amplitudes[kept], self.cutoffs)
         return network
 
-    def moved(self, grid: TimeGrid, pieces: Sequence[tuple[FramedNetwork, Tensor]]) -> "DoubleDutchNetwork":
+    def regridded(self, grid: TimeGrid, pieces: Sequence[tuple[FramedNetwork, Tensor]]) -> "DoubleDutchNetwork":
         """Return a network on ``grid`` with the trees of the cells that are named."""
         network = DoubleDutchNetwork(grid, self.plan.options)
         speaks, cutoffs = torch.zeros_like(network.trees.speaks), self.cutoff.new_zeros(grid.n_frames, self.plan.ladder.n_nodes)
@@ -186,7 +186,7 @@ class DoubleDutchNetwork(FramedNetwork):
             place = places[piece.grid.order]
             here, there = (place >= 0).nonzero()[:, 0], frame_of_cell[place[place >= 0]]
             speaks[there], cutoffs[there] = piece.trees.speaks[here], piece.cutoffs[here]
-            amplitudes[there] = piece.trees.all_amplitudes(piece.amplitudes)[here]
+            amplitudes[there] = piece.trees.all_amplitudes(piece.rope_amplitudes)[here]
         trees = Trees.of(network.plan, speaks)
         spoken = amplitudes[:, -2:].reshape(-1, 1) if self.plan.binary else amplitudes.flatten(0, 1)[trees.ropes]
         network._set(Trees.silent(network.plan) if self.plan.binary else trees, spoken, cutoffs)
@@ -196,21 +196,21 @@ class DoubleDutchNetwork(FramedNetwork):
         """Return the settings that make the same trees again."""
         return self.plan.options.table()
 
-    def stored(self) -> dict[str, Tensor]:
+    def to_tensors(self) -> dict[str, Tensor]:
         """Return shapes (int32 words), amplitudes ``[K, P]`` and learned cutoffs ``[N]`` (float32), frame by frame.
 
         Read as binary there is no shape: all deepest ropes speak.
         """
-        tensors = {"amplitude": self.amplitudes.float().cpu()}
+        tensors = {"amplitude": self.rope_amplitudes.float().cpu()}
         if not self.plan.binary:
             tensors["shape"] = words_of(self.trees.shape)
         if self.plan.learns_cutoffs:
             tensors["cutoff"] = (self.cutoff.detach() * CUTOFF_UNIT).float().cpu()
         return tensors
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over stored trees; raises `ModelError` when they do not fit the grid or are out of bounds."""
-        expected = sorted(DoubleDutchNetwork(self.grid, self.plan.options).stored())
+        expected = sorted(DoubleDutchNetwork(self.grid, self.plan.options).to_tensors())
         if sorted(tensors) != expected:
             raise ModelError(f"this double-dutch model holds the tensors {', '.join(expected)}, not {', '.join(sorted(tensors))}")
         trees = Trees.silent(self.plan)
@@ -237,14 +237,14 @@ class DoubleDutchNetwork(FramedNetwork):
         ``time_s`` is the mean time of the samples that the rope's address names and ``frequency_hz`` the rope's; the address
         is that down to its level, the root's bit the highest.
         """
-        return self.trees.table(self.amplitudes)
+        return self.trees.table(self.rope_amplitudes)
 
     @torch.no_grad()
     def project(self) -> None:
         """Keep cutoffs where their ropes reach them."""
         self.cutoff.clamp_(-1 / CUTOFF_UNIT, 1 / CUTOFF_UNIT)
 
-    def bounded(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
+    def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
         """Keep cutoffs from jumping."""
         amplitude, cutoff = changes
         return [amplitude, cutoff.clamp(-most, most)]

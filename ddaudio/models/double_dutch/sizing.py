@@ -13,14 +13,14 @@ LEAST_BINARY = 3
 """Numbers of the smallest such tree: two levels and a cutoff."""
 
 
-def resolved(options: TreeOptions, window_samples: int, n_windows: int, numbers: int) -> TreeOptions:
+def resolved(options: TreeOptions, window_samples: int, n_windows: int, n_parameters: int) -> TreeOptions:
     """Return tree options with depth and cutoffs filled in.
 
     Args:
         options: what is asked for.
         window_samples: samples in a tree's window, ``T``.
         n_windows: windows that are walked at once.
-        numbers: numbers that each window may take.
+        n_parameters: parameters that each window may take.
 
     Raises `OptionError` for a ladder that is none, more cells than samples, or a tree that takes too much memory or, read
     as binary, too many numbers.
@@ -30,15 +30,15 @@ def resolved(options: TreeOptions, window_samples: int, n_windows: int, numbers:
     binary, cutoffs, depth = options.reading == "binary", options.cutoffs, options.depth
     if depth is None and options.denominators is None:
         depth = window_samples.bit_length() - 1
-        while binary and depth > 1 and _binary_numbers(depth, cutoffs == "learned") > numbers:
+        while binary and depth > 1 and _binary_numbers(depth, cutoffs == "learned") > n_parameters:
             depth -= 1
     options = replace(options, depth=depth)
     ladder = ladder_of(options, window_samples)
     options.transitions_s(ladder.depth)
-    if binary and _binary_numbers(ladder.depth, cutoffs == "learned") > numbers:
+    if binary and _binary_numbers(ladder.depth, cutoffs == "learned") > n_parameters:
         raise OptionError(
             f"depth is {ladder.depth}, and read as binary each frame takes {_binary_numbers(ladder.depth, cutoffs == 'learned')} "
-            f"values, of {numbers} that may be stored; use fewer levels or a longer frame_s, or allow more"
+            f"values, of {n_parameters} that may be stored; use fewer levels or a longer frame_s, or allow more"
         )
     if options.gating == "beam" or not can_fold(options, ladder, window_samples):
         siblings = options.gating == "hard" and cutoffs == "learned"

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ddaudio.models.base import Tangent
+from ddaudio.models.base import Jacobian
 from ddaudio.models.double_dutch.gates import OpenedTree
 from ddaudio.models.double_dutch.trees import Trees
 
@@ -40,7 +40,7 @@ class Speak(Function):
         return (None, *ctx.trees.kept(*ctx.opened.correlate(gradient)))
 
 
-class DoubleDutchTangent(Tangent):
+class DoubleDutchTangent(Jacobian):
     """The Jacobian of a double-dutch network."""
 
     def __init__(self, trees: Trees, amplitudes: Tensor, cutoffs: Tensor, units: tuple[Tensor, float]) -> None:

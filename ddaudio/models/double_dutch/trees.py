@@ -34,7 +34,7 @@ class Plan:
     @cached_property
     def n_samples(self) -> int:
         """Samples in a tree's window, ``T``: those of a whole frame."""
-        return int(self.grid.cells.size.max() + 2 * self.grid.cells.lead.max())
+        return int(self.grid.cells.size.max() + 2 * self.grid.cells.pre_roll.max())
 
     @cached_property
     def ladder(self) -> Ladder:
@@ -186,7 +186,7 @@ class Trees:
         rope = (
             self.ropes % ladder.n_ropes if not self.plan.binary else 2**ladder.depth - 2 + torch.arange(2).repeat(grid.n_frames)
         )
-        begin = grid.begins[self.frame].double()
+        begin = grid.start[self.frame].double()
         centre = begin + self.plan.n_samples / 2 if self.plan.binary else begin + _centres(ladder, self.plan.n_samples)[rope]
         amplitudes = amplitudes.double().cpu()
         table = {

@@ -40,16 +40,16 @@ function sort(head) {
 for (const head of document.querySelectorAll("th[data-key]")) head.querySelector("button").onclick = () => sort(head);
 
 function filter() {
-  const text = document.getElementById("filter").value.toLowerCase(), standing = document.getElementById("standing").value;
+  const text = document.getElementById("filter").value.toLowerCase(), rating = document.getElementById("rating").value;
   let shown = 0;
   for (const row of rows) {
-    row.hidden = !(row.cells[0].textContent.toLowerCase().includes(text) && (!standing || row.classList.contains(standing)));
+    row.hidden = !(row.cells[0].textContent.toLowerCase().includes(text) && (!rating || row.classList.contains(rating)));
     shown += !row.hidden;
   }
   document.getElementById("count").textContent = shown === rows.length ? "" : `${shown} of ${rows.length} shown`;
 }
 document.getElementById("filter").addEventListener("input", filter);
-document.getElementById("standing").addEventListener("change", filter);
+document.getElementById("rating").addEventListener("change", filter);
 
 /** One sound at a time; another sound of the same row goes on at the same place. */
 const player = new Audio();

@@ -21,7 +21,7 @@ from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io import audio
 from ddaudio.losses import Objective
-from ddaudio.models import DoubleDutchNetwork, Size
+from ddaudio.models import Budget, DoubleDutchNetwork
 from ddaudio.models.double_dutch import sizing
 from ddaudio.models.double_dutch.coding import read_shape, shape_of, words_of
 from ddaudio.models.double_dutch.gates import Voices
@@ -57,9 +57,9 @@ def empty(options: TreeOptions, signals: int = 1, frame: int = 256, frames: int 
     return DoubleDutchNetwork(TimeGrid.uniform(RATE, signals, frame * frames, frame / RATE, 0.0), options)
 
 
-def guessed(options: TreeOptions, target: Tensor, size: Size, frame: int = 256) -> DoubleDutchNetwork:
+def guessed(options: TreeOptions, target: Tensor, size: Budget, frame: int = 256) -> DoubleDutchNetwork:
     network = empty(options, target.shape[0], frame, target.shape[1] // frame)
-    network.guess(target, size, "peaks", torch.Generator().manual_seed(0))
+    network.initialise(target, size, "peaks", torch.Generator().manual_seed(0))
     return network
 
 
@@ -93,7 +93,7 @@ def decibels(target: Tensor, estimate: Tensor) -> Tensor:
 @pytest.mark.parametrize("reading", ["every", "leaf"])
 def test_a_tree_down_to_the_sample_starts_exact(reading: str) -> None:
     target = bark_window().double()
-    network = guessed(TreeOptions(gating="hard", reading=reading), target, Size(ALL), 4096)
+    network = guessed(TreeOptions(gating="hard", reading=reading), target, Budget(ALL), 4096)
     assert network.plan.ladder.depth == 12
     # Float64 would allow 300 dB; 120 dB is what is asked for.
     assert float(decibels(target, network.estimate())) > 120
@@ -117,8 +117,8 @@ def test_a_start_reaches_its_goal_with_the_highest_threshold(db: float, seed: in
 
 def test_a_goal_out_of_reach_takes_what_is_affordable() -> None:
     target = noise(0.064)
-    network = guessed(TreeOptions(gating="hard"), target, Size(40, goal_energy=1e-9))
-    assert 35 <= network.ranked() <= 40
+    network = guessed(TreeOptions(gating="hard"), target, Budget(40, goal_energy=1e-9))
+    assert 35 <= network.n_prunable() <= 40
 
 
 def test_a_level_is_solved_by_least_squares() -> None:
@@ -126,7 +126,7 @@ def test_a_level_is_solved_by_least_squares() -> None:
     target = noise(0.032, seed=3).double()
     for rope in ("cosine", "sine"):
         options = TreeOptions(gating="hard", depth=4, reading="leaf", pair="quadrature", ropes=rope)
-        network = guessed(options, target, Size(ALL))
+        network = guessed(options, target, Budget(ALL))
         opened = network.plan.opened(torch.zeros(1, network.plan.ladder.n_nodes, dtype=torch.float64))
         every = torch.eye(2 * 30, dtype=torch.float64).reshape(60, 1, 30, 2)[28:]
         columns = torch.cat([opened.sound(one) for one in every]).T
@@ -140,10 +140,10 @@ def test_soft_gates_start_by_their_own_least_squares() -> None:
         # An eighth of each level's own cell: soft enough for amplitudes of hard gates to be wrong.
         row = ",".join(f"{1024 / 2**level / 8 / RATE:.9g}" for level in range(1, depth + 1))
         options = TreeOptions(gating="soft", depth=depth, transition_s=row)
-        soft = guessed(options, target, Size(ALL), 1024)
-        hard = guessed(replace(options, gating="hard"), target, Size(ALL), 1024)
+        soft = guessed(options, target, Budget(ALL), 1024)
+        hard = guessed(replace(options, gating="hard"), target, Budget(ALL), 1024)
         heard_through = empty(options, 1, 1024)
-        heard_through._set(Trees(heard_through.plan, hard.trees.ropes), hard.amplitudes, None)
+        heard_through._set(Trees(heard_through.plan, hard.trees.ropes), hard.rope_amplitudes, None)
         assert float(decibels(target, soft.estimate())) > float(decibels(target, heard_through.estimate())) + 1
 
 
@@ -151,22 +151,22 @@ def test_soft_gates_start_by_their_own_least_squares() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name != "binary"])
-@given(numbers=st.integers(0, 700), seed=st.integers(0, 9))
+@given(budget=st.integers(0, 700), seed=st.integers(0, 9))
 @settings(deadline=None, max_examples=8)
 def test_a_budget_is_never_exceeded_and_is_spent(name: str, numbers: int, seed: int) -> None:
     target = noise(0.128, seed=seed)
-    network = guessed(SETTINGS[name], target, Size(numbers, numbers=numbers))
+    network = guessed(SETTINGS[name], target, Budget(numbers, n_parameters=numbers))
     words = words_of(network.trees.shape).numel()
-    assert network.numbers() <= max(numbers, words)
-    everything = guessed(SETTINGS[name], target, Size(ALL)).numbers()
+    assert network.n_parameters() <= max(numbers, words)
+    everything = guessed(SETTINGS[name], target, Budget(ALL)).n_parameters()
     if 100 < numbers < everything:
         # A threshold is found to 2 %; a rope may bring nodes on the way to it.
-        assert network.numbers() >= 0.9 * numbers
+        assert network.n_parameters() >= 0.9 * numbers
     more = numbers + 100
-    network.extend(target, Size(more, numbers=more))
-    assert network.numbers() <= max(more, words)
-    network.guess(target, Size(numbers, numbers=numbers), "equal", torch.Generator())
-    assert network.numbers() <= max(numbers, words)
+    network.extend(target, Budget(more, n_parameters=more))
+    assert network.n_parameters() <= max(more, words)
+    network.initialise(target, Budget(numbers, n_parameters=numbers), "equal", torch.Generator())
+    assert network.n_parameters() <= max(numbers, words)
 
 
 @st.composite
@@ -222,11 +222,11 @@ def test_a_damaged_code_is_refused_or_another_shape(case: tuple[Voices, Tensor],
 
 def test_numbers_are_amplitudes_words_and_cutoffs() -> None:
     target = noise(0.064)
-    network = guessed(TreeOptions(gating="hard", pair="quadrature", cutoffs="learned"), target, Size(30))
+    network = guessed(TreeOptions(gating="hard", pair="quadrature", cutoffs="learned"), target, Budget(30))
     shape = network.trees.shape
     nodes = int(shape.nodes.sum())
-    assert network.numbers() == 2 * network.ranked() + math.ceil(shape.bits.numel() / 32) + nodes
-    assert network.cutoff.numel() == nodes > network.ranked() / 2
+    assert network.n_parameters() == 2 * network.n_prunable() + math.ceil(shape.bits.numel() / 32) + nodes
+    assert network.cutoff.numel() == nodes > network.n_prunable() / 2
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -241,7 +241,9 @@ def test_a_tree_recovers_what_another_tree_says(gating: str, optimiser: str) -> 
     network = randomized(empty(options, 20), 1)
     assert float(decibels(target, network.estimate()).max()) < 1
     adam = optimiser == "adam"
-    training = TrainingOptions(optimiser=optimiser, steps=500 if adam else 200, tolerance=0, judge_every=100, learning_rate=0.1)
+    training = TrainingOptions(
+        optimiser=optimiser, steps=500 if adam else 200, tolerance=0, evaluate_every=100, learning_rate=0.1
+    )
     train(network, target, Objective({"mse": 1.0}, target, 256, 16), training, silent)
     # Ropes of all levels sound together, 126 of them on 256 samples: Adam, who takes no account of that, is slow.
     assert float(decibels(target, network.estimate()).min()) > (30 if adam else 40)
@@ -251,11 +253,11 @@ def test_learned_cutoffs_move_and_help() -> None:
     """A signal of a tree with other cutoffs: straight-through gradients find better ones than 0."""
     options = TreeOptions(gating="hard", depth=3, cutoffs="learned")
     other = randomized(empty(options, 10), 0)
-    other._set(other.trees, other.amplitudes, 0.4 * other.cutoffs)
+    other._set(other.trees, other.rope_amplitudes, 0.4 * other.cutoffs)
     target, after = other.estimate().detach(), []
     for cutoffs in ("learned", "fixed"):
         network = empty(replace(options, cutoffs=cutoffs), 10)
-        network._set(Trees.of(network.plan, other.trees.speaks), 1.1 * other.amplitudes, None)
+        network._set(Trees.of(network.plan, other.trees.speaks), 1.1 * other.rope_amplitudes, None)
         training = TrainingOptions(optimiser="adam", steps=200, tolerance=0, learning_rate=0.1)
         train(network, target, Objective({"mse": 1.0}, target, 256, 16), training, silent)
         after.append(float(decibels(target, network.estimate()).mean()))
@@ -266,7 +268,7 @@ def test_gradients_fall_by_level_and_less_in_the_networks_units() -> None:
     """On the bark, from amplitudes of one size: a rope hears itself, with the energy of its wave, a half of that above."""
     target = bark_window()
     network = randomized(empty(TreeOptions(gating="hard"), 1, 4096), 0)
-    network._set(network.trees, network.amplitudes * target.square().mean().sqrt(), None)
+    network._set(network.trees, network.rope_amplitudes * target.square().mean().sqrt(), None)
     energies = network.plan.energies[:, 0]
     torch.testing.assert_close(energies[1:] / energies[:-1], torch.full((11,), 0.5, dtype=torch.float64), rtol=1e-6, atol=0)
     (target - network.estimate()).square().sum().backward()
@@ -280,8 +282,8 @@ def test_gradients_fall_by_level_and_less_in_the_networks_units() -> None:
     # In units whose squares go with the square root of a rope's energy, they fall by the root of a half.
     assert float(own[0] / own[-1]) < 0.5 * float(natural[0] / natural[-1])
     # What a step of 1 changes is alike for ropes that are equally loud, whatever their level.
-    squares = network.tangent().squares()[0][:, 0]
-    loud = (network.amplitudes[:, 0].square() * energies.float()[level]).sqrt()
+    squares = network.jacobian().squares()[0][:, 0]
+    loud = (network.rope_amplitudes[:, 0].square() * energies.float()[level]).sqrt()
     assert float((squares / loud).max() / (squares / loud).min()) < 1.01
 
 
@@ -289,12 +291,12 @@ def test_gradients_fall_by_level_and_less_in_the_networks_units() -> None:
 
 
 def test_binary_trees_say_two_values_a_frame() -> None:
-    network = guessed(TreeOptions(reading="binary", depth=4, cutoffs="learned"), noise(0.128), Size(ALL))
+    network = guessed(TreeOptions(reading="binary", depth=4, cutoffs="learned"), noise(0.128), Budget(ALL))
     for frame in network.estimate().detach().reshape(-1, 256):
         # But for a rounding in the last digit of float32, from going up the levels.
         values = frame.sort().values
         assert int((values.diff() > 1e-7).sum()) == 1
-    assert network.numbers() == network.grid.n_frames * (2 + 15)
+    assert network.n_parameters() == network.grid.n_frames * (2 + 15)
 
 
 @given(seed=st.integers(0, 99), depth=st.integers(1, 6))
@@ -302,7 +304,7 @@ def test_binary_trees_say_two_values_a_frame() -> None:
 def test_learned_cutoffs_are_no_worse_than_fixed_ones(seed: int, depth: int) -> None:
     target = noise(0.064, seed=seed) + bark_window(512)
     options = TreeOptions(reading="binary", depth=depth)
-    learned, fixed = (guessed(replace(options, cutoffs=name), target, Size(ALL)) for name in ("learned", "fixed"))
+    learned, fixed = (guessed(replace(options, cutoffs=name), target, Budget(ALL)) for name in ("learned", "fixed"))
     # The levels that cutoffs are found for are those of the samples, not yet those of the cells: a hundredth of a decibel.
     assert float(decibels(target, learned.estimate())) >= float(decibels(target, fixed.estimate())) - 0.01
 
@@ -318,7 +320,7 @@ def test_two_levels_with_a_transition_a_node_are_exact(seed: int, depth: int) ->
     place[1::2] = length - 1 - place[1::2]
     cut = torch.randint(0, length + 1, (2 ** (depth - 1), 1), generator=generator)
     target = torch.where(place < cut, 0.75, -0.5).reshape(1, -1)
-    network.guess(target, Size(ALL), "peaks", generator)
+    network.initialise(target, Budget(ALL), "peaks", generator)
     # Means of up to 256 equal values in float32.
     torch.testing.assert_close(network.estimate().detach(), target, rtol=0, atol=1e-6)
 
@@ -336,7 +338,7 @@ def test_a_fit_comes_back_from_its_file(name: str, tmp_path: Path) -> None:
     assert network.plan.options == result.options.tree
     # What a fit returns has gone through a file already; units there and back round the last digit of float32.
     assert torch.allclose(network.estimate(), result.network.estimate(), atol=1e-6)
-    assert network.numbers() == result.numbers
+    assert network.n_parameters() == result.n_parameters
     assert torch.allclose(render(network)[:, :], result.estimate[:, :], atol=1e-6)
 
 
@@ -357,11 +359,11 @@ BAD_TENSORS = {
 @pytest.mark.parametrize("name", BAD_TENSORS)
 def test_tensors_that_do_not_fit_are_refused(name: str) -> None:
     change, message = BAD_TENSORS[name]
-    network = guessed(TreeOptions(gating="hard", cutoffs="learned"), noise(0.128), Size(60))
-    tensors = {key: tensor.clone() for key, tensor in network.stored().items()}
+    network = guessed(TreeOptions(gating="hard", cutoffs="learned"), noise(0.128), Budget(60))
+    tensors = {key: tensor.clone() for key, tensor in network.to_tensors().items()}
     change(tensors)
     with pytest.raises(ModelError, match=message):
-        empty(network.plan.options, frames=4).restore(tensors)
+        empty(network.plan.options, frames=4).from_tensors(tensors)
 
 
 # --- at another rate ------------------------------------------------------------------------------------------------
@@ -374,8 +376,8 @@ def test_at_another_rate_a_tree_is_its_formula_at_the_other_times(rope: str, rat
     tree = Spelled((512.0, 256.0, 100.0, 30.0), rope, hard=True)
     offset, length = torch.tensor([0.3]), round(250 * ratio)
     position = (offset.double() + torch.arange(length)) / ratio + 0.5
-    found = network.frames_at(0, offset, length, ratio).detach()
-    wanted = tree.sound(network.trees.all_amplitudes(network.amplitudes)[0].double(), network.cutoffs[0].double(), position)
+    found = network.frames_at_rate(0, offset, length, ratio).detach()
+    wanted = tree.sound(network.trees.all_amplitudes(network.rope_amplitudes)[0].double(), network.cutoffs[0].double(), position)
     # Float32 amplitudes and waves, but for samples that lie on the other side of a cutoff by rounding.
     assert int(((found[0] - wanted).abs() > 1e-4).sum()) <= 1
 
@@ -383,12 +385,12 @@ def test_at_another_rate_a_tree_is_its_formula_at_the_other_times(rope: str, rat
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name not in ("default", "soft", "beam")])
 def test_at_its_own_rate_frames_are_those_of_forward(name: str) -> None:
     if name == "binary":
-        network = guessed(SETTINGS[name], noise(0.064), Size(ALL))
+        network = guessed(SETTINGS[name], noise(0.064), Budget(ALL))
     else:
         network = randomized(empty(SETTINGS[name], 2, frames=2), 3)
     with torch.no_grad():
         (frames,) = network()
-        found = network.frames_at(0, torch.zeros(len(frames)), 256, 1.0)
+        found = network.frames_at_rate(0, torch.zeros(len(frames)), 256, 1.0)
         # Eight float32 amplitudes of about 1 in another order.
         torch.testing.assert_close(found, frames, rtol=0, atol=1e-5)
 
@@ -404,12 +406,12 @@ def test_frames_without_fades_meet_without_a_gap_or_a_sample_twice() -> None:
 def test_waves_beyond_the_new_nyquist_are_left_out(ratio: float) -> None:
     network = randomized(empty(TreeOptions(gating="hard")), 2)
     denominators = torch.tensor(network.plan.ladder.denominators)
-    sound = network.frames_at(0, torch.zeros(1), 64, ratio)
+    sound = network.frames_at_rate(0, torch.zeros(1), 64, ratio)
     # At the new Nyquist itself a wave is left out as well; at no lower rate than its own it stays.
     heard = denominators[network.trees.level] * min(ratio, 1) > (2 if ratio < 1 else 0)
     assert bool(heard.all()) == (ratio >= 0.5)
     tree = Spelled(network.plan.ladder.denominators, hard=True)
-    quiet = network.trees.all_amplitudes(network.amplitudes * heard[:, None])[0].double()
+    quiet = network.trees.all_amplitudes(network.rope_amplitudes * heard[:, None])[0].double()
     # New samples stay off the edges of cells, where rounding decides.
     position = torch.arange(64, dtype=torch.float64) / ratio + 0.5
     inside = torch.stack([tree.waves(level, position)[0].abs() > 1e-6 for level in range(8)]).all(0)
@@ -460,14 +462,14 @@ def test_a_fixed_count_of_partials_is_for_partials() -> None:
 def test_a_fit_in_blocks_is_like_one_in_a_single_block(monkeypatch: pytest.MonkeyPatch) -> None:
     bark = audio.resample(ddaudio.read(BARK), RATE)
     asked = {"model": "double-dutch", "target_snr_db": 12.0, "frame_s": 0.032, "steps": 2, "exchanges": 1}
-    whole = fit(bark, **asked, max_numbers_per_sample=1.0)
+    whole = fit(bark, **asked, max_parameters_per_sample=1.0)
     monkeypatch.setattr(plan, "BLOCK_SAMPLES", bark.n_samples // 2)
-    parts = fit(bark, **asked, max_numbers_per_sample=1.0)
+    parts = fit(bark, **asked, max_parameters_per_sample=1.0)
     assert whole.snr_db is not None
     assert parts.snr_db is not None
     assert whole.snr_db >= 12
     assert parts.snr_db == pytest.approx(whole.snr_db, abs=0.3)
-    assert parts.numbers == pytest.approx(whole.numbers, rel=0.1)
+    assert parts.n_parameters == pytest.approx(whole.n_parameters, rel=0.1)
     assert torch.equal(render(parts.network)[:, :], parts.network.estimate().detach())
     # The estimate was put together from blocks, which add the same numbers.
     assert torch.allclose(parts.estimate[:, :], parts.network.estimate().detach(), atol=1e-6)
@@ -475,5 +477,5 @@ def test_a_fit_in_blocks_is_like_one_in_a_single_block(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("budget", [100, 600])
 def test_a_fit_keeps_its_budget(budget: int) -> None:
-    result = fit(pluck(), model="double-dutch", numbers=budget, steps=2, exchanges=2)
-    assert 0.95 * budget <= result.numbers <= budget
+    result = fit(pluck(), model="double-dutch", budget=budget, steps=2, exchanges=2)
+    assert 0.95 * budget <= result.n_parameters <= budget
