@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 import ddaudio
-from ddaudio.errors import DdaudioError, OptionError
+from ddaudio.errors import DdaudioError
 
 from .batch import batch
 from .compare import compare
 from .console import print_message
 from .export import export
 from .fit import fit
-from .flags import refusal_in_flags
 from .info import info
 from .landscape import landscape
 from .play import play
+from .refusals import in_flags
 from .render import render
 from .report import report
 
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         code = app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (CycloptsError, DdaudioError) as error:
-        print_message("error", refusal_in_flags(str(error)) if isinstance(error, OptionError) else str(error))
+        print_message("error", in_flags(error) if isinstance(error, DdaudioError) else str(error))
         return 2
     except BrokenPipeError:
         # Whoever read our output has seen enough. Python flushes once more at its end: that must not fail either.

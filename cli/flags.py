@@ -18,12 +18,8 @@ from ddaudio.options import GOALS, FitOptions, setting_groups
 from ddaudio.options.batch import BatchOptions
 from ddaudio.options.compare import OWN, CompareOptions
 
-UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
-"""Suffixes of setting names that are units."""
-_OWN_NAMES = [member.name for owner in (BatchOptions, CompareOptions) for member in fields(owner)]
-"""Settings of what makes many fits."""
-WORDS = ("local", "phase", "positive", "span", *(name for name in _OWN_NAMES if "_" not in name))
-"""Settings whose names messages about others use as words."""
+from .refusals import UNITS, flag
+
 SHARED = [name for name in setting_groups() if name not in (*OWN, *CompareOptions.__annotations__)]
 """Settings that all fits of a comparison can be given; ``whole`` is the comparison's own, and that of a fit one of variants."""
 PANELS = {
@@ -33,42 +29,10 @@ PANELS = {
 """Panels of the help, by group of settings."""
 
 
-def flag(name: str) -> str:
-    """Return the flag of a setting, without its unit.
-
-    >>> flag("target_snr_db"), flag("frame_s"), flag("seed")
-    ('--target-snr', '--frame', '--seed')
-    """
-    suffix = next((suffix for suffix in UNITS if name.endswith(suffix)), "")
-    return "--" + name.removesuffix(suffix).replace("_", "-")
-
-
-def refusal_in_flags(message: str) -> str:
-    """Return the library's refusal of a value with settings named as flags; other messages, and what is quoted, stay.
-
-    A refusal of a value begins with the setting's name; one that is about a settings file begins with the file's. `WORDS` are
-    names where it says what they are, or to give them.
-
-    >>> refusal_in_flags("overlap is 0.3, but frames are as long as the sound asks for; give frame_s as well")
-    '--overlap is 0.3, but frames are as long as the sound asks for; give --frame as well'
-    >>> refusal_in_flags("steps is 0.5; it must be a whole number")
-    '--steps is 0.5; it must be a whole number'
-    """
-    names = [*setting_groups(), *_OWN_NAMES]
-    return _in_flags(message, names) if message.split(" ", 1)[0] in names else message
-
-
-def _in_flags(text: str, names: Collection[str]) -> str:
-    every, sure = "|".join(names), "|".join(name for name in names if name not in WORDS)
-    named = rf"\b(?:{sure})\b|^(?:{every})\b|\b(?:{every})(?= is )|(?<=give )(?:{every})\b"
-    words = re.compile(rf"(?<!\w)'[^']*'|({named})")
-    return words.sub(lambda found: flag(found[1]) if found[1] else found[0], text)
-
-
-def _docs() -> dict[str, str]:
-    """Return what each setting means, by its name; with flags for settings."""
-    names = [name for name in setting_groups() if "_" in name]  # the others are words as well
-    return {name: _in_flags(doc, names) for name, doc in options.setting_docs().items()}
+def _in_flags(text: str) -> str:
+    """Return a field's documentation with settings, which stand in backticks, written as flags."""
+    known = {*setting_groups(), *(member.name for owner in (BatchOptions, CompareOptions) for member in fields(owner))}
+    return re.sub(r"`+(\w+)`+", lambda found: flag(found[1]) if found[1] in known else found[1], text)
 
 
 def _shown(name: str, value: object) -> str | bool:
@@ -78,13 +42,13 @@ def _shown(name: str, value: object) -> str | bool:
 
 
 def _annotations(without: Collection[str] = ()) -> dict[str, Any]:
-    docs, hints, defaults = _docs(), get_type_hints(FitOptions), FitOptions().flat()
+    docs, hints, defaults = options.setting_docs(), get_type_hints(FitOptions), FitOptions().flat()
     return {
         member.name: Annotated[
             get_type_hints(hints[group])[member.name],
             Parameter(
                 name=flag(member.name),
-                help=docs[member.name],
+                help=_in_flags(docs[member.name]),
                 show_default=_shown(member.name, defaults[member.name]),
                 group=panel,
             ),
@@ -110,7 +74,7 @@ def _own_annotations(owner: type, panel: str) -> dict[str, Any]:
             hints[name],
             Parameter(
                 name=flag(name),
-                help=_in_flags(docs[name], {name for name in docs if "_" in name}),
+                help=_in_flags(docs[name]),
                 show_default=False if default is False else _shown(name, default),
                 negative="",
                 group=Group(panel, sort_key=1),
@@ -151,4 +115,4 @@ def resolve(given: Mapping[str, Any], config: Path | None) -> FitOptions:
         return FitOptions().with_settings({**settings, **given})
     except OptionError as error:
         FitOptions().with_settings(given)
-        raise OptionError(f"{str(config)!r}: {error}") from None
+        raise error.with_facts(source=repr(str(config))) from None

@@ -1,11 +1,105 @@
-"""Everything that ddaudio refuses, as exceptions whose message is one line: what was given, what is allowed, what to do."""
+"""Errors that a user can cause and correct. They carry facts, and their text is made from the facts.
 
-from collections.abc import Iterable
+A setting is named by its field, such as ``target_snr_db``. `DdaudioError.sentence` writes the same facts with other
+names, as the command line does with its flags.
+
+>>> error = OptionError(setting="overlap", value=0.3, problem="but frame lengths are adaptive", hint="give {frame_s} as well")
+>>> str(error)
+'overlap is 0.3, but frame lengths are adaptive; give frame_s as well'
+>>> str(OptionError(setting="budget", value=3, allowed="4 or more"))
+'budget is 3; allowed: 4 or more'
+"""
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+
+LONGEST_VALUE = 200
+"""Characters of a value that an error shows."""
+
+
+class Spelling:
+    """How settings and values are written in an error's sentence: this class as in Python, a subclass in its own way."""
+
+    def name(self, setting: str) -> str:
+        """Return the name of a setting."""
+        return setting
+
+    def value(self, value: object) -> str:
+        """Return a value, cut to `LONGEST_VALUE` characters."""
+        text = repr(value)
+        return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+    def assignment(self, setting: str, value: str) -> str:
+        """Return how a setting is given a value, such as ``force=True``."""
+        bare = value in ("True", "False") or value.replace(".", "", 1).isdigit()
+        return f"{setting}={value if bare else repr(value)}"
+
+    def statement(self, setting: str, verb: str, value: object) -> str:
+        """Return which value a setting has, such as ``budget is 3``."""
+        return f"{self.name(setting)} {verb} {self.value(value)}"
+
+    def hint(self, template: str) -> str:
+        """Return a hint with ``{setting}`` and ``{setting=value}`` written out; other braces stay."""
+        return re.sub(
+            r"\{(\w+)(?:=([^{}]*))?\}",
+            lambda found: self.name(found[1]) if found[2] is None else self.assignment(found[1], found[2]),
+            template,
+        )
 
 
 class DdaudioError(Exception):
-    """Base of all errors that a user can cause and mend; the command line prints its message and exits with 2."""
+    """Base of all errors that a user can cause and correct; all facts are optional."""
+
+    def __init__(
+        self,
+        problem: str = "",
+        *,
+        setting: str | None = None,
+        value: object = None,
+        verb: str = "is",
+        others: Mapping[str, object] | None = None,
+        allowed: str | None = None,
+        hint: str | None = None,
+        source: str | None = None,
+    ) -> None:
+        """Keep the facts; they are attributes of the same names.
+
+        Args:
+            problem: What is wrong, in words that name no setting. With a setting it continues ``setting is value, ...``.
+            setting: Name of the setting that is wrong.
+            value: Its value.
+            verb: ``is``, or ``names`` where ``value`` is one of several that the setting holds.
+            others: Settings that contradict it, with their values.
+            allowed: Values that are allowed, such as ``4 or more``.
+            hint: What to do. ``{name}`` stands for a setting, ``{name=value}`` for giving it a value.
+            source: File that the setting was read from; settings then keep their names, as in the file.
+        """
+        super().__init__(problem)
+        self.problem, self.allowed, self.hint, self.source = problem, allowed, hint, source
+        self.setting, self.value, self.verb, self.others = setting, value, verb, dict(others or {})
+
+    def __str__(self) -> str:
+        return self.sentence(Spelling())
+
+    def sentence(self, spelling: Spelling) -> str:
+        """Return the facts as one sentence, with settings and values written by ``spelling``."""
+        spelling = spelling if self.source is None else Spelling()
+        given = {} if self.setting is None else {self.setting: (self.verb, self.value)}
+        given |= {name: ("is", value) for name, value in self.others.items()}
+        statement = " and ".join(spelling.statement(name, verb, value) for name, (verb, value) in given.items())
+        parts = [", ".join(filter(None, (statement, self.problem)))]
+        parts += [f"allowed: {self.allowed}"] if self.allowed else []
+        parts += [spelling.hint(self.hint)] if self.hint else []
+        return (f"{self.source}: " if self.source else "") + "; ".join(filter(None, parts))
+
+    def with_facts(self, **facts: object) -> "DdaudioError":
+        """Return a copy with some facts replaced, such as ``source``."""
+        other = copy.copy(self)
+        for name, fact in facts.items():
+            setattr(other, name, fact)
+        return other
 
 
 class RecordingError(DdaudioError):
@@ -13,35 +107,40 @@ class RecordingError(DdaudioError):
 
 
 class OptionError(DdaudioError, ValueError):
-    """An option is unknown, out of range, or contradicts another one."""
+    """A setting is unknown, out of range, or contradicts another one."""
 
 
 class ModelError(DdaudioError):
-    """A model file is damaged, foreign, or of another version."""
+    """A model file is damaged, not of ddaudio, or of another version."""
 
 
 class CheckpointError(DdaudioError):
-    """A checkpoint is damaged, belongs to another fit, or is in the way of a new one."""
+    """A checkpoint is damaged, belongs to another fit, or prevents a new one."""
 
 
 class ReportError(DdaudioError):
-    """A fit's folder cannot be reported on: its report or a sound is missing, damaged, or of another version."""
+    """A report or a sound in the folder of a fit is missing, damaged, or of another version."""
 
 
 class OutputError(DdaudioError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written."""
 
 
 class BatchError(DdaudioError):
-    """A batch cannot begin: nothing to fit, an output that would harm the input, storage or a scheduler out of reach."""
+    """A batch cannot start: no input, an output that overlaps the input, storage or a scheduler that cannot be reached."""
 
 
 class PlaybackError(DdaudioError):
-    """A sound cannot be played here: a library or a sound device is missing; the message names the files that hold it."""
+    """A sound cannot be played: a library or a sound device is missing."""
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return a hint that names the known word closest to ``word``; None where none is close."""
+    found = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f"did you mean {found[0]!r}?" if found else None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint that names the known word nearest to ``word``, or all of them when none is near."""
+    """Return a hint that names the known word closest to ``word``, or all of them where none is close."""
     known = sorted(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
+    return closest(word, known) or f"known: {', '.join(known)}"

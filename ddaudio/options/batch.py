@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from ddaudio.errors import OptionError
+from ddaudio.options.checks import check_one_of
 
 MOST_WORKERS, MOST_RETRIES = 1024, 100
 STACKS_PER_WORKER = 4
@@ -47,13 +48,10 @@ class BatchOptions:
             if value is None and name in ("workers", "limit"):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise OptionError(f"{name} is {value!r}; it must be a whole number from {low} to {high}")
-        if self.scheduler is not None and self.workers is not None:
-            raise OptionError(
-                f"workers is {self.workers} and scheduler is {self.scheduler!r}, which has its own workers; give one of the two"
-            )
+                raise OptionError(setting=name, value=value, allowed=f"whole numbers from {low} to {high}")
+        check_one_of(self, "workers", "scheduler", "which has its own workers")
         if self.force and self.retry_failed:
-            raise OptionError("force and retry_failed ask for different things; give only one of the two")
+            raise OptionError(setting="force", value=True, others={"retry_failed": True}, hint="give only one of the two")
 
     @property
     def n_workers(self) -> int:

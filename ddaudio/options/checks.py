@@ -1,34 +1,48 @@
-"""Checks that settings make when they are made: each refuses with what was given and what is allowed."""
+"""Checks that settings make when they are created: each refusal has the value and what is allowed."""
 
-from ddaudio.errors import OptionError, nearest
+from ddaudio.errors import OptionError, closest
 
 
 def check_range(options: object, name: str, low: float, high: float, unit: str = "") -> None:
-    """Refuse a value out of range; a whole number given for a float becomes one, so that equal settings are equal."""
+    """Refuse a value out of range; an integer given for a float becomes a float, so that equal settings are equal."""
     value = getattr(options, name)
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise OptionError(f"{name} is {value!r}; allowed is {low:.12g} to {high:.12g}{unit and ' ' + unit}")
+        raise OptionError(setting=name, value=value, allowed=f"{low:.12g} to {high:.12g}{unit and ' ' + unit}")
     object.__setattr__(options, name, float(value))
 
 
 def check_whole(options: object, name: str, low: int, high: int, unit: str = "") -> None:
-    """Refuse what is no whole number in a range; None passes."""
+    """Refuse a value that is not an integer within a range; None passes."""
     value = getattr(options, name)
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise OptionError(f"{name} is {value!r}; it must be a whole number from {low} to {high}{unit and ' ' + unit}")
-    if not low <= value <= high:
-        raise OptionError(f"{name} is {value!r}; allowed is {low} to {high}{unit and ' ' + unit}")
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not low <= value <= high:
+        kind = "" if whole else "whole numbers from "
+        raise OptionError(setting=name, value=value, allowed=f"{kind}{low} to {high}{unit and ' ' + unit}")
+
+
+def check_switch(options: object, name: str) -> None:
+    """Refuse a value that is neither true nor false."""
+    value = getattr(options, name)
+    if not isinstance(value, bool):
+        raise OptionError(setting=name, value=value, allowed="true or false")
 
 
 def check_choice(options: object, name: str, known: tuple[str, ...]) -> None:
-    """Refuse a value that is none of those known, and name the nearest."""
+    """Refuse a value that is not among those known, with the closest one as a hint."""
     value = getattr(options, name)
     if value not in known:
-        raise OptionError(f"{name} is {value!r}, which is unknown; {nearest(str(value), known)}")
+        raise OptionError(setting=name, value=value, allowed=", ".join(known), hint=closest(str(value), known))
+
+
+def check_one_of(options: object, first: str, second: str, problem: str = "") -> None:
+    """Refuse two settings that exclude each other, where both have a value."""
+    one, other = getattr(options, first), getattr(options, second)
+    if one is not None and other is not None:
+        raise OptionError(problem, setting=first, value=one, others={second: other}, hint="give only one of the two")
 
 
 def parse_row(name: str, text: str) -> tuple[float, ...]:
@@ -36,4 +50,4 @@ def parse_row(name: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except (ValueError, AttributeError):
-        raise OptionError(f"{name} is {text!r}; it must be numbers with commas between them, as in 4096,2048") from None
+        raise OptionError(setting=name, value=text, allowed="numbers separated by commas, as in 4096,2048") from None

@@ -10,7 +10,7 @@ from typing import Any
 from ddaudio.errors import OptionError, nearest
 from ddaudio.options import GOALS, FitOptions, parse_terms, setting_groups
 from ddaudio.options.batch import cores
-from ddaudio.options.checks import check_range, check_whole
+from ddaudio.options.checks import check_one_of, check_range, check_whole
 
 MOST_SEEDS, MOST_WORKERS, MOST_ENTRIES = 1000, 1024, 1000
 MODELS, LOSSES = "sine,double-dutch", "mse,mse+mss"
@@ -58,10 +58,7 @@ class CompareOptions:
         check_whole(self, "workers", 1, MOST_WORKERS)
         check_range(self, "time_s", 0.1, 86400, "s")
         check_range(self, "stretch_s", 0.01, 86400, "s")
-        if self.scheduler is not None and self.workers is not None:
-            raise OptionError(
-                f"workers is {self.workers} and scheduler is {self.scheduler!r}, which has its own workers; give one of the two"
-            )
+        check_one_of(self, "workers", "scheduler", "which has its own workers")
 
     @property
     def n_workers(self) -> int:
@@ -75,15 +72,16 @@ class CompareOptions:
         """
         mine = [name for name in OWN if name in settings]
         if mine:
-            raise OptionError(f"{mine[0]} is what a comparison varies; give models, losses and seeds")
+            problem, hint = "but a comparison sets it itself", "give {models}, {losses} and {seeds}"
+            raise OptionError(problem, setting=mine[0], value=settings[mine[0]], hint=hint)
         variants = {"": {}} if self.variants is None else read_variants(self.variants)
         entries = [entry for name, changes in variants.items() for entry in self._of_variant(name, settings, changes)]
         kinds = [entry.kind for entry in entries]
         for place, entry in enumerate(entries):
             if entry.kind in kinds[:place]:
-                raise OptionError(f"the comparison has {entry.name!r} twice; give each network, loss and variant once")
+                raise OptionError(f"the comparison has {entry.name!r} twice", hint="give each network, loss and variant once")
         if len(entries) > MOST_ENTRIES:
-            raise OptionError(f"the comparison has {len(entries)} kinds of fits; allowed are {MOST_ENTRIES}")
+            raise OptionError(f"the comparison has {len(entries)} kinds of fits", allowed=f"up to {MOST_ENTRIES}")
         return entries
 
     def _of_variant(self, name: str, settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Iterator["Variant"]:
@@ -98,9 +96,9 @@ class CompareOptions:
                 try:
                     options = FitOptions().with_settings(asked)
                 except OptionError as error:
-                    where = f"{self.variants!r}, variant {name!r}: " if name else ""
-                    told = str(error) if name else str(error).replace("model names", "models names", 1)
-                    raise OptionError(f"{where}{told}") from None
+                    plural = "models" if error.setting == "model" else error.setting
+                    facts = {"source": f"{self.variants!r}, variant {name!r}"} if name else {"setting": plural}
+                    raise error.with_facts(**facts) from None
                 has_goal, has_steps = any(asked.get(key) is not None for key in GOALS), options.training.steps is not None
                 yield Variant(name, model, loss, options, has_goal, has_steps, asked)
 
@@ -146,19 +144,20 @@ def read_variants(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise OptionError(f"there is no file of variants {str(path)!r}; give a TOML file with a table for each") from None
+        raise OptionError(f"there is no file of variants {str(path)!r}", hint="give a TOML file with a table for each") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"{str(path)!r} cannot be read as TOML: {error}") from None
     loose = [name for name, table in tables.items() if not isinstance(table, dict)]
     if loose or not tables:
-        what = f"has {loose[0]!r} outside of any table" if loose else "names no variant"
-        raise OptionError(f'{str(path)!r} {what}; give a table for each variant, as in [late] with schedule = "rise"')
+        what = f"has {loose[0]!r} outside of any table" if loose else "has no variant"
+        hint = 'give a table for each variant, as in [late] with schedule = "rise"'
+        raise OptionError(f"{str(path)!r} {what}", hint=hint)
     known = [name for name in setting_groups() if name != "seed"]
     for variant, table in tables.items():
         for name in table:
             if name not in known:
                 hint = "seeds are those of the comparison" if name == "seed" else nearest(name, known)
-                raise OptionError(f"{str(path)!r} has {name!r} in variant {variant!r}, which is no setting of it; {hint}")
+                raise OptionError(f"{str(path)!r} has {name!r} in variant {variant!r}, which is not a setting of it", hint=hint)
     return tables
 
 
@@ -166,8 +165,8 @@ def _parts(setting: str, text: str) -> list[str]:
     """Return what is listed with commas between."""
     parts = [part.strip() for part in str(text).split(",")]
     if not all(parts):
-        raise OptionError(f"{setting} is {text!r}; it must be names with commas between them")
+        raise OptionError(setting=setting, value=text, allowed="names separated by commas")
     repeated = [part for place, part in enumerate(parts) if part in parts[:place]]
     if repeated:
-        raise OptionError(f"{setting} names {repeated[0]!r} twice; give each once")
+        raise OptionError("twice", setting=setting, value=repeated[0], verb="names", hint="give each once")
     return parts

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from ddaudio.errors import OptionError
-from ddaudio.options.checks import check_choice, check_whole, parse_row
+from ddaudio.options.checks import check_choice, check_one_of, check_switch, check_whole, parse_row
 
 RopeName = Literal["cosine", "sine", "square"]
 PairName = Literal["opposite", "quadrature"]
@@ -54,16 +54,16 @@ class TreeOptions:
             check_choice(self, "cutoffs", get_args(CutoffsName))
         check_whole(self, "depth", 1, 24)
         check_whole(self, "beam", 1, 64)
-        if not isinstance(self.above_nyquist, bool):
-            raise OptionError(f"above_nyquist is {self.above_nyquist!r}; it must be true or false")
-        if self.depth is not None and self.denominators is not None:
-            raise OptionError(f"depth is {self.depth} and denominators is {self.denominators!r}; give only one of the two")
+        check_switch(self, "above_nyquist")
+        check_one_of(self, "depth", "denominators")
         if not all(1e-6 <= each <= 1 for each in parse_row("transition_s", self.transition_s)):
-            raise OptionError(f"transition_s is {self.transition_s!r}; allowed is 1e-6 to 1 s")
+            raise OptionError(setting="transition_s", value=self.transition_s, allowed="1e-6 to 1 s")
         if self.denominators is not None:
             parse_row("denominators", self.denominators)
         if self.pair == "quadrature" and (self.ropes == "square" or self.reading == "binary"):
-            raise OptionError("pair is 'quadrature', which needs waves: ropes cosine or sine, and not the reading binary")
+            other = {"ropes": self.ropes} if self.ropes == "square" else {"reading": self.reading}
+            hint = "use {ropes=cosine} or {ropes=sine}, and another {reading} than binary"
+            raise OptionError("but a quadrature pair needs waves", setting="pair", value=self.pair, others=other, hint=hint)
 
     def filled(self) -> "TreeOptions":
         """Return these options with gating and cutoffs filled in."""
@@ -80,7 +80,8 @@ class TreeOptions:
         """Return the transition of each of ``depth`` levels, or one for all; raises `OptionError` for another number of them."""
         row = parse_row("transition_s", self.transition_s)
         if len(row) not in (1, depth):
-            raise OptionError(f"transition_s is {self.transition_s!r}: {len(row)} values for {depth} levels; give one or {depth}")
+            problem = f"{len(row)} values for {depth} levels"
+            raise OptionError(problem, setting="transition_s", value=self.transition_s, allowed=f"1 value or {depth}")
         return row
 
     def table(self) -> dict[str, Any]:

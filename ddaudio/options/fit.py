@@ -34,7 +34,7 @@ class FitOptions:
     def __post_init__(self) -> None:
         training = self.training
         if training.optimiser is None and training.least_squares and any(map(self.has_tangent, self.model.terms)):
-            check_rateless(training, ", the default for mse alone")
+            check_rateless(training, "the default for mse alone, ")
 
     def has_tangent(self, name: str) -> bool:
         """Return whether a network, with these settings, has a tangent, by which Gauss-Newton steps are taken."""
@@ -50,12 +50,13 @@ class FitOptions:
         homes = setting_groups()
         asked = [name for name in GOALS if settings.get(name) is not None]
         if len(asked) > 1:
-            raise OptionError(f"{asked[0]} and {asked[1]} are two goals; give only one of the two")
+            others = {asked[1]: settings[asked[1]]}
+            raise OptionError(setting=asked[0], value=settings[asked[0]], others=others, hint="give only one of the two")
         if asked:
             settings = {"budget": None, "partials": None, **settings}
         for name in settings:
             if name not in homes:
-                raise OptionError(f"there is no setting {name!r}; {nearest(name, homes)}")
+                raise OptionError(f"there is no setting {name!r}", hint=nearest(name, homes))
         changes = {
             group: replace(getattr(self, group), **{n: v for n, v in settings.items() if homes[n] == group})
             for group in {homes[name] for name in settings}
@@ -91,7 +92,7 @@ def setting_docs() -> dict[str, str]:
         if isinstance(node, ast.ClassDef)
     ]
     return {
-        line.target.id: " ".join(str(ast.literal_eval(doc.value)).split()).replace("``", "")
+        line.target.id: " ".join(str(ast.literal_eval(doc.value)).split())
         for owner in owners
         for line, doc in pairwise(owner.body)
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(doc, ast.Expr)
@@ -108,7 +109,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise OptionError(f"there is no settings file {str(path)!r}; give a TOML file such as a fit's fit.toml") from None
+        raise OptionError(f"there is no settings file {str(path)!r}", hint="give a TOML file such as fit.toml of a fit") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"{str(path)!r} cannot be read as TOML: {error}") from None
     groups, homes = [member.name for member in fields(FitOptions)], setting_groups()
@@ -117,10 +118,11 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         if group == "recording":
             continue
         if group not in groups or not isinstance(table, dict):
-            raise OptionError(f"{str(path)!r} has {group!r} at its top, which is no table of settings; {nearest(group, groups)}")
+            problem = f"{str(path)!r} has {group!r} at the top level, which is not a table of settings"
+            raise OptionError(problem, hint=nearest(group, groups))
         for name, value in table.items():
             if homes.get(name) != group:
                 known = [n for n, home in homes.items() if home == group]
-                raise OptionError(f"{str(path)!r} has no setting {name!r} in [{group}]; {nearest(name, known)}")
+                raise OptionError(f"[{group}] in {str(path)!r} has no setting {name!r}", hint=nearest(name, known))
             settings[name] = value
     return settings

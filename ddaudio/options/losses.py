@@ -80,14 +80,14 @@ def parse_loss(name: str) -> Choice:
     """
     kind, *parts = name.split(":")
     if kind not in VARIANTS:
-        raise OptionError(f"losses names {name!r}, which is unknown; {nearest(kind, LOSSES)}")
+        raise _refusal(name, "which is unknown", hint=nearest(kind, LOSSES))
     chosen, numbers = _sorted_parts(name, kind, parts)
     if kind == "auraloss" and not chosen:
-        raise OptionError(f"losses names {name!r} without a class; {nearest('', VARIANTS[kind]['class'])}")
+        raise _refusal(name, "without a class", hint=nearest("", VARIANTS[kind]["class"]))
     if kind == "pdl":
         _check_pdl(name, chosen, numbers)
     elif kind == "huber":
-        _check_one(f"losses names {name!r}", numbers, "huber:0.1")
+        _check_one("losses", name, numbers, "huber:0.1")
     if numbers and kind == "pdl":
         chosen["lags"] = "given"
     return Choice(kind, {what: known[0] for what, known in VARIANTS[kind].items()} | chosen, tuple(sorted(numbers)))
@@ -111,9 +111,9 @@ def parse_penalty(name: str) -> Choice:
     """Read the name of one penalty, such as ``zero`` or ``zero:0.05``; raises `OptionError` on what is unknown."""
     kind, *parts = name.split(":")
     if kind not in PENALTIES:
-        raise OptionError(f"penalties names {name!r}, which is unknown; {nearest(kind, PENALTIES)}")
+        raise _refusal(name, "which is unknown", hint=nearest(kind, PENALTIES), setting="penalties")
     numbers = [_number(part) for part in parts]
-    _check_one(f"penalties names {name!r}", numbers, "zero:0.1")
+    _check_one("penalties", name, numbers, "zero:0.1")
     return Choice(kind, {}, tuple(numbers))
 
 
@@ -122,9 +122,11 @@ def check_lags(losses: str, n_samples: int) -> None:
     for name in parse_terms(losses):
         choice = parse_loss(name)
         if choice.kind == "pdl" and choice.values and choice.values[-1] >= n_samples:
-            raise OptionError(
-                f"losses names {name!r}, but only {n_samples} samples are fitted at a time, none {choice.values[-1]:.12g} "
-                "apart; give shorter lags, or pdl:near, which passes over those that are too long"
+            raise _refusal(
+                name,
+                f"but only {n_samples} samples are fitted at a time",
+                allowed=f"lags below {n_samples}",
+                hint="give shorter lags, or pdl:near, which skips those that are too long",
             )
 
 
@@ -141,9 +143,9 @@ def _sorted_parts(name: str, kind: str, parts: list[str]) -> tuple[dict[str, str
             words = [word for group in known.values() for word in group]
             hint = nearest(part, words) if words else f"{kind} has none" if kind != "huber" else "give a number, as in huber:0.1"
             hint = UNFIT.get(part, hint) if kind == "auraloss" else hint
-            raise OptionError(f"losses names {name!r} with the variant {part!r}, which is unknown; {hint}")
+            raise _refusal(name, f"with the unknown variant {part!r}", hint=hint)
         elif what in chosen:
-            raise OptionError(f"losses names {name!r} with two choices of {what}; give {chosen[what]} or {part}")
+            raise _refusal(name, f"with two choices of {what}", hint=f"give {chosen[what]} or {part}")
         else:
             chosen[what] = part
     return chosen, numbers
@@ -157,41 +159,49 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _check_one(named: str, numbers: list[float], example: str) -> None:
+def _refusal(
+    name: str, problem: str, *, allowed: str | None = None, hint: str | None = None, setting: str = "losses"
+) -> OptionError:
+    """Return the error about one of several names in a setting."""
+    return OptionError(problem, setting=setting, value=name, verb="names", allowed=allowed, hint=hint)
+
+
+def _check_one(setting: str, name: str, numbers: list[float], example: str) -> None:
     """Refuse more than one number, or one that is not positive and finite."""
     if len(numbers) > 1 or not all(0 < number < math.inf for number in numbers):
-        raise OptionError(f"{named}; it takes one number above 0, as in {example}")
+        raise _refusal(name, "", allowed=f"one number above 0, as in {example}", setting=setting)
 
 
 def _check_pdl(name: str, chosen: Mapping[str, str], numbers: list[float]) -> None:
     """Refuse lags that are none, or chosen twice, and what all pairs cannot have."""
     if numbers and "lags" in chosen:
-        raise OptionError(f"losses names {name!r} with two choices of lags; give {chosen['lags']} or lags in samples")
+        raise _refusal(name, "with two choices of lags", hint=f"give {chosen['lags']} or lags in samples")
     if not all(1 <= number <= LONGEST_LAG and number == int(number) for number in numbers):
-        raise OptionError(f"losses names {name!r}; a lag is a whole number of samples from 1 to {LONGEST_LAG}")
+        raise _refusal(name, "", allowed=f"lags of 1 to {LONGEST_LAG} samples, whole numbers")
     if len(set(numbers)) < len(numbers):
-        raise OptionError(f"losses names {name!r} with a lag twice; give each lag once")
+        raise _refusal(name, "with a lag twice", hint="give each lag once")
     weights, distance = chosen.get("weights", "equal"), chosen.get("distance", "squared")
     if chosen.get("lags") == "all-pairs" and weights != "equal" and distance != "squared":
-        raise OptionError(f"losses names {name!r}, but all-pairs takes weights {weights} with the distance squared alone")
+        raise _refusal(name, f"but all-pairs takes weights {weights} with the squared distance alone")
 
 
 def _parse_weighted(setting: str, text: str, parse: Callable[[str], Choice], example: str) -> dict[str, float]:
     if not isinstance(text, str):
-        raise OptionError(f"{setting} is {text!r}; it must be text such as {example!r}")
+        raise OptionError(setting=setting, value=text, allowed=f"text such as {example!r}")
     terms: dict[str, float] = {}
     choices: list[Choice] = []
     for part in re.split(r",|\+(?=\s*[a-z])", text):
         name, _, number = (piece.strip() for piece in part.partition("="))
         choice = parse(name)
         if choice in choices:
-            raise OptionError(f"{setting} names {name!r} twice; give each once, as in {example}")
+            raise _refusal(name, "twice", hint=f"give each once, as in {example}", setting=setting)
         try:
             weight = float(number or 1)
         except ValueError:
-            raise OptionError(f"{setting} has the weight {number!r} for {name}; it must be a number, as in {name}=0.5") from None
+            problem, allowed = f"with the weight {number!r}", f"numbers above 0, as in {name}=0.5"
+            raise _refusal(name, problem, allowed=allowed, setting=setting) from None
         if not 0 < weight < math.inf:
-            raise OptionError(f"{setting} has the weight {weight:g} for {name}; it must be above 0 and finite")
+            raise _refusal(name, f"with the weight {weight:g}", allowed="finite weights above 0", setting=setting)
         terms[name] = weight
         choices.append(choice)
     return terms

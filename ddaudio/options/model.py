@@ -1,11 +1,12 @@
 """Settings of the networks."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from ddaudio.errors import OptionError, nearest
-from ddaudio.options.checks import check_choice, check_range, check_whole, parse_row
+from ddaudio.errors import OptionError, closest
+from ddaudio.options.checks import check_choice, check_one_of, check_range, check_switch, check_whole, parse_row
 
 MODELS = ("sine", "double-dutch", "cascade", "surrogate", "stack", "siren")
 MODELS_OF_PARTIALS = ("sine", "cascade", "surrogate")
@@ -29,6 +30,8 @@ LAYER_SETTINGS = {
 MOST_UNITS = 4096
 """Units that a layer may have."""
 MIN_PARAMETERS, MIN_PARAMETERS_PER_SAMPLE = 4, 0.0001
+SPANS = "seconds, or two rising numbers from -1e6 to 1e6, as in 4,7"
+"""Values of the setting ``span``."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,20 @@ class ModelOptions:
     def __post_init__(self) -> None:
         for name in self.terms:
             if name not in MODELS:
-                raise OptionError(f"model names {name!r}, which is unknown; {nearest(name, MODELS)}")
+                raise OptionError(
+                    setting="model", value=name, verb="names", allowed=", ".join(MODELS), hint=closest(name, MODELS)
+                )
         if self.budget_split is not None and (
             len(self.terms) == 1 or len(parse_row("budget_split", self.budget_split)) != len(self.terms)
         ):
             raise OptionError(
-                f"budget_split is {self.budget_split!r}, but model is {self.model!r}: give one share for each network of a sum"
+                setting="budget_split",
+                value=self.budget_split,
+                others={"model": self.model},
+                allowed="one share for each network of a sum",
             )
         if not all(0 < share < float("inf") for share in self.parsed_budget_split):
-            raise OptionError(f"budget_split is {self.budget_split!r}; each must be above 0")
+            raise OptionError(setting="budget_split", value=self.budget_split, allowed="finite shares above 0")
         check_range(self, "target_snr_db", -10, 140, "dB")
         check_range(self, "max_parameters_per_sample", MIN_PARAMETERS_PER_SAMPLE, 4)
         check_whole(self, "budget", MIN_PARAMETERS, 10**12)
@@ -74,26 +82,23 @@ class ModelOptions:
         check_choice(self, "initialisation", get_args(InitialisationName))
         self._check_estimator()
         if self.partials is not None and (len(self.terms) > 1 or self.terms[0] not in MODELS_OF_PARTIALS):
-            raise OptionError(f"partials is {self.partials}, but a {self.model} network is sized by budget or target_snr_db")
+            hint = "give {budget} or {target_snr_db} in place of {partials}"
+            raise OptionError(setting="partials", value=self.partials, others={"model": self.model}, hint=hint)
         if self.budget is not None and len(self.terms) > 1 and self.budget * min(self.parsed_budget_split) < MIN_PARAMETERS:
-            raise OptionError(
-                f"budget is {self.budget}, too few for {len(self.terms)} networks: each needs {MIN_PARAMETERS} or more"
-            )
-        if self.budget is not None and self.partials is not None:
-            raise OptionError(f"budget is {self.budget} and partials is {self.partials}; give only one of the two")
+            least = math.ceil(MIN_PARAMETERS / min(self.parsed_budget_split))
+            problem = f"too few for {len(self.terms)} networks of {MIN_PARAMETERS} or more each"
+            raise OptionError(problem, setting="budget", value=self.budget, allowed=f"{least} or more")
+        check_one_of(self, "budget", "partials")
 
     def _check_estimator(self) -> None:
         if self.estimator is None:
             return
         check_choice(self, "estimator", get_args(EstimatorName))
         if self.terms != ("sine",):
-            raise OptionError(
-                f"estimator is {self.estimator!r}, but model is {self.model!r}: estimators find the partials of sine alone"
-            )
+            hint = "use {model=sine}, or leave {estimator} out"
+            raise OptionError(setting="estimator", value=self.estimator, others={"model": self.model}, hint=hint)
         if self.initialisation != "peaks":
-            raise OptionError(
-                f"estimator is {self.estimator!r} and initialisation is {self.initialisation!r}; give only one of the two"
-            )
+            check_one_of(self, "estimator", "initialisation")
 
     @property
     def starting_point(self) -> StartingPoint:
@@ -154,15 +159,16 @@ class LayerOptions:
         ):
             check_choice(self, name, get_args(known))
         for name in ("greedy", "local", "pass_on", "whole"):
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(f"{name} is {getattr(self, name)!r}; it must be true or false")
+            check_switch(self, name)
         check_range(self, "layer_decay", 0.9, 1)
         check_range(self, "omega", 0.1, 10_000)
         if self.widths is not None and not all(width % 1 == 0 and 1 <= width <= MOST_UNITS for width in self.parsed_widths):
-            raise OptionError(f"widths is {self.widths!r}; each must be a whole number from 1 to {MOST_UNITS}")
+            raise OptionError(
+                setting="widths", value=self.widths, allowed=f"whole numbers from 1 to {MOST_UNITS}, as in 100,10,1"
+            )
         low, high = self.ends or (0.0, 1.0)
         if not -1e6 <= low < high <= 1e6:
-            raise OptionError(f"span is {self.span!r}; it must be 'seconds', or two rising numbers from -1e6 to 1e6, as in 4,7")
+            raise OptionError(setting="span", value=self.span, allowed=SPANS)
 
     @property
     def parsed_widths(self) -> tuple[int, ...]:
@@ -177,7 +183,7 @@ class LayerOptions:
             return None
         row = parse_row("span", str(self.span))
         if len(row) != 2:
-            raise OptionError(f"span is {self.span!r}; it must be 'seconds', or two rising numbers, as in 4,7")
+            raise OptionError(setting="span", value=self.span, allowed=SPANS)
         return row[0], row[1]
 
     def misplaced(self, terms: Sequence[str]) -> str | None:

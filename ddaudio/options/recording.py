@@ -31,7 +31,7 @@ class GridOptions:
     """Length of all frames, 0.0005 to 5 s (default: frames of 6 to 770 ms, as the sound asks for; 0.05 s with partials;
     double-dutch takes the nearest power of two samples, by default to 0.1 s)."""
     overlap: float | None = None
-    """Share of a frame that it has in common with the next one, 0 to 0.5, with frame_s (default: 0.5; 0 for double-dutch)."""
+    """Share of a frame that it has in common with the next one, 0 to 0.5, with `frame_s` (default: 0.5; 0 for double-dutch)."""
     window: WindowName | None = None
     """Shape of the crossfade between frames (default: hann; gate, a tree's own, with leaves sine)."""
 
@@ -41,7 +41,9 @@ class GridOptions:
         if self.window is not None:
             check_choice(self, "window", get_args(WindowName))
         if self.overlap not in (None, 0.5) and self.frame_s is None:
-            raise OptionError(f"overlap is {self.overlap:g}, but frames are as long as the sound asks for; give frame_s as well")
+            raise OptionError(
+                "but frame lengths are adaptive", setting="overlap", value=self.overlap, hint="give {frame_s} as well"
+            )
 
 
 @dataclass(frozen=True)

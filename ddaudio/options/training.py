@@ -4,10 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
-from ddaudio.options.checks import check_choice, check_range, check_whole
+from ddaudio.options.checks import check_choice, check_range, check_switch, check_whole
 from ddaudio.options.losses import parse_penalties, parse_terms
 
 MOST_STEPS = 10**6
+RATES = "each kind of parameter once, with its factor, as in frequency=0.5,amplitude=2"
+"""Values of the setting ``rates``."""
 OptimiserName = Literal["gauss-newton", "adam", "sgd", "lbfgs"]
 ScheduleName = Literal["cosine", "constant", "warm-up", "rise"]
 GrowFromName = Literal["middle", "start"]
@@ -47,7 +49,7 @@ class TrainingOptions:
     grow_from: GrowFromName = "middle"
     """Where the piece that grows lies: in the middle of the signal or at its start."""
     crops: bool = False
-    """Train every loss on one crop a step, contiguous and drawn at random, in place of the whole; crop_s is its length."""
+    """Train every loss on one crop a step, contiguous and drawn at random, in place of the whole; `crop_s` is its length."""
     ema: float | None = None
     """Keep an exponential average of the parameters, which may be the better fit: the share of the old average that stays at each
     step, 0.5 to 0.99999 (default: none)."""
@@ -68,8 +70,9 @@ class TrainingOptions:
         if self.optimiser is not None:
             check_choice(self, "optimiser", get_args(OptimiserName))
         if self.optimiser == "gauss-newton" and not self.least_squares:
-            given = f"losses is {self.losses!r}" + (f" and penalties is {self.penalties!r}" if self.penalties else "")
-            raise OptionError(f"optimiser is 'gauss-newton', which fits mse alone; {given}: use adam")
+            others = {"losses": self.losses} | ({"penalties": self.penalties} if self.penalties else {})
+            problem, hint = "but gauss-newton fits mse alone", "use {optimiser=adam}"
+            raise OptionError(problem, setting="optimiser", value=self.optimiser, others=others, hint=hint)
         check_choice(self, "schedule", get_args(ScheduleName))
         _check_descent(self)
         check_whole(self, "steps", 0, MOST_STEPS)
@@ -112,19 +115,20 @@ def _check_descent(options: TrainingOptions) -> None:
     check_whole(options, "grow", 0, 16)
     if options.rates is not None:
         parse_rates(options.rates)
-    if not isinstance(options.crops, bool):
-        raise OptionError(f"crops is {options.crops!r}; it must be true or false")
+    check_switch(options, "crops")
     if options.teacher and options.ema is None:
-        raise OptionError(
-            f"teacher is {options.teacher:g}, but there is no average to learn from; give ema as well, such as 0.99"
-        )
+        problem, hint = "but there is no average to learn from", "give {ema} as well, as in {ema=0.99}"
+        raise OptionError(problem, setting="teacher", value=options.teacher, hint=hint)
     if options.optimiser == "gauss-newton":
         check_rateless(options)
     asked = next((name for name, value in _first_order(options).items() if value), None)
     if options.optimiser == "lbfgs" and asked is not None:
         raise OptionError(
-            f"{asked} is {getattr(options, asked)!r}, but optimiser is 'lbfgs', which learns curvature from the same loss at "
-            "each step, for all parameters at once: use adam"
+            "which estimates curvature from the same loss at each step, for all parameters at once",
+            setting=asked,
+            value=getattr(options, asked),
+            others={"optimiser": options.optimiser},
+            hint="use {optimiser=adam}",
         )
 
 
@@ -134,13 +138,16 @@ def _first_order(options: TrainingOptions) -> dict[str, object]:
 
 
 def check_rateless(options: TrainingOptions, default: str = "") -> None:
-    """Refuse what Gauss-Newton steps have no use for; ``default`` says that nobody asked for them."""
+    """Refuse what Gauss-Newton steps have no use for; ``default`` explains why they are taken."""
     by_rate = {"grow": options.grow, "ema": options.ema, "teacher": options.teacher, "schedule": options.schedule == "rise"}
     asked = next((name for name, value in (_first_order(options) | by_rate).items() if value), None)
     if asked is not None:
         raise OptionError(
-            f"{asked} is {getattr(options, asked)!r}, but optimiser is 'gauss-newton'{default}, which solves for its steps "
-            "and has neither rate nor momentum: use adam"
+            f"{default}which solves for its steps and has neither rate nor momentum",
+            setting=asked,
+            value=getattr(options, asked),
+            others={"optimiser": "gauss-newton"},
+            hint="use {optimiser=adam}",
         )
 
 
@@ -155,10 +162,10 @@ def parse_rates(text: str) -> dict[str, float]:
         try:
             rate = float(number)
         except ValueError:
-            raise OptionError(f"rates is {text!r}; it must be kinds with factors, as in frequency=0.5,amplitude=2") from None
+            raise OptionError(setting="rates", value=text, allowed=RATES) from None
         if not name or name in rates:
-            raise OptionError(f"rates is {text!r}; it must name each kind of parameter once, as in frequency=0.5,amplitude=2")
+            raise OptionError(setting="rates", value=text, allowed=RATES)
         if not 0 <= rate <= 1000:
-            raise OptionError(f"rates has the factor {rate:g} for {name}; allowed is 0 to 1000")
+            raise OptionError(f"with the factor {rate:g} for {name}", setting="rates", value=text, allowed="factors of 0 to 1000")
         rates[name] = rate
     return rates

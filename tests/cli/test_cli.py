@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import pickle
 import re
 import select
 import signal
@@ -22,11 +23,12 @@ import soundfile
 from commands import COMMAND, FILES, QUICK, chirp, contents, run
 from ddaudio_cli import main
 from ddaudio_cli.app import app
-from ddaudio_cli.console import tell_gain
-from ddaudio_cli.flags import flag, refusal_in_flags
+from ddaudio_cli.console import print_gain
 from ddaudio_cli.progress import share_done, stage_in_words, state_in_words
+from ddaudio_cli.refusals import flag, in_flags
 
 import ddaudio
+from ddaudio.errors import DdaudioError, OptionError, OutputError
 from ddaudio.options import FitOptions
 
 
@@ -180,9 +182,9 @@ def test_a_scaled_wav_is_told(encoding: str, sound: Path, tmp_path: Path) -> Non
 
 
 def test_a_gain_of_one_step_is_not_worth_a_word(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_gain("a.wav", 0.9999, "pcm16")
+    print_gain("a.wav", 0.9999, "pcm16")
     assert capsys.readouterr().err == ""
-    tell_gain("a.wav", 0.5, "pcm16")
+    print_gain("a.wav", 0.5, "pcm16")
     assert "-6.0 dB" in capsys.readouterr().err
 
 
@@ -543,28 +545,32 @@ def test_help_names_flags_not_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("error", "said"),
     [
-        ("target_snr_db is 500; allowed is -10 to 140 dB", "--target-snr is 500; allowed is -10 to 140 dB"),
-        ("numbers and partials are two goals; give only one", "--budget and --partials are two goals; give only one"),
-        ("numbers is 5; raise numbers or set a longer frame_s", "--budget is 5; raise --budget or set a longer --frame"),
-        ("losses names 'steps', which is unknown", "--losses names 'steps', which is unknown"),
-        ("numbers is 5; this recording's frames: raise numbers", "--budget is 5; this recording's frames: raise --budget"),
-        ("losses names 'a', but for frame_s 'b'; it's seed", "--losses names 'a', but for --frame 'b'; it's --seed"),
-        ("max_parameters_per_sample is 9", "--max-parameters-per-sample is 9"),
+        (OptionError(setting="budget", value=3, allowed="4 or more"), "--budget is 3; allowed: 4 or more"),
         (
-            "'a.toml' has no setting 'x' in [grid]; known are: frame_s",
-            "'a.toml' has no setting 'x' in [grid]; known are: frame_s",
+            OptionError("but lengths are adaptive", setting="overlap", value=0.3, hint="give {frame_s} as well"),
+            "--overlap is 0.3, but lengths are adaptive; give --frame as well",
         ),
-        ("a time grid needs numbers", "a time grid needs numbers"),
-        ("numbers is 0.5; it must be a whole number", "--budget is 0.5; it must be a whole number"),
-        ("whole is True and frame_s is 1; give only one", "--whole is True and --frame is 1; give only one"),
-        ("losses names 'a'; known are: mss, phase", "--losses names 'a'; known are: mss, phase"),
-        ("partials is 3, but phase is 'centred'; give whole", "--partials is 3, but --phase is 'centred'; give --whole"),
+        (
+            OptionError(setting="whole", value=True, others={"frame_s": 1.0}, hint="give only one of the two"),
+            "--whole is given and --frame is 1.0; give only one of the two",
+        ),
+        (OptionError(setting="together", value=False), "--no-together is given"),
+        (
+            OptionError(setting="losses", value="steps", verb="names", hint="use {optimiser=adam}, or {force=True}"),
+            "--losses names 'steps'; use --optimiser adam, or --force",
+        ),
+        (OutputError("'{out}' holds a fit: seed, steps", hint="set {out}"), "'{out}' holds a fit: seed, steps; set --out"),
+        (
+            OptionError(setting="frame_s", value=9, allowed="0 to 5 s", hint="or {overlap}", source="'fit.toml'"),
+            "'fit.toml': frame_s is 9; allowed: 0 to 5 s; or overlap",
+        ),
     ],
 )
-def test_refusals_name_flags_and_leave_the_rest(message: str, said: str) -> None:
-    assert refusal_in_flags(message) == said
+def test_errors_are_printed_with_flags_where_they_name_settings(error: DdaudioError, said: str) -> None:
+    assert in_flags(error) == said
+    assert in_flags(pickle.loads(pickle.dumps(error))) == said, "errors of workers keep their facts"
 
 
 def test_version_and_help_of_the_whole() -> None:
