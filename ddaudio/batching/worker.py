@@ -14,7 +14,7 @@ from ddaudio.batching.inputs import Input
 from ddaudio.batching.results_table import Outcome, Row, outcome_of
 from ddaudio.batching.up_to_date import PAGE, BatchJob, file_hash, is_same, lacks_page, read_existing_report
 from ddaudio.errors import OutputError, RecordingError
-from ddaudio.fitting.plan import resolve
+from ddaudio.fitting.plan import make_plan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.io import audio
@@ -126,7 +126,7 @@ def _tells_of(report: dict[str, Any], recording: Recording, job: BatchJob) -> bo
     """Return whether a report tells of these samples and of what the settings are with them."""
     if report.get("recording", {}).get("sha256") != recording.content_hash:
         return False
-    return bool(report.get("settings_sha256") == settings_hash(resolve(job.options, recording)))
+    return bool(report.get("settings_sha256") == settings_hash(make_plan(recording, job.options).options))
 
 
 def _kept(job: BatchJob, item: Input, report: dict[str, Any]) -> Row:

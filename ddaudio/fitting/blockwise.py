@@ -1,9 +1,9 @@
-"""A recording of any length, fitted block by block in the same memory.
+"""Fitting a recording of any length block by block, in constant memory.
 
-A block is a row of root cells, and one more root cell after it that is fitted with it and then forgotten: its sound
-fades into the block's last cells, which so are fitted as if the recording were one. How that cell was divided is kept,
-and the next block begins with it, so that fades meet; what the last cells sound beyond the block's end is taken off the
-next block's target. A recording that fits into one block is fitted as a whole.
+A block is a row of root cells, and one more root cell after it that is fitted with the block and then discarded: its
+signal fades into the block's last cells, which are thereby fitted as if the recording were not cut. The division of that
+cell is kept, and the next block begins with it, so that the fades match; the part of the last cells beyond the block's end
+is subtracted from the next block's target. A recording of one block is fitted as a whole.
 """
 
 import math
@@ -14,75 +14,66 @@ import torch
 from torch import Tensor
 
 from ddaudio.fitting import plan
-from ddaudio.fitting.budget import allowance, goal_energy, share_out, size_for, whole
-from ddaudio.fitting.plan import plan_blocks
+from ddaudio.fitting.budget import share_out, size_for, whole
+from ddaudio.fitting.plan import StagePlan
 from ddaudio.fitting.refinement import refine
 from ddaudio.fitting.segmentation import FIRST_LEVEL, cell_sizes, divide
 from ddaudio.grid.coding import count_words, encode
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.samples import Samples, collect
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget, FramedNetwork
-from ddaudio.models.registry import NETWORKS
-from ddaudio.options import FitOptions
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
 
 WITHIN_REASON = 0.5, 2.0
-"""Bounds on the residual that a block may leave to make good what others did, as factors of its own share."""
+"""Bounds on the residual energy of a block that makes up for other blocks, as factors of its own share."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came out of all blocks."""
+    """The result of all blocks."""
 
     network: FramedNetwork
     estimate: Samples
-    """What the network says, ``[C, T]``."""
+    """Signals of the network, ``[C, T]``."""
     blocks: list[list[TrainingRun]]
     """Training runs of each block."""
 
 
 def fit_blocks(
-    samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback, log: TrainingLog | None = None
+    samples: Samples, energy: float, stage: StagePlan, tell: ProgressCallback, log: TrainingLog | None = None
 ) -> Fitted:
-    """Fit a recording block by block.
+    """Fit one network block by block.
 
     Args:
-        samples: what was recorded, ``[C, T]``.
-        sample_rate: samples per second.
+        samples: the target, ``[C, T]``.
         energy: sum of squares of all samples.
-        options: settings, resolved.
-        tell: told how far the fit is.
-        log: told of each run of training; it may know some of them.
+        stage: resolved options and blocks.
+        tell: called with the progress.
+        log: records each training run; runs that it holds already are looked up.
 
-    Raises `OptionError`, before any work, when a budget has no room for a single partial.
     """
-    run = _BlockwiseFit(samples, sample_rate, energy, options, tell, log or TrainingLog())
+    run = _BlockwiseFit(samples, energy, stage, tell, log or TrainingLog())
     estimate = collect(run.pieces())
     return Fitted(run.network(), estimate, run.blocks)
 
 
 class _BlockwiseFit:
-    """A fit on its way through the blocks."""
+    """State of a fit between blocks."""
 
-    def __init__(
-        self, samples: Samples, sample_rate: int, energy: float, options: FitOptions, tell: ProgressCallback, log: TrainingLog
-    ) -> None:
-        self.samples, self.sample_rate, self.options, self.tell, self.log = samples, sample_rate, options, tell, log
+    def __init__(self, samples: Samples, energy: float, stage: StagePlan, tell: ProgressCallback, log: TrainingLog) -> None:
+        self.samples, self.sample_rate, self.options, self.tell, self.log = samples, stage.sample_rate, stage.options, tell, log
         self.n_signals, self.n_samples = samples.shape
-        self.kind, self.window = NETWORKS[options.model.model], options.grid.window or "hann"
-        self.equal = options.grid.frame_s is not None or options.layers.whole
-        plan = plan_blocks(samples.shape, sample_rate, options)
-        self.root, self.longest_fade, self.ranges = plan.root, plan.longest_fade, plan.ranges
-        fewest, numbers = plan.fewest, allowance(options.model, self.n_signals, self.n_samples)
-        goal = goal_energy(options.model, energy)
-        self.shares = (
-            whole(numbers, goal)
-            if len(self.ranges) == 1
-            else share_out(samples, sample_rate, self.ranges, options.model, max(0, numbers - sum(fewest)), goal)
-        )
-        if len(self.ranges) > 1:
-            self.shares = self.shares._replace(n_parameters=self.shares.n_parameters + torch.tensor(fewest))
+        self.kind, self.window = stage.network, stage.options.grid.window or "hann"
+        self.equal = not stage.blocks.adaptive
+        self.root, self.longest_fade, self.ranges = stage.blocks.root_samples, stage.blocks.longest_fade, stage.blocks.ranges
+        fewest, n_parameters, goal = torch.tensor(stage.blocks.fewest), stage.n_parameters, stage.goal_energy(energy)
+        if len(self.ranges) == 1:
+            self.shares = whole(n_parameters, goal)
+        else:
+            spare = max(0, n_parameters - int(fewest.sum()))
+            shares = share_out(samples, self.sample_rate, self.ranges, self.options.model, spare, goal)
+            self.shares = shares._replace(n_parameters=shares.n_parameters + fewest)
         self.blocks: list[list[TrainingRun]] = []
         self._sizes: list[list[int]] = [[] for _ in range(self.n_signals)]
         self._begun: list[list[int]] | None = None
@@ -91,7 +82,7 @@ class _BlockwiseFit:
         self._spent, self._left = 0, 0.0
 
     def pieces(self) -> Iterator[Tensor]:
-        """Fit block after block; yield the estimate ``[C, n]`` as far as it is finished."""
+        """Fit block after block; yield the estimate ``[C, n]`` up to where it is final."""
         tail = torch.zeros(self.n_signals, 0)
         for index, (first, last) in enumerate(self.ranges):
             begin = first - self.root // 2 if index else 0
@@ -119,7 +110,7 @@ class _BlockwiseFit:
                 return
 
     def _fit_block(self, index: int, target: Tensor, margin: int) -> FramedNetwork:
-        """Fit one block; its cells begin ``margin`` samples after its target ``[C, n]`` does."""
+        """Fit one block, whose cells begin ``margin`` samples after the start of its target ``[C, n]``."""
         options, share = self.options, self._share(index)
         tell = self._telling(index)
         tell(Progress("dividing time", 0, 0, math.nan, math.nan))
@@ -137,16 +128,16 @@ class _BlockwiseFit:
         self.blocks.append(stages)
         return network
 
-    def _grid(self, target: Tensor, margin: int, numbers: float, goal: float) -> TimeGrid:
+    def _grid(self, target: Tensor, margin: int, n_parameters: float, goal: float) -> TimeGrid:
         """Return the grid of a block."""
         options, n_samples = self.options, target.shape[1] - margin
         rows = [[self.root] * math.ceil(n_samples / self.root)] * self.n_signals
         if not self.equal:
             cell = self.root >> max(0, len(cell_sizes(self.sample_rate, self.n_samples)) - 1 - FIRST_LEVEL)
-            trial = Budget(max(1, int(numbers - self.n_signals * n_samples / cell) // PARAMETERS_PER_PARTIAL), goal)
+            trial = Budget(max(1, int(n_parameters - self.n_signals * n_samples / cell) // PARAMETERS_PER_PARTIAL), goal)
             divided = divide(target[:, margin:], self.sample_rate, trial, self.window, self._begun)
-            # A budget too small for so many cells is better spent on partials in few.
-            if options.model.budget is None or 2 * sum(map(len, divided)) < numbers:
+            # A budget too small for so many cells is better spent on partials in fewer cells.
+            if options.model.budget is None or 2 * sum(map(len, divided)) < n_parameters:
                 rows = divided
         grid = TimeGrid.of_sizes(self.sample_rate, n_samples, rows, self.window, self.longest_fade)
         if not margin:
@@ -157,9 +148,9 @@ class _BlockwiseFit:
         return TimeGrid(self.sample_rate, self.n_signals, target.shape[1], part.cells._replace(half_fade_in=rise), grid.window)
 
     def _share(self, index: int) -> tuple[float, float]:
-        """Return the numbers and the residual energy that a block and the cell after it may have.
+        """Return the parameters and the residual energy allowed to a block and the cell after it.
 
-        What the blocks before have left of either is passed on; in the last block it is all there is.
+        What earlier blocks left unused of either is passed on; the last block gets all that is left.
         """
         _, last = self.ranges[index]
         beyond = 0.0 if last == self.n_samples else self.root / (self.ranges[index + 1][1] - last)
@@ -172,14 +163,14 @@ class _BlockwiseFit:
         return float(self.shares.n_parameters[:index].sum()) + own + beyond * after - self._spent, max(goal, 0.0)
 
     def _words(self, grid: TimeGrid) -> int:
-        """Return what a block's code costs within that of the whole, at most."""
+        """Return the most words that a block's division of time takes in that of the whole."""
         if len(self.ranges) == 1:
             return encode(grid)[1].numel()
         smallest = self.root if self.equal else cell_sizes(self.sample_rate, self.n_samples)[0]
         return count_words(grid, smallest, self.root)
 
     def _keep(self, network: FramedNetwork, begin: int, last: int) -> Tensor:
-        """Keep the block's own cells and begin the next block with the others; return what the block sounds, ``[C, n]``."""
+        """Keep the block's own cells, begin the next block with the others, and return the block's signals ``[C, n]``."""
         grid = network.grid
         own = grid.cells.first < last - begin
         for signal, row in enumerate(self._sizes):
@@ -195,14 +186,14 @@ class _BlockwiseFit:
             places = torch.where(own, own.cumsum(0) - 1, -1)
             network = network.regridded(grid.part(own, 0, grid.n_samples), [(network, places)])
             self._spent += sum(tensor.numel() for tensor in network.to_tensors().values()) + self._words(network.grid)
-            # What is kept is a copy on a grid that has not been used: a used one holds windows for every sample.
+            # Keep a copy on an unused grid: a used one holds a window for every sample.
             every = torch.arange(network.grid.n_frames)
             unused = network.regridded(network.grid.part(every, 0, grid.n_samples), [(network, every)])
             self._kept.append((unused, network.grid.cells.first + begin))
             return network.estimate()
 
     def _silence(self, tail: Tensor, done: int) -> Iterator[Tensor]:
-        """Yield what is left when the user stops the fit: a fade, then silence; with empty cells for it."""
+        """Yield a fade and then silence, with empty cells, for the blocks after the one in which the user stopped the fit."""
         yield tail
         done += tail.shape[1]
         for signal, row in enumerate(self._sizes):
@@ -216,7 +207,7 @@ class _BlockwiseFit:
         if len(self.ranges) == 1:
             return self._kept[0][0]
         grid = TimeGrid.of_sizes(self.sample_rate, self.n_samples, self._sizes, self.window, self.longest_fade)
-        # Cells are told apart by signal and first sample: both rise through the grid.
+        # Signal and first sample identify a cell; both rise through the grid.
         key = grid.cells.signal * self.n_samples + grid.cells.first
         pieces = [
             (piece, torch.searchsorted(key, piece.grid.cells.signal * self.n_samples + first)) for piece, first in self._kept
@@ -224,11 +215,11 @@ class _BlockwiseFit:
         return self._kept[0][0].regridded(grid, pieces)
 
     def _telling(self, index: int) -> ProgressCallback:
-        """Return a callable that passes progress on, with how much of the whole fit is done."""
+        """Return a callback that reports the progress of block ``index`` as part of all blocks."""
         count = len(self.ranges)
 
         def tell(progress: Progress) -> None:
-            """Add the share of the blocks that are done."""
+            """Add the number of the block."""
             self.tell(progress._replace(block=index, blocks=count))
 
         return tell

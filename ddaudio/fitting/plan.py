@@ -1,28 +1,29 @@
-"""The plan of a fit: settings resolved, stages, frames and blocks."""
+"""The plan of a fit: everything that is decided before any work, once, from the options and the recording."""
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
 
 from ddaudio.errors import OptionError, nearest
 from ddaudio.fitting import layer_widths
-from ddaudio.fitting.budget import allowance, check_budget
+from ddaudio.fitting.budget import allowance, check_budget, goal_energy
 from ddaudio.fitting.segmentation import cell_sizes
 from ddaudio.grid.coding import WORD
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.models.double_dutch import sizing
-from ddaudio.models.registry import NETWORKS
+from ddaudio.models.registry import NETWORKS, NetworkSpec
 from ddaudio.options import (
     LAYER_SETTINGS,
     MAX_FRAME_S,
     MIN_FRAME_S,
+    MIN_PARAMETERS,
     MIN_PARAMETERS_PER_SAMPLE,
     FitOptions,
     TrainingOptions,
+    check_lags,
 )
 
 TREE_FRAME_S = 0.1
@@ -38,24 +39,126 @@ BLOCK_SAMPLES = 1 << 20
 """Samples of all channels in a block: 24 s of mono at 44.1 kHz."""
 
 
-class BlockPlan(NamedTuple):
-    """How a recording is cut into blocks."""
+LEAST_GOAL_DB = -10.0
+"""Lowest goal of a later stage, in dB over what the earlier stages leave."""
 
-    root: int
-    """Samples in a root cell."""
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """How a recording is cut into blocks, each of which is fitted as a whole."""
+
+    root_samples: int
+    """Samples in a root cell: the longest cell that time is divided into."""
+    adaptive: bool
+    """Whether root cells are divided further, by trial; otherwise all cells are equal."""
     longest_fade: int | None
-    """Bound on half the length of a fade; None for half of the shorter cell."""
-    ranges: list[tuple[int, int]]
+    """Bound on half the length of a fade, in samples; None for half of the shorter cell."""
+    ranges: tuple[tuple[int, int], ...]
     """First sample and end of each block."""
-    fewest: list[int]
-    """Numbers that each block's undivided cells take: they are paid for first, what is left is for parts and more cells."""
+    fewest: tuple[int, ...]
+    """Parameters that the undivided cells of each block take, at least. They are reserved first; the rest of the budget is for
+    components and further cells."""
 
 
-def resolve(options: FitOptions, recording: Recording) -> FitOptions:
-    """Return the options with what depends on others and on the recording filled in; raises `OptionError` for what cannot be.
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of a fit: the network that is fitted, its resolved options, and its blocks."""
 
-    Of a sum only what all its networks have in common is filled in.
+    name: str
+    """Name of the network."""
+    options: FitOptions
+    """Resolved options of this network alone. Its budget, goal and cap include those of the stages before it; see
+    `with_spent`."""
+    blocks: BlockPlan
+    """How the recording is cut for this network."""
+    sample_rate: int
+    """Samples per second."""
+    shape: tuple[int, int]
+    """Channels and samples of the recording."""
+
+    @property
+    def network(self) -> NetworkSpec:
+        """How the network is made, sized and trained."""
+        return NETWORKS[self.name]
+
+    @property
+    def n_parameters(self) -> int:
+        """Parameters that may be spent, those of earlier stages included: the budget, or the cap."""
+        return allowance(self.options.model, *self.shape)
+
+    def goal_energy(self, energy: float) -> float:
+        """Return the residual energy aimed at for a signal of some ``energy``; 0 where no SNR is aimed at."""
+        return goal_energy(self.options.model, energy)
+
+    def with_spent(self, spent: int, energy: float, left: float) -> "StagePlan":
+        """Return the plan of this stage for what earlier stages left over.
+
+        Args:
+            spent: parameters of the networks of earlier stages: they are taken off the budget, or off the cap.
+            energy: energy of the recording.
+            left: energy of what the earlier stages left over, from which the goal is counted now.
+
+        """
+        model = self.options.model
+        if model.budget is not None:
+            model = replace(model, budget=max(model.budget - spent, MIN_PARAMETERS))
+        else:
+            cap = model.max_parameters_per_sample - spent / math.prod(self.shape)
+            goal = self.goal_energy(energy)
+            goal_db = 10 * math.log10(left / goal) if left > 0 and goal > 0 else model.target_snr_db
+            cap, goal_db = max(cap, MIN_PARAMETERS_PER_SAMPLE), max(goal_db, LEAST_GOAL_DB)
+            model = replace(model, target_snr_db=goal_db, max_parameters_per_sample=cap)
+        return replace(self, options=replace(self.options, model=model))
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """Everything that is decided about a fit before any work is done. Make one by `make_plan` or `ddaudio.plan_fit`."""
+
+    source: str
+    """Where the recording was read from."""
+    sample_rate: int
+    """Samples per second of what is fitted."""
+    shape: tuple[int, int]
+    """Channels and samples of what is fitted."""
+    options: FitOptions
+    """The settings as resolved; of a sum only what all its networks have in common is filled in."""
+    stages: tuple[StagePlan, ...]
+    """One for each network, in the order in which they are fitted."""
+    joint: TrainingOptions | None
+    """Training of all networks together after the last stage; None where there is none."""
+
+    def goal_energy(self, energy: float) -> float:
+        """Return the residual energy aimed at for a recording of some ``energy``; 0 where no SNR is aimed at."""
+        return goal_energy(self.options.model, energy)
+
+
+def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
+    """Resolve the options for a recording and return the plan of the fit.
+
+    Raises `OptionError` for options that contradict each other or the recording, a budget without room for a single
+    component, and a loss with a lag longer than what is fitted at a time.
     """
+    _check(options, recording)
+    terms, joint = options.model.terms, None
+    if len(terms) > 1:
+        # Networks with a Jacobian and others take different optimisers, unless one is asked for.
+        second_order = all(map(options.has_tangent, terms))
+        joint = options.training.resolved(second_order=second_order)
+        options = replace(options, training=joint) if second_order else options
+    stages = tuple(_plan_stage(_resolved_term(options, recording, index), recording) for index in range(len(terms)))
+    options = options if len(terms) > 1 else stages[0].options
+    _check_room(options, stages)
+    check_lags(options.training.losses, min(last - first for stage in stages for first, last in stage.blocks.ranges))
+    training = options.training
+    if not training.together or training.steps == 0 or any(len(stage.blocks.ranges) > 1 for stage in stages):
+        joint = None
+    shape = recording.n_channels, recording.n_samples
+    return FitPlan(recording.source, recording.sample_rate, shape, options, stages, joint)
+
+
+def _check(options: FitOptions, recording: Recording) -> None:
+    """Raise `OptionError` for options that contradict each other or the recording."""
     terms = options.model.terms
     if options.tree.leaves == "sine" and "double-dutch" not in terms:
         raise OptionError(f"leaves is 'sine', but model is {options.model.model!r}; leaves are those of double-dutch")
@@ -71,16 +174,6 @@ def resolve(options: FitOptions, recording: Recording) -> FitOptions:
             f"whole is True, but the recording lasts {recording.duration_s:.1f} s; allowed is up to {LONGEST_WHOLE_S:g} s: "
             "give frame_s"
         )
-    if len(terms) == 1:
-        return _resolved_term(options, recording, 0)
-    for place, share in enumerate(options.model.parsed_budget_split):
-        term = _resolved_term(options, recording, place)
-        if options.model.budget is not None:
-            # What the networks before leave over comes on top of its own share.
-            term = replace(term, model=replace(term.model, budget=math.floor(options.model.budget * share)))
-        _plan(term, recording)
-    # Networks with a tangent and others take different optimisers, unless one is asked for.
-    return replace(options, training=options.training.resolved()) if _second_order(options) else options
 
 
 def _check_rates(options: FitOptions) -> None:
@@ -150,11 +243,6 @@ def _check_together(options: FitOptions) -> None:
         raise OptionError(f"widths is {layers.widths!r}; the last layer of stack has one unit, as in 100,10,1")
 
 
-def _second_order(options: FitOptions) -> bool:
-    """Return whether all networks have a tangent."""
-    return all(map(options.has_tangent, options.model.terms))
-
-
 def _resolved_training(options: FitOptions, name: str) -> TrainingOptions:
     """Return the training of one network, filled in; raises `OptionError` where its optimiser cannot train it."""
     kind, second_order = NETWORKS[name], options.has_tangent(name)
@@ -170,12 +258,23 @@ def window_samples(frame_s: float, sample_rate: int, n_samples: int) -> int:
     return 1 << max(2, low, min(wanted, high, math.ceil(math.log2(max(n_samples, 2)))))
 
 
-def _plan(term: FitOptions, recording: Recording) -> BlockPlan:
-    return plan_blocks((recording.n_channels, recording.n_samples), recording.sample_rate, term)
+def _check_room(options: FitOptions, stages: Sequence[StagePlan]) -> None:
+    """Raise `OptionError` for a budget without room for a single component of each network in the network's own share."""
+    if options.model.budget is not None:
+        for stage, share in zip(stages, options.model.parsed_budget_split, strict=True):
+            own = replace(stage.options.model, budget=math.floor(options.model.budget * share))
+            check_budget(own, sum(stage.blocks.fewest), stage.network.parameters_per_component)
 
 
-def plan_blocks(shape: Sequence[int], sample_rate: int, options: FitOptions) -> BlockPlan:
-    """Return how signals of some ``shape (B, T)`` are cut; raises `OptionError` for a budget without room for a single part."""
+def _plan_stage(options: FitOptions, recording: Recording) -> StagePlan:
+    """Return the plan of a stage from its resolved options."""
+    shape = recording.n_channels, recording.n_samples
+    blocks = _plan_blocks(shape, recording.sample_rate, options)
+    return StagePlan(options.model.model, options, blocks, recording.sample_rate, shape)
+
+
+def _plan_blocks(shape: tuple[int, int], sample_rate: int, options: FitOptions) -> BlockPlan:
+    """Return how signals ``[C, T]`` of some shape are cut into blocks."""
     n_signals, n_samples = shape
     frame_s, overlap = options.grid.frame_s, options.grid.overlap or 0.0
     if options.layers.whole:
@@ -185,10 +284,9 @@ def plan_blocks(shape: Sequence[int], sample_rate: int, options: FitOptions) -> 
     root = cell_sizes(sample_rate, n_samples)[-1] if equal is None else int(equal.size[0])
     length = root * max(4, BLOCK_SAMPLES // (n_signals * root))
     count = max(1, round(n_samples / length))
-    ranges = list(pairwise([*(length * index for index in range(count)), n_samples]))
+    ranges = tuple(pairwise([*(length * index for index in range(count)), n_samples]))
     cells = [n_signals * math.ceil((last - first) / root) for first, last in ranges]
     words = [0 if count == 1 or equal is not None else math.ceil(each / WORD) for each in cells]
-    kind = NETWORKS[options.model.model]
-    fewest = [kind.parameters_per_frame * each + more for each, more in zip(cells, words, strict=True)]
-    check_budget(options.model, sum(fewest), kind.parameters_per_component)
-    return BlockPlan(root, None if equal is None else int(equal.pre_roll.max()), ranges, fewest)
+    per_cell = NETWORKS[options.model.model].parameters_per_frame
+    fewest = tuple(per_cell * each + more for each, more in zip(cells, words, strict=True))
+    return BlockPlan(root, equal is None, None if equal is None else int(equal.pre_roll.max()), ranges, fewest)

@@ -9,7 +9,7 @@ import torch
 
 from ddaudio.errors import OptionError, RecordingError
 from ddaudio.fitting.diagnosis import _doubts, _verdict
-from ddaudio.fitting.plan import resolve
+from ddaudio.fitting.plan import FitPlan, make_plan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import fit_stagewise
 from ddaudio.io import audio
@@ -65,6 +65,47 @@ def fit(
     options = (options or FitOptions()).with_settings(settings)
     clock, tell = _Clock(), progress or _silent
     tell(Progress("reading", 0, 0, math.nan, math.nan))
+    recording = _read(recording, options)
+    clock.lap("reading")
+    plan = make_plan(recording, options)
+    log = _log(recording, plan.options, checkpoint, resume=resume, force=force)
+    fitted = fit_stagewise(recording, plan, tell, log)
+    clock.lap("fitting")
+    tell(Progress("measuring", 0, 0, math.nan, math.nan))
+    metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
+    baseline = best_k_snr(recording.samples, fitted.network.n_parameters())
+    clock.lap("measuring")
+    status, reason = _verdict(fitted.stages, metrics)
+    doubts = tuple(_doubts(recording, plan.options, status, reason, metrics, baseline, fitted.network))
+    found = fitted.network, fitted.estimate, status, reason, doubts, fitted.stages
+    return FitResult(recording, plan.options, *found, metrics, baseline, clock.seconds)
+
+
+def plan_fit(recording: Recording | str | os.PathLike[str], options: FitOptions | None = None, **settings: Any) -> FitPlan:
+    """Return the plan that `fit` would follow, without fitting anything.
+
+    Args:
+        recording: a `Recording`, or the path of a file to read.
+        options: all settings (default: ``FitOptions()``).
+        **settings: single settings by name, such as ``target_snr_db=30``; they replace those in ``options``.
+
+    Raises:
+        RecordingError: the recording cannot be read.
+        OptionError: a setting is unknown, out of range, or leaves no room for a single component.
+
+    Example:
+        >>> tone = Recording(torch.sin(torch.arange(8000) / 5)[None], sample_rate=8000)
+        >>> plan = plan_fit(tone, model="sine+double-dutch", budget=300)
+        >>> [(stage.name, stage.n_parameters) for stage in plan.stages]
+        [('sine', 150), ('double-dutch', 300)]
+
+    """
+    options = (options or FitOptions()).with_settings(settings)
+    return make_plan(_read(recording, options), options)
+
+
+def _read(recording: Recording | str | os.PathLike[str], options: FitOptions) -> Recording:
+    """Return a recording at the sample rate asked for; raises `RecordingError` if it cannot be read or is too loud to fit."""
     if not isinstance(recording, Recording):
         recording = audio.read(recording, options.input.sample_rate)
     elif options.input.sample_rate is not None:
@@ -73,19 +114,7 @@ def fit(
         raise RecordingError(
             f"{recording.source!r} peaks at {recording.peak:g}; allowed is {LOUDEST_PEAK:g}: scale it to full scale 1"
         )
-    clock.lap("reading")
-    options = resolve(options, recording)
-    log = _log(recording, options, checkpoint, resume=resume, force=force)
-    fitted = fit_stagewise(recording, options, tell, log)
-    clock.lap("fitting")
-    tell(Progress("measuring", 0, 0, math.nan, math.nan))
-    metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
-    baseline = best_k_snr(recording.samples, fitted.network.n_parameters())
-    clock.lap("measuring")
-    status, reason = _verdict(fitted.stages, metrics)
-    doubts = tuple(_doubts(recording, options, status, reason, metrics, baseline, fitted.network))
-    found = fitted.network, fitted.estimate, status, reason, doubts, fitted.stages
-    return FitResult(recording, options, *found, metrics, baseline, clock.seconds)
+    return recording
 
 
 def _log(

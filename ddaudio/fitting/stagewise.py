@@ -1,127 +1,97 @@
-"""A fit, network after network: each fits what those before it leave over; then all of them are trained together."""
+"""A fit in stages: one network after the other, each on what those before it leave over; then all of them together."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from ddaudio.fitting.blockwise import fit_blocks
-from ddaudio.fitting.budget import goal_energy
-from ddaudio.fitting.plan import _plan, _resolved_term, _second_order
+from ddaudio.fitting.plan import FitPlan
 from ddaudio.fitting.refinement import refine
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Difference, Samples, blocks
 from ddaudio.models import Budget, FramedNetwork, Network, SumNetwork
-from ddaudio.options import (
-    MIN_PARAMETERS,
-    MIN_PARAMETERS_PER_SAMPLE,
-    FitOptions,
-    ModelOptions,
-    check_lags,
-)
+from ddaudio.options import TrainingOptions
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
-
-LEAST_GOAL_DB = -10.0
-"""Goals of the later networks are counted from what the earlier ones leave over, and are no lower than this."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One pass over the recording."""
+    """Training history of one stage."""
 
     name: str
     """The network that was fitted, or ``together``."""
     blocks: tuple[tuple[TrainingRun, ...], ...]
-    """Training runs of each block: the first, and one for each time that parts came or went."""
+    """Training runs of each block: the first, and one for each time that components were exchanged, added or pruned."""
 
 
 @dataclass(frozen=True)
 class StagewiseFit:
-    """What all passes found."""
+    """The result of all stages."""
 
     network: Network
     """One network, or the sum of several."""
     estimate: Samples
-    """What it says, ``[C, T]``."""
+    """Signals of the network, ``[C, T]``."""
     stages: tuple[Stage, ...]
-    """In the order in which they were made."""
+    """Histories of the stages, in the order in which they ran."""
 
 
-def fit_stagewise(
-    recording: Recording, options: FitOptions, tell: ProgressCallback, log: TrainingLog | None = None
-) -> StagewiseFit:
-    """Fit a recording with options as `resolve` gives them; the ``log`` may know what was trained before.
+def fit_stagewise(recording: Recording, plan: FitPlan, tell: ProgressCallback, log: TrainingLog | None = None) -> StagewiseFit:
+    """Fit a recording as planned.
 
-    Raises `OptionError`, before any work, when a budget has no room for a single part, or a loss asks for a lag longer than what
-    is fitted at a time.
+    Args:
+        recording: the recording that the plan was made for.
+        plan: stages, blocks and options; nothing is decided again.
+        tell: called with the progress.
+        log: records each training run; runs that it holds already are looked up.
+
+    `KeyboardInterrupt` after the first stage ends the fit with the best parameters so far.
     """
     fitted: list[FramedNetwork] = []
-    passes: list[Stage] = []
+    done: list[Stage] = []
     left: Samples = recording.samples
-    n_terms = len(options.model.terms)
-    plans = [_plan(_resolved_term(options, recording, place), recording) for place in range(n_terms)]
-    check_lags(options.training.losses, min(last - first for plan in plans for first, last in plan.ranges))
-    whole = all(len(plan.ranges) == 1 for plan in plans)
-    together = n_terms > 1 and whole and options.training.together and options.training.steps != 0
-    for place in range(n_terms):
-        term = _resolved_term(options, recording, place)
-        told = _telling(tell, term.model.model, place, n_terms + together)
-        energy = recording.energy if not place else _energy(left)
-        if place:
-            spent = sum(network.n_parameters() for network in fitted)
-            term = replace(term, model=_shifted(term, recording, energy, spent))
+    for index, planned in enumerate(plan.stages):
+        energy = _energy(left) if fitted else recording.energy
+        spent = sum(network.n_parameters() for network in fitted)
+        stage = planned.with_spent(spent, recording.energy, energy) if fitted else planned
         try:
-            found = fit_blocks(left, recording.sample_rate, energy, term, told, log)
+            found = fit_blocks(left, energy, stage, _telling(tell, plan, index), log)
         except KeyboardInterrupt:
-            if not place:
+            if not fitted:
                 raise
-            _stop(passes)
+            _stop(done)
             break
         fitted.append(found.network)
-        passes.append(Stage(term.model.model, tuple(tuple(runs) for runs in found.blocks)))
-        if n_terms == 1:
-            return StagewiseFit(found.network, found.estimate, tuple(passes))
+        done.append(Stage(stage.name, tuple(tuple(runs) for runs in found.blocks)))
+        if len(plan.stages) == 1:
+            return StagewiseFit(found.network, found.estimate, tuple(done))
         left = Difference(left, found.estimate)
         if found.blocks[-1][-1].status == "stopped":
             break
-    if together and len(fitted) == n_terms and not any(map(_stopped, passes)):
+    if plan.joint is not None and len(fitted) == len(plan.stages) and not any(map(_stopped, done)):
         try:
-            told = _telling(tell, "all", n_terms, n_terms + 1)
-            return _together(fitted, recording, options, passes, told, log)
+            size = Budget(sum(network.n_prunable() for network in fitted), plan.goal_energy(recording.energy))
+            network, runs = _fit_together(fitted, recording, size, plan.joint, _telling(tell, plan, len(fitted)), log)
+            with torch.no_grad():
+                return StagewiseFit(network, network.estimate(), (*done, Stage("together", (tuple(runs),))))
         except KeyboardInterrupt:
-            _stop(passes)
-    return StagewiseFit(SumNetwork(fitted), Difference(recording.samples, left), tuple(passes))
+            _stop(done)
+    return StagewiseFit(SumNetwork(fitted), Difference(recording.samples, left), tuple(done))
 
 
-def _together(
+def _fit_together(
     fitted: Sequence[FramedNetwork],
     recording: Recording,
-    options: FitOptions,
-    passes: Sequence[Stage],
+    size: Budget,
+    training: TrainingOptions,
     tell: ProgressCallback,
     log: TrainingLog | None,
-) -> StagewiseFit:
-    """Train all networks of a recording that is one block together."""
+) -> tuple[SumNetwork, list[TrainingRun]]:
+    """Train all networks of a recording that is one block together; return their sum, and the training runs."""
     target = torch.zeros(recording.n_channels, recording.n_samples) + recording.samples[:, :]
-    size = Budget(sum(network.n_prunable() for network in fitted), goal_energy(options.model, recording.energy))
-    training = options.training.resolved(second_order=_second_order(options))
-    network, runs = refine(SumNetwork(fitted), target, size, training, 0, tell, log)
-    with torch.no_grad():
-        return StagewiseFit(network, network.estimate(), (*passes, Stage("together", (tuple(runs),))))
-
-
-def _shifted(term: FitOptions, recording: Recording, energy: float, spent: int) -> ModelOptions:
-    """Return the model options of a later network: what is ``spent`` is taken off, and goals count from the ``energy`` left."""
-    model = term.model
-    per_sample = spent / (recording.n_channels * recording.n_samples)
-    cap = max(model.max_parameters_per_sample - per_sample, MIN_PARAMETERS_PER_SAMPLE)
-    if model.budget is not None:
-        return replace(model, budget=max(model.budget - spent, MIN_PARAMETERS))
-    goal = goal_energy(model, recording.energy)
-    goal_db = 10 * math.log10(energy / goal) if energy > 0 and goal > 0 else model.target_snr_db
-    return replace(model, target_snr_db=max(goal_db, LEAST_GOAL_DB), max_parameters_per_sample=cap)
+    return refine(SumNetwork(fitted), target, size, training, 0, tell, log)
 
 
 def _energy(samples: Samples) -> float:
@@ -132,17 +102,18 @@ def _stopped(one: Stage) -> bool:
     return any(run.status == "stopped" for runs in one.blocks for run in runs)
 
 
-def _stop(passes: Sequence[Stage]) -> None:
-    """Note that the user stopped before the next pass had begun."""
-    passes[-1].blocks[-1][-1].status = "stopped"
+def _stop(done: Sequence[Stage]) -> None:
+    """Note that the user stopped the fit before the next stage began."""
+    done[-1].blocks[-1][-1].status = "stopped"
 
 
-def _telling(tell: ProgressCallback, name: str, place: int, count: int) -> ProgressCallback:
-    """Return a callable that passes progress on as part of ``count`` passes."""
+def _telling(tell: ProgressCallback, plan: FitPlan, index: int) -> ProgressCallback:
+    """Return a callback that reports the progress of stage ``index`` as part of all stages; the last may be the joint one."""
+    names = [stage.name for stage in plan.stages] + ["all"] * (plan.joint is not None)
 
     def told(progress: Progress) -> None:
-        """Count the blocks of all passes."""
-        block, blocks = progress.block + place * progress.blocks, count * progress.blocks
-        tell(progress._replace(stage=f"{progress.stage} ({name})", block=block, blocks=blocks))
+        """Count the blocks of all stages."""
+        block, blocks = progress.block + index * progress.blocks, len(names) * progress.blocks
+        tell(progress._replace(stage=f"{progress.stage} ({names[index]})", block=block, blocks=blocks))
 
-    return tell if count == 1 else told
+    return tell if len(names) == 1 else told

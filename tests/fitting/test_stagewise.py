@@ -20,7 +20,7 @@ import ddaudio
 from ddaudio.editing.render import render
 from ddaudio.errors import OptionError
 from ddaudio.fitting import plan, stagewise
-from ddaudio.fitting.plan import resolve, window_samples
+from ddaudio.fitting.plan import make_plan, window_samples
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.fitting.stagewise import Stage
@@ -244,7 +244,7 @@ def test_the_settings_repeat_the_fit(folder: Path, fitted: Fit) -> None:
     result = fitted("clicks", budget=240)
     options = FitOptions().with_settings(ddaudio.read_settings(folder / "fit.toml"))
     assert options == result.options
-    assert resolve(options, result.recording) == options
+    assert make_plan(result.recording, options).options == options
     again = fit(result.recording, options)
     assert torch.equal(again.estimate[:, :], result.estimate[:, :])
 

@@ -13,7 +13,7 @@ import ddaudio
 from ddaudio.analysis.partials import Partials
 from ddaudio.editing.render import render
 from ddaudio.errors import OptionError
-from ddaudio.fitting.plan import resolve
+from ddaudio.fitting.plan import make_plan
 from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
@@ -248,7 +248,9 @@ def test_a_stack_begins_as_a_bank_of_its_peaks() -> None:
 
 
 def test_siren_is_the_published_network() -> None:
-    options = resolve(FitOptions().with_settings({"model": "siren", "whole": True, "widths": "256,256,256,256"}), pluck()).layers
+    options = make_plan(
+        pluck(), FitOptions().with_settings({"model": "siren", "whole": True, "widths": "256,256,256,256"})
+    ).options.layers
     network = SirenNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), options)
     network.initialise(noise(0.032), Budget(10**6, n_parameters=10**6), "peaks", torch.Generator().manual_seed(0))
     values = {name: value.detach().double().numpy()[0] for name, value in network.values().items()}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sounds import pluck
 
 from ddaudio.errors import OptionError
-from ddaudio.fitting.plan import resolve
+from ddaudio.fitting.plan import make_plan
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models import Budget, CascadeNetwork, Network, SineNetwork, SumNetwork
 from ddaudio.models.partial_bank import PartialBankNetwork
@@ -191,7 +191,7 @@ def test_a_centre_has_the_mean_frequency_of_its_frame_and_an_empty_one_that_of_a
 @pytest.mark.parametrize("model", ["stack", "siren", "sine+stack"])
 def test_a_tilt_is_refused_before_any_work_where_frequencies_are_unknown(model: str) -> None:
     with pytest.raises(OptionError, match=r"rate_tilt is -1, but (stack|siren) does not say"):
-        resolve(FitOptions().with_settings({"rate_tilt": -1, "model": model, "optimiser": "adam"}), pluck(0.1))
+        make_plan(pluck(0.1), FitOptions().with_settings({"rate_tilt": -1, "model": model, "optimiser": "adam"}))
 
 
 def test_a_tilt_needs_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +214,6 @@ def test_a_tilt_needs_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_rates_of_what_no_network_has_are_refused_before_any_work(settings: dict[str, str], said: str) -> None:
     with pytest.raises(OptionError) as caught:
-        resolve(FitOptions().with_settings({**settings, "optimiser": "adam"}), pluck(0.1))
+        make_plan(pluck(0.1), FitOptions().with_settings({**settings, "optimiser": "adam"}))
     assert said in str(caught.value)
-    resolve(FitOptions().with_settings({"rates": "level 1=2", "optimiser": "adam"}), pluck(0.1))
+    make_plan(pluck(0.1), FitOptions().with_settings({"rates": "level 1=2", "optimiser": "adam"}))
