@@ -27,7 +27,7 @@ def work_alone(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
     def nobody_else(*_: object) -> Iterator[Executor]:
         yield SerialExecutor()
 
-    monkeypatch.setattr(module, "crew", nobody_else)
+    monkeypatch.setattr(module, "make_executor", nobody_else)
 
 
 def write_tone(path: Path, place: int = 0, duration_s: float = 0.1) -> Path:

@@ -44,7 +44,7 @@ def stack(tmp_path: Path, shared_recordings: Path) -> Path:
 
 
 def test_a_stack_is_fitted_as_one_by_one(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "crew", lambda *_: nullcontext(SerialExecutor()))
+    monkeypatch.setattr(run, "make_executor", lambda *_: nullcontext(SerialExecutor()))
     output = tmp_path / "out"
     result = ddaudio.batch(stack, output, stack=16)
     rows = {Path(row.path).name: row for row in result.rows()}

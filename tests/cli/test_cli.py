@@ -215,7 +215,7 @@ def test_ctrl_c_in_a_later_block_keeps_the_blocks_before(sound: Path, tmp_path: 
             raise KeyboardInterrupt
         guess(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(SineNetwork, "guess", interrupted)
+    monkeypatch.setattr(SineNetwork, "initialise", interrupted)
     monkeypatch.setattr("ddaudio.fitting.plan.BLOCK_SAMPLES", 1000)
     code, out, err = run("fit", sound, "--out", tmp_path / "fit", *QUICK)
     assert (code, err) == (130, "")

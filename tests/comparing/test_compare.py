@@ -247,7 +247,7 @@ def test_a_fit_of_a_comparison_is_a_fit(sound: Path, tmp_path: Path) -> None:
 def test_a_cluster_finds_what_one_process_finds(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"models": "sine", "losses": "mse,mae", "seeds": 1, **QUICK}
     here = ddaudio.compare(sound, tmp_path / "here", **asked)
-    monkeypatch.setattr(comparing_run, "crew", make_executor)
+    monkeypatch.setattr(comparing_run, "make_executor", make_executor)
     cluster = ddaudio.compare(sound, tmp_path / "cluster", workers=2, **asked)
     for one, other in zip(cluster.runs, here.runs, strict=True):
         models = [Path(found.output, str(run.folder), "model.safetensors") for found, run in ((cluster, one), (here, other))]
@@ -333,7 +333,7 @@ class KillingCrew(SerialExecutor):
 def test_a_fit_whose_worker_is_killed_is_tried_again(
     times: int, failed: int, timed: bool, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparing_run, "crew", contextmanager(lambda *_: iter([KillingCrew(times)])))
+    monkeypatch.setattr(comparing_run, "make_executor", contextmanager(lambda *_: iter([KillingCrew(times)])))
     asked = {"frame_s": 0.05, "time_s": 0.1} if timed else QUICK
     found = ddaudio.compare(sound, tmp_path / "out", models="sine", losses="mse,mae", seeds=1, **asked)
     assert found.failed == failed

@@ -66,7 +66,7 @@ def test_what_comes_back_has_gone_through_a_file(db: float | None, monkeypatch: 
         """Round frequencies to whole Hz."""
         return {name: tensor.round() if name == "frequency_hz" else tensor for name, tensor in stored(self).items()}
 
-    monkeypatch.setattr(SineNetwork, "stored", coarse)
+    monkeypatch.setattr(SineNetwork, "to_tensors", coarse)
     network, _ = refine(network, target, size, FAST, 1, silent)
     hz = stored(network)["frequency_hz"]
     # Hz to radians and back: float32 roundings of up to 4000.

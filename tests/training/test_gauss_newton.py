@@ -208,7 +208,7 @@ def test_a_step_that_does_not_help_leaves_the_parameters_alone(wrong: str, monke
     spoilt = {"uphill": lambda part: -part, "NaN": lambda part: part * math.nan, "infinity": lambda part: part * 0 + math.inf}[
         wrong
     ]
-    monkeypatch.setattr(network, "bounded", lambda changes, most: [spoilt(part) for part in bounded(changes, most)])
+    monkeypatch.setattr(network, "clip_step", lambda changes, most: [spoilt(part) for part in bounded(changes, most)])
     assert not descent.step()
     assert descent.energy == energy
     assert all(torch.equal(one, two) for one, two in zip(before, network.parameters(), strict=True))
