@@ -55,11 +55,11 @@ def landscape(
     """
     view = view or View()
     if (recording is None) == (not tone):
-        raise OptionError("landscape needs something to look at: give either a recording or --tone HZ")
+        raise OptionError("no sound, or two", hint="give either a recording or {tone=HZ}")
     if out.suffix.lower() != ".png":
-        raise OutputError(f"cannot write {str(out)!r}: only PNG is written; give --out a name that ends in .png")
+        raise OutputError(f"cannot write {str(out)!r}: only PNG is written", hint="give {out} a name that ends in .png")
     if view.span is not None and view.span_bins is not None:
-        raise OptionError(f"the span is {view.span:g} Hz and {view.span_bins:g} bins; give only one of --span and --span-bins")
+        raise OptionError(setting="span", value=view.span, others={"span_bins": view.span_bins}, hint="give only one of the two")
     table = out.with_suffix(".csv")
     for path in (out, table):
         check_new(path, force=force)

@@ -9,7 +9,7 @@ def check_file(path: Path, model: Path, *, force: bool) -> None:
     """Raise `OutputError` if a file made from ``model`` cannot go to ``path``: it exists, or its folder does not."""
     _check_place(path)
     if path.resolve() in (model.resolve(), (model / "model.safetensors").resolve()):
-        raise OutputError(f"cannot write {str(path)!r}: that is the model itself; name another file with --out")
+        raise OutputError(f"cannot write {str(path)!r}: that is the model itself", hint="choose another {out}")
     _check_there(path, force=force)
 
 
@@ -21,11 +21,13 @@ def check_new(path: Path, *, force: bool) -> None:
 
 def _check_place(path: Path) -> None:
     if not path.parent.is_dir():
-        raise OutputError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it, or use another --out")
+        raise OutputError(
+            f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}", hint="create it, or choose another {out}"
+        )
     if path.is_dir():
-        raise OutputError(f"cannot write {str(path)!r}: it is a folder; give the path of a file with --out")
+        raise OutputError(f"cannot write {str(path)!r}: it is a folder", hint="give the path of a file with {out}")
 
 
 def _check_there(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
-        raise OutputError(f"{str(path)!r} exists; name another file with --out, or use --force")
+        raise OutputError(f"{str(path)!r} exists", hint="choose another {out}, or overwrite it with {force=True}")

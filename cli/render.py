@@ -33,7 +33,7 @@ def render(
         force: Overwrite the file if it exists.
     """
     if out.suffix.lower() not in (".wav", ".wave", ""):
-        raise OutputError(f"cannot write {str(out)!r}: only WAV is written; give --out a name that ends in .wav")
+        raise OutputError(f"cannot write {str(out)!r}: only WAV is written", hint="give {out} a name that ends in .wav")
     check_file(out, model, force=force)
     from ddaudio.editing import render as rendering  # noqa: PLC0415 - imports torch, which takes its time
     from ddaudio.io import wav  # noqa: PLC0415 - imports torch, which takes its time

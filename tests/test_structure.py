@@ -112,3 +112,15 @@ def test_the_example_of_a_page_is_made_of_what_pages_are_made_of_now() -> None:
     headings = re.findall(r"<h[23][^>]*>([^<{]+)</h", (ROOT / "ddaudio" / "report" / "assets" / "report.html.jinja").read_text())
     assert [heading for heading in headings if f">{heading}</h" not in example] == ["Tree"]
     assert f"ddaudio {version('ddaudio')}," in example
+
+
+def test_the_library_names_no_flag() -> None:
+    """Messages name settings; only the command line writes flags. The one exception is a command to copy from a page."""
+    constants = {
+        (module, node.value)
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    named = {(module, text) for module, text in constants if re.search(r"(^|[\s'\"(`])--[a-z]", text)}
+    assert {module for module, _ in named} <= {"ddaudio.report.text"}, named

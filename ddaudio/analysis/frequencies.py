@@ -20,7 +20,7 @@ from torch import Tensor
 from ddaudio.analysis.annihilating_filter import silence
 from ddaudio.analysis.growing_windows import grow
 from ddaudio.analysis.optimal_transport import carry
-from ddaudio.errors import OptionError, nearest
+from ddaudio.errors import OptionError
 from ddaudio.options import EstimatorName
 
 __all__ = ["FIRST_STAGES", "find_frequencies", "most_sinusoids"]
@@ -60,18 +60,18 @@ def find_frequencies(signals: Tensor, start: Tensor, estimator: EstimatorName = 
 
     """
     if estimator not in get_args(EstimatorName):
-        raise OptionError(f"estimator is {estimator!r}, which is unknown; {nearest(str(estimator), get_args(EstimatorName))}")
+        raise OptionError(setting="estimator", value=estimator, allowed=", ".join(get_args(EstimatorName)))
     if signals.dim() != 2 or start.dim() != 2 or len(signals) != len(start) or not start.shape[1]:
         raise OptionError(
-            f"signals are {list(signals.shape)} and start is {list(start.shape)}; "
-            "give [B, N] and [B, K] with as many rows, K 1 or more"
+            f"signals are {list(signals.shape)} and start is {list(start.shape)}",
+            allowed="[B, N] and [B, K] with as many rows, K 1 or more",
         )
     if start.shape[1] > most_sinusoids(signals.shape[1]):
         raise OptionError(
-            f"signals have {signals.shape[1]} samples; {start.shape[1]} sinusoids need {4 * start.shape[1] + 2} or more"
+            f"{start.shape[1]} sinusoids of {signals.shape[1]} samples", allowed=f"{4 * start.shape[1] + 2} samples or more"
         )
     if not (bool(signals.isfinite().all()) and bool(((start >= 0) & (start <= math.pi)).all())):
-        raise OptionError("signals must be finite, and start must lie in 0 to pi radians per sample: mend what is NaN or beyond")
+        raise OptionError("signals must be finite, and start within 0 to pi radians per sample")
     rows = max(1, BLOCK_ELEMENTS // (signals.shape[1] * start.shape[1]))
     found = []
     for first in range(0, len(signals), rows):

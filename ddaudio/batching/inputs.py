@@ -54,7 +54,7 @@ def find(inputs: Sequence[str | os.PathLike[str]], output: Storage, pattern: str
     """
     addresses = [_tidy(os.fspath(each)) for each in inputs]
     if not addresses:
-        raise BatchError("there is no input; give a folder, a list file, or some recordings")
+        raise BatchError("no input", hint="give a folder, a list file or recordings")
     for address in addresses:
         _check_apart(address, output)
     wanted = _filter(pattern)
@@ -64,10 +64,12 @@ def find(inputs: Sequence[str | os.PathLike[str]], output: Storage, pattern: str
         else:
             found = [item for one in _looked_up(addresses, "") for item in _given(one, wanted, alone=False)]
     except storage_errors() as error:
-        raise BatchError(f"cannot list {', '.join(map(repr, addresses[:FEW]))}: {_reason(error)}; check the address") from None
+        raise BatchError(
+            f"cannot list {', '.join(map(repr, addresses[:FEW]))}: {_reason(error)}", hint="check the address"
+        ) from None
     if not found:
-        what = f"no name that fits {pattern!r}" if pattern else f"no name that ends in {', '.join(SUFFIXES)}"
-        raise BatchError(f"no recordings in {', '.join(map(repr, addresses[:FEW]))}: {what}; see --pattern")
+        what = f"no name matches {pattern!r}" if pattern else f"no name ends in {', '.join(SUFFIXES)}"
+        raise BatchError(f"no recordings in {', '.join(map(repr, addresses[:FEW]))}: {what}", hint="give another {pattern}")
     for item in found:
         _check_apart(item.place, output)
     return sorted({item.folder: item for item in found}.values(), key=lambda item: item.folder)
@@ -78,19 +80,19 @@ def _tidy(address: str) -> str:
 
 
 def _check_apart(address: str, output: Storage) -> None:
-    """Refuse an output that is the input, or lies inside it, and a recording that lies in the output."""
+    """Refuse an output that is the input, or lies inside it, and a recording that is in the output."""
     if is_remote(address) == output.is_local:
         return
     one, other = (address, output.address) if is_remote(address) else map(os.path.realpath, (address, output.address))
     if one == other:
-        raise BatchError(f"input and output are the same, {output.address!r}; name another folder with --out")
+        raise BatchError(f"input and output are the same, {output.address!r}", hint="choose another {out}")
     if other.startswith(one.rstrip("/") + "/") and _is_folder(address):
         raise BatchError(
-            f"the output {output.address!r} lies inside the input {address!r}: its sounds would be fitted next time; "
-            "name a folder outside with --out"
+            f"the output {output.address!r} is inside the input {address!r}: its sounds would be fitted next time",
+            hint="choose another {out}, outside of it",
         )
     if one.startswith(other.rstrip("/") + "/") and not _is_folder(address):
-        raise BatchError(f"the recording {address!r} lies in the output {output.address!r}; name another folder with --out")
+        raise BatchError(f"the recording {address!r} is in the output {output.address!r}", hint="choose another {out}")
 
 
 def _is_folder(address: str) -> bool:
@@ -128,8 +130,8 @@ def _looked_up(names: Sequence[str], base: str) -> Iterator[_Entry]:
     if missing:
         more = f" and {len(missing) - FEW} more" if len(missing) > FEW else ""
         raise BatchError(
-            f"{len(missing)} of {len(entries)} inputs are missing: {', '.join(map(repr, missing[:FEW]))}{more}; "
-            "take them off the list or bring them back"
+            f"{len(missing)} of {len(entries)} inputs are missing: {', '.join(map(repr, missing[:FEW]))}{more}",
+            hint="restore them, or remove them from the list",
         )
     yield from entries
 
@@ -164,11 +166,11 @@ def _rows(address: str) -> list[str]:
         else:
             text = Path(address).read_text(encoding="utf-8-sig", errors="surrogateescape")
     except UnicodeDecodeError as error:
-        raise BatchError(f"the list {address!r} is no UTF-8 text: {error}; save it as UTF-8") from None
+        raise BatchError(f"the list {address!r} is not UTF-8 text: {error}", hint="save it as UTF-8") from None
     rows = [line.strip() for line in text.splitlines()]
     found = [_tidy(row) for row in rows if row and not row.startswith("#")]
     if not found:
-        raise BatchError(f"the list {address!r} names nothing; write a path or an address on each line")
+        raise BatchError(f"the list {address!r} is empty", hint="write a path or an address on each line")
     return found
 
 

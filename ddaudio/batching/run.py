@@ -261,7 +261,7 @@ class _Run:
                 for table in tables:
                     self.job.output.write_file(table.name, table)
         except OSError as error:
-            raise OutputError(f"cannot make the tables: {error.strerror or error}; free some space") from error
+            raise OutputError(f"cannot make the tables: {error.strerror or error}", hint="free some space") from error
         self.job.output.write("summary.json", (json.dumps(contents, indent=1) + "\n").encode())
 
     def _write_gallery(self, workers: Executor) -> None:
@@ -285,7 +285,8 @@ def _results(output: Storage) -> bytes:
     content = output.read("results.parquet")
     if content is None:
         raise BatchError(
-            f"there is no {output.path('results.parquet')!r}: no batch has ended there yet; run one without --retry-failed"
+            f"there is no {output.path('results.parquet')!r}: no batch has finished there yet",
+            hint="run one without {retry_failed=True}",
         )
     return content
 

@@ -100,7 +100,7 @@ def _fetched(item: Input) -> Iterator[Path]:
         try:
             system.get_file(path, str(copy))
         except FileNotFoundError:
-            raise RecordingError(f"cannot read {quoted(item.place)}: it is missing; check the address") from None
+            raise RecordingError(f"cannot read {quoted(item.place)}: it is missing", hint="check the address") from None
         yield copy
 
 
@@ -115,7 +115,7 @@ def _read(job: BatchJob, item: Input, path: Path) -> _Read | Row:
     except RecordingError as error:
         raise RecordingError(str(error).replace(str(path), printable(item.place))) from error.__cause__
     if hashed != file_hash(path):
-        raise OutputError(f"cannot fit {quoted(item.place)}: it changed while it was read; wait until it is whole")
+        raise OutputError(f"cannot fit {quoted(item.place)}: it changed while it was read", hint="wait until it is complete")
     recording = dataclasses.replace(recording, source=printable(item.place))
     if report is not None and _tells_of(report, recording, job):
         return _kept(job, item, report)
@@ -147,5 +147,7 @@ def _save(job: BatchJob, read: _Read, result: FitResult) -> Row:
             job.output.publish(made, item.folder, saving.FILES)
     except storage_errors() as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise OutputError(f"cannot write {job.output.path(item.folder)!r}: {reason}; give a writable output with room") from error
+        raise OutputError(
+            f"cannot write {job.output.path(item.folder)!r}: {reason}", hint="choose a writable {out} with enough space"
+        ) from error
     return Row.of_report(item.place, item.folder, "fitted", report)

@@ -59,7 +59,7 @@ def read_stretches(
     absolute = [path.parent.resolve() / path.name for path in files]
     for place, path in enumerate(absolute):
         if path in absolute[:place]:
-            raise OptionError(f"{str(files[place])!r} is given twice; give each recording once")
+            raise OptionError(f"{str(files[place])!r} is given twice", hint="give each recording once")
     above = _common_folder(absolute)
     found = []
     for file, path in zip(files, absolute, strict=True):

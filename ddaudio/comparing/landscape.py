@@ -122,7 +122,7 @@ def scene_of_tones(hz: Sequence[float], sample_rate: int, n_samples: int, moving
     nyquist_hz = sample_rate / 2
     for one in hz:
         if not 0 < one < nyquist_hz:
-            raise OptionError(f"tone is {one:g} Hz; allowed is above 0 and below {nyquist_hz:g} Hz, half the sample rate")
+            raise OptionError(setting="tone", value=one, allowed=f"above 0 and below {nyquist_hz:g} Hz, half the sample rate")
     _check_moving(moving, len(hz), "give as many tones")
     frequency = torch.tensor(hz, dtype=torch.float64) * (2 * math.pi / sample_rate)
     phase = torch.arange(len(hz), dtype=torch.float64)
@@ -136,12 +136,14 @@ def scene_of_recording(recording: Recording, n_samples: int = 4096, moving: int 
     Raises `RecordingError` when it is silent or too short, `OptionError` when sizes are out of range.
     """
     _check_stretch(n_samples)
-    _check_moving(moving, PARTIALS, "two at most")
+    _check_moving(moving, PARTIALS)
     if not recording.energy > 0:
-        raise RecordingError(f"{recording.source!r} is silent: there is no frequency to look at; give one that sounds, or a tone")
+        raise RecordingError(
+            f"{recording.source!r} is silent: it has no frequency to show", hint="give another recording, or a {tone}"
+        )
     length = min(n_samples, recording.n_samples)
     if length < SHORTEST:
-        raise RecordingError(f"{recording.source!r} has {length} samples; a landscape needs {SHORTEST} or more")
+        raise RecordingError(f"{recording.source!r} has {length} samples", allowed=f"{SHORTEST} samples or more")
     sound = torch.as_tensor(recording.samples[:, :]).double()
     energy = torch.nn.functional.pad(sound.square().cumsum(1), (1, 0))
     channel, first = divmod(int((energy[:, length:] - energy[:, :-length]).argmax()), recording.n_samples - length + 1)
@@ -153,7 +155,7 @@ def scene_of_recording(recording: Recording, n_samples: int = 4096, moving: int 
     solved = torch.linalg.lstsq(torch.cat([phase.cos(), phase.sin()], 1), target[:, None], driver="gelsd").solution[:, 0]
     cosine, sine = solved.chunk(2)
     order = torch.hypot(cosine, sine).argsort(descending=True)
-    _check_moving(moving, len(order), f"{recording.source!r} has no more partials")
+    _check_moving(moving, len(order))
     # Two that lie in one valley would show nothing: the second is the strongest of those apart from the first.
     apart = (frequency[order] - frequency[order[0]]).abs() >= APART * 2 * math.pi / length
     order = torch.cat([order[:1], order[1:][apart[1:]], order[1:][~apart[1:]]])
@@ -162,12 +164,12 @@ def scene_of_recording(recording: Recording, n_samples: int = 4096, moving: int 
 
 def _check_stretch(n_samples: int) -> None:
     if not SHORTEST <= n_samples <= LONGEST:
-        raise OptionError(f"samples is {n_samples}; allowed is {SHORTEST} to {LONGEST}")
+        raise OptionError(setting="samples", value=n_samples, allowed=f"{SHORTEST} to {LONGEST}")
 
 
-def _check_moving(moving: int, there: int, advice: str) -> None:
+def _check_moving(moving: int, there: int, advice: str | None = None) -> None:
     if moving not in (1, 2) or moving > there:
-        raise OptionError(f"frequencies is {moving}; allowed is 1 or 2, and {there} there are: {advice}")
+        raise OptionError(f"of {there}", setting="frequencies", value=moving, allowed=f"1 to {min(2, there)}", hint=advice)
 
 
 def landscape(scene: Scene, names: Sequence[str] = ALL, span_hz: float | None = None) -> Landscape:
@@ -185,7 +187,7 @@ def landscape(scene: Scene, names: Sequence[str] = ALL, span_hz: float | None = 
     for name in names:
         _check_name(name, scene)
     if not names or len(set(names)) < len(names):
-        raise OptionError(f"losses is {','.join(names)!r}; give one or more, each once")
+        raise OptionError(setting="losses", value=",".join(names), allowed="one or more, each once")
     to_hz = scene.sample_rate / (2 * math.pi)
     truth_hz = tuple((scene.frequency[: scene.moving] * to_hz).tolist())
     nyquist_hz, bin_hz = scene.sample_rate / 2, scene.sample_rate / len(scene.target)
@@ -194,7 +196,10 @@ def landscape(scene: Scene, names: Sequence[str] = ALL, span_hz: float | None = 
     if not 0 < span_hz <= room_hz * (1 + 1e-9):
         where = " and ".join(f"{one:.6g}" for one in truth_hz)
         raise OptionError(
-            f"span is {span_hz:g} Hz around {where} Hz; allowed is above 0 to {room_hz:.6g} Hz, which keeps within 0 and Nyquist"
+            f"around {where} Hz",
+            setting="span",
+            value=span_hz,
+            allowed=f"above 0, up to {room_hz:.6g} Hz: within 0 and the Nyquist frequency",
         )
     half = min((MOST_POINTS[scene.moving] - 1) // 2, max(20, math.ceil(POINTS_PER_BIN * span_hz / bin_hz)))
     step = torch.linspace(-1, 1, 2 * half + 1, dtype=torch.float64) * span_hz
@@ -217,10 +222,15 @@ def _check_name(name: str, scene: Scene) -> None:
     if name in IDEAS:
         return
     if kind != "windows":
-        raise OptionError(f"losses names {name!r}, which is unknown; {nearest(name, (*LOSSES, *IDEAS))}")
+        raise OptionError("which is unknown", setting="losses", value=name, verb="names", hint=nearest(name, (*LOSSES, *IDEAS)))
     least = 4 * scene.moving + 2
     if not length.isdecimal() or not least <= int(length) <= len(scene.target):
-        raise OptionError(f"losses names {name!r}; windows have {least} to {len(scene.target)} samples, as in windows:512")
+        raise OptionError(
+            setting="losses",
+            value=name,
+            verb="names",
+            allowed=f"windows of {least} to {len(scene.target)} samples, as in windows:512",
+        )
 
 
 def loss_of(name: str, sample_rate: int) -> Callable[[Tensor, Tensor], Tensor]:

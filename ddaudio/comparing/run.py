@@ -84,7 +84,7 @@ def compare(
     entries = how.entries(shared)
     paths = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
     if not paths:
-        raise OptionError("there is nothing to compare with; give one recording or more")
+        raise OptionError("nothing to compare", hint="give one recording or more")
     folder = Path(output)
     _check_free(folder)
     stretches = read_stretches(paths, how.stretch_s, shared.get("sample_rate"), whole=how.whole)
@@ -105,15 +105,15 @@ def _check_free(folder: Path) -> None:
     """Refuse a folder that is something else."""
     try:
         if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{str(folder)!r} is a file, not a folder; name another one with --out")
+            raise OutputError(f"{str(folder)!r} is a file, not a folder", hint="choose another {out}")
         if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in (RESULTS, PACES)):
-            raise OutputError(f"{str(folder)!r} holds something else than a comparison; name another folder with --out")
+            raise OutputError(f"{str(folder)!r} holds something other than a comparison", hint="choose another {out}")
     except OSError as error:
         raise _unwritable(folder, error) from None
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:
-    return OutputError(f"{str(folder)!r} cannot be written to: {error.strerror or error}; name another folder with --out")
+    return OutputError(f"{str(folder)!r} cannot be written to: {error.strerror or error}", hint="choose another {out}")
 
 
 def _check_apart(kinds: Sequence["_Kind"]) -> None:
@@ -124,7 +124,7 @@ def _check_apart(kinds: Sequence["_Kind"]) -> None:
         if other is not kind:
             one_sound = other.stretch is kind.stretch
             pair = (other.entry.name, kind.entry.name) if one_sound else (other.stretch.name, kind.stretch.name)
-            raise OptionError(f"{pair[0]!r} and {pair[1]!r} are the same to fit; leave one of the two out")
+            raise OptionError(f"{pair[0]!r} and {pair[1]!r} are the same to fit", hint="leave one of the two out")
 
 
 @dataclass(frozen=True)

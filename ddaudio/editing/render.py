@@ -31,13 +31,13 @@ def render(network: Network, sample_rate: int | None = None, partials: int | Non
     """
     if partials is not None:
         if isinstance(partials, bool) or not isinstance(partials, int) or partials < 0:
-            raise OptionError(f"partials is {partials!r}; it must be a whole number, 0 or more")
+            raise OptionError(setting="partials", value=partials, allowed="whole numbers, 0 or more")
         network = network.pruned(min(partials, network.n_prunable()))
     rate = network.sample_rate if sample_rate is None else sample_rate
     if rate != network.sample_rate and (
         isinstance(rate, bool) or not isinstance(rate, int) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE
     ):
-        raise OptionError(f"sample_rate is {rate!r}; allowed is {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
+        raise OptionError(setting="sample_rate", value=rate, allowed=f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
     sounds = [collect(_pieces(term, rate / network.sample_rate)) for term in network.terms]
     return sounds[0] if len(sounds) == 1 else Total(sounds)
 

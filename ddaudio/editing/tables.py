@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ddaudio.errors import OptionError, nearest
+from ddaudio.errors import OptionError
 from ddaudio.models import Network
 
 
@@ -34,7 +34,7 @@ def partials_table(network: Network, table_format: str) -> str:
     Raises `OptionError` for another format.
     """
     if table_format not in TABLE_WRITERS:
-        raise OptionError(f"format is {table_format!r}, which is unknown; {nearest(table_format, TABLE_WRITERS)}")
+        raise OptionError(setting="format", value=table_format, allowed=", ".join(TABLE_WRITERS))
     return TABLE_WRITERS[table_format](table_columns(network))
 
 

@@ -61,8 +61,11 @@ def check_budget(options: ModelOptions, fewest: int, per_part: int) -> None:
     """Raise `OptionError` for a budget without room for one part beside the ``fewest`` numbers that frames can take."""
     if options.budget is not None and options.budget < fewest + per_part:
         raise OptionError(
-            f"numbers is {options.budget}; this recording's frames take {fewest} at least, and with them a single part "
-            f"needs {fewest + per_part}; raise numbers or set a longer frame_s"
+            "too few for one component beside the frames of this recording",
+            setting="budget",
+            value=options.budget,
+            allowed=f"{fewest + per_part} or more",
+            hint="raise {budget}, or set a longer {frame_s}",
         )
 
 

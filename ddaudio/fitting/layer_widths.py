@@ -36,8 +36,11 @@ def sized(
     needed = units.count(layers.parsed_widths)
     if model.budget is not None and model.budget < needed + words:
         raise OptionError(
-            f"widths is {layers.widths!r}, which takes {needed} numbers in each frame, but numbers is {model.budget}: "
-            f"use narrower layers, or allow {needed * n_frames + words} numbers for {n_frames} frames"
+            f"but these widths take {needed} parameters in each frame",
+            setting="widths",
+            value=layers.widths,
+            others={"budget": model.budget},
+            hint=f"use narrower layers, or set {{budget={needed * n_frames + words}}} for {n_frames} frames",
         )
     return layers, model.budget if model.budget is not None else max(MIN_PARAMETERS, needed * n_frames + words)
 

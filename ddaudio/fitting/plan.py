@@ -161,18 +161,24 @@ def _check(options: FitOptions, recording: Recording) -> None:
     """Raise `OptionError` for options that contradict each other or the recording."""
     terms = options.model.terms
     if options.tree.leaves == "sine" and "double-dutch" not in terms:
-        raise OptionError(f"leaves is 'sine', but model is {options.model.model!r}; leaves are those of double-dutch")
+        raise OptionError(
+            "but only double-dutch has leaves", setting="leaves", value="sine", others={"model": options.model.model}
+        )
     misplaced = options.layers.misplaced(terms)
     if misplaced is not None:
         having = " or ".join(model for model, names in LAYER_SETTINGS.items() if misplaced in names)
         value = getattr(options.layers, misplaced)
-        raise OptionError(f"{misplaced} is {value!r}, but model is {options.model.model!r}; it is a setting of {having}")
+        problem, others = f"but it is a setting of {having}", {"model": options.model.model}
+        raise OptionError(problem, setting=misplaced, value=value, others=others)
     _check_together(options)
     _check_rates(options)
     if options.layers.whole and recording.duration_s > LONGEST_WHOLE_S:
         raise OptionError(
-            f"whole is True, but the recording lasts {recording.duration_s:.1f} s; allowed is up to {LONGEST_WHOLE_S:g} s: "
-            "give frame_s"
+            f"but the recording lasts {recording.duration_s:.1f} s",
+            setting="whole",
+            value=True,
+            allowed=f"recordings of up to {LONGEST_WHOLE_S:g} s",
+            hint="give {frame_s} in place of {whole=True}",
         )
 
 
@@ -181,14 +187,17 @@ def _check_rates(options: FitOptions) -> None:
     without = [name for name in options.model.terms if not NETWORKS[name].has_frequencies]
     if options.training.rate_tilt and without:
         raise OptionError(
-            f"rate_tilt is {options.training.rate_tilt:g}, but {without[0]} does not say which frequency a parameter belongs to; "
-            "use 0"
+            f"but parameters of {without[0]} have no frequency",
+            setting="rate_tilt",
+            value=options.training.rate_tilt,
+            hint="use {rate_tilt=0}",
         )
     names = ["sine" if name == "double-dutch" and options.tree.leaves == "sine" else name for name in options.model.terms]
     kinds = {kind for name in names for kind in NETWORKS[name].kinds}
     for name in options.training.parsed_rates:
         if name not in kinds and not re.fullmatch(r"(level|layer) \d+", name):
-            raise OptionError(f"rates names {name!r}, which {options.model.model} has no parameters of; {nearest(name, kinds)}")
+            problem, hint = f"but {options.model.model} has no such parameters", nearest(name, kinds)
+            raise OptionError(problem, setting="rates", value=name, verb="names", hint=hint)
 
 
 def _resolved_term(options: FitOptions, recording: Recording, place: int) -> FitOptions:
@@ -234,20 +243,23 @@ def _check_together(options: FitOptions) -> None:
     """Raise `OptionError` for settings of layers that do not go with others."""
     model, layers = options.model, options.layers
     if layers.greedy and model.initialisation != "peaks":
-        raise OptionError(
-            f"greedy is True, which finds its own start, but start is {model.initialisation!r}; give only one of the two"
-        )
+        others, hint = {"initialisation": model.initialisation}, "give only one of the two"
+        raise OptionError("but a greedy cascade finds its own start", setting="greedy", value=True, others=others, hint=hint)
     if layers.whole and options.grid.frame_s is not None and len(model.terms) == 1:
-        raise OptionError(f"whole is True and frame_s is {options.grid.frame_s:g}; give only one of the two")
+        both = {"frame_s": options.grid.frame_s}
+        raise OptionError(setting="whole", value=True, others=both, hint="give only one of the two")
     if "stack" in model.terms and layers.widths is not None and layers.parsed_widths[-1] != 1:
-        raise OptionError(f"widths is {layers.widths!r}; the last layer of stack has one unit, as in 100,10,1")
+        raise OptionError(
+            setting="widths", value=layers.widths, allowed="of stack, widths that end with one unit, as in 100,10,1"
+        )
 
 
 def _resolved_training(options: FitOptions, name: str) -> TrainingOptions:
     """Return the training of one network, filled in; raises `OptionError` where its optimiser cannot train it."""
     kind, second_order = NETWORKS[name], options.has_tangent(name)
     if options.training.optimiser == "gauss-newton" and not second_order:
-        raise OptionError(f"optimiser is 'gauss-newton', but this {options.model.model} has no tangent, which it needs; use adam")
+        problem = f"but Gauss-Newton needs a Jacobian, which this {options.model.model} does not have"
+        raise OptionError(problem, setting="optimiser", value="gauss-newton", hint="use {optimiser=adam}")
     return options.training.resolved(kind.exchanges, second_order=second_order, first_order_steps=kind.first_order_steps)
 
 

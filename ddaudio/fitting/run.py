@@ -112,7 +112,9 @@ def _read(recording: Recording | str | os.PathLike[str], options: FitOptions) ->
         recording = audio.resample(recording, options.input.sample_rate)
     if recording.peak > LOUDEST_PEAK:
         raise RecordingError(
-            f"{recording.source!r} peaks at {recording.peak:g}; allowed is {LOUDEST_PEAK:g}: scale it to full scale 1"
+            f"{recording.source!r} has a peak of {recording.peak:g}",
+            allowed=f"up to {LOUDEST_PEAK:g}",
+            hint="scale it to full scale, 1",
         )
     return recording
 
@@ -123,7 +125,9 @@ def _log(
     """Return where training notes how far it is: everything that decides over the result's bits is compared."""
     if folder is None:
         if resume:
-            raise OptionError("resume is True, but there is no checkpoint to go on from; give its folder as checkpoint")
+            raise OptionError(
+                "but there is no checkpoint", setting="resume", value=True, hint="give the folder of the checkpoint"
+            )
         return TrainingLog()
     settings = {group: table for group, table in options.tables().items() if group != "output"}
     versions = {"ddaudio": version("ddaudio"), "torch": torch.__version__, "threads": torch.get_num_threads()}

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from ddaudio.errors import OptionError, nearest
+from ddaudio.errors import OptionError
 from ddaudio.grid.cells import Cells, Group
 from ddaudio.grid.windows import _step, fade_in
 from ddaudio.options import WindowName
@@ -79,7 +79,7 @@ class TimeGrid:
                 f"{len(sizes)} signals of {n_samples} samples at {sample_rate} Hz"
             )
         if window not in get_args(WindowName):
-            raise OptionError(f"window is {window!r}, which is unknown; {nearest(str(window), get_args(WindowName))}")
+            raise OptionError(setting="window", value=window, allowed=", ".join(get_args(WindowName)))
         longest_fade = max(map(max, sizes)) if longest_fade is None else longest_fade
         columns = []
         for signal, row in enumerate(sizes):

@@ -20,7 +20,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     temporary = path.parent / f".{path.name[:100]}.tmp-{os.getpid()}"
     try:
         if path.exists() and not path.is_file():
-            raise OutputError(f"cannot write {quoted(path)}: it is not a file; give the path of a file")
+            raise OutputError(f"cannot write {quoted(path)}: it is not a file", hint="give the path of a file")
         with temporary.open("wb") as stream:
             yield stream
             stream.flush()
@@ -29,7 +29,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         absent = isinstance(error, FileNotFoundError | NotADirectoryError)
         reason = f"there is no folder {quoted(path.parent)}" if absent else error.strerror
-        raise OutputError(f"cannot write {quoted(path)}: {reason}; give a writable folder with room") from error
+        raise OutputError(f"cannot write {quoted(path)}: {reason}", hint="choose a writable folder with enough space") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

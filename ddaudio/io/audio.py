@@ -154,7 +154,7 @@ def resample(recording: Recording, sample_rate: int) -> Recording:
     reach = math.ceil(_LOWPASS_WIDTH * old / (min(old, new) * _ROLLOFF))
     if new * (old + 2 * reach) > _LARGEST_FILTER:
         given = f"cannot resample {quoted(recording.source)} from {recording.sample_rate} to {sample_rate} Hz"
-        raise OptionError(f"{given}: their largest common divisor, {common}, is too small; choose a rounder rate")
+        raise OptionError(f"{given}: their largest common divisor, {common}, is too small", hint="choose a rounder rate")
     resampler = Resample(old, new, "sinc_interp_kaiser", _LOWPASS_WIDTH, _ROLLOFF, _KAISER_BETA)
     # Stretch by stretch, each with the neighbours that the filter reaches: the same values in a third of the memory.
     context, stretch = old * math.ceil(reach / old + 1), old * math.ceil(block_length(recording.n_channels) / old)
@@ -185,7 +185,7 @@ def _printable(path: Path) -> str:
 
 def _refusal(path: Path, reason: str, remedy: str) -> RecordingError:
     """Return the error that says why a file cannot be read."""
-    return RecordingError(f"cannot read {quoted(path)}: {reason}; {remedy}")
+    return RecordingError(f"cannot read {quoted(path)}: {reason}", hint=remedy)
 
 
 def _decoder(path: Path, stream: BinaryIO) -> soundfile.SoundFile:

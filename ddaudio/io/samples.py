@@ -60,7 +60,7 @@ class DiskSamples:
             # Unbuffered: what a full disk refuses must not stay behind in a buffer and fail again on closing.
             self._file = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - closed with the object
         except OSError as error:
-            raise OutputError(f"cannot make a temporary file: {_reason(error)}; {_REMEDY}") from error
+            raise OutputError(f"cannot make a temporary file: {_reason(error)}", hint=_REMEDY) from error
         weakref.finalize(self, self._file.close)
 
     @property
@@ -84,7 +84,7 @@ class DiskSamples:
         except OSError as error:
             where = f"a temporary file in {tempfile.gettempdir()!r}"
             size_mb = (self._n_samples + len(frames)) * self._n_channels * _BYTES / 1e6
-            raise OutputError(f"cannot keep {size_mb:.0f} MB of sound in {where}: {_reason(error)}; {_REMEDY}") from error
+            raise OutputError(f"cannot store {size_mb:.0f} MB of sound in {where}: {_reason(error)}", hint=_REMEDY) from error
         self._n_samples += len(frames)
 
     def __getitem__(self, index: tuple[slice, slice], /) -> Tensor:

@@ -65,7 +65,7 @@ def remote(address: str) -> tuple[Any, str]:
         return _file_system(protocol), path.rstrip("/")
     except storage_errors() as error:
         hint = "pip install 'ddaudio[s3]'" if protocol in ("s3", "s3a") else "install its package"
-        raise BatchError(f"cannot use {address!r}: {error}; {hint}, or check the address") from None
+        raise BatchError(f"cannot use {address!r}: {error}", hint=f"{hint}, or check the address") from None
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,9 @@ class Storage:
             finally:
                 temporary.unlink(missing_ok=True)
         except storage_errors() as error:
-            raise OutputError(f"cannot write {self.path(name)!r}: {_reason(error)}; give a writable output with room") from error
+            raise OutputError(
+                f"cannot write {self.path(name)!r}: {_reason(error)}", hint="choose a writable {out} with enough space"
+            ) from error
 
     def finished(self) -> set[str]:
         """Return the folders, relative to the output, that hold a report."""
@@ -215,9 +217,9 @@ class Storage:
         """Refuse a place that a link in the output leads out of it."""
         root, found = os.path.realpath(self.address), os.path.realpath(place)
         if place.is_symlink() or os.path.commonpath([root, found]) != root:
-            raise OutputError(f"cannot write {str(place)!r}: a link leads out of the output to {found!r}; take the link away")
+            raise OutputError(f"cannot write {str(place)!r}: a link leads out of the output to {found!r}", hint="remove the link")
         if place.exists() and not place.is_dir():
-            raise OutputError(f"cannot write {str(place)!r}: it is a file; move it away")
+            raise OutputError(f"cannot write {str(place)!r}: it is a file", hint="move it away")
 
     def clear_leftovers(self) -> None:
         """Take away what batches that were killed left unfinished: those of this machine that no longer run, and old ones."""
@@ -253,8 +255,8 @@ class Storage:
         place = Path(self.address)
         above = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            what = "is no folder" if not above.is_dir() else "cannot be written to"
-            raise OutputError(f"cannot write to {self.address!r}: {str(above)!r} {what}; name another folder with --out")
+            what = "is not a folder" if not above.is_dir() else "cannot be written to"
+            raise OutputError(f"cannot write to {self.address!r}: {str(above)!r} {what}", hint="choose another {out}")
 
 
 def _keep_others(old: Path, new: Path, order: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ def write_wav(path: str | os.PathLike[str], samples: Samples, sample_rate: int, 
     Raises OutputError as `whole_file` does; OptionError if samples, rate (Hz) or encoding are out of range.
     """
     if encoding not in get_args(Encoding):
-        raise OptionError(f"encoding is {encoding!r}; allowed are {', '.join(get_args(Encoding))}; choose one of these")
+        raise OptionError(setting="encoding", value=encoding, allowed=", ".join(get_args(Encoding)))
     if problem := rate_problem(sample_rate) or shape_problem(samples):
         raise OptionError(f"cannot write {quoted(path)}: {problem}")
     found = sample_statistics(samples)

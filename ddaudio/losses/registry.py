@@ -24,7 +24,7 @@ def _huber(choice: Choice, _: int | None) -> Loss:
 
 def _mel(_: Choice, sample_rate: int | None) -> Loss:
     if sample_rate is None:
-        raise OptionError("losses names 'mel', which needs the sample rate of the recording")
+        raise OptionError("which needs the sample rate", setting="losses", value="mel", verb="names")
     return Spectral(spectral.mel_bands(sample_rate), spectral.convergence_and_log)
 
 

@@ -136,7 +136,7 @@ class CoordinateNetwork(FramedNetwork):
 
     def jacobian(self) -> Jacobian:
         """Raise `OptionError`: these networks are trained by their gradient alone."""
-        raise OptionError(f"a {self.name} network has no tangent; take optimiser adam")
+        raise OptionError(f"a {self.name} network has no Jacobian", hint="use {optimiser=adam}")
 
     def component_energies(self) -> Tensor:
         """Return nothing: no unit can be left out by itself."""

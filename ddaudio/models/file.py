@@ -44,21 +44,24 @@ def load_model(path: str | os.PathLike[str]) -> Network:
     if path.is_dir() and (path / "model.safetensors").is_file():
         path = path / "model.safetensors"
     if not path.is_file():
-        raise ModelError(f"there is no model file {str(path)!r}; give a fit's folder or its model.safetensors")
+        raise ModelError(f"there is no model file {str(path)!r}", hint="give the folder of a fit, or its model.safetensors")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{str(path)!r} cannot be read as a model: {error}; give a fit's model.safetensors") from None
+        raise ModelError(f"{str(path)!r} cannot be read as a model: {error}", hint="give model.safetensors of a fit") from None
     found = metadata.get("ddaudio_model")
     if found is None:
-        raise ModelError(f"{str(path)!r} is a safetensors file, but not a ddaudio model; give a fit's model.safetensors")
+        raise ModelError(f"{str(path)!r} is a safetensors file, but not a ddaudio model", hint="give model.safetensors of a fit")
     if found != MODEL_VERSION:
-        raise ModelError(f"{str(path)!r} is a model of version {found}; this ddaudio reads version {MODEL_VERSION}: fit it again")
+        raise ModelError(
+            f"{str(path)!r} is a model of version {found}; this ddaudio reads version {MODEL_VERSION}",
+            hint="fit the recording again",
+        )
     text = metadata.get("settings", "")
     if metadata.get("sha256") != checksum(text, tensors):
-        raise ModelError(f"{str(path)!r} was changed after it was written: its checksum differs; fit the recording again")
+        raise ModelError(f"{str(path)!r} was changed after it was written: its checksum differs", hint="fit the recording again")
     return _build(path, text, tensors)
 
 
@@ -70,7 +73,9 @@ def _build(path: Path, text: str, tensors: dict[str, Tensor]) -> Network:
             raise ModelError(f"the tensors {', '.join(sorted(tensors))} belong to no network")
         network = SumNetwork(terms) if len(terms) > 1 else terms[0]
     except (KeyError, IndexError, TypeError, ValueError, ModelError, OptionError) as error:
-        raise ModelError(f"{str(path)!r} holds no model that fits its settings: {error}; fit the recording again") from None
+        raise ModelError(
+            f"{str(path)!r} holds no model that fits its settings: {error}", hint="fit the recording again"
+        ) from None
     return network
 
 

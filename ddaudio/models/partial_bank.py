@@ -123,7 +123,7 @@ class PartialBankNetwork(FramedNetwork):
         if any(column.dtype != torch.float32 or column.shape != (lengths[name],) for name, column in columns.items()):
             raise ModelError(f"{names} must be {n_partials} float32 each, as partials_in_cell says")
         if not all(bool(column.isfinite().all()) for column in columns.values()):
-            raise ModelError(f"{names} must be finite; this file has NaN or infinity in them")
+            raise ModelError(f"{names} must be finite, but some are NaN or infinite")
         partials = self.from_columns(columns, counts.long())
         self.replace_partials(partials.keep(torch.argsort(partials.frame, stable=True)))
 

@@ -1,8 +1,8 @@
 """Settings of a fit: frozen dataclasses, checked when made.
 
-The command line, TOML files and the documentation all come from these classes. Nothing here imports torch, so that
-``ddaudio --help`` answers at once. A setting is known by its field's name everywhere (``target_snr_db``); the groups
-are the tables of a TOML file.
+The command line, TOML files and the documentation all come from these classes. Nothing here imports torch, so that the
+help of the command line is fast. A setting has the name of its field everywhere (``target_snr_db``); the groups are the
+tables of a TOML file.
 """
 
 from ddaudio.options.double_dutch import CutoffsName, GatingName, LeavesName, PairName, ReadingName, RopeName, TreeOptions

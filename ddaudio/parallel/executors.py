@@ -110,7 +110,7 @@ class Executor(ABC):
                 raise OutputError(str(ending)) from None
             if isinstance(ending, WorkerKilledError):
                 if call.tries == CALLS:
-                    raise OutputError("workers were killed at every try; give each more memory, and run it again") from None
+                    raise OutputError("workers were killed at every try", hint="give each more memory, and run again") from None
                 return [call._replace(tries=call.tries + 1)]
             if isinstance(ending, Exception):
                 raise ending
@@ -194,7 +194,7 @@ class DaskExecutor(Executor):
                     again.extend(on_done(*down))
                 elif flight.is_lost:
                     break
-            gone = SchedulerLostError(f"the scheduler {self._name} is gone; run it again to go on")
+            gone = SchedulerLostError(f"the connection to the scheduler {self._name} was lost")
             for task in (*(task for _, task in flight.tasks.values()), *again, *waiting):
                 on_done(task, gone)
         finally:
@@ -354,9 +354,10 @@ def _connected(address: str) -> Iterator[DaskExecutor]:
             apart.submit(asyncio.run, _knock(address)).result()
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        reason = str(error).partition("\n")[0] or f"it says nothing for {CONNECT_S} s"
+        reason = str(error).partition("\n")[0] or f"no response within {CONNECT_S} s"
         raise BatchError(
-            f"the scheduler {address!r} does not answer: {reason}; start it with 'dask scheduler', or give no --scheduler"
+            f"the scheduler {address!r} does not respond: {reason}",
+            hint="start it with 'dask scheduler', or leave {scheduler} out",
         ) from None
     with client:
         _check_versions(client.run(version, "ddaudio", on_error="return"))
@@ -381,4 +382,6 @@ def _check_versions(found: dict[str, Any]) -> None:
     if other:
         worker, each = next(iter(other.items()))
         what = f"has ddaudio {each}" if isinstance(each, str) else "has no ddaudio"
-        raise BatchError(f"the worker {worker} {what}; this is ddaudio {version('ddaudio')}: install the same on all workers")
+        raise BatchError(
+            f"the worker {worker} {what}; this is ddaudio {version('ddaudio')}", hint="install the same version on all workers"
+        )

@@ -76,7 +76,7 @@ def overview(
     rate, report = evidence.sounds.sample_rate, evidence.report
     which = _which(channel, report)
     if top_hz is not None and not 0 < top_hz <= rate / 2:
-        raise OptionError(f"top_hz is {top_hz!r}; allowed is above 0 to {rate / 2:g} Hz, half the sample rate")
+        raise OptionError(setting="top_hz", value=top_hz, allowed=f"above 0, up to {rate / 2:g} Hz, half the sample rate")
     parts = [_Channel(sound, channel) for sound in evidence.sounds]
     figure = _blank(size)
     axes = figure.subplots(2, 3, sharex=True, sharey="row", height_ratios=(1, 2))
@@ -136,7 +136,7 @@ def partials(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.
     which = _which(channel, evidence.report)
     lines = plot_data.lines(evidence.network)
     if lines is None:
-        raise OptionError(f"the model {evidence.network.title!r} has no partials to draw; draw its tree with figures.tree")
+        raise OptionError(f"the model {evidence.network.title!r} has no partials to draw", hint="draw its tree with figures.tree")
     here = lines.signal == channel
     segments = np.stack([lines.start_s, lines.frequency_hz, lines.end_s, lines.frequency_hz], 1)[here].reshape(-1, 2, 2)
     hz = segments[:, :, 1] = np.maximum(segments[:, :, 1], LOWEST_HZ)
@@ -180,7 +180,9 @@ def tree(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.6)) 
     evidence = evidence_of(fit)
     networks = [term for term in evidence.network.terms if isinstance(term, DoubleDutchNetwork)]
     if not networks:
-        raise OptionError(f"the model {evidence.network.title!r} has no tree to draw; draw its partials with figures.partials")
+        raise OptionError(
+            f"the model {evidence.network.title!r} has no tree to draw", hint="draw its partials with figures.partials"
+        )
     figure = _blank(size)
     for part, network in zip(figure.subfigures(len(networks), squeeze=False)[:, 0], networks, strict=True):
         _draw_tree(part, network, evidence.report["recording"]["duration_s"], size[1] / len(networks))
@@ -326,7 +328,7 @@ def _which(channel: int, report: Mapping[str, Any]) -> str:
     """Check a channel's number and return it in words, counted from 1; nothing where there is only one."""
     channels = report["recording"]["channels"]
     if channel not in range(channels):
-        raise OptionError(f"channel is {channel!r}; the recording has {channels}: allowed is 0 to {channels - 1}")
+        raise OptionError(setting="channel", value=channel, allowed=f"0 to {channels - 1}")
     return f"channel {channel + 1} of {channels}" if channels > 1 else ""
 
 

@@ -48,7 +48,7 @@ def write_pages(
     Raises `OutputError` when the gallery or the script cannot be written, `OptionError` for ``share_script`` without a gallery.
     """
     if share_script and gallery is None:
-        raise OptionError("pages can share a script only beside a gallery; name one with --gallery")
+        raise OptionError("pages can share a script only beside a gallery", hint="give {gallery} as well")
     script = None
     fits = list(_fits(folders))
     if gallery is not None:
@@ -65,10 +65,8 @@ def write_pages(
         except DdaudioError as error:
             outcomes.append(Outcome(folder, None, error))
         except Exception as error:  # one folder, whatever is in it, must not keep the others
-            problem = (
-                f"{str(folder)!r} is damaged: its page cannot be made ({type(error).__name__}: {error}); fit the recording again"
-            )
-            outcomes.append(Outcome(folder, None, ReportError(problem)))
+            problem = f"{str(folder)!r} is damaged: its page cannot be made ({type(error).__name__}: {error})"
+            outcomes.append(Outcome(folder, None, ReportError(problem, hint="fit the recording again")))
     if gallery is not None and rows:
         with whole_file(gallery) as stream:
             stream.write(page_over(rows).encode("utf-8", "backslashreplace"))
@@ -85,22 +83,28 @@ def _fits(folders: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
 def _check_gallery(path: Path, fits: Sequence[Path]) -> None:
     """Refuse a gallery that would replace something else, before any work is done."""
     if path.is_dir():
-        raise OutputError(f"cannot write the gallery {str(path)!r}: it is a folder; give the path of a file, such as index.html")
+        raise OutputError(
+            f"cannot write the gallery {str(path)!r}: it is a folder", hint="give the path of a file, such as index.html"
+        )
     if path.suffix.lower() not in (".html", ".htm"):
-        raise OutputError(f"cannot write the gallery {str(path)!r}: it is a page; give a name that ends in .html")
+        raise OutputError(f"cannot write the gallery {str(path)!r}: a gallery is a page", hint="give a name that ends in .html")
     if not path.parent.is_dir():
-        raise OutputError(f"cannot write the gallery {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+        raise OutputError(
+            f"cannot write the gallery {str(path)!r}: there is no folder {str(path.parent)!r}", hint="create it first"
+        )
     if any(path.resolve() == (folder / PAGE).resolve() for folder in fits):
-        raise OutputError(f"cannot write the gallery {str(path)!r}: it is the page of a fit; name another file")
+        raise OutputError(f"cannot write the gallery {str(path)!r}: it is the page of a fit", hint="name another file")
     try:
         with path.open("rb") as stream:
             is_gallery = MARK.encode() in stream.read(2000)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(f"cannot write the gallery {str(path)!r}: {error.strerror or error}; name another file") from None
+        raise OutputError(
+            f"cannot write the gallery {str(path)!r}: {error.strerror or error}", hint="name another file"
+        ) from None
     if not is_gallery:
-        raise OutputError(f"{str(path)!r} exists and is no gallery of ddaudio; name another file")
+        raise OutputError(f"{str(path)!r} exists and is not a gallery of ddaudio", hint="name another file")
 
 
 MARK = '<meta name="generator" content="ddaudio gallery'

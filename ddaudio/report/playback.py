@@ -114,7 +114,11 @@ class Player:
         if len(shapes) != 1:
             raise ValueError(f"sounds have the shapes {sorted(shapes)}: give at least one, all of one shape")
         if heard is not None and heard not in sounds:
-            raise OptionError(f"there is no {heard} to play here, only {', '.join(sounds)}; the folder of a fit has all three")
+            raise OptionError(
+                f"there is no {heard} to play here",
+                allowed=", ".join(sounds),
+                hint="give the folder of a fit, which has all three",
+            )
         self._sounds, self.sample_rate, self.names = sounds, sample_rate, tuple(sounds)
         ((self._channels_in, self.n_samples),) = shapes
         self.channels = self._channels_in if not 0 < channels < self._channels_in else 1

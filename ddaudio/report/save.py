@@ -30,20 +30,23 @@ def default_folder(source: str) -> Path:
 def check_folder(folder: str | os.PathLike[str], source: str, *, force: bool) -> None:
     """Raise `OutputError` if a fit of ``source`` cannot go to ``folder``: call it before the work.
 
-    Refused are a folder that holds a fit already (unless ``force``), one that cannot be made or written to, and one
+    Refused are a folder that already contains a fit (unless ``force``), one that cannot be made or written to, and one
     where writing would replace the recording itself.
     """
     folder = Path(folder)
     if Path(source).exists() and any((folder / name).resolve() == Path(source).resolve() for name in FILES):
-        raise OutputError(f"{str(folder)!r} holds the recording itself as {Path(source).name!r}; name another folder with --out")
+        raise OutputError(f"{str(folder)!r} contains the recording itself, {Path(source).name!r}", hint="choose another {out}")
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{str(folder)!r} is a file, not a folder; name another one with --out")
+        raise OutputError(f"{str(folder)!r} is a file, not a folder", hint="choose another {out}")
     there = [name for name in FILES if (folder / name).exists()]
     if there and not force:
-        raise OutputError(f"{str(folder)!r} holds a fit already ({there[-1]}); name another folder with --out, or use --force")
+        raise OutputError(
+            f"{str(folder)!r} already contains a fit ({there[-1]})",
+            hint="choose another {out}, or overwrite it with {force=True}",
+        )
     above = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise OutputError(f"{str(folder)!r} cannot be made: {str(above)!r} cannot be written to; name another folder with --out")
+        raise OutputError(f"{str(folder)!r} cannot be made: {str(above)!r} cannot be written to", hint="choose another {out}")
 
 
 def save_fit(
@@ -70,7 +73,9 @@ def save_fit(
             contents = _write_all(result, Path(beside), folder, html, batch)
             _move_in(Path(beside), folder)
     except OSError as error:
-        raise OutputError(f"cannot write to {str(folder)!r}: {error.strerror or error}; free some space or use --out") from error
+        raise OutputError(
+            f"cannot write to {str(folder)!r}: {error.strerror or error}", hint="free some space, or choose another {out}"
+        ) from error
     return contents
 
 

@@ -47,23 +47,25 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
     path = folder / REPORT
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise ReportError(f"{str(folder)!r} {what}; give the folder of a fit, such as bark-fit")
+        raise ReportError(f"{str(folder)!r} {what}", hint="give the folder of a fit, such as bark-fit")
     if not path.is_file():
-        raise ReportError(f"{str(folder)!r} holds no {REPORT}: no fit was finished there; fit the recording again")
+        raise ReportError(f"{str(folder)!r} has no {REPORT}: no fit was completed there", hint="fit the recording again")
     try:
         contents = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_whole)
     except (OSError, ValueError, RecursionError) as error:
-        raise ReportError(f"{str(path)!r} is damaged: {error}; fit the recording again") from None
+        raise ReportError(f"{str(path)!r} is damaged: {error}", hint="fit the recording again") from None
     found = contents.get("schema") if isinstance(contents, dict) else None
     if isinstance(found, int) and found != SCHEMA:
         remedy = "update ddaudio" if found > SCHEMA else "fit the recording again"
-        raise ReportError(f"{str(path)!r} has schema {found}; this ddaudio reads schema {SCHEMA}: {remedy}")
+        raise ReportError(f"{str(path)!r} has schema {found}; this ddaudio reads schema {SCHEMA}", hint=remedy)
     try:
         problem = next(iter(sorted(_validator().iter_errors(contents), key=lambda error: error.json_path)), None)
     except RecursionError as error:
-        raise ReportError(f"{str(path)!r} is damaged: {error}; fit the recording again") from None
+        raise ReportError(f"{str(path)!r} is damaged: {error}", hint="fit the recording again") from None
     if problem is not None:
-        raise ReportError(f"{str(path)!r} is damaged at {problem.json_path}: {problem.message[:200]}; fit the recording again")
+        raise ReportError(
+            f"{str(path)!r} is damaged at {problem.json_path}: {problem.message[:200]}", hint="fit the recording again"
+        )
     return dict(contents)
 
 
@@ -111,9 +113,9 @@ def read_audio(folder: str | os.PathLike[str], report: dict[str, Any]) -> FitAud
             found = audio.read(Path(folder) / name)
         except RecordingError as error:
             problem = str(error).rsplit(";", 1)[0]  # what to do about a recording is not what to do about a fit
-            raise ReportError(f"the fit in {str(folder)!r} is not whole: {problem}; fit the recording again") from None
+            raise ReportError(f"the fit in {str(folder)!r} is incomplete: {problem}", hint="fit the recording again") from None
         if (found.n_channels, found.n_samples, found.sample_rate) != expected:
-            raise ReportError(f"{name} in {str(folder)!r} is not the one that {REPORT} tells of; fit the recording again")
+            raise ReportError(f"{name} in {str(folder)!r} does not match {REPORT}", hint="fit the recording again")
         parts.append(Scaled(found.samples, 1 / report["wav"]["gains"][name]))
     resynthesis, residual = parts
     return FitAudio(Total(parts), resynthesis, residual, recording["sample_rate"])

@@ -36,7 +36,5 @@ class FitRecord:
         sounds, network = read_audio(folder, report), load_model(folder)
         model, found = report["model"], (network.title, network.n_parameters(), network.shape, network.sample_rate)
         if found != (model["name"], model["n_parameters"], sounds.original.shape, sounds.sample_rate):
-            raise ReportError(
-                f"the model in {os.fspath(folder)!r} is not the one that its report tells of; fit the recording again"
-            )
+            raise ReportError(f"the model in {os.fspath(folder)!r} does not match its report", hint="fit the recording again")
         return cls(report, sounds, network)

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from ddaudio.errors import OptionError, nearest
+from ddaudio.errors import OptionError
 from ddaudio.synthesis import nufft
 from ddaudio.synthesis.factored import Bank, Packing
 from ddaudio.synthesis.nufft import NufftBank
@@ -156,7 +156,7 @@ def sum_of_sinusoids(
 
     """
     if method not in get_args(Method):
-        raise OptionError(f"method is {method!r}, which is unknown; {nearest(str(method), get_args(Method))}")
+        raise OptionError(setting="method", value=method, allowed=", ".join(get_args(Method)))
     partials = _checked(_Partials(frequency, cosine, sine, decay), n_samples, origin)
     if method == "auto":
         method = _fastest(partials, n_samples)
@@ -183,25 +183,23 @@ def _checked(partials: _Partials, n_samples: int, origin: float) -> _Partials:
     try:
         shape = torch.broadcast_tensors(*named.values())[0].shape  # type: ignore[no-untyped-call]
     except RuntimeError:
-        raise OptionError(f"the shapes {shapes} do not broadcast; give one value per partial to each: [..., K]") from None
+        raise OptionError(f"the shapes {shapes} do not broadcast", hint="give one value per partial to each: [..., K]") from None
     if not shape:
-        raise OptionError("frequency has no dimension; allowed is [..., K], one value per partial: give it one with [None]")
+        raise OptionError("frequency has no dimension", allowed="[..., K], one value per partial", hint="add one with [None]")
     kinds = {(part.dtype, part.device) for part in named.values()}
     if len(kinds) > 1 or partials.frequency.dtype not in {torch.float32, torch.float64}:
         given = ", ".join(f"{name} {part.dtype} on {part.device}" for name, part in named.items())
         raise OptionError(
-            f"the tensors are {given}; allowed is one of float32 and float64 on one device: convert them with .to()"
+            f"the tensors are {given}", allowed="either float32 or float64, on one device", hint="convert them with .to()"
         )
     for name, part in named.items():
         if not bool(part.isfinite().all()):
             bad = int((~part.isfinite()).sum())
-            raise OptionError(
-                f"{name} has {bad} of {part.numel()} values NaN or infinite; only finite ones have a sum: mend them"
-            )
+            raise OptionError(f"{name} has {bad} of {part.numel()} values NaN or infinite", allowed="finite values")
     if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
-        raise OptionError(f"n_samples is {n_samples!r}; allowed is a whole number of samples, 1 or more")
+        raise OptionError(setting="n_samples", value=n_samples, allowed="whole numbers, 1 or more")
     if not math.isfinite(origin):
-        raise OptionError(f"origin is {origin!r}; allowed is any finite position in samples")
+        raise OptionError(setting="origin", value=origin, allowed="any finite position in samples")
     return _Partials(*(None if part is None else part.expand(shape) for part in partials))  # type: ignore[arg-type]
 
 
@@ -251,10 +249,13 @@ def _by_nufft(partials: _Partials, n_samples: int, origin: float) -> Tensor:
     """Sum one row of the batch after the other."""
     frequency, cosine, sine, decay = partials
     if decay is not None:
-        raise OptionError("method is 'nufft', which cannot do decay: leave decay out, or take method='factored'")
+        raise OptionError(
+            "which supports no decay", setting="method", value="nufft", hint="leave {decay} out, or use {method=factored}"
+        )
     if not nufft.available(frequency.device):
         library = "finufft" if frequency.device.type == "cpu" else "cufinufft"
-        raise OptionError(f"method is 'nufft', which needs {library} on {frequency.device.type}: install it, or take 'factored'")
+        problem, hint = f"which needs {library} on {frequency.device.type}", "install it, or use {method=factored}"
+        raise OptionError(problem, setting="method", value="nufft", hint=hint)
     if not frequency.numel():
         return _factored(partials, n_samples, origin)
 

@@ -30,7 +30,7 @@ VERSION = "1"
 KIND = "ddaudio_checkpoint"
 """Name of the version in the files' metadata."""
 HEAD, STATE = "checkpoint.json", "state.safetensors"
-AFRESH = "leave out --resume and use --force to start afresh"
+START_AGAIN = "leave {resume} out and set {force=True} to start again"
 
 
 class Snapshot(NamedTuple):
@@ -100,7 +100,8 @@ class Checkpoint(TrainingLog):
             self._take_up()
         elif exists(folder) and not force:
             raise CheckpointError(
-                f"{str(folder)!r} holds a fit that is under way; go on with it by --resume, or use --force to start afresh"
+                f"{str(folder)!r} is the checkpoint of an unfinished fit",
+                hint="resume it with {resume=True}, or start again with {force=True}",
             )
 
     def begin(self, parameters: Sequence[Tensor]) -> ResumeState:
@@ -115,8 +116,9 @@ class Checkpoint(TrainingLog):
         entry = found.finished or found.under_way
         if entry is not None and entry.facts["start"] != self._start:
             raise CheckpointError(
-                f"{str(self._folder)!r} cannot be gone on with: training run {self._index} begins from other parameters than the "
-                f"first time, as it does on another machine; {AFRESH}"
+                f"{str(self._folder)!r} cannot be resumed: training run {self._index} starts from other parameters than the "
+                "first time, as it does on another machine",
+                hint=START_AGAIN,
             )
         return found
 
@@ -156,7 +158,8 @@ class Checkpoint(TrainingLog):
                 self._write(STATE, state)
         except OSError as error:
             raise OutputError(
-                f"cannot write to {str(self._folder)!r}: {error.strerror or error}; free some space and go on with --resume"
+                f"cannot write to {str(self._folder)!r}: {error.strerror or error}",
+                hint="free some space, and resume with {resume=True}",
             ) from error
         self._last = time.monotonic()
 
@@ -200,7 +203,7 @@ class Checkpoint(TrainingLog):
             self._refuse(f"{HEAD} is not what was written")
         differences = _differences(found, self._about)
         if differences:
-            raise CheckpointError(f"{str(self._folder)!r} belongs to another fit: {'; '.join(differences)}; {AFRESH}")
+            raise CheckpointError(f"{str(self._folder)!r} belongs to another fit: {'; '.join(differences)}", hint=START_AGAIN)
 
     def _check(self, entry: Snapshot, index: int, name: str) -> None:
         if entry.facts.get("run") != index or entry.facts.get("fit") != self._seal or "start" not in entry.facts:
@@ -220,7 +223,7 @@ class Checkpoint(TrainingLog):
         return Snapshot(tensors, facts)
 
     def _refuse(self, reason: str) -> NoReturn:
-        raise CheckpointError(f"{str(self._folder)!r} is damaged: {reason}; {AFRESH}")
+        raise CheckpointError(f"{str(self._folder)!r} is damaged: {reason}", hint=START_AGAIN)
 
 
 def restored(entry: Snapshot, name: str, like: Sequence[Tensor]) -> list[Tensor]:
@@ -235,7 +238,7 @@ def restored(entry: Snapshot, name: str, like: Sequence[Tensor]) -> list[Tensor]
         if one is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
     ]
     if len(kept) < len(like):
-        raise CheckpointError(f"the checkpoint does not fit the network: its {name!r} are others; {AFRESH}")
+        raise CheckpointError(f"the checkpoint does not match the network: its {name!r} differ", hint=START_AGAIN)
     return kept
 
 

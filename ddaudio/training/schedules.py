@@ -86,6 +86,7 @@ def rate_shares(network: Network, rates: Mapping[str, float], tilt: float) -> li
 def _tilted(frequencies: Sequence[Tensor], tilt: float) -> Tensor:
     """Return the factor of each value, ``[P]``; waves of frequency 0 take part as those of half a cycle in 100,000 samples."""
     if not frequencies:
-        raise OptionError(f"rate_tilt is {tilt:g}, but this network does not say which frequency a parameter belongs to; use 0")
+        problem, hint = "but parameters of this network have no frequency", "use {rate_tilt=0}"
+        raise OptionError(problem, setting="rate_tilt", value=tilt, hint=hint)
     logs = torch.cat([one.reshape(-1) for one in frequencies]).double().clamp(min=math.pi / 1e5).log()
     return ((logs - logs.mean()) * tilt).exp().clamp(1 / MOST_TILT, MOST_TILT).float() if logs.numel() else logs.float()

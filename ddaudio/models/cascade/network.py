@@ -151,7 +151,12 @@ class CascadeNetwork(PartialBankNetwork):
         Raises `OptionError` with an activation: such a cascade is trained by its gradient alone.
         """
         if self.options.activation != "none":
-            raise OptionError(f"activation is {self.options.activation!r}: such a cascade has no tangent; take optimiser adam")
+            raise OptionError(
+                "but such a cascade has no Jacobian",
+                setting="activation",
+                value=self.options.activation,
+                hint="use {optimiser=adam}",
+            )
         return CascadeTangent(self)
 
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:

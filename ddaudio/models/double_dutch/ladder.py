@@ -44,15 +44,17 @@ class Ladder:
     def __post_init__(self) -> None:
         for level, (above, below) in enumerate(pairwise(self.denominators), 1):
             if not above > below:
-                raise OptionError(
-                    f"denominators must fall from level to level; {above:g} and {below:g}, levels {level} and {level + 1}, do not"
-                )
+                problem = f"of which {above:g} and {below:g}, levels {level} and {level + 1}, do not fall"
+                raise OptionError(problem, setting="denominators", value=self.text, allowed="falling numbers")
         if not self.denominators or not all(0 < one < math.inf for one in self.denominators):
-            raise OptionError(f"denominators must be one or more finite numbers above 0, as in 4096,2048,1024; got {self.text}")
+            allowed = "finite numbers above 0, as in 4096,2048,1024"
+            raise OptionError(setting="denominators", value=self.text, allowed=allowed)
         if self.denominators[-1] < NYQUIST_DENOMINATOR and not self.above_nyquist:
             raise OptionError(
-                f"denominators end with {self.denominators[-1]:g}: below 2 samples per period a wave lies above Nyquist; "
-                "end with 2 or more, or allow it with above_nyquist"
+                "but below 2 samples per period a wave is above the Nyquist frequency",
+                setting="denominators",
+                value=self.text,
+                hint="end with 2 or more, or allow it with {above_nyquist=True}",
             )
 
     @classmethod
@@ -64,8 +66,11 @@ class Ladder:
         if depth < 1 or 2**depth > n_samples:
             deepest = n_samples.bit_length() - 1
             raise OptionError(
-                f"depth is {depth}, but {2**depth} cells do not fit into a frame of {n_samples} samples; "
-                f"allowed is 1 to {deepest}, or a longer frame_s"
+                f"but a frame has {n_samples} samples for {2**depth} cells",
+                setting="depth",
+                value=depth,
+                allowed=f"1 to {deepest}",
+                hint="or set a longer {frame_s}",
             )
         longest = n_samples if rope == "sine" else 2 * n_samples
         return cls(tuple(longest / 2**level for level in range(depth)), rope)

@@ -143,8 +143,10 @@ def check_states(depth: int, paths: int, n_samples: int) -> None:
     """Raise `OptionError` where so many paths of so many samples have no room in memory."""
     if paths * n_samples * depth > MOST_STATES:
         raise OptionError(
-            f"depth is {depth}, and {paths} paths of {n_samples} samples would be walked at once; "
-            "use fewer levels, gating hard or beam, or a ladder that halves from level to level"
+            f"with {paths} paths of {n_samples} samples at once",
+            setting="depth",
+            value=depth,
+            hint="use a smaller {depth}, {gating=hard} or {gating=beam}, or denominators that halve from level to level",
         )
 
 

@@ -37,8 +37,12 @@ def resolved(options: TreeOptions, window_samples: int, n_windows: int, n_parame
     options.transitions_s(ladder.depth)
     if binary and _binary_numbers(ladder.depth, cutoffs == "learned") > n_parameters:
         raise OptionError(
-            f"depth is {ladder.depth}, and read as binary each frame takes {_binary_numbers(ladder.depth, cutoffs == 'learned')} "
-            f"values, of {n_parameters} that may be stored; use fewer levels or a longer frame_s, or allow more"
+            f"which takes {_binary_numbers(ladder.depth, cutoffs == 'learned')} parameters in each frame",
+            setting="depth",
+            allowed=f"{n_parameters} parameters in a frame",
+            value=ladder.depth,
+            others={"reading": "binary"},
+            hint="use a smaller {depth}, a longer {frame_s} or a larger {budget}",
         )
     if options.gating == "beam" or not can_fold(options, ladder, window_samples):
         siblings = options.gating == "hard" and cutoffs == "learned"
