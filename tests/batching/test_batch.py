@@ -268,7 +268,7 @@ def test_only_failures_are_done_again_if_asked(tmp_path: Path, fitted: list[str]
     assert fitted == ["bad.wav"]
     assert status_of(result) == {"bad.wav": "fitted"} | {f"tone {place}.wav": "kept" for place in range(3)}
     assert (result.contents["left"], result.failed) == (1, 0)
-    with pytest.raises(BatchError, match="no batch has ended there yet"):
+    with pytest.raises(BatchError, match="no batch has finished there yet"):
         batch(sounds, tmp_path / "other", retry_failed=True)
 
 
@@ -398,9 +398,9 @@ def test_what_a_user_put_into_a_fits_folder_stays(tmp_path: Path) -> None:
     [
         ({"inputs": "in/none"}, ("1 of 1 inputs are missing", "in/none")),
         ({"inputs": "empty"}, ("no recordings in 'empty'", "see --pattern")),
-        ({"inputs": "in", "output": "in/out"}, ("lies inside the input",)),
+        ({"inputs": "in", "output": "in/out"}, ("is inside the input",)),
         ({"inputs": "in", "output": "in"}, ("input and output are the same",)),
-        ({"inputs": "link", "output": "in/out"}, ("lies inside the input",)),
+        ({"inputs": "link", "output": "in/out"}, ("is inside the input",)),
         ({"inputs": "in", "pattern": "*.flac"}, ("no name that fits '*.flac'",)),
         ({"inputs": "missing.txt"}, ("2 of 3 inputs are missing", "gone.wav", "lost.wav", "take them off the list")),
         ({"inputs": "nothing.txt"}, ("names nothing", "on each line")),
@@ -447,7 +447,7 @@ def test_a_setting_out_of_range_is_refused(settings: dict[str, Any], word: str, 
 def test_an_output_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
     sounds = write_tones(tmp_path / "in", 1)
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="is no folder"):
+    with pytest.raises(OutputError, match="is not a folder"):
         batch(sounds, tmp_path / "file" / "out")
 
 

@@ -250,9 +250,9 @@ def test_a_scheduler_that_does_not_answer_is_told_in_time(tmp_path: Path) -> Non
         silent.listen()  # it takes connections, and says nothing
         port = silent.getsockname()[1]
         began = time.monotonic()
-        with pytest.raises(BatchError, match=rf"the scheduler 'tcp://127\.0\.0\.1:{port}' does not answer"):
+        with pytest.raises(BatchError, match=rf"the scheduler 'tcp://127\.0\.0\.1:{port}' does not respond"):
             ddaudio.batch(write_tones(tmp_path / "in", 2), tmp_path / "out", scheduler=f"tcp://127.0.0.1:{port}", **QUICK)
         assert time.monotonic() - began < 10
-    with pytest.raises(BatchError, match="does not answer"):
+    with pytest.raises(BatchError, match="does not respond"):
         ddaudio.batch(tmp_path / "in", tmp_path / "out", scheduler="nonsense", **QUICK)
     assert not (tmp_path / "out").exists()

@@ -41,10 +41,10 @@ def test_exit_codes_tell_what_became_of_it(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("in", "--out", "in/out"), "lies inside the input"),
+        (("in", "--out", "in/out"), "is inside the input"),
         (("none", "--out", "out"), "1 of 1 inputs are missing: 'none'"),
-        (("in", "--out", "out", "--workers", "0"), "workers is 0; it must be a whole number from 1 to 1024"),
-        (("in", "--out", "out", "--scheduler", "nonsense"), "the scheduler 'nonsense' does not answer"),
+        (("in", "--out", "out", "--workers", "0"), "workers is 0; allowed: whole numbers from 1 to 1024"),
+        (("in", "--out", "out", "--scheduler", "nonsense"), "the scheduler 'nonsense' does not respond"),
         (("in", "--out", "out", "--retry-failed"), "run one without --retry-failed"),
         (("in", "--out", "out", "--wokers", "2"), "--wokers"),
         (("in",), "--out"),

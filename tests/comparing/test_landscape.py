@@ -118,13 +118,13 @@ def test_a_recording_is_looked_at_where_it_is_loudest():
         (["auraloss"], None, "without a class"),
         (["pdl:nearly"], None, "did you mean 'near'"),
         (["windowss"], None, "did you mean 'windows'"),
-        (["windows:5"], None, "windows have 6 to 512 samples"),
-        (["windows:513"], None, "windows have 6 to 512 samples"),
+        (["windows:5"], None, "windows of 6 to 512 samples"),
+        (["windows:513"], None, "windows of 6 to 512 samples"),
         (["mse", "mse"], None, "each once"),
         ([], None, "one or more"),
-        (["mse"], 1001.0, "span is 1001 Hz around 1000 Hz; allowed is above 0 to 1000 Hz"),
-        (["mse"], 0.0, "allowed is above 0"),
-        (["mse"], math.nan, "allowed is above 0"),
+        (["mse"], 1001.0, "span is 1001.0, around 1000 Hz; allowed: above 0, up to 1000 Hz"),
+        (["mse"], 0.0, "allowed: above 0"),
+        (["mse"], math.nan, "allowed: above 0"),
     ],
 )
 def test_bad_views_are_refused(names, span_hz, said):
@@ -135,7 +135,7 @@ def test_bad_views_are_refused(names, span_hz, said):
 def test_bad_scenes_are_refused():
     for arguments, said in (
         (([4000.0], RATE, 512), "below 4000 Hz"),
-        (([1000.0], RATE, 63), "samples is 63; allowed is 64"),
+        (([1000.0], RATE, 63), "samples is 63; allowed: 64"),
         (([1000.0], 10, 512), "sample_rate is 10"),
         (([1000.0], RATE, 512, 2), "frequencies is 2"),
         (([1000.0], RATE, 512, 3), "frequencies is 3"),
@@ -144,7 +144,7 @@ def test_bad_scenes_are_refused():
             scene_of_tones(*arguments)
     with pytest.raises(RecordingError, match="silent"):
         scene_of_recording(Recording(torch.zeros(1, 1000), RATE))
-    with pytest.raises(RecordingError, match="63 samples; a landscape needs 64"):
+    with pytest.raises(RecordingError, match="63 samples; allowed: 64 samples or more"):
         scene_of_recording(Recording(torch.ones(1, 63), RATE))
 
 
@@ -201,7 +201,10 @@ class TestCommand:
             (("x.wav",), "'x.wav'"),
             (("--tone", "1000", "--out", "a.pdf"), "only PNG is written"),
             (("--tone", "1000", "--out", "nowhere/a.png"), "there is no folder"),
-            (("--tone", "1000", "--span", "2", "--span-bins", "3"), "give only one of --span and --span-bins"),
+            (
+                ("--tone", "1000", "--span", "2", "--span-bins", "3"),
+                "--span is 2.0 and --span-bins is 3.0; give only one of the two",
+            ),
             (("--tone", "1000", "--losses", "mset"), "did you mean 'mse'"),
             (("--tone", "5000"), "below 4000 Hz"),
         ],

@@ -153,11 +153,11 @@ def test_only_the_strongest_partials_are_kept(count: int, sample_rate: int, netw
 
 @pytest.mark.parametrize("sample_rate", [999, 384_001, -1, 0, True, 8000.5, 16_000.0, "8000", math.nan])
 def test_rates_out_of_range_are_refused(sample_rate: Any, network: SineNetwork) -> None:
-    with pytest.raises(OptionError, match=r"sample_rate is .*; allowed is 1000 to 384000 Hz"):
+    with pytest.raises(OptionError, match=r"sample_rate is .*; allowed: 1000 to 384000 Hz"):
         render(network, sample_rate)
 
 
 @pytest.mark.parametrize("partials", [-1, True, 1.5, "3"])
 def test_counts_that_are_none_are_refused(partials: Any, network: SineNetwork) -> None:
-    with pytest.raises(OptionError, match=r"partials is .*; it must be a whole number, 0 or more"):
+    with pytest.raises(OptionError, match=r"partials is .*; allowed: whole numbers, 0 or more"):
         render(network, partials=partials)

@@ -29,7 +29,7 @@ def test_terms_are_read_in_their_order(text, terms):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "known are: auraloss, axis, delta-frequency, delta-time, first-difference, huber, mae, mel, mse, mss, pdl, phase"),
+        ("", "known: auraloss, axis, delta-frequency, delta-time, first-difference, huber, mae, mel, mse, mss, pdl, phase"),
         ("mse,", "known: "),
         ("msee", "did you mean 'mse'"),
         ("mse=1,pld=2", "did you mean 'pdl'"),
@@ -138,7 +138,7 @@ def test_penalties_are_read_like_losses(text, penalties):
     [
         ("", "penalties names '', which is unknown; known are: zero"),
         ("zeero=1", "did you mean 'zero'?"),
-        ("mse=1", "known are: zero"),
+        ("mse=1", "known: zero"),
         ("zero=0", "above 0 and finite"),
         ("zero=-1", "above 0 and finite"),
         ("zero=x", "must be a number"),

@@ -292,22 +292,28 @@ def test_siren_computed_piece_by_piece_is_the_same(monkeypatch: pytest.MonkeyPat
     [
         ({"model": "cascad"}, "did you mean 'cascade'"),
         ({"model": "cascade", "ladder": "octav"}, "did you mean 'octave'"),
-        ({"model": "sine", "ladder": "octave"}, "ladder is 'octave', but model is 'sine'; it is a setting of cascade"),
+        ({"model": "sine", "ladder": "octave"}, "ladder is 'octave' and model is 'sine', but it is a setting of cascade"),
         ({"model": "sine", "whole": True}, "it is a setting of cascade or surrogate or stack or siren"),
         ({"model": "stack", "omega": 20.0}, "it is a setting of siren"),
-        ({"model": "cascade", "local": True, "optimiser": "gauss-newton"}, "no tangent.*use adam"),
-        ({"model": "siren", "optimiser": "gauss-newton"}, "no tangent.*use adam"),
-        ({"model": "siren", "partials": 3}, "sized by numbers"),
-        ({"model": "siren", "widths": "256,256", "budget": 100}, "takes 66562 numbers in each frame, but numbers is 100"),
-        ({"model": "stack", "widths": "10,5"}, "widths is '10,5'; the last layer of stack has one unit"),
-        ({"model": "stack", "widths": "10,x,1"}, "must be numbers"),
-        ({"model": "stack", "widths": "10,2.5,1"}, "must be a whole number from 1 to 4096"),
-        ({"model": "stack", "widths": "0,1"}, "must be a whole number from 1 to 4096"),
+        ({"model": "cascade", "local": True, "optimiser": "gauss-newton"}, "Jacobian.*use optimiser='adam'"),
+        ({"model": "siren", "optimiser": "gauss-newton"}, "Jacobian.*use optimiser='adam'"),
+        ({"model": "siren", "partials": 3}, "give budget or target_snr_db in place of partials"),
+        (
+            {"model": "siren", "widths": "256,256", "budget": 100},
+            "budget is 100, but these widths take 66562 parameters in each frame",
+        ),
+        ({"model": "stack", "widths": "10,5"}, "widths is '10,5'; allowed: of stack, widths that end with one unit"),
+        ({"model": "stack", "widths": "10,x,1"}, "numbers separated by commas"),
+        ({"model": "stack", "widths": "10,2.5,1"}, "whole numbers from 1 to 4096"),
+        ({"model": "stack", "widths": "0,1"}, "whole numbers from 1 to 4096"),
         ({"model": "stack", "span": "7,4"}, "two rising numbers"),
         ({"model": "stack", "span": "4"}, "two rising numbers"),
-        ({"model": "cascade", "layer_decay": 0.5}, "allowed is 0.9 to 1"),
-        ({"model": "cascade", "greedy": "yes"}, "must be true or false"),
-        ({"model": "cascade", "greedy": True, "initialisation": "random"}, "greedy is True, which finds its own start"),
+        ({"model": "cascade", "layer_decay": 0.5}, "allowed: 0.9 to 1"),
+        ({"model": "cascade", "greedy": "yes"}, "allowed: true or false"),
+        (
+            {"model": "cascade", "greedy": True, "initialisation": "random"},
+            "greedy is True and initialisation is 'random', but a greedy cascade finds its own start",
+        ),
         ({"model": "cascade", "whole": True, "frame_s": 0.1}, "whole is True and frame_s is 0.1"),
     ],
 )
@@ -318,5 +324,5 @@ def test_what_cannot_be_is_refused_before_any_work(given: dict[str, Any], said: 
 
 
 def test_a_recording_too_long_for_one_frame_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"lasts 61\.0 s; allowed is up to 60 s: give frame_s"):
+    with pytest.raises(OptionError, match=r"lasts 61\.0 s; allowed: recordings of up to 60 s; give frame_s"):
         fit(Recording(torch.zeros(1, 61 * 1000), 1000, "long.wav"), model="siren", whole=True)

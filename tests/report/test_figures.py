@@ -352,9 +352,9 @@ def test_a_fit_in_memory_and_one_that_was_read_look_the_same(tone: FitResult) ->
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda fit: figures.overview(fit, channel=1), "channel is 1; the recording has 1: allowed is 0 to 0"),
+        (lambda fit: figures.overview(fit, channel=1), "channel is 1; allowed: 0 to 0"),
         (lambda fit: figures.partials(fit, channel=-1), "channel is -1"),
-        (lambda fit: figures.overview(fit, top_hz=4001), "top_hz is 4001; allowed is above 0 to 4000 Hz"),
+        (lambda fit: figures.overview(fit, top_hz=4001), "top_hz is 4001; allowed: above 0, up to 4000 Hz"),
         (lambda fit: figures.overview(fit, top_hz=0), "top_hz is 0"),
         (figures.tree, "'sine' has no tree to draw; draw its partials with figures.partials"),
     ],

@@ -144,7 +144,7 @@ def test_what_cannot_be_a_gallery_is_refused_before_anything_is_made(fits: Path)
     for gallery, words in (
         (fits, "it is a folder; give the path of a file"),
         (fits / "index.pdf", "give a name that ends in .html"),
-        (fits / "mine.html", "exists and is no gallery of ddaudio; name another file"),
+        (fits / "mine.html", "exists and is not a gallery of ddaudio; name another file"),
         (fits / "nowhere" / "index.html", "there is no folder"),
         (folders(fits)[0] / "report.html", "it is the page of a fit"),
     ):

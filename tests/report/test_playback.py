@@ -329,7 +329,7 @@ def test_sounds_are_read_slice_by_slice(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_player_refuses_what_is_not_there() -> None:
-    with pytest.raises(OptionError, match="there is no residual to play here, only original; the folder of a fit has all"):
+    with pytest.raises(OptionError, match="there is no residual to play here; allowed: original; give the folder of a fit"):
         Player({"original": noise(0.1)}, RATE, "residual")
     with pytest.raises(ValueError, match=r"\[\(1, 800\), \(2, 800\)\]: give at least one, all of one shape"):
         Player({"original": noise(0.1), "residual": noise(0.1, 2)}, RATE)

@@ -98,12 +98,12 @@ def test_a_folder_without_a_report_is_refused(tmp_path: Path) -> None:
     # A fit's WAVs alone do not make a fit: the report is written last.
     (tmp_path / "resynth.wav").touch()
     said = refusal(lambda: read_report(tmp_path))
-    assert is_one_line_that_says(said, (repr(str(tmp_path)), f"holds no {REPORT}", AGAIN))
+    assert is_one_line_that_says(said, (repr(str(tmp_path)), f"has no {REPORT}", AGAIN))
 
 
 def test_a_report_that_is_a_folder_is_none(tmp_path: Path) -> None:
     (tmp_path / REPORT).mkdir()
-    assert is_one_line_that_says(refusal(lambda: read_report(tmp_path)), (str(tmp_path), f"holds no {REPORT}", AGAIN))
+    assert is_one_line_that_says(refusal(lambda: read_report(tmp_path)), (str(tmp_path), f"has no {REPORT}", AGAIN))
 
 
 @pytest.mark.parametrize(("name", "what"), [("bark.wav", "is a file"), ("gone", "does not exist")])
@@ -327,16 +327,16 @@ def as_nan(samples: np.ndarray) -> np.ndarray:
 
 
 NOT_WHOLE: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
-    "missing": (Path.unlink, ("not whole", "it is missing")),
-    "text": (as_text, ("not whole", "it holds text, not sound")),
-    "empty": (cut(0), ("not whole", "it is empty")),
-    "header cut": (cut(30), ("not whole", "damaged or cut short")),
-    "cut": (cut(1000), ("not the one that report.json tells of",)),
-    "shorter by one": (rewritten(lambda samples: samples[:-1]), ("not the one that report.json tells of",)),
-    "longer by one": (rewritten(lambda samples: np.pad(samples, ((0, 1), (0, 0)))), ("not the one that",)),
-    "stereo": (rewritten(lambda samples: samples.repeat(2, axis=1)), ("not the one that report.json tells of",)),
-    "another rate": (rewritten(lambda samples: samples, 2 * RATE), ("not the one that report.json tells of",)),
-    "not finite": (rewritten(as_nan), ("not whole", "1 of 800 samples are NaN or infinite")),
+    "missing": (Path.unlink, ("incomplete", "it is missing")),
+    "text": (as_text, ("incomplete", "it holds text, not sound")),
+    "empty": (cut(0), ("incomplete", "it is empty")),
+    "header cut": (cut(30), ("incomplete", "damaged or cut short")),
+    "cut": (cut(1000), ("does not match report.json",)),
+    "shorter by one": (rewritten(lambda samples: samples[:-1]), ("does not match report.json",)),
+    "longer by one": (rewritten(lambda samples: np.pad(samples, ((0, 1), (0, 0)))), ("does not match",)),
+    "stereo": (rewritten(lambda samples: samples.repeat(2, axis=1)), ("does not match report.json",)),
+    "another rate": (rewritten(lambda samples: samples, 2 * RATE), ("does not match report.json",)),
+    "not finite": (rewritten(as_nan), ("incomplete", "1 of 800 samples are NaN or infinite")),
 }
 
 

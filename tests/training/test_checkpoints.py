@@ -209,8 +209,8 @@ DAMAGE = {
         changed_text(checkpoints.HEAD, lambda data: data.replace(torch.__version__.encode(), b"1.13.1")),
         'torch was "1.13.1"',
     ),
-    "another shape": (resealed, "its 'parameter' are others"),
-    "another machine": (resealed_run, "begins from other parameters than the first time"),
+    "another shape": (resealed, "its 'parameter' differ"),
+    "another machine": (resealed_run, "starts from other parameters than the first time"),
 }
 
 
@@ -221,9 +221,9 @@ def test_a_damaged_checkpoint_is_refused_and_the_fit_can_start_afresh(kind: str,
     damage(folder)
     with pytest.raises(CheckpointError, match=reason) as refusal:
         fit(pluck(0.4), checkpoint=folder, resume=True, **SETTINGS)
-    assert "leave out --resume and use --force to start afresh" in str(refusal.value)
+    assert "leave resume out and set force=True to start again" in str(refusal.value)
     before = sorted(path.name for path in folder.iterdir())
-    with pytest.raises(CheckpointError, match="holds a fit that is under way"):
+    with pytest.raises(CheckpointError, match="an unfinished fit; resume it with resume=True, or start again with force=True"):
         fit(pluck(0.4), checkpoint=folder, **SETTINGS)
     assert sorted(path.name for path in folder.iterdir()) == before, "nothing is lost by a refusal"
     result = fit(pluck(0.4), checkpoint=folder, force=True, checkpoint_every_s=0, **SETTINGS)
@@ -246,7 +246,7 @@ def test_a_foreign_checkpoint_is_refused(
     recording: ddaudio.Recording, settings: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     folder = begun(tmp_path / "kept")
-    with pytest.raises(CheckpointError, match=f"belongs to another fit: .*{reason}.*--force to start afresh"):
+    with pytest.raises(CheckpointError, match=f"belongs to another fit: .*{reason}.*set force=True to start again"):
         fit(recording, checkpoint=folder, resume=True, **{**SETTINGS, **settings})
     # What is only about writing may be another.
     fit(pluck(0.4), checkpoint=folder, resume=True, encoding="pcm16", **SETTINGS)
@@ -288,7 +288,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OutputError, match=r"cannot write to .*go on with --resume"):
+    with pytest.raises(OutputError, match=r"cannot write to .*resume with resume=True"):
         fit(pluck(0.4), checkpoint=tmp_path / "file" / "kept", checkpoint_every_s=0, **SETTINGS)
 
 

@@ -98,15 +98,15 @@ def test_soft_gates_of_cosines_stay_with_their_neighbours_and_sines_leak(depth: 
 @pytest.mark.parametrize(
     ("denominators", "said"),
     [
-        ((16.0, 8.0, 8.0), "8 and 8, levels 2 and 3, do not"),
-        ((16.0, 17.0), "16 and 17, levels 1 and 2, do not"),
-        ((4.0, 3.0, 2.0, 5.0), "2 and 5, levels 3 and 4, do not"),
-        ((8.0, float("nan")), "8 and nan, levels 1 and 2, do not"),
-        ((), "one or more finite numbers above 0"),
-        ((float("inf"), 8.0), "one or more finite numbers above 0, as in 4096,2048,1024; got inf,8"),
-        ((8.0, 0.0), "one or more finite numbers above 0"),
-        ((8.0, -4.0), "one or more finite numbers above 0"),
-        ((8.0, 1.5), "denominators end with 1.5: below 2 samples per period a wave lies above Nyquist"),
+        ((16.0, 8.0, 8.0), "8 and 8, levels 2 and 3, do not fall"),
+        ((16.0, 17.0), "16 and 17, levels 1 and 2, do not fall"),
+        ((4.0, 3.0, 2.0, 5.0), "2 and 5, levels 3 and 4, do not fall"),
+        ((8.0, float("nan")), "8 and nan, levels 1 and 2, do not fall"),
+        ((), "allowed: finite numbers above 0"),
+        ((float("inf"), 8.0), "denominators is 'inf,8'; allowed: finite numbers above 0"),
+        ((8.0, 0.0), "allowed: finite numbers above 0"),
+        ((8.0, -4.0), "allowed: finite numbers above 0"),
+        ((8.0, 1.5), "denominators is '8,1.5', but below 2 samples per period a wave is above the Nyquist frequency"),
     ],
 )
 def test_lists_that_are_no_ladder_are_refused_with_what_is_wrong(denominators: tuple[float, ...], said: str) -> None:
@@ -127,7 +127,9 @@ def test_waves_above_nyquist_are_aliases_where_allowed() -> None:
 def test_the_deepest_ladder_fits_and_one_more_level_does_not(n_samples: int, rope: str) -> None:
     deepest = n_samples.bit_length() - 1
     assert Ladder.dyadic(n_samples, deepest, rope).depth == deepest
-    with pytest.raises(OptionError, match=f"depth is {deepest + 1}, .* frame of {n_samples} samples; allowed is 1 to {deepest},"):
+    with pytest.raises(
+        OptionError, match=f"depth is {deepest + 1}, .* frame has {n_samples} samples .*; allowed: 1 to {deepest};"
+    ):
         Ladder.dyadic(n_samples, deepest + 1, rope)
     with pytest.raises(OptionError, match="depth is 0"):
         Ladder.dyadic(n_samples, 0, rope)
@@ -137,16 +139,16 @@ def test_the_deepest_ladder_fits_and_one_more_level_does_not(n_samples: int, rop
     ("options", "said"),
     [
         ({"depth": 3, "denominators": "8,4"}, "depth is 3 and denominators is '8,4'; give only one of the two"),
-        ({"denominators": "8;4"}, "denominators is '8;4'; it must be numbers with commas between them"),
-        ({"transition_s": "0.1,x"}, "transition_s is '0.1,x'; it must be numbers"),
-        ({"transition_s": "1e-7"}, "allowed is 1e-6 to 1 s"),
-        ({"transition_s": "nan"}, "allowed is 1e-6 to 1 s"),
-        ({"pair": "quadrature", "ropes": "square"}, "pair is 'quadrature', which needs waves"),
-        ({"pair": "quadrature", "reading": "binary"}, "pair is 'quadrature', which needs waves"),
-        ({"depth": 25}, "depth is 25; allowed is 1 to 24"),
-        ({"beam": 0}, "beam is 0; allowed is 1 to 64"),
-        ({"gating": "sfot"}, "gating is 'sfot', which is unknown; did you mean 'soft'"),
-        ({"above_nyquist": 1}, "above_nyquist is 1; it must be true or false"),
+        ({"denominators": "8;4"}, "denominators is '8;4'; allowed: numbers separated by commas"),
+        ({"transition_s": "0.1,x"}, "transition_s is '0.1,x'; allowed: numbers"),
+        ({"transition_s": "1e-7"}, "allowed: 1e-6 to 1 s"),
+        ({"transition_s": "nan"}, "allowed: 1e-6 to 1 s"),
+        ({"pair": "quadrature", "ropes": "square"}, "pair is 'quadrature' and ropes is 'square', but a quadrature pair needs"),
+        ({"pair": "quadrature", "reading": "binary"}, "pair is 'quadrature' and reading is 'binary', but a quadrature"),
+        ({"depth": 25}, "depth is 25; allowed: 1 to 24"),
+        ({"beam": 0}, "beam is 0; allowed: 1 to 64"),
+        ({"gating": "sfot"}, "gating is 'sfot'; allowed: hard, soft, beam; did you mean 'soft'"),
+        ({"above_nyquist": 1}, "above_nyquist is 1; allowed: true or false"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, object], said: str) -> None:
@@ -157,7 +159,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, object], said: st
 def test_a_transition_a_level_takes_as_many_as_there_are_levels() -> None:
     assert TreeOptions(transition_s="0.5").transitions_s(3) == (0.5,)
     assert TreeOptions(transition_s="0.5,0.25").transitions_s(2) == (0.5, 0.25)
-    with pytest.raises(OptionError, match=re.escape("'0.5,0.25': 2 values for 3 levels; give one or 3")):
+    with pytest.raises(OptionError, match=re.escape("'0.5,0.25', 2 values for 3 levels; allowed: 1 value or 3")):
         TreeOptions(transition_s="0.5,0.25").transitions_s(3)
 
 

@@ -426,14 +426,14 @@ def test_waves_beyond_the_new_nyquist_are_left_out(ratio: float) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"depth": 9}, "depth is 9, but 512 cells do not fit into a frame of 256 samples; allowed is 1 to 8"),
-        ({"denominators": "64,32,32"}, "32 and 32, levels 2 and 3, do not"),
-        ({"denominators": "64,1"}, "allow it with above_nyquist"),
-        ({"transition_s": "0.1,0.2,0.3", "depth": 4}, "3 values for 4 levels; give one or 4"),
-        ({"reading": "binary", "depth": 8}, "read as binary each frame takes 257 values, of 100 that may be stored"),
+        ({"depth": 9}, "depth is 9, but a frame has 256 samples for 512 cells; allowed: 1 to 8"),
+        ({"denominators": "64,32,32"}, "32 and 32, levels 2 and 3, do not fall"),
+        ({"denominators": "64,1"}, "allow it with above_nyquist=True"),
+        ({"transition_s": "0.1,0.2,0.3", "depth": 4}, "3 values for 4 levels; allowed: 1 value or 4"),
+        ({"reading": "binary", "depth": 8}, "which takes 257 parameters in each frame; allowed: 100 parameters in a frame"),
         (
             {"gating": "soft", "denominators": ",".join(str(60 - n) for n in range(20))},
-            "depth is 20, and 1048576 paths of 2560 samples would be walked at once",
+            "depth is 20, with 1048576 paths of 2560 samples at once",
         ),
     ],
 )
@@ -452,7 +452,7 @@ def test_what_depends_on_the_window_is_filled_in() -> None:
 
 
 def test_a_fixed_count_of_partials_is_for_partials() -> None:
-    with pytest.raises(OptionError, match="partials is 3, but"):
+    with pytest.raises(OptionError, match="partials is 3 and model is"):
         fit(pluck(0.1), model="double-dutch", partials=3)
 
 

@@ -205,7 +205,7 @@ def test_straight_through_goes_where_soft_gates_go() -> None:
 
 def test_trees_that_need_too_much_memory_are_refused_before_work() -> None:
     tree = Spelled(tuple(3.0 + level for level in reversed(range(20))))
-    with pytest.raises(OptionError, match=r"depth is 20, and 1048576 paths of 1000 samples would be walked at once; use fewer"):
+    with pytest.raises(OptionError, match=r"depth is 20, with 1048576 paths of 1000 samples at once; use a smaller depth"):
         WalkedTree(tree.voices, tree.gating, torch.zeros(1, 1), torch.arange(1000.0), paths=None)
     # Hard gates and beams have few paths.
     narrow = WalkedTree(tree.voices, tree.gating, torch.zeros(1, tree.n_nodes), torch.arange(10.0), paths=4)
