@@ -113,7 +113,7 @@ def _read(job: BatchJob, item: Input, path: Path) -> _Read | Row:
     try:
         recording = audio.read(path, job.options.input.sample_rate)
     except RecordingError as error:
-        raise RecordingError(str(error).replace(str(path), printable(item.place))) from error.__cause__
+        raise error.with_facts(problem=error.problem.replace(str(path), printable(item.place))) from error.__cause__
     if hashed != file_hash(path):
         raise OutputError(f"cannot fit {quoted(item.place)}: it changed while it was read", hint="wait until it is complete")
     recording = dataclasses.replace(recording, source=printable(item.place))

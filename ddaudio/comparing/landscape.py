@@ -28,7 +28,7 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.io.checks import rate_problem
 from ddaudio.losses import make_loss
-from ddaudio.options import LOSSES, parse_loss
+from ddaudio.options import LOSSES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, parse_loss
 
 IDEAS = ("windows", "windows:512", "windows:64", "surrogate", "annihilating-filter", "optimal-transport")
 """What can be drawn beside losses; ``windows`` with any other number, too."""
@@ -117,8 +117,9 @@ def scene_of_tones(hz: Sequence[float], sample_rate: int, n_samples: int, moving
     Raises `OptionError` when a frequency is not between 0 and Nyquist, there are fewer than are moved, or sizes are out of range.
     """
     _check_stretch(n_samples)
-    if problem := rate_problem(sample_rate):
-        raise OptionError(problem)
+    if rate_problem(sample_rate):
+        allowed = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
+        raise OptionError(setting="sample_rate", value=sample_rate, allowed=allowed)
     nyquist_hz = sample_rate / 2
     for one in hz:
         if not 0 < one < nyquist_hz:

@@ -315,4 +315,5 @@ def _no_device(error: Exception, files: tuple[Path, ...]) -> PlaybackError:
 def _unplayable(problem: str, remedy: str, files: tuple[Path, ...]) -> PlaybackError:
     """Return the error that says what is wrong, what to do, and where the sounds lie."""
     elsewhere = f"open {', '.join(map(quoted, files))}" if files else "write a WAV file with ddaudio render and open it"
-    return PlaybackError(f"cannot play: {problem}; {remedy}, or {elsewhere} in another player")
+    hint = f"{remedy}, or {elsewhere} in another player"
+    return PlaybackError(f"cannot play: {problem}", hint=hint)

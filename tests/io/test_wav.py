@@ -132,7 +132,7 @@ def test_more_than_4_gb_become_rf64(encoding: Encoding, n_samples: int, tmp_path
 
 
 def test_bad_encodings_and_samples_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="encoding is 'pcm32'; allowed are pcm16, pcm24, float32"):
+    with pytest.raises(OptionError, match="encoding is 'pcm32'; allowed: pcm16, pcm24, float32"):
         write_wav(tmp_path / "a.wav", noise(10), RATE, "pcm32")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=r"a.wav': 1 of 2 samples are NaN or infinite"):
         write_wav(tmp_path / "a.wav", torch.tensor([[0.0, float("inf")]]), RATE, "float32")

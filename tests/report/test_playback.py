@@ -427,7 +427,7 @@ def test_any_sound_file_has_one_sound(fitted: Path) -> None:
     [
         ("missing.wav", RecordingError, "missing.wav': it is missing; give"),
         ("missing.safetensors", ModelError, "there is no model file"),
-        ("", ReportError, "holds no report.json"),
+        ("", ReportError, "has no report.json"),
         ("text.wav", RecordingError, "it holds text, not sound"),
     ],
 )
@@ -460,7 +460,7 @@ def test_a_sound_file_is_played_and_what_it_lacks_is_refused(fitted: Path, devic
     assert (recorded(device)[:2400] == soundfile.read(path)[0].astype(np.float32)).all()
     code, _, err = run("play", path, "--which", "residual")
     assert code == 2
-    assert err == "ddaudio: error: there is no residual to play here, only tone.wav; the folder of a fit has all three\n"
+    assert err == "ddaudio: error: there is no residual to play here; allowed: tone.wav; give the folder of a fit, which has all three\n"
 
 
 def test_one_channel_gets_both(fitted: Path, device: ModuleType) -> None:
