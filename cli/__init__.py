@@ -1,4 +1,4 @@
-"""The command ``ddaudio``: words on a command line, translated into calls of the library."""
+"""The command ``ddaudio``: a command line, translated into calls of the library."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 1 failed, 2 refused, 130 stopped by Ctrl-C."""
+    """Run the command and return its exit code: 0 done, 1 failed, 2 invalid input, 130 stopped by Ctrl-C."""
     # Threads that wait for each other spin, by default for so long that a second busy process makes a fit 20 times
     # slower; with a short spin it is hardly slower, and alone it is as fast. Must be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")

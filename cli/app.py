@@ -1,4 +1,4 @@
-"""The app: its subcommands, and what becomes of errors."""
+"""The app: its subcommands, and how errors are printed."""
 
 import io
 import os
@@ -15,6 +15,8 @@ from .compare import compare
 from .console import print_message
 from .export import export
 from .fit import fit
+from .flags import LABORATORY_HINT
+from .help import COMPLETE, HELP_FLAGS, LABORATORY
 from .info import info
 from .landscape import landscape
 from .play import play
@@ -24,16 +26,17 @@ from .report import report
 
 app = App(
     name="ddaudio",
-    help="Turn a recording into a small, trainable model made of waves, and back into sound.",
+    help="Turn a recording into a small, trainable model of waves, and back into sound.",
     help_format="plaintext",
-    help_epilogue="Exit codes: 0 done (doubts are told in words), 1 failed, 2 refused, 130 stopped by Ctrl-C.",
+    help_epilogue="Exit codes: 0 done (warnings are printed), 1 failed, 2 invalid input, 130 stopped by Ctrl-C.",
     version=ddaudio.__version__,
+    help_flags=HELP_FLAGS,
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-app.command(fit, sort_key=1)
-app.command(batch, sort_key=2)
-app.command(compare, sort_key=3)
+app.command(fit, sort_key=1, help_epilogue=LABORATORY_HINT)
+app.command(batch, sort_key=2, help_epilogue=LABORATORY_HINT)
+app.command(compare, sort_key=3, help_epilogue=LABORATORY_HINT)
 app.command(render, sort_key=4)
 app.command(info, sort_key=5)
 app.command(export, sort_key=6)
@@ -44,10 +47,11 @@ app.register_install_completion_command(help="Install completion for your shell 
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; what the user can mend is told in one line on stderr."""
+    """Run one command line and return its exit code; an error is one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what a terminal cannot show
+    LABORATORY.is_shown = COMPLETE in arguments
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .console import print_json, print_message, print_result
-from .flags import PANELS, BatchSettings, Settings, resolve
+from .flags import FILES, BatchSettings, Settings, resolve
 from .progress import batch_progress
 
 
@@ -14,27 +14,26 @@ def batch(
     inputs: list[str],
     /,
     *,
-    out: Annotated[str, Parameter(group=PANELS["output"])],
+    out: Annotated[str, Parameter(group=FILES)],
     how: Annotated[BatchSettings | None, Parameter(name="*")] = None,
     config: Path | None = None,
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     settings: Annotated[Settings | None, Parameter(name="*")] = None,
 ) -> int:
-    """Fit every recording of a folder, a list or a bucket that is not fitted yet, each into a folder of its own.
+    """Fit all recordings of a folder, a list or a bucket, each into a folder of its own.
 
-    A second run does only what is missing or has changed. What fails is a row in results.csv, ends nothing, and makes the
-    exit code 1.
+    A second run fits only what is missing or has changed. Failures become rows of results.csv; the exit code is then 1.
 
     Args:
-        inputs: A folder, a list file (.txt, .m3u: a path or address a line), an address such as s3://bucket/sounds, or several
+        inputs: A folder, a list file (.txt or .m3u, one path or address per line), an address such as s3://bucket/sounds, or
             recordings.
         out: Folder or address for the fits, results.csv, results.parquet, summary.json and the gallery index.html.
         how: Settings of the batch.
-        config: TOML file with settings, such as the fit.toml of an earlier fit; flags win over it.
-        quiet: Show no progress and no result; only the files, errors and warnings.
+        config: TOML file with settings, such as the fit.toml of an earlier fit; flags take precedence.
+        quiet: Print no progress and no results, only errors and warnings.
         json: Print the summary as JSON.
-        settings: Single settings of the fits.
+        settings: Settings of the fits.
     """
     options = resolve(settings or {}, config)
     from ddaudio import batching  # noqa: PLC0415 - not needed for the other commands

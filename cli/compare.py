@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ddaudio.comparing import Comparison
 
 WIDE = 200
-"""Columns of a table that no terminal shows."""
+"""Columns of a table that is not printed to a terminal."""
 
 
 def compare(
@@ -30,20 +30,21 @@ def compare(
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     settings: Annotated[SharedSettings | None, Parameter(name="*")] = None,
 ) -> int:
-    """Fit recordings with each network and loss, several times each, and compare what comes of it.
+    """Fit recordings with several networks and losses, and several seeds each, and compare the results.
 
-    All fits have as many numbers (0.06 a sample, unless a goal is given) and as much time; a second run makes only what is
-    missing. The table has medians and, in brackets, ranges over seeds.
+    All fits have the same size (0.06 parameters per sample, unless a goal is given) and the same time.
+
+    A second run makes only the missing fits. The table has medians and, in brackets, ranges over seeds.
 
     Args:
         recordings: Sound files.
-        out: Folder for the table, curves, the page index.html and the fits (default: the name of the first recording, with
-            -compare).
+        out: Folder for the table, curves, the page index.html and the fits (default: NAME-compare,
+            by the first recording).
         how: Settings of the comparison.
-        config: TOML file with settings of all fits, such as the fit.toml of an earlier fit; flags win over it.
-        quiet: Show no progress and no result; only the files, errors and warnings.
+        config: TOML file with settings of all fits, such as the fit.toml of an earlier fit; flags take precedence.
+        quiet: Print no progress and no results, only errors and warnings.
         json: Print the table and the runs as JSON.
-        settings: Single settings of all fits.
+        settings: Settings of all fits.
     """
     from ddaudio import comparing  # noqa: PLC0415 - not needed for the other commands
 
@@ -72,7 +73,7 @@ def _of_file(config: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show_table(found: "Comparison") -> None:
-    """Print the table, as wide as it takes where there is no terminal."""
+    """Print the table; without a terminal it is never wrapped."""
     from rich.console import Console  # noqa: PLC0415 - not needed by the other commands
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415

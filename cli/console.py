@@ -1,4 +1,4 @@
-"""What the command says: results to stdout, messages to stderr."""
+"""Output: results to stdout, messages to stderr."""
 
 import json
 import sys
@@ -21,17 +21,17 @@ def print_message(kind: str, text: str) -> None:
 
 
 def print_gain(name: str, gain: float, encoding: str) -> None:
-    """Say so if a WAV file had to be scaled down to fit its encoding by more than a step."""
+    """Print a note if a WAV file was scaled down to fit its encoding by more than a step."""
     if gain < 0.999:
         from math import log10  # noqa: PLC0415
 
         change = 20 * log10(gain)
         print_message(
             "note",
-            f"{name} went beyond full scale: it was scaled by {change:.1f} dB to fit {encoding}; float32 keeps it",
+            f"{name} exceeded full scale and was scaled by {change:.1f} dB to fit {encoding}; float32 needs no scaling",
         )
 
 
 def print_stopped(checkpoint: str) -> None:
-    """Say how a fit that the user stopped can be gone on with."""
-    print_message("note", f"{checkpoint} holds how far training was; --resume --force goes on with it, --force starts afresh")
+    """Print how to resume a fit that the user stopped."""
+    print_message("note", f"checkpoint saved in {checkpoint}; resume with --resume --force, or start again with --force")

@@ -1,4 +1,4 @@
-"""``ddaudio export``: a model's partials as a table."""
+"""``ddaudio export``: the components of a model as a table."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,12 +17,12 @@ def export(
     out: Path | None = None,
     force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> None:
-    """Print the partials or ropes of a model, a row each: signal, time (s), frequency (Hz), amplitude, and what else there is.
+    """Print the components of a model as a table: signal, time (s), frequency (Hz), amplitude and further columns.
 
     Args:
-        model: A fit's folder, or its model.safetensors.
-        table_format: How the table is written.
-        out: File to write (default: print to stdout).
+        model: The folder of a fit, or its model.safetensors.
+        table_format: Format of the table.
+        out: File to write (default: standard output).
         force: Overwrite the file if it exists.
     """
     if out is not None:

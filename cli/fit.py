@@ -1,4 +1,4 @@
-"""``ddaudio fit``: from a recording to a folder with its resynthesis, its model and a report."""
+"""``ddaudio fit``: fit a recording, write resynthesis, model and report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,33 +7,29 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from .console import print_gain, print_json, print_result, print_stopped
-from .flags import PANELS, Settings, resolve
+from .flags import FILES, Settings, resolve
 from .progress import progress_bar
 
 
 def _output(text: str, **more: Any) -> Parameter:
-    return Parameter(help=text, group=PANELS["output"], **more)
+    return Parameter(help=text, group=FILES, **more)
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where results go, and what may be there already."""
+    """Where results are written."""
 
-    out: Annotated[
-        Path | None, _output("Folder for the results (default: the recording's name with -fit, in the current folder).")
-    ] = None
-    force: Annotated[bool, _output("Overwrite an earlier fit, or one that is under way.", negative="", show_default=False)] = (
-        False
-    )
+    out: Annotated[Path | None, _output("Folder for the results (default: NAME-fit in the current folder).")] = None
+    force: Annotated[bool, _output("Overwrite an earlier fit, or an unfinished one.", negative="", show_default=False)] = False
     resume: Annotated[
         bool,
         _output(
-            "Go on with a fit that was stopped or killed; without a checkpoint it begins at the beginning.",
+            "Resume an interrupted fit; without a checkpoint, start a new one.",
             negative="",
             show_default=False,
         ),
     ] = False
-    html: Annotated[bool, _output("Write report.html, the page to look at and listen to.")] = True
+    html: Annotated[bool, _output("Write report.html, a page with plots and players.")] = True
 
 
 def fit(
@@ -46,17 +42,18 @@ def fit(
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     settings: Annotated[Settings | None, Parameter(name="*")] = None,
 ) -> int:
-    """Fit a recording with a network of sinusoids: a WAV to listen to, the model, and a report of how far off it is.
+    """Fit a small model of waves to a recording, and write a WAV file, the model and a report to a folder.
 
-    Ctrl-C while it trains keeps the best so far; a second one ends at once. How far training is, is kept beside the results'
-    folder, in NAME-fit.checkpoint, until the fit is complete.
+    Ctrl-C during training saves the best model so far; a second Ctrl-C stops at once.
+
+    A checkpoint is kept in NAME-fit.checkpoint, next to the results, until the fit is complete.
 
     Args:
-        recording: WAV, FLAC, OGG, MP3 or AIFF file.
-        to: Where results go.
-        config: TOML file with settings, such as the fit.toml of an earlier fit; flags win over it.
-        quiet: Show no progress and no result; only the files, errors and warnings.
-        json: Print the report as JSON in place of the five lines.
+        recording: A WAV, FLAC, OGG, MP3 or AIFF file.
+        to: Where results are written.
+        config: TOML file with settings, such as the fit.toml of an earlier fit; flags take precedence.
+        quiet: Print no progress and no results, only errors and warnings.
+        json: Print the report as JSON.
         settings: Single settings.
     """
     options, to = resolve(settings or {}, config), to or Destination()
@@ -69,7 +66,7 @@ def fit(
         folder = saving.default_folder(str(recording)) if to.out is None else to.out
         saving.check_folder(folder, str(recording), force=to.force)
         checkpoint = checkpoints.folder_beside(folder)
-        # With both, the earlier fit is what may be overwritten: its checkpoint is gone on with.
+        # With both, the earlier fit may be overwritten, and its checkpoint is resumed.
         afresh = to.force and not to.resume
         result = fitting_run.fit(recording, options, progress=tell, checkpoint=checkpoint, resume=to.resume, force=afresh)
         contents = saving.save_fit(result, folder, force=to.force, html=to.html)

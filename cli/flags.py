@@ -4,29 +4,36 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_args, get_type_hints
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from ddaudio import options
 from ddaudio.errors import OptionError
 from ddaudio.options import GOALS, FitOptions, setting_groups
 from ddaudio.options.batch import BatchOptions
 from ddaudio.options.compare import OWN, CompareOptions
+from ddaudio.options.model import NETWORK_LINES
 
+from .help import COMMON, COMPLETE, LABORATORY
 from .refusals import UNITS, flag
 
 SHARED = [name for name in setting_groups() if name not in (*OWN, *CompareOptions.__annotations__)]
 """Settings that all fits of a comparison can be given; ``whole`` is the comparison's own, and that of a fit one of variants."""
 PANELS = {
-    name: Group(f"{name.capitalize()} settings", sort_key=place)
-    for place, name in enumerate((member.name for member in fields(FitOptions)), 2)
+    name: Group(f"{name.capitalize()} settings", sort_key=place, help_formatter=LABORATORY)
+    for place, name in enumerate((member.name for member in fields(FitOptions)), 3)
 }
-"""Panels of the help, by group of settings."""
+"""Panels of the help, by group of settings: all but the most used ones."""
+FIRST = Group("Settings", sort_key=2)
+"""Panel of the most used settings."""
+FILES = Group("Output", sort_key=1)
+"""Panel of the output."""
+LABORATORY_HINT = f"{COMPLETE} lists all settings."
 
 
 def _in_flags(text: str) -> str:
@@ -48,15 +55,37 @@ def _annotations(without: Collection[str] = ()) -> dict[str, Any]:
             get_type_hints(hints[group])[member.name],
             Parameter(
                 name=flag(member.name),
-                help=_in_flags(docs[member.name]),
+                help=_in_flags(docs[member.name]) + _listed(member.name),
                 show_default=_shown(member.name, defaults[member.name]),
-                group=panel,
+                group=FIRST if member.name in COMMON else panel,
+                **_reading(get_type_hints(hints[group])[member.name], member.name),
             ),
         ]
         for group, panel in PANELS.items()
         for member in fields(hints[group])
         if member.name not in without
     }
+
+
+def _listed(name: str) -> str:
+    """Return the networks, one a line, for the help of the setting that names them."""
+    return "".join(f"\n{network}: {line}" for network, line in NETWORK_LINES.items()) if name == "model" else ""
+
+
+def whole_number(_: type, tokens: Sequence[Token]) -> int:
+    """Return an integer; a fraction is refused, not rounded."""
+    return int(tokens[0].value)
+
+
+Whole = Annotated[int, Parameter(converter=whole_number)]
+"""An integer that a flag is given."""
+
+
+def _reading(hint: Any, name: str) -> dict[str, Any]:
+    """Return how the text of a flag becomes its value, where cyclopts' own way is not enough."""
+    if int in (hint, *get_args(hint)):
+        return {"converter": whole_number}
+    return {"allow_leading_hyphen": True} if name == "span" else {}
 
 
 def _own_annotations(owner: type, panel: str) -> dict[str, Any]:
@@ -76,6 +105,7 @@ def _own_annotations(owner: type, panel: str) -> dict[str, Any]:
                 name=flag(name),
                 help=_in_flags(docs[name]),
                 show_default=False if default is False else _shown(name, default),
+                **_reading(hints[name], name),
                 negative="",
                 group=Group(panel, sort_key=1),
             ),

@@ -1,4 +1,4 @@
-"""``ddaudio info``: what is in a recording or a model."""
+"""``ddaudio info``: facts about a recording or a model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def info(file: Path, /, *, json: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> None:
-    """Say what is in a recording or in a model.
+    """Print facts about a recording or a model.
 
     Args:
-        file: A sound file, a fit's folder, or its model.safetensors.
-        json: Print JSON in place of tables.
+        file: A sound file, the folder of a fit, or its model.safetensors.
+        json: Print JSON instead of tables.
     """
     is_model = file.suffix == ".safetensors" or (file.is_dir() and (file / "model.safetensors").exists())
     facts = model_facts(file) if is_model else recording_facts(file)
@@ -49,7 +49,7 @@ def _show(facts: dict[str, Any]) -> None:
         listing.add_row(_label(name), Text(_in_words(name, value)))
     console.print(listing)
     if strongest:
-        table = Table(title=f"strongest {len(strongest)} of {facts['parts']} parts", title_justify="left", box=None)
+        table = Table(title=f"strongest {len(strongest)} of {facts['n_components']} components", title_justify="left", box=None)
         for name in strongest[0]:
             table.add_column(name, justify="right", overflow="fold")
         for row in strongest:

@@ -1,4 +1,4 @@
-"""``ddaudio landscape``: a loss as a function of frequency, as a picture and a table."""
+"""``ddaudio landscape``: losses as functions of frequency, as a plot and a table."""
 
 import re
 from dataclasses import dataclass
@@ -16,18 +16,16 @@ from .output_paths import check_new
 @Parameter(name="*")
 @dataclass(frozen=True)
 class View:
-    """How far to look, and at what; the help of each flag stands with it."""
+    """Range and resolution; each flag has its help."""
 
-    frequencies: Annotated[int, Parameter(help="How many frequencies are moved, 1 or 2; two make maps.")] = 1
+    frequencies: Annotated[int, Parameter(help="Number of frequencies that are varied, 1 or 2; two give a map.")] = 1
     span: Annotated[
         float | None,
-        Parameter(
-            help="How far to look on both sides, in Hz (default: 16 bins, 8 in maps, or less where 0 Hz or Nyquist is near)."
-        ),
+        Parameter(help="Range on both sides, in Hz (default: 16 bins, 8 in maps, limited by 0 Hz and the Nyquist frequency)."),
     ] = None
-    span_bins: Annotated[float | None, Parameter(help="The same in bins, sample rate over samples.")] = None
-    samples: Annotated[int, Parameter(help="Length of the stretch, 64 to 1048576.")] = 4096
-    sample_rate: Annotated[int, Parameter(help="Of test tones, in Hz, 1000 to 384000; a recording has its own.")] = 8000
+    span_bins: Annotated[float | None, Parameter(help="Range in bins of sample rate / samples.")] = None
+    samples: Annotated[int, Parameter(help="Length of the excerpt, 64 to 1048576 samples.")] = 4096
+    sample_rate: Annotated[int, Parameter(help="Sample rate of test tones, 1000 to 384000 Hz.")] = 8000
 
 
 def landscape(
@@ -40,16 +38,16 @@ def landscape(
     out: Path = Path("landscape.png"),
     force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> None:
-    """Draw each loss over one frequency, or two, around the truth: of a test tone, or of a recording's strongest partial.
+    """Plot losses over one or two frequencies around their true values, for test tones or the strongest partial of a recording.
 
-    The picture shows why frequency is hard: most losses have one narrow valley. Writes a PNG, and a CSV of the same name.
+    Most losses have one narrow minimum. Writes a PNG file, and a CSV file of the same name.
 
     Args:
-        recording: Sound file whose loudest stretch is looked at (or give a tone).
-        tone: Frequency of a test tone in Hz; given twice or more, a mixture of tones, of which the first are moved.
-        losses: Names with commas between them, of losses and of windows, windows:512 (or another length), surrogate, notches and
+        recording: Sound file, of which the loudest excerpt is used (or give --tone).
+        tone: Frequency of a test tone in Hz; repeat it for a mixture, of which the first ones are varied.
+        losses: Names separated by commas, of losses and of windows, windows:512 (or another length), surrogate, notches and
             transport (default: all).
-        view: How far to look.
+        view: Range and resolution.
         out: PNG file to write.
         force: Overwrite the files if they exist.
     """

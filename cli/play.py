@@ -38,20 +38,20 @@ def play(
     which: Literal["original", "resynthesis", "residual"] | None = None,
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> None:
-    """Play a fit's original, resynthesis and residual, or one model or sound file.
+    """Play the original, resynthesis and residual of a fit, or a single model or sound file.
 
-    In a terminal, 1 2 3 switch between the sounds while they play, space pauses, and arrows go back or on by a second.
+    In a terminal, 1 2 3 switch between the sounds while they play, space pauses, and the arrow keys move by a second.
 
-    Further, l loops, m makes the residual as loud as the original, and q quits.
+    Also, l loops, m makes the residual as loud as the original, and q quits.
 
     Without a terminal, one sound is played to its end.
 
-    Needs a sound device and the extra: pip install 'ddaudio[play]'.
+    Needs a sound device and an extra: pip install 'ddaudio[play]'.
 
     Args:
-        source: A fit's folder, a model.safetensors, or a sound file.
-        which: Sound of a fit that is heard first (default: resynthesis).
-        quiet: Show no status line.
+        source: The folder of a fit, a model.safetensors, or a sound file.
+        which: Sound of a fit to start with (default: resynthesis).
+        quiet: Print no status line.
     """
     from ddaudio.report import playback  # noqa: PLC0415 - imports torch, which takes its time
 
@@ -68,7 +68,7 @@ def play(
             while not stopped.wait(POLL_S):
                 pass
     if player.clipped_samples:
-        print_message("note", f"{player.clipped_samples} samples went beyond full scale and were clipped")
+        print_message("note", f"{player.clipped_samples} samples exceeded full scale and were clipped")
 
 
 def _obey(player: "Player", stopped: "Event", *, quiet: bool) -> None:

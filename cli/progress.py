@@ -1,4 +1,4 @@
-"""A progress bar on stderr, for people: a pipe or a log file gets none."""
+"""Progress on stderr: a bar in a terminal."""
 
 import contextlib
 import math
@@ -19,7 +19,7 @@ LINE_S = 5.0
 
 @contextlib.contextmanager
 def progress_bar(*, quiet: bool) -> Iterator["ProgressCallback | None"]:
-    """Show a bar with the stage, the loss and the SNR; give what to tell, or None when nobody is watching.
+    """Show a bar with the stage, the loss and the SNR; yield the callback, or None where nothing is shown.
 
     A recording that is fitted in one go has a bar for each stage, one of several blocks a bar for all of it.
     """
@@ -92,7 +92,7 @@ Many = TypeVar("Many", bound=OfMany)
 
 
 def batch_progress(*, quiet: bool) -> "AbstractContextManager[Callable[[BatchProgress], None] | None]":
-    """Show how far a batch is: a bar, or without a terminal a line every few seconds; give what to tell, or None."""
+    """Show how far a batch is: a bar, or without a terminal a line every few seconds; yield the callback, or None."""
     return _progress_of_many(batch_in_words, "looking", quiet=quiet)
 
 

@@ -9,6 +9,7 @@ from ddaudio.errors import OutputError
 from ddaudio.options import Encoding
 
 from .console import print_gain, print_message, print_result
+from .flags import Whole
 from .output_paths import check_file
 
 
@@ -17,18 +18,18 @@ def render(
     /,
     *,
     out: Path,
-    sample_rate: int | None = None,
-    partials: int | None = None,
+    sample_rate: Whole | None = None,
+    partials: Whole | None = None,
     encoding: Encoding = "float32",
     force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> None:
-    """Turn a saved model back into sound: whole, at another sample rate, or with its strongest partials only.
+    """Render a saved model to a WAV file, optionally at another sample rate or with its strongest components only.
 
     Args:
-        model: A fit's folder, or its model.safetensors.
+        model: The folder of a fit, or its model.safetensors.
         out: WAV file to write.
-        sample_rate: Rate in Hz, 1000 to 384000 (default: the recording's); waves beyond its Nyquist are left out.
-        partials: Keep only this many partials of the whole model, the strongest; 0 is silence (default: all).
+        sample_rate: Sample rate, 1000 to 384000 Hz (default: the recording's); waves above its Nyquist frequency are omitted.
+        partials: Number of components to render, the strongest of the model; 0 is silence (default: all).
         encoding: Sample format of the WAV file.
         force: Overwrite the file if it exists.
     """
@@ -48,11 +49,11 @@ def render(
     if beyond:
         print_message(
             "note",
-            f"{beyond} of {kept.n_prunable()} parts lie beyond the Nyquist frequency of {rate} Hz and were left out",
+            f"{beyond} of {kept.n_components()} components are above the Nyquist frequency for {rate} Hz and were omitted",
         )
     print_gain(str(out), gain, encoding)
     channels, n_samples = samples.shape
     print_result(
         f"wrote {out}: {n_samples / rate:.3g} s, {n_samples} samples in {channels} channel{'s' * (channels > 1)} at "
-        f"{rate} Hz, {encoding}, {kept.n_prunable() - beyond} parts"
+        f"{rate} Hz, {encoding}, {kept.n_components() - beyond} components"
     )

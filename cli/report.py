@@ -1,4 +1,4 @@
-"""``ddaudio report``: the pages of fits, made again from what their folders hold, and a gallery over many."""
+"""``ddaudio report``: write the pages of fits again, and a gallery of many."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .console import print_message, print_result
+from .refusals import in_flags
 
 
 def report(
@@ -15,14 +16,14 @@ def report(
     gallery: Path | None = None,
     share_script: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Make report.html of fits again, and a gallery over them: a table to sort, with small pictures and players.
+    """Write report.html of fits again, and a gallery of them: a sortable table with small plots and players.
 
-    Folders that are not whole are told; the pages of the others are made all the same, and the exit code is 1.
+    Incomplete folders are reported as errors; the pages of the others are written all the same, and the exit code is 1.
 
     Args:
-        folders: Folders of fits; one that is no fit itself stands for all fits below it.
-        gallery: Page to make over all of them, such as index.html.
-        share_script: Keep one copy of the pictures' script beside the gallery, not one in each page: saves 2 MB a page.
+        folders: Folders of fits; a folder that is not a fit stands for all fits below it.
+        gallery: Page with all fits to write, such as index.html.
+        share_script: Keep one copy of the plotting script next to the gallery instead of one in each page: saves 2 MB a page.
     """
     from ddaudio.report import write_pages  # noqa: PLC0415 - imports torch, which takes its time
 
@@ -31,7 +32,7 @@ def report(
     if len(outcomes) == len(failed) == 1:
         raise failed[0]
     for error in failed:
-        print_message("error", str(error))
+        print_message("error", in_flags(error))
     pages = [outcome.page for outcome in outcomes if outcome.page is not None]
     for page in pages if gallery is None or not pages else [*pages, gallery]:
         print_result(str(page))

@@ -1,4 +1,4 @@
-"""Settings of a batch, beside those of its fits. Imports nothing that is slow."""
+"""Settings of a batch, in addition to those of its fits. Imports nothing that is slow."""
 
 import os
 from dataclasses import dataclass
@@ -8,34 +8,34 @@ from ddaudio.options.checks import check_one_of
 
 MOST_WORKERS, MOST_RETRIES = 1024, 100
 STACKS_PER_WORKER = 4
-"""Stacks that each worker gets at least, where there are files enough: then none waits long for another one's last."""
+"""Least number of stacks for each worker, where there are enough files: then none waits long for the last one."""
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How a batch is done."""
+    """Which recordings are fitted, and on which workers."""
 
     pattern: str | None = None
-    """Names of recordings, as a shell pattern such as *.wav; of paths below the input if it has a slash (default: names that end
-    as those of sound files do)."""
+    """Names of recordings, as a shell pattern such as *.wav; with a slash it is matched with paths below the input (default: the
+    usual suffixes of sound files)."""
     workers: int | None = None
-    """Processes of the local cluster, 1 to 1024 (default: one for each core)."""
+    """Processes of the local cluster, 1 to 1024 (default: one per core)."""
     scheduler: str | None = None
     """Address of a running Dask scheduler to use instead, such as tcp://127.0.0.1:8786."""
     retries: int = 2
-    """How often a recording is tried again whose worker was killed, or where storage failed, 0 to 100."""
+    """How often a recording is retried after its worker was killed or storage failed, 0 to 100."""
     limit: int | None = None
-    """Fit no more recordings than this, 1 or more."""
+    """Fit at most this many recordings, 1 or more."""
     stack: int = 32
-    """Short recordings that a worker fits side by side, 1 to 1024; with 1 each fit is to the bit what it is alone."""
+    """Short recordings that a worker fits together, 1 to 1024; with 1 each fit is identical, to the bit, to a single one."""
     html: bool = False
-    """Make the page of each fit, report.html, as well."""
+    """Write report.html for each fit as well."""
     force: bool = False
-    """Fit everything again, whatever is done already."""
+    """Fit all recordings again, even those that are up to date."""
     retry_failed: bool = False
-    """Fit only what failed in the last batch into this output."""
+    """Fit only the recordings that failed in the last batch into this output."""
     dry_run: bool = False
-    """Tell what would be done, in how many seconds of sound, and do nothing."""
+    """List what would be fitted, with its duration, without fitting."""
 
     def __post_init__(self) -> None:
         for name, low, high in (

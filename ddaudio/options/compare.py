@@ -1,4 +1,4 @@
-"""Settings of a comparison, and what they ask for: networks times losses, or named variants. Imports nothing that is slow."""
+"""Settings of a comparison and its variants: networks times losses, or named ones. Imports nothing that is slow."""
 
 import os
 import tomllib
@@ -14,44 +14,44 @@ from ddaudio.options.checks import check_one_of, check_range, check_whole
 
 MOST_SEEDS, MOST_WORKERS, MOST_ENTRIES = 1000, 1024, 1000
 MODELS, LOSSES = "sine,double-dutch", "mse,mse+mss"
-"""What is compared if nothing is asked for."""
+"""Networks and losses that are compared by default."""
 PARAMETERS_PER_SAMPLE = 0.06
-"""What each fit may spend, unless a goal is given: networks are compared at equal numbers."""
+"""Size of each model, unless a goal is given: networks are compared at equal size."""
 EVEN = {"optimiser": "adam", "exchanges": 0, "tolerance": 0.0}
-"""Settings that make fits comparable, unless others are given: one optimiser, nothing but descent, and all of the time."""
+"""Settings that make fits comparable, unless others are given: one optimiser, descent alone, and no early stop."""
 OWN = ("model", "losses", "seed")
 """Settings of a fit that a comparison sets itself."""
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """What is compared, and how evenly."""
+    """Networks, losses and seeds to compare, and the time of each fit."""
 
     models: str | None = None
-    """Networks with commas between them, as in sine,cascade,sine+double-dutch (default: sine,double-dutch)."""
+    """Networks, separated by commas, as in sine,cascade,sine+double-dutch (default: sine,double-dutch)."""
     losses: str | None = None
-    """Losses with commas between them, the terms of each with +, as in mse,mse+pdl=0.5,mss:ddsp (default: mse,mse+mss)."""
+    """Losses, separated by commas, with terms joined by +, as in mse,mse+pdl=0.5,mss:ddsp (default: mse,mse+mss)."""
     variants: str | None = None
-    """TOML file in which each table is a named variant with settings of its fits, as in [late] schedule = "rise"; one that has no
-    model or no losses is fitted with all that are given."""
+    """TOML file in which each table is a named variant with settings of its fits, as in [late] schedule = "rise"; one without
+    model or losses is fitted with each of those given."""
     seeds: int = 3
-    """Fits of each kind, with the seeds 0, 1, ..., 1 to 1000."""
+    """Fits of each variant, with the seeds 0, 1, ..., 1 to 1000."""
     time_s: float = 20.0
-    """Seconds that each fit takes on one thread, start included, 0.1 to 86400; a short trial tells how many steps that is. Not if
-    steps is given: then all take as many."""
+    """Time of each fit on one thread, initialisation included, 0.1 to 86400 s; a short trial finds how many steps that is. Unused
+    where `steps` is given: then all fits take as many steps."""
     stretch_s: float = 1.0
-    """What is fitted of each recording: its loudest stretch of this length, 0.01 to 86400 s."""
+    """Length of the loudest excerpt of each recording, which is fitted, 0.01 to 86400 s."""
     whole: bool = False
-    """Fit all of each recording."""
+    """Fit whole recordings instead of excerpts."""
     workers: int | None = None
-    """Processes, 1 to 1024 (default: one for each core)."""
+    """Processes, 1 to 1024 (default: one per core)."""
     scheduler: str | None = None
     """Address of a running Dask scheduler to use instead, such as tcp://127.0.0.1:8786; the output must be a folder that its
     workers share."""
     html: bool = False
-    """Make the page of each fit, report.html, as well."""
+    """Write report.html for each fit as well."""
     force: bool = False
-    """Do all fits again, whatever is done already."""
+    """Repeat all fits, even those that are up to date."""
 
     def __post_init__(self) -> None:
         check_whole(self, "seeds", 1, MOST_SEEDS)

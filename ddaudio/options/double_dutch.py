@@ -19,7 +19,7 @@ class TreeOptions:
     """The trees of ``double-dutch``."""
 
     depth: int | None = None
-    """Levels of the tree, 1 to 24 (default: as many as its frame can be halved)."""
+    """Levels of the tree, 1 to 24 (default: as often as a frame can be halved)."""
     denominators: str | None = None
     """Samples per period of each level's wave, falling, as in 4096,2048,1000 (default: halved from twice the frame)."""
     above_nyquist: bool = False
@@ -27,22 +27,22 @@ class TreeOptions:
     ropes: RopeName = "cosine"
     """Shape of the waves: cosine, sine or square."""
     pair: PairName = "opposite"
-    """What a rope says: its own wave, or a sine and a cosine."""
+    """Waveform of a rope: a single wave (opposite), or a sine and a cosine (quadrature)."""
     reading: ReadingName = "every"
-    """What is heard: every level, the deepest alone (leaf), or the deepest gates as ones and zeros (binary)."""
+    """Levels that make the output: every level, the deepest (leaf), or the deepest gates as ones and zeros (binary)."""
     gating: GatingName | None = None
-    """Gates open and shut smoothly (soft), at once (hard), or smoothly along the most open paths alone (beam) (default: soft;
-    hard with the reading binary)."""
+    """Gates that open smoothly (soft), at once (hard), or smoothly along the most open paths only (beam) (default: soft; hard
+    with reading binary)."""
     beam: int = 4
-    """Paths of a beam, 1 to 64."""
+    """Paths of the gating beam, 1 to 64."""
     transition_s: str = "0.0001"
-    """Length of the gates' transitions, 1e-6 to 1 s: one for all levels, at most an eighth of a level's cell; or one a level, as
-    it is given, as in 0.001,0.0005."""
+    """Length of the gates' transitions, 1e-6 to 1 s: one for all levels, limited to an eighth of a level's cell, or one for each
+    level, as in 0.001,0.0005."""
     cutoffs: CutoffsName | None = None
-    """Whether the gates' cutoffs stay at 0 or are learned, a number a node (default: fixed; learned with the reading binary)."""
+    """Whether the cutoffs of the gates are fixed at 0 or learned for each node (default: fixed; learned with reading binary)."""
     leaves: LeavesName = "waves"
-    """What the tree's deepest cells hold: its own waves, or partials; the tree is then divided as the sound asks for, and its
-    gates are the windows of the network sine."""
+    """Content of the deepest cells: the tree's own waves, or partials (sine); the tree is then divided adaptively, and its gates
+    are the windows of the network sine."""
 
     def __post_init__(self) -> None:
         for name, known in (("ropes", RopeName), ("pair", PairName), ("reading", ReadingName)):

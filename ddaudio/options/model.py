@@ -9,6 +9,15 @@ from ddaudio.errors import OptionError, closest
 from ddaudio.options.checks import check_choice, check_one_of, check_range, check_switch, check_whole, parse_row
 
 MODELS = ("sine", "double-dutch", "cascade", "surrogate", "stack", "siren")
+NETWORK_LINES = {
+    "sine": "a bank of partials in each frame",
+    "double-dutch": "a binary tree of wave pairs that gate each other",
+    "cascade": "an additive ladder of waves, one a layer",
+    "surrogate": "damped complex exponentials",
+    "stack": "a deep network of sine units with positive frequencies",
+    "siren": "the published network of sine units (SIREN)",
+}
+"""What each network is, in a line of the help."""
 MODELS_OF_PARTIALS = ("sine", "cascade", "surrogate")
 """Networks whose frames can be given a fixed number of partials."""
 InitialisationName = Literal["peaks", "random", "equal"]
@@ -39,24 +48,22 @@ class ModelOptions:
     """Which network, how large, and where it starts."""
 
     model: str = "sine"
-    """The network: ``sine``, a bank of partials in each frame, ``double-dutch``, a tree of wave pairs, ``cascade``, a ladder of
-    waves, ``surrogate``, damped complex exponentials, ``stack``, sines of sines, ``siren``, the published network of sines, or a
-    sum such as ``sine+double-dutch``, in which each network fits what those before it leave over."""
+    """Network, or a sum such as sine+double-dutch, in which each network fits the residual of those before it."""
     budget_split: str | None = None
-    """How numbers, or the decibels aimed at, are shared out over the networks of a sum, as in 3,1 (default: equally)."""
+    """Shares of the budget, or of the target SNR in dB, of the networks of a sum, as in 3,1 (default: equal)."""
     target_snr_db: float = 25.0
-    """Stop spending numbers when this SNR is reached, -10 to 140 dB."""
+    """SNR to reach with as few parameters as possible, -10 to 140 dB."""
     max_parameters_per_sample: float = 0.25
-    """Cap on what the goal may cost, 0.0001 to 4 parameters per sample; one partial a channel always fits."""
+    """Limit on the size of a model that aims at an SNR, 0.0001 to 4 parameters per sample."""
     budget: int | None = None
-    """Spend this many numbers instead of aiming at an SNR, 4 or more."""
+    """Size of the model in parameters, instead of a target SNR, 4 or more."""
     partials: int | None = None
-    """Give every frame this many partials instead of aiming at an SNR, 1 to 10000."""
+    """Number of partials in every frame, instead of a target SNR, 1 to 10000."""
     initialisation: InitialisationName = "peaks"
-    """Starting point: spectral peaks, random or equally spaced frequencies."""
+    """Initial frequencies: spectral peaks, random, or equally spaced."""
     estimator: EstimatorName | None = None
-    """Find the frequencies of each frame by gradient descent from random ones, with this estimator, in place of
-    `initialisation`. For few partials a frame (16 or less)."""
+    """Estimate the frequencies of each frame by gradient descent from random ones, in place of `initialisation`; for 16 partials
+    a frame or less."""
 
     def __post_init__(self) -> None:
         for name in self.terms:

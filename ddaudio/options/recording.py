@@ -1,4 +1,4 @@
-"""Settings of what goes in and out: the recording, its frames, the files."""
+"""Settings of input and output: the recording, its frames, the files."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -28,12 +28,12 @@ class GridOptions:
     """How the recording is cut into frames."""
 
     frame_s: float | None = None
-    """Length of all frames, 0.0005 to 5 s (default: frames of 6 to 770 ms, as the sound asks for; 0.05 s with partials;
-    double-dutch takes the nearest power of two samples, by default to 0.1 s)."""
+    """Length of all frames, 0.0005 to 5 s (default: adaptive, 6 to 770 ms; 0.05 s with partials; for double-dutch the power of
+    two samples nearest to 0.1 s)."""
     overlap: float | None = None
-    """Share of a frame that it has in common with the next one, 0 to 0.5, with `frame_s` (default: 0.5; 0 for double-dutch)."""
+    """Overlap of neighbouring frames, as a share of a frame, 0 to 0.5; needs `frame_s` (default: 0.5; 0 for double-dutch)."""
     window: WindowName | None = None
-    """Shape of the crossfade between frames (default: hann; gate, a tree's own, with leaves sine)."""
+    """Shape of the crossfade between frames (default: hann; gate with leaves sine)."""
 
     def __post_init__(self) -> None:
         check_range(self, "frame_s", MIN_FRAME_S, MAX_FRAME_S, "s")
@@ -48,12 +48,12 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is written."""
+    """Files that are written."""
 
     encoding: Encoding = "float32"
     """Sample format of the WAV files."""
     checkpoint_every_s: float = 30.0
-    """Time between two checkpoints, from which a fit that was killed goes on, 0 to 86400 s; 0: after each step."""
+    """Time between two checkpoints, 0 to 86400 s; with 0 a checkpoint is written after each step."""
 
     def __post_init__(self) -> None:
         check_choice(self, "encoding", get_args(Encoding))

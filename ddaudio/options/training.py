@@ -17,52 +17,51 @@ GrowFromName = Literal["middle", "start"]
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How the network is trained."""
+    """Losses, optimiser and schedule."""
 
     losses: str = "mse=1"
     """Named losses with weights, as in mse=1,pdl=0.5, of mse, mae, huber, pdl, slope, first-difference, mss, mel, delta-time,
-    delta-frequency, phase, axis, auraloss; variants come after colons, as in pdl:far-to-near or mss:ddsp, see docs/losses.md."""
+    delta-frequency, phase, axis, auraloss; variants follow a colon, as in pdl:far-to-near or mss:ddsp, see docs/losses.md."""
     penalties: str | None = None
     """Named penalties on parameters with weights, of zero, as in zero=0.01 (default: none)."""
     optimiser: OptimiserName | None = None
-    """Who moves the parameters (default: gauss-newton for mse alone, which it needs; adam otherwise)."""
+    """Optimiser (default: gauss-newton for mse alone; adam otherwise)."""
     steps: int | None = None
     """Steps of the optimiser, 0 to 1000000 (default: 6 for gauss-newton, 80 otherwise)."""
     exchanges: int | None = None
-    """Times that the weakest parts are exchanged for better ones, 0 to 100, each followed by half the steps (default: 2; 8 for
-    double-dutch, whose parts are cheap to find)."""
+    """How often the weakest components are replaced by better ones, 0 to 100, each time followed by half the steps (default: 2;
+    8 for double-dutch)."""
     together: bool = True
-    """Train the networks of a sum together at the end, in recordings that are fitted as a whole (up to 24 s of mono)."""
+    """Train the networks of a sum jointly at the end, for recordings that are fitted in one block (up to 24 s of mono)."""
     learning_rate: float = 0.02
-    """Largest step of the optimiser, in units of the parameters' scales, 1e-8 to 10; gauss-newton has none."""
+    """Learning rate, in units of the parameters' scales, 1e-8 to 10; not used by gauss-newton."""
     schedule: ScheduleName = "warm-up"
-    """The learning rate over the steps: falling to zero (cosine), level, rising over a tenth of them and then falling (warm-up),
-    or low for half of them and then rising (rise)."""
+    """Learning rate over the steps: falling to zero (cosine), constant, rising over the first tenth and then falling (warm-up),
+    or low for the first half and then rising (rise)."""
     rates: str | None = None
-    """Factors of the learning rate by kind of parameter, 0 to 1000, as in frequency=0.5,amplitude=2 (default: 1 for each)."""
+    """Factors of the learning rate for each kind of parameter, 0 to 1000, as in frequency=0.5,amplitude=2 (default: 1)."""
     rate_tilt: float = 0.0
-    """The learning rate by frequency, to this power, -2 to 2: below 0 the longest waves move fastest, above 0 the shortest."""
+    """Exponent of the learning rate over frequency, -2 to 2: below 0 low frequencies learn fastest, above 0 high frequencies."""
     momentum_delay: int = 0
-    """Steps by which a gradient enters the momentum late, 0 to 1000."""
+    """Delay of a gradient before it enters the momentum, 0 to 1000 steps."""
     grow: int = 0
-    """Times that the piece that is trained on doubles until it is the whole, 0 to 16."""
+    """Train on a short excerpt first, which doubles this often until it is the whole recording, 0 to 16."""
     grow_from: GrowFromName = "middle"
-    """Where the piece that grows lies: in the middle of the signal or at its start."""
+    """Position of the growing excerpt: in the middle of the signal, or at its start."""
     crops: bool = False
-    """Train every loss on one crop a step, contiguous and drawn at random, in place of the whole; `crop_s` is its length."""
+    """Train all losses on one random contiguous crop in each step, of length `crop_s`, instead of on the whole signal."""
     ema: float | None = None
-    """Keep an exponential average of the parameters, which may be the better fit: the share of the old average that stays at each
-    step, 0.5 to 0.99999 (default: none)."""
+    """Decay of an exponential moving average of the parameters, 0.5 to 0.99999; the better of both is kept (default: none)."""
     teacher: float = 0.0
-    """Weight of a loss that pulls the estimate to that of the average, 0 to 1000; needs ema."""
+    """Weight of a loss that pulls the estimate towards that of the moving average, 0 to 1000; needs `ema`."""
     evaluate_every: int = 10
-    """Steps between two looks of the judge, 1 to 100000; with gauss-newton it looks at each."""
+    """Steps between two evaluations, 1 to 100000; gauss-newton evaluates after each step."""
     tolerance: float = 0.01
-    """Stop when the judge's last four looks differ by no more than this share, 0 to 1."""
+    """Stop when the last four evaluations differ by no more than this share, 0 to 1."""
     crop_s: float = 0.75
-    """Spectral losses are trained on crops of this length, and with crops all of them, 0.05 to 60 s."""
+    """Length of the crops that spectral losses are trained on, 0.05 to 60 s; with `crops` that of all losses."""
     seed: int = 0
-    """Seed of everything random, 0 to 2147483647."""
+    """Seed of the random numbers, 0 to 2147483647."""
 
     def __post_init__(self) -> None:
         parse_terms(self.losses)

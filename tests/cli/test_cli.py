@@ -24,12 +24,13 @@ from commands import COMMAND, FILES, QUICK, chirp, contents, run
 from ddaudio_cli import main
 from ddaudio_cli.app import app
 from ddaudio_cli.console import print_gain
+from ddaudio_cli.help import COMMON
 from ddaudio_cli.progress import share_done, stage_in_words, state_in_words
 from ddaudio_cli.refusals import flag, in_flags
 
 import ddaudio
 from ddaudio.errors import DdaudioError, OptionError, OutputError
-from ddaudio.options import FitOptions
+from ddaudio.options import MODELS, FitOptions
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +178,7 @@ def test_a_scaled_wav_is_told(encoding: str, sound: Path, tmp_path: Path) -> Non
         assert (gain, err) == (1.0, "")
     else:
         assert gain < 0.7
-        assert f"resynth.wav went beyond full scale: it was scaled by {20 * math.log10(gain):.1f} dB" in err
+        assert f"resynth.wav exceeded full scale and was scaled by {20 * math.log10(gain):.1f} dB" in err
     assert run("fit", sound, "--out", tmp_path / "soft", *QUICK, "--encoding", encoding, "--quiet") == (0, "", "")
 
 
@@ -350,13 +351,13 @@ def test_render_says_how_many_partials_lie_beyond_nyquist(fitted: Path, tmp_path
     assert 0 < beyond < len(rows)
     code, out, err = run("render", fitted, "--out", tmp_path / "a.wav", "--sample-rate", "1000")
     assert code == 0
-    assert f"note: {beyond} of {len(rows)} parts lie beyond" in err
-    assert f"{len(rows) - beyond} parts" in out
+    assert f"note: {beyond} of {len(rows)} components are above" in err
+    assert f"{len(rows) - beyond} components" in out
     strongest = sorted(rows, key=lambda row: -row["amplitude"])[:3]
     code, out, err = run("render", fitted, "--out", tmp_path / "b.wav", "--sample-rate", "1000", "--partials", "3")
     beyond = sum(row["frequency_hz"] >= 500 for row in strongest)
-    assert f"{3 - beyond} parts" in out
-    assert (f"note: {beyond} of 3 parts" in err) == (beyond > 0)
+    assert f"{3 - beyond} components" in out
+    assert (f"note: {beyond} of 3 components" in err) == (beyond > 0)
     assert run("render", fitted, "--out", tmp_path / "c.wav", "--sample-rate", "16000")[2] == ""
 
 
@@ -501,7 +502,7 @@ def test_info_on_a_model(fitted: Path) -> None:
         assert (facts["shortest_frame_s"], facts["longest_frame_s"]) == (0.02, 0.02)
         assert [row["amplitude"] for row in facts["strongest"]] == loudest
     words = " ".join(run("info", fitted)[1].split())
-    assert f"strongest 10 of {len(rows)} parts" in words
+    assert f"strongest 10 of {len(rows)} components" in words
     assert f"{loudest[0]:.4f}" in words
 
 
@@ -519,29 +520,54 @@ def test_every_setting_is_a_flag_and_every_flag_has_help() -> None:
 
 
 def test_the_help_of_a_flag_has_no_breaks_of_its_own() -> None:
-    """Lines of the source end where its margin is; the help has a margin of its own."""
+    """Lines of the source end where its margin is; the help has a margin of its own. Only the list of networks has lines."""
     arguments = app["fit"].assemble_argument_collection(parse_docstring=True)
     helps = {argument.name: str(argument.parameter.help) for argument in arguments if argument.parse and argument.show}
     assert len(helps) > 20
-    assert [name for name, text in helps.items() if text != " ".join(text.split())] == []
+    assert [name for name, text in helps.items() if text != " ".join(text.split())] == ["--model"]
+    listed = helps["--model"].splitlines()[1:]
+    assert [line.partition(":")[0] for line in listed] == list(MODELS)
+
+
+def help_of(command: str, which: str = "--help") -> str:
+    """Return the help of a command as one line, without frames."""
+    code, out, err = run(command, which)
+    assert (code, err) == (0, "")
+    return " ".join(out.replace("│", " ").split())
 
 
 def test_help_shows_units_defaults_and_choices() -> None:
-    code, out, _ = run("fit", "--help")
-    words = " ".join(out.replace("│", " ").split())
-    assert code == 0
-    assert "--target-snr FLOAT Stop spending numbers when this SNR is reached, -10 to 140 dB. [default: 25 dB]" in words
-    assert "(default: hann; gate, a tree's own, with leaves sine). [choices: hann, sine, triangle, gate]" in words
-    assert [words.index(f"─ {panel} settings ─") for panel in ("Input", "Grid", "Model", "Tree", "Training", "Output")] == sorted(
-        words.index(f"─ {panel} settings ─") for panel in ("Input", "Grid", "Model", "Tree", "Training", "Output")
-    )
+    words = help_of("fit", "--help-all")
+    assert "--target-snr FLOAT SNR to reach with as few parameters as possible, -10 to 140 dB. [default: 25 dB]" in words
+    assert "(default: hann; gate with leaves sine). [choices: hann, sine, triangle, gate]" in words
+    places = [words.index(f"─ {panel} ─") for panel in ("Output", "Settings", "Grid settings", "Model settings")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("command", ["fit", "batch", "compare"])
+def test_the_help_has_two_lengths(command: str) -> None:
+    arguments = app[command].assemble_argument_collection(parse_docstring=True)
+    flags = {argument.name for argument in arguments if argument.parse and argument.show and argument.name.startswith("--")}
+    short, long = help_of(command), help_of(command, "--help-all")
+    settings = {flag(name) for name in FitOptions().flat()} & flags
+    assert {name for name in flags if f" {name} " in f" {long} "} == flags
+    shown = {name for name in flags if f" {name} " in f" {short} "}
+    assert flags - shown <= settings - {flag(name) for name in COMMON}, "only the laboratory's settings are left out"
+    assert "--help-all lists all settings." in short
+    assert help_of(command) == short, "one long help does not change the next"
+
+
+def test_the_first_help_of_a_fit_is_about_twenty_flags() -> None:
+    words = help_of("fit").split("--help-all")[0]
+    assert 18 <= len(set(re.findall(r"(?<!\S)--(?!no-)[a-z][a-z-]*", words))) <= 24
 
 
 def test_help_names_flags_not_settings() -> None:
-    words = " ".join(run("fit", "--help")[1].replace("│", " ").split())
-    assert "0 to 0.5, with --frame (default: 0.5; 0 for double-dutch)." in words
+    words = help_of("fit", "--help-all")
+    assert "as a share of a frame, 0 to 0.5; needs --frame (default: 0.5; 0 for double-dutch)." in words
     assert "[choices: gauss-newton, adam, sgd, lbfgs]" in words
     assert [name for name in FitOptions().flat() if "_" in name and name in words] == []
+    assert "`" not in words
 
 
 @pytest.mark.parametrize(

@@ -475,7 +475,7 @@ def test_one_channel_gets_both(fitted: Path, device: ModuleType) -> None:
 def test_clipping_is_told(tmp_path: Path, device: ModuleType) -> None:
     soundfile.write(tmp_path / "loud.wav", np.array([0.5, 1.5, -2.0]), RATE, subtype="FLOAT")
     code, _, err = run("play", tmp_path / "loud.wav")
-    assert (code, err) == (0, "ddaudio: note: 2 samples went beyond full scale and were clipped\n")
+    assert (code, err) == (0, "ddaudio: note: 2 samples exceeded full scale and were clipped\n")
     assert recorded(device)[:3, 0].tolist() == [0.5, 1.0, -1.0]
 
 

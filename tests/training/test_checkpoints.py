@@ -277,7 +277,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(
 
     monkeypatch.setattr(Checkpoint, "note", interrupted)
     assert main([*command, "--checkpoint-every", "0"]) == 130
-    assert "--resume --force goes on with it" in capsys.readouterr().err
+    assert "resume with --resume --force" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 2
     assert "holds a fit already" in capsys.readouterr().err
     assert main([*command, "--resume", "--force"]) == 0
