@@ -56,7 +56,7 @@ def test_five_lines_say_doubt_first_and_where_the_files_lie(sound: Path, tmp_pat
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in lines] == ["doubt", "reached", "cost", "time", "files"]
     assert f"SNR {report['metrics']['snr_db']['value']:.2f} dB" in lines[1]
-    assert f"{report['model']['numbers']} numbers" in lines[2]
+    assert f"{report['model']['n_parameters']} parameters" in lines[2]
     assert "chirp-fit: " in lines[4]
     assert all(name in lines[4] for name in FILES)
     assert sorted(contents(tmp_path)) == [f"chirp-fit/{name}" for name in FILES]
@@ -85,7 +85,7 @@ def test_nothing_is_overwritten_without_force(sound: Path, fitted: Path, tmp_pat
     code, out, err = run("fit", sound, "--out", fitted, *QUICK)
     assert (code, out) == (2, "")
     assert err.startswith("ddaudio: error: ")
-    assert "holds a fit already" in err
+    assert "already contains a fit" in err
     assert "--force" in err
     assert contents(fitted) == before
     folder = tmp_path / "again"
@@ -98,7 +98,7 @@ def test_nothing_is_overwritten_without_force(sound: Path, fitted: Path, tmp_pat
 def test_a_taken_folder_is_refused_before_any_work(fitted: Path, tmp_path: Path) -> None:
     code, _, err = run("fit", tmp_path / "missing.wav", "--out", fitted)
     assert code == 2
-    assert "holds a fit already" in err
+    assert "already contains a fit" in err
 
 
 def test_same_seed_and_fit_toml_repeat_the_fit(sound: Path, fitted: Path, tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ def test_render_and_export_overwrite_only_with_force(command: tuple[str], fitted
     out.write_text("precious")
     code, _, err = run(*command, fitted, "--out", out)
     assert (code, out.read_text()) == (2, "precious")
-    assert "exists; name another file with --out, or use --force" in err
+    assert "exists; choose another --out, or overwrite it with --force" in err
     assert run(*command, fitted, "--out", out, "--force")[0] == 0
     assert out.read_bytes() != b"precious"
 
@@ -627,7 +627,7 @@ def test_the_installed_command_exits_as_its_code_says(sound: Path, tmp_path: Pat
     refused = [*COMMAND, "fit", str(sound), "--steps", "-1"]
     done = subprocess.run(refused, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "ddaudio: error: --steps is -1; allowed is 0 to 1000000\n"
+    assert done.stderr == "ddaudio: error: --steps is -1; allowed: 0 to 1000000\n"
     arguments = [*COMMAND, "fit", str(sound), *QUICK]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")  # no progress bar where nobody watches
