@@ -162,7 +162,7 @@ def test_error_outside_the_signal_does_not_count():
     assert best_k_snr(target, 2).snr_db == pytest.approx(direct_baseline(target, 1)[0], abs=1e-9)
 
 
-@given(n_samples=st.integers(1, 3000), budget=st.integers(0, 300), power=st.sampled_from([-90, -20, 0, 70]))
+@given(n_samples=st.integers(1, 3000), numbers=st.integers(0, 300), power=st.sampled_from([-90, -20, 0, 70]))
 def test_baseline_is_finite_or_has_a_reason_and_ignores_the_level(n_samples, numbers, power):
     target = noise(1, n_samples, seed=n_samples).astype(np.float32)
     baseline, scaled = best_k_snr(target, numbers), best_k_snr(target * np.float32(2.0**power), numbers)
