@@ -223,7 +223,7 @@ def test_a_file_that_changes_while_it_is_read_is_tried_again(tmp_path: Path, mon
 
 def test_a_full_disk_is_tried_again_and_then_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sounds, output = write_tones(tmp_path / "in", 3), tmp_path / "out"
-    save, tries = worker.export.save_fit, []
+    save, tries = worker.saving.save_fit, []
 
     def full(result: Any, *arguments: Any, **options: Any) -> Any:
         if "tone 1" in result.recording.source:
@@ -231,7 +231,7 @@ def test_a_full_disk_is_tried_again_and_then_a_row(tmp_path: Path, monkeypatch: 
             raise OSError(28, "No space left on device")
         return save(result, *arguments, **options)
 
-    monkeypatch.setattr(worker.export, "save_fit", full)
+    monkeypatch.setattr(worker.saving, "save_fit", full)
     result = batch(sounds, output, retries=1)
     assert len(tries) == 2
     assert status_of(result) == {"tone 0.wav": "fitted", "tone 1.wav": "failed", "tone 2.wav": "fitted"}

@@ -83,7 +83,7 @@ def test_starts_that_take_gradients_are_not_put_together(tmp_path: Path, togethe
 
 def test_an_interrupt_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sounds, output = write_tones(tmp_path / "in", 12), tmp_path / "out"
-    save, saved = worker.export.save_fit, []
+    save, saved = worker.saving.save_fit, []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         if len(saved) == 4:
@@ -91,7 +91,7 @@ def test_an_interrupt_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pyte
         saved.append(1)
         return save(*arguments, **options)
 
-    monkeypatch.setattr(worker.export, "save_fit", interrupted)
+    monkeypatch.setattr(worker.saving, "save_fit", interrupted)
     result = ddaudio.batch(sounds, output, workers=1, **QUICK)
     assert (result.stopped, len(fits(output))) == (True, 4)
     assert not (output / ".unfinished").exists()

@@ -122,8 +122,8 @@ def test_noise_is_shared_as_water_is(db: float, channels: int) -> None:
     # Numbers go where bins stand out of the water, at whose level is rounded up by two quarters of an octave at most.
     powers = [powers_of(samples[:, first:last]) for first, last in ranges]
     low, high = (np.array([(part >= level * factor).sum() for part in powers]) for factor in (2**0.5, 1))
-    assert bool((found.numbers.numpy() / 1000 <= high / low.sum() + 1e-9).all())
-    assert bool((found.numbers.numpy() / 1000 >= low / high.sum() - 1e-9).all())
+    assert bool((found.n_parameters.numpy() / 1000 <= high / low.sum() + 1e-9).all())
+    assert bool((found.n_parameters.numpy() / 1000 >= low / high.sum() - 1e-9).all())
     # Not what sharing by energy would be: the loud stretch must be cleaner than that.
     by_energy = np.array([float(samples[:, first:last].square().sum()) for first, last in ranges])
     if db > 5:
@@ -135,7 +135,7 @@ def test_silence_gets_nothing_of_what_counts() -> None:
     goal = share_out(samples, RATE, ranges, ModelOptions(target_snr_db=25), 900, 0.5)
     assert goal.energy.tolist() == pytest.approx([0, 0.5, 0])
     budget = share_out(samples, RATE, ranges, ModelOptions(budget=900), 900, 0.0)
-    assert budget.numbers.tolist() == pytest.approx([0, 900, 0])
+    assert budget.n_parameters.tolist() == pytest.approx([0, 900, 0])
     assert budget.energy.tolist() == [0, 0, 0]
 
 

@@ -128,7 +128,7 @@ QUICK = {"steps": 2, "exchanges": 0}
 
 
 @pytest.mark.parametrize(
-    ("settings", "n_components"),
+    ("settings", "parts"),
     [
         ({"model": "sine"}, "partials"),
         ({"model": "double-dutch"}, "ropes"),
@@ -335,7 +335,7 @@ def test_frames_are_equal_where_a_length_is_given_or_partials_are_counted() -> N
     assert set(given.length.tolist()) == {round(0.03 * RATE)}
     # A fade is a quarter of a frame of 240 samples; the frame's hop what is left.
     assert set(given.size[:-1].tolist()) == {180}
-    assert set(given.rise[1:].tolist()) == {30}
+    assert set(given.half_fade_in[1:].tolist()) == {30}
     counted = fit(pluck(), partials=3, steps=0)
     assert counted.options.grid.frame_s == PARTIALS_FRAME_S == 0.05
     assert set(counted.network.grid.cells.length.tolist()) == {400}

@@ -88,7 +88,7 @@ def test_stored_and_restored_it_is_the_same() -> None:
 def test_an_exchange_is_kept_only_when_the_judge_likes_it(loss: str) -> None:
     network, target, size = begun(40)
     # Random frequencies leave much to exchange.
-    network.guess(target, size, "random", torch.Generator().manual_seed(0))
+    network.initialise(target, size, "random", torch.Generator().manual_seed(0))
     count = network.n_prunable()
     options = replace(TrainingOptions(losses=loss).resolved(2), steps=8)
     # Trained once, without exchanges: what exchanging begins with.

@@ -84,7 +84,7 @@ def says_its_estimate(result: FitResult) -> bool:
 # --- budgets, shares and goals --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "budget_split"), [("clicks", None), ("bark", None), ("bark", "3,1")])
+@pytest.mark.parametrize(("name", "shares"), [("clicks", None), ("bark", None), ("bark", "3,1")])
 def test_a_budget_is_met_and_shared_out(name: str, shares: str | None, fitted: Fit) -> None:
     result = fitted(name, budget=240, budget_split=shares)
     sine, trees = terms_of(result)

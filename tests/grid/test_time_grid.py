@@ -65,7 +65,7 @@ def noise(*shape, seed=0, dtype=torch.float32):
 
 
 def random_frames(grid, seed=0, dtype=torch.float64):
-    return [noise(*group.places.shape, seed=seed + index, dtype=dtype) for index, group in enumerate(grid.groups)]
+    return [noise(*group.sample_index.shape, seed=seed + index, dtype=dtype) for index, group in enumerate(grid.groups)]
 
 
 def rows_of(grid):
@@ -104,7 +104,7 @@ def laid_out(grid, frames):
     rows = np.zeros((grid.n_frames, grid.n_signals, grid.n_samples))
     for group, part in zip(grid.groups, frames, strict=True):
         for number, frame in enumerate(range(group.frames.start, group.frames.stop)):
-            begin, signal = int(grid.begins[frame]), int(grid.frames.signal[frame])
+            begin, signal = int(grid.start[frame]), int(grid.frames.signal[frame])
             for n in range(max(0, -begin), min(group.length, grid.n_samples - begin)):
                 rows[frame, signal, begin + n] = float(part[number, n])
     return rows
@@ -150,7 +150,7 @@ def test_frames_are_slices_of_the_signals(grid):
     for group, frames in zip(grid.groups, grid.frame(signals), strict=True):
         assert frames.shape == group.windows.shape == (group.frames.stop - group.frames.start, group.length)
         for row, frame in zip(frames, range(group.frames.start, group.frames.stop), strict=True):
-            begin = longest + int(grid.begins[frame])
+            begin = longest + int(grid.start[frame])
             assert torch.equal(row, padded[grid.frames.signal[frame], begin : begin + group.length])
 
 
@@ -194,8 +194,8 @@ def assert_moments(grid):
 @for_grids
 def test_energy_and_spread_are_sums_over_the_windows(grid):
     # Signals that end within a fade have a test of their own.
-    within = grid.cells.first + grid.cells.size + grid.cells.fall
-    assume(bool((within <= grid.n_samples)[grid.cells.fall > 0].all()))
+    within = grid.cells.first + grid.cells.size + grid.cells.half_fade_out
+    assume(bool((within <= grid.n_samples)[grid.cells.half_fade_out > 0].all()))
     assert_moments(grid)
 
 
@@ -217,7 +217,7 @@ def test_frame_adjoint_is_the_adjoint_of_windowed_overlap_add(grid):
 
 @for_grids
 def test_frames_are_added_up_where_they_lie(grid):
-    assume(sum(group.places.numel() for group in grid.groups) <= 20_000)  # the loops of the reference
+    assume(sum(group.sample_index.numel() for group in grid.groups) <= 20_000)  # the loops of the reference
     frames = random_frames(grid)
     windowed = grid.windowed(frames)
     # Two products in float64, added in another order.
@@ -247,7 +247,7 @@ def test_frames_are_ordered_by_length_then_signal_then_time(grid):
     assert key == sorted(key)
     assert sorted(grid.order.tolist()) == list(range(grid.n_frames))
     assert torch.equal(grid.frames.size, grid.cells.size[grid.order])
-    assert torch.equal(grid.begins, grid.frames.first - grid.frames.lead)
+    assert torch.equal(grid.start, grid.frames.first - grid.frames.pre_roll)
     assert [group.frames.start for group in grid.groups[1:]] == [group.frames.stop for group in grid.groups[:-1]]
     assert [group.length for group in grid.groups] == sorted({length for length, _, _ in key})
     # Cells follow one another without a gap, and each signal's last one reaches its end.
@@ -256,12 +256,12 @@ def test_frames_are_ordered_by_length_then_signal_then_time(grid):
         assert grid.cells.first[mine].tolist() == np.cumsum([0, *row[:-1]]).tolist()
         assert sum(row) - row[-1] < grid.n_samples <= sum(row)
         # What the sounding parts of a signal's cells add up to is the signal.
-        assert int(grid.sounding[grid.frames.signal == signal].sum()) == grid.n_samples
+        assert int(grid.n_valid[grid.frames.signal == signal].sum()) == grid.n_samples
 
 
 @for_grids
 def test_several_signals_are_treated_one_by_one(grid):
-    signals, fade_ = noise(grid.n_signals, grid.n_samples), int(grid.cells.lead.max())
+    signals, fade_ = noise(grid.n_signals, grid.n_samples), int(grid.cells.pre_roll.max())
     frames, back = grid.frame(signals), grid.frame_adjoint(signals)
     for signal, row in enumerate(rows_of(grid)):
         # A signal of one cell has no fades, so no frame that shows how long they may be.
@@ -377,7 +377,7 @@ def test_between_the_samples_windows_sum_to_one_as_well(grid, shift):
     at = torch.arange(grid.n_samples, dtype=torch.float64) + shift
     total = torch.zeros(grid.n_signals, grid.n_samples, dtype=torch.float64)
     for frame in range(grid.n_frames):
-        inside = at - grid.begins[frame]
+        inside = at - grid.start[frame]
         window = grid.window_at(slice(frame, frame + 1), inside)[0]
         total[grid.frames.signal[frame]] += window
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-12)  # float64 sines

@@ -71,7 +71,7 @@ def test_paths_that_look_alike_have_folders_of_their_own(one: list[str], other: 
     assert as_seen(folder_of(one)) != as_seen(folder_of(other))
 
 
-@pytest.mark.parametrize("n_components", [["a.wav"], ["birds", "take 2 (b).wav"], ["0_george_0.wav"], ["x" * 100]])
+@pytest.mark.parametrize("parts", [["a.wav"], ["birds", "take 2 (b).wav"], ["0_george_0.wav"], ["x" * 100]])
 def test_a_plain_path_is_mirrored_as_it_is(parts: list[str]) -> None:
     assert folder_of(parts) == "/".join(parts) + "-fit"
 

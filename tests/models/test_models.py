@@ -356,9 +356,9 @@ class TestEveryNetwork:
         networks = []
         for seed in (1, 2, 1):
             networks.append(made(name, grid_for(name=name)))
-            networks[-1].guess(target, Budget(60), start, torch.Generator().manual_seed(seed))
+            networks[-1].initialise(target, Budget(60), start, torch.Generator().manual_seed(seed))
             assert networks[-1].estimate().any()
-            assert networks[-1].ranked() <= 60
+            assert networks[-1].n_prunable() <= 60
         first, second, third = (network.estimate() for network in networks)
         # Read as binary, on a given ladder and greedily there is one start, that of least squares; siren's is always random.
         one = start == "equal" and not name.startswith("siren")
@@ -374,15 +374,15 @@ class TestEveryNetwork:
             cut = network.regridded(grid.part(own, 0, 2000), [(network, torch.where(own, own.cumsum(0) - 1, -1))])
             # Each piece says of the whole what its cells do.
             pieces.append((cut, own.nonzero()[:, 0]))
-        assert all(piece.parts() for piece, _ in pieces)
-        assert sum(piece.parts() for piece, _ in pieces) == network.n_components()
+        assert all(piece.n_components() for piece, _ in pieces)
+        assert sum(piece.n_components() for piece, _ in pieces) == network.n_components()
         # The same windowed frames in another order of addition, float32.
         total = sum(piece.estimate() for piece, _ in pieces)
         assert torch.allclose(total, network.estimate(), atol=1e-6)
         # Pieces may come in any order.
         whole = pieces[0][0].moved(grid, [pieces[1], pieces[2], pieces[0]])
         assert torch.allclose(whole.estimate(), network.estimate(), atol=1e-6)
-        ours, theirs = whole.stored(), network.to_tensors()
+        ours, theirs = whole.to_tensors(), network.to_tensors()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours if ours[key].dtype == torch.int32)
 
     def test_a_cell_that_is_left_out_is_silent(self, name: str) -> None:

@@ -75,7 +75,7 @@ def test_a_rough_fit_is_doubtful_where_no_snr_was_asked_for(report: Report, goal
     assert text.verdict(report).rating == "good"
 
 
-@pytest.mark.parametrize("warnings", [[], ["not fitted: the model says silence"]])
+@pytest.mark.parametrize("doubts", [[], ["not fitted: the model says silence"]])
 @pytest.mark.parametrize(("status", "word"), [("not fitted", "Not fitted"), ("diverged", "Diverged")])
 def test_a_failed_fit_is_bad_whatever_it_reached(report: Report, status: str, word: str, doubts: list[str]) -> None:
     report |= {"status": status, "warnings": doubts}
@@ -96,7 +96,7 @@ GOALS: dict[str, tuple[Report, str]] = {
 
 
 @pytest.mark.parametrize("goal", GOALS)
-@pytest.mark.parametrize("warnings", [[], ["clipped"]])
+@pytest.mark.parametrize("doubts", [[], ["clipped"]])
 def test_the_headline_answers_the_goal(report: Report, goal: str, doubts: list[str]) -> None:
     report |= {"warnings": doubts, "goal": GOALS[goal][0]}
     assert text.verdict(report).headline == GOALS[goal][1]
@@ -305,7 +305,7 @@ def test_a_budget_is_told_to_the_last_digit(plucked: Report, asked: int) -> None
 
 
 @given(
-    budget=st.lists(st.integers(0, 10**6), max_size=30), before=st.sampled_from(["level ", "1 double-dutch: cutoff, level ", ""])
+    numbers=st.lists(st.integers(0, 10**6), max_size=30), before=st.sampled_from(["level ", "1 double-dutch: cutoff, level ", ""])
 )
 @settings(deadline=None)
 def test_names_with_numbers_sort_by_them(numbers: list[int], before: str) -> None:

@@ -151,7 +151,7 @@ def test_soft_gates_start_by_their_own_least_squares() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name != "binary"])
-@given(budget=st.integers(0, 700), seed=st.integers(0, 9))
+@given(numbers=st.integers(0, 700), seed=st.integers(0, 9))
 @settings(deadline=None, max_examples=8)
 def test_a_budget_is_never_exceeded_and_is_spent(name: str, numbers: int, seed: int) -> None:
     target = noise(0.128, seed=seed)
