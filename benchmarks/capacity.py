@@ -24,7 +24,7 @@ from ddaudio.losses import Objective
 from ddaudio.metrics.mdct_baseline import best_k_snr
 from ddaudio.models import Budget
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
-from ddaudio.options import TrainingOptions, TreeOptions
+from ddaudio.options import DoubleDutchOptions, TrainingOptions
 from ddaudio.training.history import snr_of
 from ddaudio.training.trainer import train
 
@@ -100,7 +100,7 @@ def whole_tree(signal: Tensor, depth: int, reading: str) -> tuple[float | None, 
     """Return the SNR of a tree in which all ropes may speak, float64, and its numbers."""
     grid = TimeGrid.uniform(RATE, 1, WINDOW, WINDOW / RATE, 0.0)
     target = signal[None]
-    network = DoubleDutchNetwork(grid, TreeOptions(depth=depth, reading=reading, gating="hard")).double()
+    network = DoubleDutchNetwork(grid, DoubleDutchOptions(depth=depth, reading=reading, gating="hard")).double()
     network.initialise(target, Budget(network.plan.ladder.n_ropes), "peaks", torch.Generator())
     objective = Objective({"mse": 1.0}, target, WINDOW, 1)
     start = snr_of(target - network.estimate().detach(), float(target.square().sum()))

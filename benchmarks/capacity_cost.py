@@ -19,7 +19,7 @@ from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.models import Budget
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
-from ddaudio.options import TreeOptions
+from ddaudio.options import DoubleDutchOptions
 
 RATE, REPEATS = 44_100, 7
 SIZES = ((2**16, 16), (2**20, 4), (2**20, 8), (2**20, 12), (2**20, 16), (2**20, 20))
@@ -40,7 +40,7 @@ def forward_and_backward(n_samples: int, depth: int, gating: str) -> dict[str, f
     """Return the median milliseconds of sound and gradient of a whole tree, and the megabytes beyond those before it."""
     before = _megabytes("VmRSS")
     grid = TimeGrid.uniform(RATE, 1, n_samples, n_samples / RATE, 0.0)
-    network = DoubleDutchNetwork(grid, TreeOptions(depth=depth, gating=gating))
+    network = DoubleDutchNetwork(grid, DoubleDutchOptions(depth=depth, gating=gating))
     network.initialise(torch.ones(1, n_samples), Budget(network.plan.ladder.n_ropes), "random", torch.Generator().manual_seed(0))
     target, seconds = torch.randn(1, n_samples), []
     for _ in range(REPEATS + 1):

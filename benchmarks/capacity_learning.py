@@ -14,7 +14,7 @@ from ddaudio.losses import Objective
 from ddaudio.models import Budget
 from ddaudio.models.double_dutch.gates import OpenedTree
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
-from ddaudio.options import TrainingOptions, TreeOptions
+from ddaudio.options import DoubleDutchOptions, TrainingOptions
 from ddaudio.training.first_order import Adam
 from ddaudio.training.gauss_newton import GaussNewton
 from ddaudio.training.trainer import train
@@ -38,7 +38,7 @@ ADAM_RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 EXACT_DB = 120.0
 
 
-def _whole(n_signals: int, n_samples: int, options: TreeOptions, seed: int, double: bool = True) -> DoubleDutchNetwork:
+def _whole(n_signals: int, n_samples: int, options: DoubleDutchOptions, seed: int, double: bool = True) -> DoubleDutchNetwork:
     """Return trees in which all ropes speak, about equally loud waves of random amplitudes."""
     grid = TimeGrid.uniform(RATE, n_signals, n_samples, n_samples / RATE, 0.0)
     network = DoubleDutchNetwork(grid, options)
@@ -61,9 +61,9 @@ def teachers() -> list[str]:
     rows, condition = [], 0.0
     for name, teacher_gates, gates, depth in PUPILS:
         with torch.no_grad():
-            teacher = _whole(SEEDS, TEACHER_SAMPLES, TreeOptions(depth=TEACHER_DEPTH, gating=teacher_gates), 1)
+            teacher = _whole(SEEDS, TEACHER_SAMPLES, DoubleDutchOptions(depth=TEACHER_DEPTH, gating=teacher_gates), 1)
             target = teacher.estimate()
-        start = _whole(SEEDS, TEACHER_SAMPLES, TreeOptions(depth=depth, gating=gates), 2)
+        start = _whole(SEEDS, TEACHER_SAMPLES, DoubleDutchOptions(depth=depth, gating=gates), 2)
         columns = [_pair(best_possible(start, target))]
         for optimiser, (steps, rates) in OPTIMISERS.items():
             columns.append(_pair(max((_taught(start, target, optimiser, steps, rate) for rate in rates), key=median)))
@@ -122,7 +122,7 @@ def _taught(start: DoubleDutchNetwork, target: Tensor, optimiser: str, steps: in
 def gradients(window: Tensor) -> list[str]:
     """Return the table of gradients by level in natural units and in the network's, and of descent in both."""
     target = window[None] / window.square().mean().sqrt()
-    network = _whole(1, window.numel(), TreeOptions(depth=DESCENT_DEPTH, gating="hard"), 3)
+    network = _whole(1, window.numel(), DoubleDutchOptions(depth=DESCENT_DEPTH, gating="hard"), 3)
     plan = network.plan
     opened = plan.opened(torch.zeros(1, plan.ladder.n_nodes, dtype=torch.float64))
     scale = (1 / plan.energies[network.trees.level, 0].sqrt()).reshape(1, -1, 1)

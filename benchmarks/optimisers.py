@@ -15,8 +15,7 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io import audio
 from ddaudio.losses import Objective
 from ddaudio.models import Budget, SineNetwork
-from ddaudio.models.registry import NETWORKS
-from ddaudio.options import ModelOptions, TrainingOptions
+from ddaudio.options import NETWORKS, ModelOptions, TrainingOptions
 from ddaudio.training.trainer import train
 
 NAMES = (

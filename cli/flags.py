@@ -14,10 +14,9 @@ from cyclopts import Group, Parameter, Token
 
 from ddaudio import options
 from ddaudio.errors import OptionError
-from ddaudio.options import GOALS, FitOptions, setting_groups
+from ddaudio.options import GOALS, NETWORKS, FitOptions, option_tables, setting_groups
 from ddaudio.options.batch import BatchOptions
 from ddaudio.options.compare import OWN, CompareOptions
-from ddaudio.options.model import NETWORK_LINES
 
 from .help import COMMON, COMPLETE, LABORATORY
 from .refusals import UNITS, flag
@@ -26,9 +25,9 @@ SHARED = [name for name in setting_groups() if name not in (*OWN, *CompareOption
 """Settings that all fits of a comparison can be given; ``whole`` is the comparison's own, and that of a fit one of variants."""
 PANELS = {
     name: Group(f"{name.capitalize()} settings", sort_key=place, help_formatter=LABORATORY)
-    for place, name in enumerate((member.name for member in fields(FitOptions)), 3)
+    for place, name in enumerate(option_tables(), 3)
 }
-"""Panels of the help, by group of settings: all but the most used ones."""
+"""Panels of the help, by table of settings: all but the most used ones."""
 FIRST = Group("Settings", sort_key=2)
 """Panel of the most used settings."""
 FILES = Group("Output", sort_key=1)
@@ -49,27 +48,27 @@ def _shown(name: str, value: object) -> str | bool:
 
 
 def _annotations(without: Collection[str] = ()) -> dict[str, Any]:
-    docs, hints, defaults = options.setting_docs(), get_type_hints(FitOptions), FitOptions().flat()
-    return {
-        member.name: Annotated[
-            get_type_hints(hints[group])[member.name],
-            Parameter(
-                name=flag(member.name),
-                help=_in_flags(docs[member.name]) + _listed(member.name),
-                show_default=_shown(member.name, defaults[member.name]),
-                group=FIRST if member.name in COMMON else panel,
-                **_reading(get_type_hints(hints[group])[member.name], member.name),
-            ),
-        ]
-        for group, panel in PANELS.items()
-        for member in fields(hints[group])
-        if member.name not in without
-    }
+    docs, tables, groups = options.setting_docs(), option_tables(), setting_groups()
+    found = {}
+    for name in set(groups).difference(without):
+        group = groups[name][0]
+        owner = tables[group]
+        default = next(member.default for member in fields(owner) if member.name == name)
+        hint = get_type_hints(owner)[name]
+        parameter = Parameter(
+            name=flag(name),
+            help=_in_flags(docs[name]) + _listed(name),
+            show_default=_shown(name, default),
+            group=FIRST if name in COMMON else PANELS[group],
+            **_reading(hint, name),
+        )
+        found[name] = Annotated[hint, parameter]
+    return {name: found[name] for name in groups if name in found}
 
 
 def _listed(name: str) -> str:
     """Return the networks, one a line, for the help of the setting that names them."""
-    return "".join(f"\n{network}: {line}" for network, line in NETWORK_LINES.items()) if name == "model" else ""
+    return "".join(f"\n{network}: {spec.summary}" for network, spec in NETWORKS.items()) if name == "model" else ""
 
 
 def whole_number(_: type, tokens: Sequence[Token]) -> int:

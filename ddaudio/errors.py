@@ -110,6 +110,10 @@ class OptionError(DdaudioError, ValueError):
     """A setting is unknown, out of range, or contradicts another one."""
 
 
+class PluginError(DdaudioError):
+    """A network, loss, metric or format that an installed package registers cannot be used."""
+
+
 class ModelError(DdaudioError):
     """A model file is damaged, not of ddaudio, or of another version."""
 

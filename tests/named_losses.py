@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ddaudio.losses import make_loss
-from ddaudio.options.losses import VARIANTS
+from ddaudio.options import LOSSES
 
 SAMPLE_RATE = 16_000
 
@@ -13,7 +13,7 @@ def every_name() -> list[str]:
     """Each kind and each variant; of pdl each word, and every combination of all pairs, which are computed in different ways."""
     names = ["huber:0.3", "pdl:1:5:44", "pdl:long-range:by-distance:huber", "pdl:far-to-near:absolute"]
     names += [f"pdl:all-pairs:{word}" for word in ("by-distance", "by-inverse-distance", "absolute", "huber")]
-    for kind, variants in VARIANTS.items():
+    for kind, variants in ((name, spec.variants) for name, spec in LOSSES.items()):
         words = [word for known in variants.values() for word in known]
         names += [f"{kind}:{word}" for word in words] or [kind]
     return names

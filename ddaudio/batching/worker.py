@@ -21,7 +21,7 @@ from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.io.paths import printable, quoted
 from ddaudio.io.storage import remote, storage_errors
-from ddaudio.options import FitOptions
+from ddaudio.options import NETWORKS, FitOptions
 from ddaudio.parallel.lockstep import apart, side_by_side
 from ddaudio.parallel.threads import one_thread
 from ddaudio.report import save as saving
@@ -54,9 +54,10 @@ def fit_stack(job: BatchJob, items: Sequence[Input]) -> list[Outcome]:
 
 
 def _meets(options: FitOptions) -> bool:
-    """Return whether fits with these settings can be done side by side: no gradient is taken, and all networks are ``sine``."""
+    """Return whether fits with these settings can be done side by side: no gradient is taken, and the network can be batched."""
     second_order = options.training.resolved().optimiser == "gauss-newton"
-    return options.model.terms == ("sine",) and options.model.estimator is None and second_order
+    batched = len(options.model.terms) == 1 and NETWORKS[options.model.terms[0]].is_batched
+    return batched and options.model.estimator is None and second_order
 
 
 class _Room:

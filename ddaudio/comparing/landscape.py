@@ -32,7 +32,7 @@ from ddaudio.options import LOSSES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, parse_loss
 
 IDEAS = ("windows", "windows:512", "windows:64", "surrogate", "annihilating-filter", "optimal-transport")
 """What can be drawn beside losses; ``windows`` with any other number, too."""
-PLAIN_LOSSES = tuple(name for name in LOSSES if name != "auraloss")
+PLAIN_LOSSES = tuple(name for name, spec in LOSSES.items() if not spec.required)
 """Losses that a name without variants tells all about."""
 ALL = (*PLAIN_LOSSES, *IDEAS)
 """Everything that is drawn by default."""

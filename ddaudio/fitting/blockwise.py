@@ -22,6 +22,7 @@ from ddaudio.grid.coding import count_words, encode
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.samples import Samples, collect
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget, FramedNetwork
+from ddaudio.models.registry import make_network
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
 
@@ -119,7 +120,7 @@ class _BlockwiseFit:
         taken = self.kind.parameters_per_frame * grid.n_frames + self._words(grid)
         size = size_for(options.model, share, grid.n_frames, taken, self.kind.parameters_per_component, least)
         tell(Progress("finding the starting point", 0, 0, math.nan, math.nan))
-        network = self.kind.make(grid, self.kind.settings(options))
+        network = make_network(self.kind.name, grid, options.network(self.kind.name))
         generator = torch.Generator().manual_seed(options.training.seed + index)
         short = replace(size, goal_energy=size.goal_energy * 10 ** (self.kind.expected_gain_db / 10))
         network.initialise(target, short, options.model.starting_point, generator)

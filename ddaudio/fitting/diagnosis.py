@@ -9,8 +9,7 @@ from ddaudio.metrics.mdct_baseline import MdctBaseline
 from ddaudio.metrics.measure import Metrics
 from ddaudio.metrics.spectral_flatness import flatness
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Network
-from ddaudio.models.registry import NETWORKS
-from ddaudio.options import FitOptions
+from ddaudio.options import NETWORKS, FitOptions
 from ddaudio.training.history import PATIENCE, TrainingRun
 
 NOT_FITTED_DB = 0.5

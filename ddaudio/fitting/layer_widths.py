@@ -12,12 +12,12 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples, blocks
 from ddaudio.models import CoordinateNetwork
-from ddaudio.options import MIN_PARAMETERS, GridOptions, LayerOptions, ModelOptions
+from ddaudio.options import MIN_PARAMETERS, GridOptions, ModelOptions, UnitOptions
 
 
 def sized(
-    model: ModelOptions, layers: LayerOptions, grid: GridOptions, recording: Recording, units: type[CoordinateNetwork]
-) -> tuple[LayerOptions, int | None]:
+    model: ModelOptions, layers: UnitOptions, grid: GridOptions, recording: Recording, units: type[CoordinateNetwork]
+) -> tuple[UnitOptions, int | None]:
     """Return the layers with widths filled in, and the numbers to spend, which widths decide where they are given.
 
     What may be spent is shared out equally over all frames that sound. Raises `OptionError` for a budget that is less than
@@ -25,10 +25,10 @@ def sized(
     """
     n_channels, n_samples = recording.n_channels, recording.n_samples
     cells = TimeGrid.uniform(recording.sample_rate, 1, n_samples, grid.frame_s or 1.0, grid.overlap or 0.0).cells
-    hop, half_fade = (n_samples, 0) if layers.whole else (int(cells.size[0]), int(cells.pre_roll.max()))
+    hop, half_fade = (n_samples, 0) if grid.whole else (int(cells.size[0]), int(cells.pre_roll.max()))
     n_frames = n_channels * math.ceil(n_samples / hop)
     words = math.ceil(n_frames / WORD)
-    layers = replace(layers, span=layers.span or units.default_span(whole=layers.whole))
+    layers = replace(layers, span=layers.span or units.default_span(whole=grid.whole))
     if layers.widths is None:
         sounding = max(1, _sounding_cells(recording.samples, hop, half_fade))
         each = max(0, allowance(model, n_channels, n_samples) - words) // sounding

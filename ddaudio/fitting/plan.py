@@ -14,17 +14,18 @@ from ddaudio.grid.coding import WORD
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.models.double_dutch import sizing
-from ddaudio.models.registry import NETWORKS, NetworkSpec
 from ddaudio.options import (
-    LAYER_SETTINGS,
     MAX_FRAME_S,
     MIN_FRAME_S,
     MIN_PARAMETERS,
     MIN_PARAMETERS_PER_SAMPLE,
+    NETWORKS,
     FitOptions,
+    NetworkSpec,
     TrainingOptions,
     check_lags,
 )
+from ddaudio.options.registry import load
 
 TREE_FRAME_S = 0.1
 """Frame length of trees, unless one is given; the nearest power of two samples is taken."""
@@ -143,7 +144,7 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
     terms, joint = options.model.terms, None
     if len(terms) > 1:
         # Networks with a Jacobian and others take different optimisers, unless one is asked for.
-        second_order = all(map(options.has_tangent, terms))
+        second_order = all(map(options.has_jacobian, terms))
         joint = options.training.resolved(second_order=second_order)
         options = replace(options, training=joint) if second_order else options
     stages = tuple(_plan_stage(_resolved_term(options, recording, index), recording) for index in range(len(terms)))
@@ -159,20 +160,8 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
 
 def _check(options: FitOptions, recording: Recording) -> None:
     """Raise `OptionError` for options that contradict each other or the recording."""
-    terms = options.model.terms
-    if options.tree.leaves == "sine" and "double-dutch" not in terms:
-        raise OptionError(
-            "but only double-dutch has leaves", setting="leaves", value="sine", others={"model": options.model.model}
-        )
-    misplaced = options.layers.misplaced(terms)
-    if misplaced is not None:
-        having = " or ".join(model for model, names in LAYER_SETTINGS.items() if misplaced in names)
-        value = getattr(options.layers, misplaced)
-        problem, others = f"but it is a setting of {having}", {"model": options.model.model}
-        raise OptionError(problem, setting=misplaced, value=value, others=others)
-    _check_together(options)
     _check_rates(options)
-    if options.layers.whole and recording.duration_s > LONGEST_WHOLE_S:
+    if options.grid.whole and recording.duration_s > LONGEST_WHOLE_S:
         raise OptionError(
             f"but the recording lasts {recording.duration_s:.1f} s",
             setting="whole",
@@ -192,7 +181,7 @@ def _check_rates(options: FitOptions) -> None:
             value=options.training.rate_tilt,
             hint="use {rate_tilt=0}",
         )
-    names = ["sine" if name == "double-dutch" and options.tree.leaves == "sine" else name for name in options.model.terms]
+    names = [options.network(name).fitted_as or name for name in options.model.terms]
     kinds = {kind for name in names for kind in NETWORKS[name].kinds}
     for name in options.training.parsed_rates:
         if name not in kinds and not re.fullmatch(r"(level|layer) \d+", name):
@@ -203,9 +192,10 @@ def _check_rates(options: FitOptions) -> None:
 def _resolved_term(options: FitOptions, recording: Recording, place: int) -> FitOptions:
     """Return the options of one network of a sum, filled in: it may spend its own share and what is left of those before."""
     model, name = options.model, options.model.terms[place]
-    partials_in_leaves = name == "double-dutch" and options.tree.leaves == "sine"
-    name = "sine" if partials_in_leaves else name
-    kind, grid, tree = NETWORKS[name], options.grid, options.tree
+    other = options.network(name).fitted_as
+    name = other or name
+    kind, own = NETWORKS[name], options.network(name)
+    grid = replace(options.grid, whole=options.grid.whole and kind.takes_whole)
     if len(model.terms) > 1:
         share = sum(model.parsed_budget_split[: place + 1])
         numbers = None if model.budget is None else math.floor(model.budget * share)
@@ -222,41 +212,25 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
         numbers_each = allowance(model, recording.n_channels, recording.n_samples) // windows
         # A cap leaves room for the smallest tree, as it does for one partial; a budget may not.
         numbers_each = numbers_each if model.budget is not None else max(numbers_each, sizing.LEAST_BINARY)
-        tree = sizing.resolved(tree, n_samples, min(windows, math.ceil(BLOCK_SAMPLES / n_samples)), numbers_each)
+        own = sizing.resolved(own, n_samples, min(windows, math.ceil(BLOCK_SAMPLES / n_samples)), numbers_each)
         # A frame alone has no neighbour to overlap with.
         frame_s, overlap = n_samples / recording.sample_rate, (overlap or 0.0) if recording.n_samples > n_samples else 0.0
-    elif kind.frames == "equal" and not options.layers.whole:
+    elif kind.frames == "equal" and not grid.whole:
         frame_s, overlap = frame_s or UNITS_FRAME_S, UNITS_OVERLAP if overlap is None else overlap
-    elif frame_s is None and model.partials is not None and not options.layers.whole:
+    elif frame_s is None and model.partials is not None and not grid.whole:
         frame_s = PARTIALS_FRAME_S
-    window = grid.window or ("gate" if partials_in_leaves else "hann")
+    window = grid.window or ("gate" if other else "hann")
     grid = replace(grid, frame_s=frame_s, overlap=0.5 if overlap is None else overlap, window=window)
-    layers = replace(options.layers, whole=options.layers.whole and "whole" in LAYER_SETTINGS.get(name, ()))
-    if kind.units is not None:
-        layers, numbers = layer_widths.sized(model, layers, grid, recording, kind.units)
+    if kind.has_widths:
+        own, numbers = layer_widths.sized(model, own, grid, recording, load(kind))
         model = replace(model, budget=numbers)
-    resolved = replace(options, model=model, grid=grid, tree=tree, layers=layers)
+    resolved = replace(options, model=model, grid=grid, networks={name: own})
     return replace(resolved, training=_resolved_training(resolved, name))
-
-
-def _check_together(options: FitOptions) -> None:
-    """Raise `OptionError` for settings of layers that do not go with others."""
-    model, layers = options.model, options.layers
-    if layers.greedy and model.initialisation != "peaks":
-        others, hint = {"initialisation": model.initialisation}, "give only one of the two"
-        raise OptionError("but a greedy cascade finds its own start", setting="greedy", value=True, others=others, hint=hint)
-    if layers.whole and options.grid.frame_s is not None and len(model.terms) == 1:
-        both = {"frame_s": options.grid.frame_s}
-        raise OptionError(setting="whole", value=True, others=both, hint="give only one of the two")
-    if "stack" in model.terms and layers.widths is not None and layers.parsed_widths[-1] != 1:
-        raise OptionError(
-            setting="widths", value=layers.widths, allowed="of stack, widths that end with one unit, as in 100,10,1"
-        )
 
 
 def _resolved_training(options: FitOptions, name: str) -> TrainingOptions:
     """Return the training of one network, filled in; raises `OptionError` where its optimiser cannot train it."""
-    kind, second_order = NETWORKS[name], options.has_tangent(name)
+    kind, second_order = NETWORKS[name], options.has_jacobian(name)
     if options.training.optimiser == "gauss-newton" and not second_order:
         problem = f"but Gauss-Newton needs a Jacobian, which this {options.model.model} does not have"
         raise OptionError(problem, setting="optimiser", value="gauss-newton", hint="use {optimiser=adam}")
@@ -289,7 +263,7 @@ def _plan_blocks(shape: tuple[int, int], sample_rate: int, options: FitOptions) 
     """Return how signals ``[C, T]`` of some shape are cut into blocks."""
     n_signals, n_samples = shape
     frame_s, overlap = options.grid.frame_s, options.grid.overlap or 0.0
-    if options.layers.whole:
+    if options.grid.whole:
         frame_s, overlap = (n_samples + n_samples % 2) / sample_rate, 0.0
     # A grid of equal frames is one whose root cells are never divided.
     equal = None if frame_s is None else TimeGrid.uniform(sample_rate, 1, n_samples, frame_s, overlap).cells

@@ -11,13 +11,12 @@ from ddaudio.losses.differences import NEAR_LAGS, first_difference, pdl, slope
 from ddaudio.losses.objective import LONGEST_CROPS_S, Objective
 from ddaudio.losses.penalties import zero
 from ddaudio.losses.pointwise import huber, mae, mse
-from ddaudio.losses.registry import LOSSES, make_loss
+from ddaudio.losses.registry import make_loss
 from ddaudio.losses.spectral import MSS_DEFAULT, mss
 from ddaudio.losses.stft import MAGNITUDE_FLOOR, Resolution, magnitudes
 
 __all__ = [
     "LONGEST_CROPS_S",
-    "LOSSES",
     "MAGNITUDE_FLOOR",
     "MSS_DEFAULT",
     "NEAR_LAGS",

@@ -1,13 +1,14 @@
-"""Penalties: what a network's parameters cost, whatever it says."""
+"""Penalties on a network's parameters, independent of its output."""
 
 import torch
 from torch import Tensor
 
-from ddaudio.options import ZERO_WIDTH, parse_penalty
+from ddaudio.options import PENALTIES, parse_penalty
+from ddaudio.options.registry import load
 
 
 def zero(amplitudes: Tensor, width: float) -> Tensor:
-    """Return the mean of ``exp(-a / width)`` over ``amplitudes [P]``, 0 or more: 1 for waves that say nothing, falling to 0.
+    """Return the mean of ``exp(-a / width)`` over ``amplitudes [P]``, 0 or more: 1 for silent waves, falling to 0.
 
     It pushes waves away from silence, the quietest hardest: for models of few numbers, which should not be idle.
     """
@@ -16,5 +17,7 @@ def zero(amplitudes: Tensor, width: float) -> Tensor:
 
 def penalise(name: str, amplitudes: Tensor, level: float) -> Tensor:
     """Return the penalty of a name such as ``zero:0.05`` for ``amplitudes [P]`` in full scale and the target's level."""
-    numbers = parse_penalty(name).values
-    return zero(amplitudes, (numbers[0] if numbers else ZERO_WIDTH) * level)
+    choice = parse_penalty(name)
+    spec = PENALTIES[choice.kind]
+    value: Tensor = load(spec)(amplitudes, (choice.values[0] if choice.values else spec.width) * level)
+    return value

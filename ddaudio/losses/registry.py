@@ -1,55 +1,58 @@
-"""Losses by name."""
+"""Losses by name, made from their rows in `ddaudio.options.LOSSES`."""
 
-from collections.abc import Callable
 from functools import partial
 
-from ddaudio.errors import OptionError
-from ddaudio.losses import differences, spectral
+from ddaudio.errors import OptionError, PluginError
+from ddaudio.losses import spectral
 from ddaudio.losses.auraloss_adapter import Auraloss
 from ddaudio.losses.base import Loss, Plain
 from ddaudio.losses.differences import Pdl
-from ddaudio.losses.pointwise import huber, mae, mse
+from ddaudio.losses.pointwise import huber
 from ddaudio.losses.spectral import Spectral
-from ddaudio.options import HUBER_DELTA, Choice, parse_loss
-
-
-def _pdl(choice: Choice, _: int | None) -> Loss:
-    lags = [int(lag) for lag in choice.values] or choice.variants["lags"]
-    return Pdl(lags, choice.variants["weights"], choice.variants["distance"])
-
-
-def _huber(choice: Choice, _: int | None) -> Loss:
-    return Plain(partial(huber, delta=choice.values[0] if choice.values else HUBER_DELTA))
-
-
-def _mel(_: Choice, sample_rate: int | None) -> Loss:
-    if sample_rate is None:
-        raise OptionError("which needs the sample rate", setting="losses", value="mel", verb="names")
-    return Spectral(spectral.mel_bands(sample_rate), spectral.convergence_and_log)
-
-
-LOSSES: dict[str, Callable[[Choice, int | None], Loss]] = {
-    "mse": lambda _, __: Plain(mse),
-    "mae": lambda _, __: Plain(mae),
-    "huber": _huber,
-    "pdl": _pdl,
-    "slope": lambda _, __: Plain(differences.slope),
-    "first-difference": lambda _, __: Plain(differences.first_difference),
-    "mss": lambda choice, _: spectral.PRESETS[choice.variants["preset"]],
-    "mel": _mel,
-    "delta-time": lambda _, __: spectral.DELTA_TIME,
-    "delta-frequency": lambda _, __: spectral.DELTA_FREQUENCY,
-    "phase": lambda _, __: spectral.PHASE,
-    "axis": lambda _, __: spectral.AXIS,
-    "auraloss": lambda choice, _: Auraloss(choice.variants["class"]),
-}
-"""How each kind of loss is made, of a name's choice and the sample rate."""
+from ddaudio.options import HUBER_DELTA, LOSSES, Choice, parse_loss
+from ddaudio.options.registry import load
 
 
 def make_loss(name: str, sample_rate: int | None = None) -> Loss:
     """Return the loss of a name such as ``pdl:all-pairs``; ``sample_rate`` in Hz is needed by ``mel`` alone.
 
-    Raises `OptionError` for a name that `ddaudio.options.parse_loss` refuses, or without a rate that is needed.
+    Raises `OptionError` for a name that `ddaudio.options.parse_loss` refuses, or without a rate that is needed, and `PluginError`
+    for a loss of another package that is broken.
     """
     choice = parse_loss(name)
-    return LOSSES[choice.kind](choice, sample_rate)
+    spec = LOSSES[choice.kind]
+    code = load(spec)
+    if not callable(code):
+        raise PluginError(f"the loss {name!r} cannot be used: {spec.path} is a {type(code).__name__}; update the package")
+    if isinstance(code, type) and issubclass(code, Loss):
+        code = code()
+    found = code(choice, sample_rate) if spec.is_factory else code
+    return found if isinstance(found, Loss) else Plain(found)
+
+
+def pdl_loss(choice: Choice, _: int | None) -> Loss:
+    """Return the proximal difference loss of a choice."""
+    lags = [int(lag) for lag in choice.values] or choice.variants["lags"]
+    return Pdl(lags, choice.variants["weights"], choice.variants["distance"])
+
+
+def huber_loss(choice: Choice, _: int | None) -> Loss:
+    """Return Huber's loss of a choice."""
+    return Plain(partial(huber, delta=choice.values[0] if choice.values else HUBER_DELTA))
+
+
+def mss_loss(choice: Choice, _: int | None) -> Loss:
+    """Return the multi-scale spectrogram loss of a choice."""
+    return spectral.PRESETS[choice.variants["preset"]]
+
+
+def mel_loss(_: Choice, sample_rate: int | None) -> Loss:
+    """Return the loss in mel bands; raises `OptionError` without a sample rate."""
+    if sample_rate is None:
+        raise OptionError("which needs the sample rate", setting="losses", value="mel", verb="names")
+    return Spectral(spectral.mel_bands(sample_rate), spectral.convergence_and_log)
+
+
+def auraloss_loss(choice: Choice, _: int | None) -> Loss:
+    """Return a loss of auraloss."""
+    return Auraloss(choice.variants["class"])

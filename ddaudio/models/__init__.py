@@ -6,7 +6,7 @@ from ddaudio.models.base import FramedNetwork, Network
 from ddaudio.models.cascade.network import CascadeNetwork
 from ddaudio.models.coordinate import CoordinateNetwork
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
-from ddaudio.models.registry import NETWORKS, NetworkSpec
+from ddaudio.models.registry import make_network, network_class
 from ddaudio.models.sine import PARAMETERS_PER_PARTIAL, SineNetwork
 from ddaudio.models.siren import SirenNetwork
 from ddaudio.models.stack import StackNetwork
@@ -14,7 +14,6 @@ from ddaudio.models.sum import SumNetwork
 from ddaudio.models.surrogate import SurrogateNetwork
 
 __all__ = [
-    "NETWORKS",
     "PARAMETERS_PER_PARTIAL",
     "Budget",
     "CascadeNetwork",
@@ -22,11 +21,12 @@ __all__ = [
     "DoubleDutchNetwork",
     "FramedNetwork",
     "Network",
-    "NetworkSpec",
     "Partials",
     "SineNetwork",
     "SirenNetwork",
     "StackNetwork",
     "SumNetwork",
     "SurrogateNetwork",
+    "make_network",
+    "network_class",
 ]

@@ -67,7 +67,7 @@ class Network(nn.Module, ABC):
     def jacobian(self) -> "Jacobian":
         """Return how the signals change with the parameters, to first order, at the parameters as they are.
 
-        Networks without one, which `ddaudio.FitOptions.has_tangent` tells, raise `OptionError`.
+        Networks without one, which `ddaudio.FitOptions.has_jacobian` tells, raise `OptionError`.
         """
 
     @abstractmethod

@@ -7,7 +7,7 @@ frame as any other, so frames that are silent have none.
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from ddaudio.errors import ModelError, OptionError
 from ddaudio.grid.coding import WORD, pack, unpack
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import AtBounds, FramedNetwork, Jacobian
-from ddaudio.options import LayerOptions
+from ddaudio.options import UnitOptions
 
 EVERY = 1 << 62
 """Numbers enough for every frame."""
@@ -47,10 +47,14 @@ class CoordinateNetwork(FramedNetwork):
     FIRST_SPAN: tuple[float, float]
     """Ends of a frame as the network sees them, unless they are set."""
 
-    def __init__(self, grid: TimeGrid, options: LayerOptions | None = None) -> None:
+    OPTIONS: ClassVar[type[UnitOptions]]
+    """Its settings."""
+    options: UnitOptions
+
+    def __init__(self, grid: TimeGrid, options: UnitOptions | None = None) -> None:
         """Make a silent network; its widths must be given."""
         super().__init__(grid)
-        self.options = options or LayerOptions()
+        self.options = options or self.OPTIONS()
         self.widths = self.options.parsed_widths or self.default_widths(0)
         self.set_frames(torch.zeros(grid.n_frames, dtype=torch.bool))
 
@@ -181,7 +185,7 @@ class CoordinateNetwork(FramedNetwork):
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that make the same network again."""
-        return self.options.table(self.name) | {"widths": ",".join(map(str, self.widths))}
+        return self.options.table() | {"widths": ",".join(map(str, self.widths))}
 
     def _by_cell(self) -> Tensor:
         """Return the frames that sound in the order of their cells, as places in the parameters."""

@@ -13,8 +13,8 @@ from ddaudio.errors import ModelError, OptionError
 from ddaudio.grid.coding import decode, encode
 from ddaudio.io.tensor_file import checksum, checksummed_safetensors
 from ddaudio.models import FramedNetwork, Network, SumNetwork
-from ddaudio.models.registry import NETWORKS
-from ddaudio.options import FitOptions
+from ddaudio.models.registry import make_network
+from ddaudio.options import NETWORKS
 
 MODEL_VERSION = "3"
 """Version of the model file; files of another one are refused."""
@@ -85,7 +85,6 @@ def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tens
     own = {name.removeprefix(start): tensors.pop(name) for name in list(tensors) if name.startswith(start)}
     sample_rate, signals, samples = (settings[name] for name in ("sample_rate", "signals", "samples"))
     grid = decode(sample_rate, signals, samples, term["window"], term, own.pop(CODE))
-    kind = NETWORKS[term["model"]]
-    network = kind.make(grid, kind.settings(FitOptions().with_settings(term["network"])))
+    network = make_network(term["model"], grid, NETWORKS[term["model"]].options(**term["network"]))
     network.from_tensors(own)
     return network

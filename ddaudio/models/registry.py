@@ -1,111 +1,27 @@
-"""The networks, by name."""
+"""Networks by name, made from their rows in `ddaudio.options.NETWORKS`."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
 
+from ddaudio.errors import PluginError
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import FramedNetwork
-from ddaudio.models.cascade.network import CascadeNetwork
-from ddaudio.models.coordinate import CoordinateNetwork
-from ddaudio.models.double_dutch.network import DoubleDutchNetwork
-from ddaudio.models.sine import PARAMETERS_PER_PARTIAL, SineNetwork
-from ddaudio.models.siren import SirenNetwork
-from ddaudio.models.stack import StackNetwork
-from ddaudio.models.surrogate import PARAMETERS_PER_EXPONENTIAL, SurrogateNetwork
-from ddaudio.options import FitOptions
-
-FramesName = Literal["adaptive", "halving", "equal"]
-"""Frames as long as the sound asks for, equal ones of a power of two samples, or equal ones of any length."""
+from ddaudio.options import NETWORKS, NetworkOptions
+from ddaudio.options.registry import load
 
 
-class NetworkSpec(NamedTuple):
-    """How a network is made, sized and trained."""
+def network_class(name: str) -> type[FramedNetwork]:
+    """Return the class of a network.
 
-    make: Callable[[TimeGrid, Any], FramedNetwork]
-    """From a grid and its `settings`."""
-    group: str
-    """The group of settings that it has: a field of `FitOptions`; empty for none."""
-    component_name: str
-    """What its parts are called."""
-    parameters_per_frame: int
-    """Numbers that each frame takes, whatever is in it."""
-    parameters_per_component: int
-    """Numbers that a part takes at least."""
-    expected_gain_db: float
-    """What training brings, about: its starting point stops this far short of the goal."""
-    exchanges: int
-    """Times that weak parts are exchanged, unless it is set."""
-    frames: FramesName
-    """How long its frames are, unless it is set."""
-    first_order_steps: int = 80
-    """Steps of an optimiser of first order, unless they are set."""
-    units: type[CoordinateNetwork] | None = None
-    """What knows how many units numbers pay for, where these are the same in each frame."""
-    kinds: tuple[str, ...] = ("frequency", "amplitude")
-    """Kinds of its parameters, as `Network.layers` names them; besides, layers may have numbers, as in ``level 1``."""
-    has_frequencies: bool = True
-    """Whether `Network.frequencies` says which frequency a parameter belongs to."""
-
-    def settings(self, options: FitOptions) -> Any:
-        """Return the group of settings that it has, or None."""
-        return getattr(options, self.group) if self.group else None
+    Raises `PluginError` for a network of another package that is broken, and `KeyError` for an unknown one.
+    """
+    spec = NETWORKS[name]
+    found = load(spec)
+    if not (isinstance(found, type) and issubclass(found, FramedNetwork) and found.name == name):
+        raise PluginError(f"the network {name!r} cannot be used: {spec.path} is no such network; update the package")
+    return found
 
 
-NETWORKS = {
-    SineNetwork.name: NetworkSpec(
-        lambda grid, _: SineNetwork(grid), "", "partials", 1, PARAMETERS_PER_PARTIAL, 1.0, 2, "adaptive"
-    ),
-    DoubleDutchNetwork.name: NetworkSpec(
-        DoubleDutchNetwork, "tree", "ropes", 0, 1, 5.0, 8, "halving", kinds=("amplitude", "cutoff")
-    ),
-    CascadeNetwork.name: NetworkSpec(
-        CascadeNetwork,
-        "layers",
-        "layers",
-        1,
-        3,
-        1.0,
-        2,
-        "adaptive",
-        kinds=("amplitude", "phase", "frequency"),
-    ),
-    SurrogateNetwork.name: NetworkSpec(
-        lambda grid, _: SurrogateNetwork(grid),
-        "",
-        "exponentials",
-        1,
-        PARAMETERS_PER_EXPONENTIAL,
-        1.0,
-        2,
-        "adaptive",
-        kinds=("z", "amplitude"),
-    ),
-    StackNetwork.name: NetworkSpec(
-        StackNetwork,
-        "layers",
-        "sine units",
-        0,
-        StackNetwork.count((1,) * 3),
-        0.0,
-        0,
-        "equal",
-        units=StackNetwork,
-        kinds=("frequency", "phase", "amplitude"),
-        has_frequencies=False,
-    ),
-    SirenNetwork.name: NetworkSpec(
-        SirenNetwork,
-        "layers",
-        "sine units",
-        0,
-        SirenNetwork.count((1,) * 4),
-        0.0,
-        0,
-        "equal",
-        first_order_steps=150,
-        units=SirenNetwork,
-        kinds=("weight", "bias", "level"),
-        has_frequencies=False,
-    ),
-}
-"""The networks, by name."""
+def make_network(name: str, grid: TimeGrid, options: NetworkOptions | None = None) -> FramedNetwork:
+    """Return a silent network on a grid, with its settings (default: those of its option class)."""
+    make: Callable[..., FramedNetwork] = network_class(name)
+    return make(grid, options or NETWORKS[name].options()) if NETWORKS[name].has_settings else make(grid)

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from ddaudio.analysis.budget import Budget
 from ddaudio.models.coordinate import CoordinateNetwork, Times
 from ddaudio.models.partial_bank import smooth_hypot
-from ddaudio.options import MOST_UNITS, StartingPoint
+from ddaudio.options import MOST_UNITS, SirenOptions, StartingPoint
 
 LAYERS = 4
 """Layers of sine units; a linear one follows."""
@@ -36,6 +36,8 @@ class SirenNetwork(CoordinateNetwork):
     """
 
     name = "siren"
+    OPTIONS = SirenOptions
+    options: SirenOptions
     FIRST_SPAN = (-100.0, 100.0)
 
     @classmethod

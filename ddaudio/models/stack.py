@@ -15,7 +15,7 @@ from ddaudio.analysis.partials import Partials
 from ddaudio.models.base import AtBounds
 from ddaudio.models.coordinate import CoordinateNetwork, Times
 from ddaudio.models.partial_bank import smooth_hypot
-from ddaudio.options import MOST_UNITS, StartingPoint
+from ddaudio.options import MOST_UNITS, StackOptions, StartingPoint
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
 
 LAYERS = 3
@@ -37,6 +37,8 @@ class StackNetwork(CoordinateNetwork):
     """
 
     name = "stack"
+    OPTIONS = StackOptions
+    options: StackOptions
     FIRST_SPAN = (-1024.0, 1024.0)
 
     @classmethod

@@ -5,37 +5,29 @@ help of the command line is fast. A setting has the name of its field everywhere
 tables of a TOML file.
 """
 
-from ddaudio.options.double_dutch import CutoffsName, GatingName, LeavesName, PairName, ReadingName, RopeName, TreeOptions
-from ddaudio.options.fit import GOALS, FitOptions, read_settings, setting_docs, setting_groups
-from ddaudio.options.losses import (
-    HUBER_DELTA,
-    LOSSES,
-    PENALTIES,
-    ZERO_WIDTH,
-    Choice,
-    check_lags,
-    parse_loss,
-    parse_penalties,
-    parse_penalty,
-    parse_terms,
+from ddaudio.options.cascade import ActivationName, CascadeOptions, LadderName, PhaseName
+from ddaudio.options.double_dutch import (
+    CutoffsName,
+    DoubleDutchOptions,
+    GatingName,
+    LeavesName,
+    PairName,
+    ReadingName,
+    RopeName,
 )
+from ddaudio.options.fit import GOALS, FitOptions, field_docs, option_tables, read_settings, setting_docs, setting_groups
+from ddaudio.options.loss_specs import HUBER_DELTA, LOSSES, PENALTIES, ZERO_WIDTH, LossSpec, PenaltySpec
+from ddaudio.options.losses import Choice, check_lags, parse_loss, parse_penalties, parse_penalty, parse_terms
 from ddaudio.options.model import (
-    LAYER_SETTINGS,
     MIN_PARAMETERS,
     MIN_PARAMETERS_PER_SAMPLE,
-    MODELS,
-    MODELS_OF_PARTIALS,
-    MOST_UNITS,
-    ActivationName,
     EstimatorName,
     InitialisationName,
-    LadderName,
-    LayerOptions,
     ModelOptions,
-    PhaseName,
-    PositiveName,
     StartingPoint,
 )
+from ddaudio.options.network import NetworkOptions
+from ddaudio.options.networks import NETWORKS, NetworkSpec
 from ddaudio.options.recording import (
     MAX_FRAME_S,
     MAX_SAMPLE_RATE,
@@ -47,12 +39,14 @@ from ddaudio.options.recording import (
     OutputOptions,
     WindowName,
 )
+from ddaudio.options.siren import SirenOptions
+from ddaudio.options.stack import PositiveName, StackOptions
 from ddaudio.options.training import MOST_STEPS, GrowFromName, OptimiserName, ScheduleName, TrainingOptions, parse_rates
+from ddaudio.options.units import MOST_UNITS, UnitOptions
 
 __all__ = [
     "GOALS",
     "HUBER_DELTA",
-    "LAYER_SETTINGS",
     "LOSSES",
     "MAX_FRAME_S",
     "MAX_SAMPLE_RATE",
@@ -60,15 +54,16 @@ __all__ = [
     "MIN_PARAMETERS",
     "MIN_PARAMETERS_PER_SAMPLE",
     "MIN_SAMPLE_RATE",
-    "MODELS",
-    "MODELS_OF_PARTIALS",
     "MOST_STEPS",
     "MOST_UNITS",
+    "NETWORKS",
     "PENALTIES",
     "ZERO_WIDTH",
     "ActivationName",
+    "CascadeOptions",
     "Choice",
     "CutoffsName",
+    "DoubleDutchOptions",
     "Encoding",
     "EstimatorName",
     "FitOptions",
@@ -78,22 +73,29 @@ __all__ = [
     "InitialisationName",
     "InputOptions",
     "LadderName",
-    "LayerOptions",
     "LeavesName",
+    "LossSpec",
     "ModelOptions",
+    "NetworkOptions",
+    "NetworkSpec",
     "OptimiserName",
     "OutputOptions",
     "PairName",
+    "PenaltySpec",
     "PhaseName",
     "PositiveName",
     "ReadingName",
     "RopeName",
     "ScheduleName",
+    "SirenOptions",
+    "StackOptions",
     "StartingPoint",
     "TrainingOptions",
-    "TreeOptions",
+    "UnitOptions",
     "WindowName",
     "check_lags",
+    "field_docs",
+    "option_tables",
     "parse_loss",
     "parse_penalties",
     "parse_penalty",

@@ -1,10 +1,11 @@
 """Settings of the double-dutch tree."""
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
 from ddaudio.options.checks import check_choice, check_one_of, check_switch, check_whole, parse_row
+from ddaudio.options.network import NetworkOptions
 
 RopeName = Literal["cosine", "sine", "square"]
 PairName = Literal["opposite", "quadrature"]
@@ -15,8 +16,8 @@ LeavesName = Literal["waves", "sine"]
 
 
 @dataclass(frozen=True)
-class TreeOptions:
-    """The trees of ``double-dutch``."""
+class DoubleDutchOptions(NetworkOptions):
+    """The network ``double-dutch``: a tree of wave pairs."""
 
     depth: int | None = None
     """Levels of the tree, 1 to 24 (default: as often as a frame can be halved)."""
@@ -65,7 +66,12 @@ class TreeOptions:
             hint = "use {ropes=cosine} or {ropes=sine}, and another {reading} than binary"
             raise OptionError("but a quadrature pair needs waves", setting="pair", value=self.pair, others=other, hint=hint)
 
-    def filled(self) -> "TreeOptions":
+    @property
+    def fitted_as(self) -> str | None:
+        """The network of the leaves, if they hold partials."""
+        return "sine" if self.leaves == "sine" else None
+
+    def filled(self) -> "DoubleDutchOptions":
         """Return these options with gating and cutoffs filled in."""
         binary = self.reading == "binary"
         gating = self.gating or ("hard" if binary else "soft")
@@ -83,7 +89,3 @@ class TreeOptions:
             problem = f"{len(row)} values for {depth} levels"
             raise OptionError(problem, setting="transition_s", value=self.transition_s, allowed=f"1 value or {depth}")
         return row
-
-    def table(self) -> dict[str, Any]:
-        """Return the settings by name, without those that have no value."""
-        return {name: value for name, value in asdict(self).items() if value is not None}

@@ -2,16 +2,19 @@
 
 import ast
 import inspect
+import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from ddaudio.errors import OptionError, nearest
-from ddaudio.options.double_dutch import TreeOptions
-from ddaudio.options.model import WITHOUT_TANGENT, LayerOptions, ModelOptions
+from ddaudio.options.loss_specs import LOSSES, PENALTIES
+from ddaudio.options.model import ModelOptions
+from ddaudio.options.network import NetworkOptions
+from ddaudio.options.networks import NETWORKS, NetworkSpec
 from ddaudio.options.recording import GridOptions, InputOptions, OutputOptions
 from ddaudio.options.training import TrainingOptions, check_rateless
 
@@ -26,20 +29,36 @@ class FitOptions:
     input: InputOptions = field(default_factory=InputOptions)
     grid: GridOptions = field(default_factory=GridOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
-    tree: TreeOptions = field(default_factory=TreeOptions)
-    layers: LayerOptions = field(default_factory=LayerOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
+    networks: Mapping[str, NetworkOptions] = field(default_factory=dict)
+    """Settings of single networks, by the network's name, as far as they are not the defaults."""
 
     def __post_init__(self) -> None:
+        given = {name: own for name, own in self.networks.items() if own != NETWORKS[name].options()}
+        object.__setattr__(self, "networks", given)
+        for name, own in given.items():
+            _check_of_model(self.model.model, {f"{name}.{setting}": value for setting, value in own.changes().items()})
+        for own in given.values():
+            own.check_start(self.model.initialisation)
+        if self.grid.whole and not any(NETWORKS[name].takes_whole for name in self.model.terms):
+            having = " or ".join(name for name, spec in NETWORKS.items() if spec.takes_whole)
+            others = {"model": self.model.model}
+            raise OptionError(f"but it is a setting of {having}", setting="whole", value=True, others=others)
+        if self.grid.whole and self.grid.frame_s is not None and len(self.model.terms) == 1:
+            other: dict[str, object] = {"frame_s": self.grid.frame_s}
+            raise OptionError(setting="whole", value=True, others=other, hint="give only one of the two")
         training = self.training
-        if training.optimiser is None and training.least_squares and any(map(self.has_tangent, self.model.terms)):
+        if training.optimiser is None and training.least_squares and any(map(self.has_jacobian, self.model.terms)):
             check_rateless(training, "the default for mse alone, ")
 
-    def has_tangent(self, name: str) -> bool:
-        """Return whether a network, with these settings, has a tangent, by which Gauss-Newton steps are taken."""
-        plain = self.layers.activation == "none" and not self.layers.local
-        return name not in WITHOUT_TANGENT and (name != "cascade" or plain)
+    def network(self, name: str) -> Any:
+        """Return the settings of a network: an instance of its row's option class."""
+        return self.networks.get(name) or NETWORKS[name].options()
+
+    def has_jacobian(self, name: str) -> bool:
+        """Return whether a network, with these settings, takes Gauss-Newton steps unless another optimiser is asked for."""
+        return NETWORKS[name].has_jacobian and bool(self.network(name).has_jacobian)
 
     def with_settings(self, settings: Mapping[str, Any]) -> "FitOptions":
         """Return these options with some settings replaced, each by its field's name, such as ``target_snr_db``.
@@ -47,21 +66,22 @@ class FitOptions:
         A goal that is given replaces whatever goal these options have.
         Raises `OptionError` on an unknown name (the nearest known one is given) or a value out of range.
         """
-        homes = setting_groups()
         asked = [name for name in GOALS if settings.get(name) is not None]
         if len(asked) > 1:
             others = {asked[1]: settings[asked[1]]}
             raise OptionError(setting=asked[0], value=settings[asked[0]], others=others, hint="give only one of the two")
         if asked:
             settings = {"budget": None, "partials": None, **settings}
-        for name in settings:
-            if name not in homes:
-                raise OptionError(f"there is no setting {name!r}", hint=nearest(name, homes))
-        changes = {
-            group: replace(getattr(self, group), **{n: v for n, v in settings.items() if homes[n] == group})
-            for group in {homes[name] for name in settings}
-        }
-        return replace(self, **changes)
+        model = settings.get("model", self.model.model)
+        _check_of_model(model, {name: value for name, value in settings.items() if "." not in name and value is not None})
+        changes: dict[str, dict[str, Any]] = {}
+        for name, value in settings.items():
+            for group in _homes(name, model):
+                changes.setdefault(group, {})[name.rpartition(".")[2]] = value
+        tables = option_tables()
+        core = {group: replace(getattr(self, group), **own) for group, own in changes.items() if tables[group] in _CORE.values()}
+        networks = {group: replace(self.network(group), **own) for group, own in changes.items() if group not in core}
+        return replace(self, **core, networks={**self.networks, **networks})
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return the settings as nested tables, as TOML holds them, without those that have no value or no effect."""
@@ -69,34 +89,111 @@ class FitOptions:
         idle = {"target_snr_db"} if sized else set()
         return {
             group: {name: value for name, value in table.items() if value is not None and name not in idle}
-            for group, table in asdict(self).items()
+            for group, table in self._every_table().items()
         }
 
+    def _every_table(self) -> dict[str, dict[str, Any]]:
+        own = {name: asdict(self.network(name)) for name in dict.fromkeys(self.model.terms) if NETWORKS[name].has_settings}
+        return {name: asdict(getattr(self, name)) for name in _CORE} | own
+
     def flat(self) -> dict[str, Any]:
-        """Return every setting by its name, groups left out."""
-        return {name: value for table in asdict(self).values() for name, value in table.items()}
+        """Return every setting by its name, those of the model's networks as ``network.name``."""
+        return {
+            name if group in _CORE else f"{group}.{name}": value
+            for group, table in self._every_table().items()
+            for name, value in table.items()
+        }
 
 
-def setting_groups() -> dict[str, str]:
-    """Return the group of each setting, by the setting's name; names are unique over all groups."""
-    hints = get_type_hints(FitOptions)
-    return {member.name: group.name for group in fields(FitOptions) for member in fields(hints[group.name])}
+_CORE: dict[str, type] = {name: hint for name, hint in get_type_hints(FitOptions).items() if name != "networks"}
+"""Option classes of all fits, by group."""
+RESERVED = frozenset(
+    ("out", "force", "resume", "html", "to", "config", "quiet", "json", "settings", "help", "help_all", "version", "dry_run")
+)
+"""Names that no setting of a network can have: the command line uses them."""
+
+
+def _check_names(spec: NetworkSpec, _: Mapping[str, NetworkSpec]) -> None:
+    """Refuse a network of another package whose name or settings are those of others."""
+    core = {member.name for owner in _CORE.values() for member in fields(owner)}
+    taken = [member.name for member in fields(spec.options) if member.name in core | RESERVED]
+    if taken:
+        raise ValueError(f"its setting {taken[0]!r} has the name of one of ddaudio's own")
+    if spec.name in {*_CORE, "networks", "recording"}:
+        raise ValueError("a table of settings has this name")
+
+
+NETWORKS.add_check(_check_names)
+
+
+def _terms(model: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in str(model).split("+"))
+
+
+def option_tables() -> dict[str, type]:
+    """Return the option class of each table of settings, by the table's name: groups of all fits, then networks."""
+    return _CORE | {name: spec.options for name, spec in NETWORKS.items() if spec.has_settings}
+
+
+def setting_groups() -> dict[str, tuple[str, ...]]:
+    """Return the groups that have a setting, by its name: one, or the networks that share it."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for group, owner in option_tables().items():
+        for member in fields(owner):
+            groups[member.name] = (*groups.get(member.name, ()), group)
+    return groups
+
+
+def _homes(name: str, model: str) -> Iterable[str]:
+    """Return the groups that a setting goes to: its name alone stands for that of all networks of the model that have it."""
+    groups = setting_groups()
+    table, _, plain = name.rpartition(".")
+    if plain not in groups or (table and table not in groups[plain]):
+        raise OptionError(f"there is no setting {name!r}", hint=nearest(plain, groups))
+    return (table,) if table else [group for group in groups[plain] if group in _CORE or group in _terms(model)]
+
+
+def _check_of_model(model: str, given: Mapping[str, Any]) -> None:
+    """Raise `OptionError` for a setting that none of the model's networks has."""
+    groups = setting_groups()
+    for name, value in given.items():
+        table, _, plain = name.rpartition(".")
+        owners = (table,) if table else groups.get(plain, ())
+        if owners and not any(owner in _CORE or owner in _terms(model) for owner in owners):
+            problem = f"but it is a setting of {' or '.join(owners)}"
+            raise OptionError(problem, setting=plain, value=value, others={"model": model})
 
 
 def setting_docs() -> dict[str, str]:
-    """Return what each setting means, by its name: the line below its field in its class's source."""
-    owners = [
-        node
-        for group in get_type_hints(FitOptions).values()
-        for node in ast.parse(inspect.getsource(group)).body
-        if isinstance(node, ast.ClassDef)
-    ]
-    return {
-        line.target.id: " ".join(str(ast.literal_eval(doc.value)).split())
-        for owner in owners
-        for line, doc in pairwise(owner.body)
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(doc, ast.Expr)
+    """Return what each setting means, by its name: the text below its field in its class's source.
+
+    Networks that share a setting may each describe it; ``{losses}`` and ``{penalties}`` are written out.
+    """
+    lists = {
+        "losses": ", ".join(LOSSES),
+        "penalties": ", ".join(PENALTIES),
     }
+    found: dict[str, list[str]] = {}
+    for table, owner in option_tables().items():
+        own = field_docs(owner)
+        for member in fields(owner):
+            text = own.get(member.name, f"Setting of {table}.")
+            found.setdefault(member.name, []).append(text)
+    texts = {name: " ".join(dict.fromkeys(each)) for name, each in found.items()}
+    for what, words in lists.items():
+        texts = {name: text.replace(f"{{{what}}}", words) for name, text in texts.items()}
+    return texts
+
+
+def field_docs(owner: type) -> dict[str, str]:
+    """Return the text below each field of a dataclass, and of those it inherits from, by the field's name."""
+    found: dict[str, str] = {}
+    for base in reversed(owner.__mro__[:-1]):
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        for line, doc in pairwise(node.body if isinstance(node, ast.ClassDef) else []):
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(doc, ast.Expr):
+                found[line.target.id] = " ".join(str(ast.literal_eval(doc.value)).split())
+    return found
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
@@ -112,7 +209,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         raise OptionError(f"there is no settings file {str(path)!r}", hint="give a TOML file such as fit.toml of a fit") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"{str(path)!r} cannot be read as TOML: {error}") from None
-    groups, homes = [member.name for member in fields(FitOptions)], setting_groups()
+    groups, tables_known = option_tables(), setting_groups()
     settings: dict[str, Any] = {}
     for group, table in tables.items():
         if group == "recording":
@@ -121,8 +218,8 @@ def read_settings(path: str | Path) -> dict[str, Any]:
             problem = f"{str(path)!r} has {group!r} at the top level, which is not a table of settings"
             raise OptionError(problem, hint=nearest(group, groups))
         for name, value in table.items():
-            if homes.get(name) != group:
-                known = [n for n, home in homes.items() if home == group]
+            if group not in tables_known.get(name, ()):
+                known = [each for each, homes in tables_known.items() if group in homes]
                 raise OptionError(f"[{group}] in {str(path)!r} has no setting {name!r}", hint=nearest(name, known))
-            settings[name] = value
+            settings[name if group in _CORE else f"{group}.{name}"] = value
     return settings

@@ -1,63 +1,17 @@
 """Losses and penalties as they are named in settings: ``mse=1,pdl:all-pairs=0.5``.
 
-A name is a kind of loss and, after colons, its variants in any order: words that choose among its `VARIANTS`, or
+A name is a kind of loss and, after colons, its variants in any order: words that choose among the variants of its row, or
 numbers. Nothing else says how a loss is computed, so a name tells all of it, in settings, tables and plots alike.
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ddaudio.errors import OptionError, nearest
+from ddaudio.options.loss_specs import LOSSES, PENALTIES, LossSpec
 
-VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "mse": {},
-    "mae": {},
-    "huber": {},
-    "pdl": {
-        "lags": ("near", "long-range", "far-to-near", "all-pairs"),
-        "weights": ("equal", "by-distance", "by-inverse-distance"),
-        "distance": ("squared", "absolute", "huber"),
-    },
-    "slope": {},
-    "first-difference": {},
-    "mss": {"preset": ("default", "ddsp", "smooth")},
-    "mel": {},
-    "delta-time": {},
-    "delta-frequency": {},
-    "phase": {},
-    "axis": {},
-    "auraloss": {
-        "class": (
-            "DCLoss",
-            "ESRLoss",
-            "LogCoshLoss",
-            "MultiResolutionSTFTLoss",
-            "SDSDRLoss",
-            "SISDRLoss",
-            "SNRLoss",
-            "STFTLoss",
-        )
-    },
-}
-"""Of each kind of loss: what there is to choose, and what is known; the first is taken unless another is named."""
-LOSSES = tuple(VARIANTS)
-UNFIT = {
-    "ChromaSTFTLoss": "needs librosa",
-    "FIRFilter": "is a filter",
-    "MelSTFTLoss": "needs librosa; use mel",
-    "RandomResolutionSTFTLoss": "draws from numpy's global state, so that a fit could not be repeated",
-    "SpectralConvergenceLoss": "compares magnitudes, not signals; use mss",
-    "STFTMagnitudeLoss": "compares magnitudes, not signals; use mss",
-    "SumAndDifferenceSTFTLoss": "needs stereo and FFT sizes",
-}
-"""Classes of auraloss that cannot be asked for, and why."""
-PENALTIES = ("zero",)
-HUBER_DELTA = 0.1
-"""Where Huber's error turns from squared to absolute, in units of the target's level, unless it is given."""
-ZERO_WIDTH = 0.1
-"""Width of the penalty ``zero``, in units of the target's level, unless it is given."""
 LONGEST_LAG = 10**9
 
 
@@ -66,7 +20,7 @@ class Choice:
     """A loss or penalty, as its name says."""
 
     kind: str
-    """One of `LOSSES` or `PENALTIES`."""
+    """Its row in `LOSSES` or `PENALTIES`."""
     variants: Mapping[str, str] = field(default_factory=dict)
     """What was chosen, or the default, of all that there is to choose."""
     values: tuple[float, ...] = ()
@@ -79,18 +33,21 @@ def parse_loss(name: str) -> Choice:
     Raises `OptionError` on what is unknown (the nearest known word is given), chosen twice, or cannot be combined.
     """
     kind, *parts = name.split(":")
-    if kind not in VARIANTS:
+    if kind not in LOSSES:
         raise _refusal(name, "which is unknown", hint=nearest(kind, LOSSES))
-    chosen, numbers = _sorted_parts(name, kind, parts)
-    if kind == "auraloss" and not chosen:
-        raise _refusal(name, "without a class", hint=nearest("", VARIANTS[kind]["class"]))
-    if kind == "pdl":
-        _check_pdl(name, chosen, numbers)
-    elif kind == "huber":
-        _check_one("losses", name, numbers, "huber:0.1")
-    if numbers and kind == "pdl":
-        chosen["lags"] = "given"
-    return Choice(kind, {what: known[0] for what, known in VARIANTS[kind].items()} | chosen, tuple(sorted(numbers)))
+    spec = LOSSES[kind]
+    chosen, numbers = _sorted_parts(name, spec, parts)
+    if spec.required and spec.required not in chosen:
+        raise _refusal(name, f"without a {spec.required}", hint=nearest("", spec.variants[spec.required]))
+    if spec.numbers == "lags":
+        _check_lags(name, chosen, numbers)
+    elif spec.numbers == "one":
+        _check_one("losses", name, numbers, spec.example)
+    choice = Choice(kind, {what: known[0] for what, known in spec.variants.items()} | chosen, tuple(sorted(numbers)))
+    if numbers and spec.numbers == "lags":
+        return replace(choice, variants={**choice.variants, "lags": "given"})
+    _check_combination(name, spec, choice)
+    return choice
 
 
 def parse_terms(text: str) -> dict[str, float]:
@@ -121,7 +78,7 @@ def check_lags(losses: str, n_samples: int) -> None:
     """Raise `OptionError` if ``losses`` asks for a lag that has no pair within ``n_samples``."""
     for name in parse_terms(losses):
         choice = parse_loss(name)
-        if choice.kind == "pdl" and choice.values and choice.values[-1] >= n_samples:
+        if LOSSES[choice.kind].numbers == "lags" and choice.values and choice.values[-1] >= n_samples:
             raise _refusal(
                 name,
                 f"but only {n_samples} samples are fitted at a time",
@@ -130,25 +87,30 @@ def check_lags(losses: str, n_samples: int) -> None:
             )
 
 
-def _sorted_parts(name: str, kind: str, parts: list[str]) -> tuple[dict[str, str], list[float]]:
+def _sorted_parts(name: str, spec: LossSpec, parts: list[str]) -> tuple[dict[str, str], list[float]]:
     """Return the words among the variants of a name, by what they choose, and the numbers."""
-    known = VARIANTS[kind]
     chosen: dict[str, str] = {}
     numbers: list[float] = []
     for part in parts:
-        what = next((what for what, words in known.items() if part in words), None)
-        if what is None and kind in ("pdl", "huber") and not math.isnan(_number(part)):
+        what = next((what for what, words in spec.variants.items() if part in words), None)
+        if what is None and spec.numbers != "none" and not math.isnan(_number(part)):
             numbers.append(_number(part))
         elif what is None:
-            words = [word for group in known.values() for word in group]
-            hint = nearest(part, words) if words else f"{kind} has none" if kind != "huber" else "give a number, as in huber:0.1"
-            hint = UNFIT.get(part, hint) if kind == "auraloss" else hint
-            raise _refusal(name, f"with the unknown variant {part!r}", hint=hint)
+            raise _refusal(name, f"with the unknown variant {part!r}", hint=_hint(spec, part))
         elif what in chosen:
             raise _refusal(name, f"with two choices of {what}", hint=f"give {chosen[what]} or {part}")
         else:
             chosen[what] = part
     return chosen, numbers
+
+
+def _hint(spec: LossSpec, part: str) -> str:
+    """Return what may be given in place of an unknown variant."""
+    if part in spec.unfit:
+        return spec.unfit[part]
+    if spec.words:
+        return nearest(part, spec.words)
+    return f"{spec.name} has none" if spec.numbers == "none" else f"give a number, as in {spec.example}"
 
 
 def _number(text: str) -> float:
@@ -172,17 +134,23 @@ def _check_one(setting: str, name: str, numbers: list[float], example: str) -> N
         raise _refusal(name, "", allowed=f"one number above 0, as in {example}", setting=setting)
 
 
-def _check_pdl(name: str, chosen: Mapping[str, str], numbers: list[float]) -> None:
-    """Refuse lags that are none, or chosen twice, and what all pairs cannot have."""
+def _check_lags(name: str, chosen: Mapping[str, str], numbers: list[float]) -> None:
+    """Refuse lags that are not positive whole numbers, or chosen twice."""
     if numbers and "lags" in chosen:
         raise _refusal(name, "with two choices of lags", hint=f"give {chosen['lags']} or lags in samples")
     if not all(1 <= number <= LONGEST_LAG and number == int(number) for number in numbers):
         raise _refusal(name, "", allowed=f"lags of 1 to {LONGEST_LAG} samples, whole numbers")
     if len(set(numbers)) < len(numbers):
         raise _refusal(name, "with a lag twice", hint="give each lag once")
-    weights, distance = chosen.get("weights", "equal"), chosen.get("distance", "squared")
-    if chosen.get("lags") == "all-pairs" and weights != "equal" and distance != "squared":
-        raise _refusal(name, f"but all-pairs takes weights {weights} with the squared distance alone")
+
+
+def _check_combination(name: str, spec: LossSpec, choice: Choice) -> None:
+    """Refuse words that cannot be combined."""
+    words = set(choice.variants.values())
+    for excluded in spec.excluded:
+        if excluded <= words:
+            together = ", ".join(word for word in spec.words if word in excluded)
+            raise _refusal(name, f"but {together} cannot be combined", hint="leave one of them out")
 
 
 def _parse_weighted(setting: str, text: str, parse: Callable[[str], Choice], example: str) -> dict[str, float]:

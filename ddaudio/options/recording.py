@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
-from ddaudio.options.checks import check_choice, check_range, check_whole
+from ddaudio.options.checks import check_choice, check_range, check_switch, check_whole
 
 WindowName = Literal["hann", "sine", "triangle", "gate"]
 Encoding = Literal["pcm16", "pcm24", "float32"]
@@ -35,7 +35,11 @@ class GridOptions:
     window: WindowName | None = None
     """Shape of the crossfade between frames (default: hann; gate with leaves sine)."""
 
+    whole: bool = False
+    """Fit the whole recording as one frame, up to 60 s, with cascade, surrogate, stack or siren."""
+
     def __post_init__(self) -> None:
+        check_switch(self, "whole")
         check_range(self, "frame_s", MIN_FRAME_S, MAX_FRAME_S, "s")
         check_range(self, "overlap", 0, 0.5)
         if self.window is not None:

@@ -5,7 +5,8 @@ from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
 from ddaudio.options.checks import check_choice, check_range, check_switch, check_whole
-from ddaudio.options.losses import parse_penalties, parse_terms
+from ddaudio.options.loss_specs import LOSSES
+from ddaudio.options.losses import parse_loss, parse_penalties, parse_terms
 
 MOST_STEPS = 10**6
 RATES = "each kind of parameter once, with its factor, as in frequency=0.5,amplitude=2"
@@ -20,10 +21,10 @@ class TrainingOptions:
     """Losses, optimiser and schedule."""
 
     losses: str = "mse=1"
-    """Named losses with weights, as in mse=1,pdl=0.5, of mse, mae, huber, pdl, slope, first-difference, mss, mel, delta-time,
-    delta-frequency, phase, axis, auraloss; variants follow a colon, as in pdl:far-to-near or mss:ddsp, see docs/losses.md."""
+    """Named losses with weights, as in mse=1,pdl=0.5, of {losses}; variants follow a colon, as in pdl:far-to-near or mss:ddsp,
+    see docs/losses.md."""
     penalties: str | None = None
-    """Named penalties on parameters with weights, of zero, as in zero=0.01 (default: none)."""
+    """Named penalties on parameters with weights, of {penalties}, as in zero=0.01 (default: none)."""
     optimiser: OptimiserName | None = None
     """Optimiser (default: gauss-newton for mse alone; adam otherwise)."""
     steps: int | None = None
@@ -89,8 +90,9 @@ class TrainingOptions:
 
     @property
     def least_squares(self) -> bool:
-        """Whether mse is the only loss, and there is no penalty."""
-        return list(parse_terms(self.losses)) == ["mse"] and self.penalties is None
+        """Whether the mean squared error is the only loss, and there is no penalty."""
+        terms = [LOSSES[parse_loss(name).kind] for name in parse_terms(self.losses)]
+        return len(terms) == 1 and terms[0].is_least_squares and self.penalties is None
 
     def resolved(
         self, exchanges: int | None = None, *, second_order: bool = True, first_order_steps: int = 80

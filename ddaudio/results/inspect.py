@@ -69,7 +69,7 @@ def model_facts(path: Path) -> dict[str, Any]:
 
 def _term_facts(term: "FramedNetwork") -> dict[str, Any]:
     """Return what is known of one network of a model."""
-    from ddaudio.models.registry import NETWORKS  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.options import NETWORKS  # noqa: PLC0415 - imports torch, which takes its time
 
     grid = term.grid
     return {

@@ -3,7 +3,7 @@
 from ddaudio.fitting.result import FitResult
 from ddaudio.metrics.measure import Metric
 from ddaudio.models import FramedNetwork
-from ddaudio.models.registry import NETWORKS
+from ddaudio.options import NETWORKS
 
 
 def summary(result: FitResult) -> list[str]:

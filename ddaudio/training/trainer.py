@@ -219,7 +219,8 @@ class Trainer:
         if under_way is not None:
             descent.damping = float(under_way.tensors["damping"])
         # The objective is weight scale^2 / (B T) times the sum of squares, whose gradient is -2 J' r.
-        factor = -2 * self.objective.terms["mse"] * self.objective.scale**2 / self.target.numel()
+        (weight,) = self.objective.terms.values()
+        factor = -2 * weight * self.objective.scale**2 / self.target.numel()
         while self.done < self.steps:
             if not descent.step():
                 return "converged"

@@ -30,7 +30,7 @@ from ddaudio_cli.refusals import flag, in_flags
 
 import ddaudio
 from ddaudio.errors import DdaudioError, OptionError, OutputError
-from ddaudio.options import MODELS, FitOptions
+from ddaudio.options import NETWORKS, FitOptions, setting_groups
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_a_flag_may_give_what_a_setting_of_the_file_needs(sound: Path, tmp_path:
     flags = ("--frame", "0.02", "--losses", "mse", "--steps", "2")
     assert run("fit", sound, "--out", tmp_path / "a", "--config", config, *flags)[0] == 0
     settings = tomllib.loads((tmp_path / "a" / "fit.toml").read_text())
-    assert settings["grid"] == {"frame_s": 0.02, "overlap": 0.25, "window": "hann"}
+    assert settings["grid"] == {"frame_s": 0.02, "overlap": 0.25, "window": "hann", "whole": False}
     assert settings["training"]["optimiser"] == "gauss-newton"
 
 
@@ -152,7 +152,7 @@ def test_fit_toml_holds_what_was_taken(
 ) -> None:
     assert run("fit", sound, "--out", tmp_path / "a", *given)[0] == 0
     settings = tomllib.loads((tmp_path / "a" / "fit.toml").read_text())
-    assert settings["grid"] == {"overlap": 0.5, "window": "hann"} | grid
+    assert settings["grid"] == {"overlap": 0.5, "window": "hann", "whole": False} | grid
     assert (settings["training"]["optimiser"], settings["training"]["steps"]) == training
     assert settings["training"]["exchanges"] == 2
 
@@ -526,7 +526,7 @@ def test_the_help_of_a_flag_has_no_breaks_of_its_own() -> None:
     assert len(helps) > 20
     assert [name for name, text in helps.items() if text != " ".join(text.split())] == ["--model"]
     listed = helps["--model"].splitlines()[1:]
-    assert [line.partition(":")[0] for line in listed] == list(MODELS)
+    assert [line.partition(":")[0] for line in listed] == list(NETWORKS)
 
 
 def help_of(command: str, which: str = "--help") -> str:
@@ -549,7 +549,7 @@ def test_the_help_has_two_lengths(command: str) -> None:
     arguments = app[command].assemble_argument_collection(parse_docstring=True)
     flags = {argument.name for argument in arguments if argument.parse and argument.show and argument.name.startswith("--")}
     short, long = help_of(command), help_of(command, "--help-all")
-    settings = {flag(name) for name in FitOptions().flat()} & flags
+    settings = {flag(name) for name in setting_groups()} & flags
     assert {name for name in flags if f" {name} " in f" {long} "} == flags
     shown = {name for name in flags if f" {name} " in f" {short} "}
     assert flags - shown <= settings - {flag(name) for name in COMMON}, "only the laboratory's settings are left out"

@@ -19,7 +19,7 @@ from ddaudio.comparing.landscape import ALL, IDEAS, Landscape, landscape, scene_
 from ddaudio.comparing.landscape_figure import figure
 from ddaudio.errors import OptionError, RecordingError
 from ddaudio.io.audio import Recording
-from ddaudio.losses import LOSSES
+from ddaudio.options import LOSSES
 
 RATE, N_SAMPLES = 8000, 512
 

@@ -8,8 +8,7 @@ from ddaudio_cli.refusals import in_flags
 from refusals import refused
 
 from ddaudio.errors import OptionError
-from ddaudio.options import PENALTIES, Choice, TrainingOptions, check_lags, parse_loss, parse_penalties, parse_terms
-from ddaudio.options.losses import UNFIT, VARIANTS
+from ddaudio.options import LOSSES, PENALTIES, Choice, TrainingOptions, check_lags, parse_loss, parse_penalties, parse_terms
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_terms_are_read_in_their_order(text, terms):
         ("pdl:nan", "unknown variant 'nan'"),
         ("pdl:4:4", "a lag twice"),
         ("pdl:", "unknown variant ''"),
-        ("pdl:all-pairs:by-distance:absolute", "all-pairs takes weights by-distance with the squared distance alone"),
+        ("pdl:all-pairs:by-distance:absolute", "all-pairs, by-distance, absolute cannot be combined"),
         ("mss:dsp", "did you mean 'ddsp'?"),
         ("mss:ddsp:smooth", "two choices of preset; give ddsp or smooth"),
         ("mse:near", "unknown variant 'near'; mse has none"),
@@ -109,8 +108,9 @@ def test_classes_of_auraloss_are_all_known_or_refused_with_a_reason():
         for name, kind in vars(module).items()
         if isinstance(kind, type) and name.endswith("Loss")
     }
-    assert classes <= set(VARIANTS["auraloss"]["class"]) | set(UNFIT)
-    for name, reason in UNFIT.items():
+    unfit = LOSSES["auraloss"].unfit
+    assert classes <= set(LOSSES["auraloss"].words) | set(unfit)
+    for name, reason in unfit.items():
         with pytest.raises(OptionError, match=re.escape(reason)):
             parse_loss(f"auraloss:{name}")
 
@@ -169,7 +169,7 @@ def test_losses_must_be_text_and_may_have_exponents():
 def test_the_page_of_losses_names_every_word_and_quotes_the_benchmark():
     root = Path(__file__).parents[2]
     page = (root / "docs" / "losses.md").read_text(encoding="utf-8")
-    words = [*VARIANTS, *(word for variants in VARIANTS.values() for known in variants.values() for word in known), *PENALTIES]
+    words = [*LOSSES, *(word for spec in LOSSES.values() for word in spec.words), *PENALTIES]
     assert [word for word in words if not re.search(rf"`[^`]*\b{word}\b[^`]*`", page)] == []
     results = (root / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     sections = [

@@ -1,7 +1,6 @@
 """The networks: one conformance suite for all, and the starting point against known mixtures."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +26,10 @@ from ddaudio.models import (
     Partials,
     SineNetwork,
     SurrogateNetwork,
+    make_network,
 )
 from ddaudio.models.partial_bank import PartialBankNetwork
-from ddaudio.models.registry import NETWORKS
-from ddaudio.options import FitOptions, LayerOptions, TreeOptions
+from ddaudio.options import NETWORKS, CascadeOptions, DoubleDutchOptions, SirenOptions, StackOptions
 
 # Cells of 64 to 512 samples, divided otherwise in each signal; the last ones reach beyond the end.
 ROWS = [
@@ -41,9 +40,9 @@ ROWS = [
 
 
 # Networks as they are made: by name, and in several settings.
-CASES: dict[str, tuple[str, Any]] = {name: (name, kind.settings(FitOptions())) for name, kind in NETWORKS.items()}
+CASES: dict[str, tuple[str, Any]] = {name: (name, kind.options()) for name, kind in NETWORKS.items()}
 CASES |= {
-    f"trees, {value}": ("double-dutch", TreeOptions(**{setting: value, **more}))
+    f"trees, {value}": ("double-dutch", DoubleDutchOptions(**{setting: value, **more}))
     for setting, value, more in (
         ("gating", "soft", {"depth": 5}),
         ("gating", "beam", {"depth": 4}),
@@ -56,7 +55,7 @@ CASES |= {
     )
 }
 CASES |= {
-    f"cascade, {value}": ("cascade", LayerOptions(**{setting: value}))
+    f"cascade, {value}": ("cascade", CascadeOptions(**{setting: value}))
     for setting, value in (
         ("ladder", "linear"),
         ("ladder", "octave"),
@@ -68,12 +67,12 @@ CASES |= {
     )
 }
 CASES |= {
-    f"stack, {value}": ("stack", LayerOptions(widths="5,3,1", **{setting: value}))
+    f"stack, {value}": ("stack", StackOptions(widths="5,3,1", **{setting: value}))
     for setting, value in (("positive", "relu"), ("positive", "project"), ("pass_on", True), ("span", "4,7"), ("span", "seconds"))
 }
-CASES["stack"], CASES["siren"] = ("stack", LayerOptions(widths="6,2,1")), ("siren", LayerOptions(widths="6,5", span="-3,3"))
-CASES["siren, seconds"] = ("siren", LayerOptions(widths="4,4,4,4", span="seconds", omega=10.0))
-UNITS = [name for name, (kind, _) in CASES.items() if NETWORKS[kind].units is not None]
+CASES["stack"], CASES["siren"] = ("stack", StackOptions(widths="6,2,1")), ("siren", SirenOptions(widths="6,5", span="-3,3"))
+CASES["siren, seconds"] = ("siren", SirenOptions(widths="4,4,4,4", span="seconds", omega=10.0))
+UNITS = [name for name, (kind, _) in CASES.items() if NETWORKS[kind].has_widths]
 """Networks of sine units: each is a whole in its frame, of which nothing can be left out."""
 BINARY = "trees, binary"
 LADDERS = ("cascade, linear", "cascade, octave")
@@ -96,7 +95,7 @@ def grid_for(signals: int = 1, n_samples: int = 2000, name: str = "sine") -> Tim
 
 def made(name: str, grid: TimeGrid) -> FramedNetwork:
     kind, options = CASES[name]
-    return NETWORKS[kind].make(grid, options)
+    return make_network(kind, grid, options)
 
 
 def fitted(name: str, target: torch.Tensor, grid: TimeGrid | None = None, most: int = 60) -> FramedNetwork:
@@ -419,7 +418,7 @@ class TestEveryNetwork:
         assert sum(map(torch.numel, values)) >= 6
         # gradcheck's own defaults for float64
         assert torch.autograd.gradcheck(said, values)
-        if not replace(FitOptions(), layers=options or LayerOptions()).has_tangent(kind):
+        if not (NETWORKS[kind].has_jacobian and options.has_jacobian):
             with pytest.raises(OptionError, match="Jacobian"):
                 network.jacobian()
             return

@@ -19,7 +19,7 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples
 from ddaudio.models import Budget, CascadeNetwork, SineNetwork, SirenNetwork, StackNetwork, SurrogateNetwork
-from ddaudio.options import FitOptions, LayerOptions
+from ddaudio.options import CascadeOptions, FitOptions, SirenOptions, StackOptions
 from ddaudio.report import save as saving
 from ddaudio.training.gauss_newton import GaussNewton
 
@@ -108,10 +108,10 @@ def test_a_long_recording_is_fitted_block_by_block(monkeypatch: pytest.MonkeyPat
 
 def test_octaves_and_linear_ladders_have_their_frequencies() -> None:
     target = noise(0.032)
-    network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), LayerOptions(ladder="octave"))
+    network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), CascadeOptions(ladder="octave"))
     network.initialise(target, Budget(100), "peaks", torch.Generator())
     np.testing.assert_allclose(network.describe()["frequency_hz"].numpy(), [RATE / 2**k for k in range(1, 9)], rtol=1e-6)
-    network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), LayerOptions(ladder="linear"))
+    network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), CascadeOptions(ladder="linear"))
     network.initialise(target, Budget(4), "peaks", torch.Generator())
     np.testing.assert_allclose(network.describe()["frequency_hz"].numpy(), [3500, 2500, 1500, 500], rtol=1e-6)
 
@@ -120,7 +120,7 @@ def test_a_wave_above_nyquist_is_its_alias_and_trains_like_it() -> None:
     """On whole samples the same signal, the same gradient but for its sign: each step of descent is the same."""
     target, size = noise(0.1), Budget(20)
     grids = [TimeGrid.of_sizes(RATE, 800, [[200, 100, 100, 400]]) for _ in range(2)]
-    plain, above = (CascadeNetwork(g, LayerOptions(ladder=x)) for g, x in zip(grids, ("free", "above-nyquist"), strict=True))
+    plain, above = (CascadeNetwork(g, CascadeOptions(ladder=x)) for g, x in zip(grids, ("free", "above-nyquist"), strict=True))
     energies = []
     for network in (plain, above):
         network.initialise(target.double(), size, "peaks", torch.Generator())
@@ -139,7 +139,7 @@ def test_distance_from_the_cost_changes_no_gradient_in_a_pure_sum() -> None:
     grid = TimeGrid.of_sizes(RATE, 256, [[256]])
     gradients = []
     for decay in (1.0, 0.9):
-        network = CascadeNetwork(grid, LayerOptions(layer_decay=decay))
+        network = CascadeNetwork(grid, CascadeOptions(layer_decay=decay))
         network.initialise(target, Budget(5), "peaks", torch.Generator())
         (network.estimate() - 2 * target).square().sum().backward()
         gradients.append(network.amplitude.grad.clone() / network.unit)
@@ -154,7 +154,7 @@ def test_distance_from_the_cost_changes_no_gradient_in_a_pure_sum() -> None:
 
 
 def test_layers_climb_by_their_formula() -> None:
-    options = LayerOptions(activation="tanh", layer_decay=0.95)
+    options = CascadeOptions(activation="tanh", layer_decay=0.95)
     network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), options)
     network.initialise(0.5 * torch.sign(noise(0.032)), Budget(4), "peaks", torch.Generator())
     stored = {name: tensor.double().numpy() for name, tensor in network.to_tensors().items()}
@@ -169,7 +169,7 @@ def test_layers_climb_by_their_formula() -> None:
 
 def test_a_local_layer_learns_from_its_own_loss_alone() -> None:
     target = noise(0.032)
-    network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), LayerOptions(local=True))
+    network = CascadeNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), CascadeOptions(local=True))
     network.initialise(target, Budget(4), "peaks", torch.Generator())
     estimates = network.estimates()
     assert len(estimates) == 4
@@ -222,7 +222,7 @@ def test_exponentials_are_powers_of_z_and_stay_within_the_circle() -> None:
 @pytest.mark.parametrize("positive", ["softplus", "relu", "project"])
 @pytest.mark.parametrize("pass_on", [False, True])
 def test_a_stack_is_sines_of_sums_of_sines(positive: str, pass_on: bool) -> None:
-    options = LayerOptions(widths="5,3,1", positive=positive, pass_on=pass_on, span="4,7")
+    options = StackOptions(widths="5,3,1", positive=positive, pass_on=pass_on, span="4,7")
     network = StackNetwork(TimeGrid.of_sizes(RATE, 128, [[128]]), options)
     network.initialise(noise(0.016).double(), Budget(1000), "random", torch.Generator().manual_seed(1))
     values = {name: value.detach().numpy()[0] for name, value in network.values().items()}
@@ -240,7 +240,7 @@ def test_a_stack_is_sines_of_sums_of_sines(positive: str, pass_on: bool) -> None
 
 def test_a_stack_begins_as_a_bank_of_its_peaks() -> None:
     target = tones([500.0, 1200.0], [0.3, 0.2], [0.4, 1.0], 0.1)
-    network = StackNetwork(TimeGrid.of_sizes(RATE, 800, [[800]]), LayerOptions(widths="2,2,1"))
+    network = StackNetwork(TimeGrid.of_sizes(RATE, 800, [[800]]), StackOptions(widths="2,2,1"))
     network.initialise(target, Budget(1000), "peaks", torch.Generator())
     left = float((network.estimate() - target).detach().square().sum() / target.square().sum())
     # Two layers that bend by up to 1 % each.
@@ -250,7 +250,7 @@ def test_a_stack_begins_as_a_bank_of_its_peaks() -> None:
 def test_siren_is_the_published_network() -> None:
     options = make_plan(
         pluck(), FitOptions().with_settings({"model": "siren", "whole": True, "widths": "256,256,256,256"})
-    ).options.layers
+    ).options.network("siren")
     network = SirenNetwork(TimeGrid.of_sizes(RATE, 256, [[256]]), options)
     network.initialise(noise(0.032), Budget(10**6, n_parameters=10**6), "peaks", torch.Generator().manual_seed(0))
     values = {name: value.detach().double().numpy()[0] for name, value in network.values().items()}
@@ -270,7 +270,7 @@ def test_siren_is_the_published_network() -> None:
 
 
 def test_siren_computed_piece_by_piece_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = SirenNetwork(TimeGrid.uniform(RATE, 1, 800, 0.05, 0.1), LayerOptions(widths="8,8", span="-5,5"))
+    network = SirenNetwork(TimeGrid.uniform(RATE, 1, 800, 0.05, 0.1), SirenOptions(widths="8,8", span="-5,5"))
     network.initialise(noise(0.1), Budget(10**6), "peaks", torch.Generator().manual_seed(0))
     found = []
     for units in (1 << 26, 700):

@@ -20,21 +20,21 @@ from ddaudio.errors import ModelError
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models import Budget, DoubleDutchNetwork, FramedNetwork, Network, SineNetwork, SumNetwork
 from ddaudio.models.file import load_model, model_bytes
-from ddaudio.options import TreeOptions
+from ddaudio.options import DoubleDutchOptions
 
 N_SAMPLES = 2000
 ROWS = [[512, 256, 128, 64, 64, 512, 512], [256, 64, 64, 128, 512, 512, 512]]
-LEARNED = TreeOptions(depth=5, cutoffs="learned")
-QUADRATURE = TreeOptions(depth=4, pair="quadrature")
+LEARNED = DoubleDutchOptions(depth=5, cutoffs="learned")
+QUADRATURE = DoubleDutchOptions(depth=4, pair="quadrature")
 
 
-def made(options: TreeOptions = LEARNED) -> SumNetwork:
+def made(options: DoubleDutchOptions = LEARNED) -> SumNetwork:
     """Two networks that say nothing yet: partials in cells of many lengths, and trees in equal ones; two signals."""
     cells = TimeGrid.of_sizes(RATE, N_SAMPLES, ROWS, "gate")
     return SumNetwork([SineNetwork(cells), DoubleDutchNetwork(TimeGrid.uniform(RATE, 2, N_SAMPLES, 256 / RATE, 0.0), options)])
 
 
-def fitted(options: TreeOptions = LEARNED) -> SumNetwork:
+def fitted(options: DoubleDutchOptions = LEARNED) -> SumNetwork:
     """Each network fitted to noise of its own: 30 partials, and 50 ropes or about as many."""
     network = made(options)
     for seed, (term, most) in enumerate(zip(network.terms, (30, 50), strict=True)):
@@ -195,7 +195,7 @@ def loaded(network: Network, folder: Path) -> Network:
 
 
 @pytest.mark.parametrize("options", [LEARNED, QUADRATURE], ids=["learned", "quadrature"])
-def test_a_sum_comes_back_from_its_file(options: TreeOptions, tmp_path: Path) -> None:
+def test_a_sum_comes_back_from_its_file(options: DoubleDutchOptions, tmp_path: Path) -> None:
     network = fitted(options)
     network.from_tensors(network.to_tensors())  # as a fit does it: then the file changes nothing more
     again = loaded(network, tmp_path)

@@ -18,7 +18,18 @@ from refusals import refused
 
 from ddaudio import options
 from ddaudio.errors import OptionError
-from ddaudio.options import GOALS, FitOptions, ModelOptions, TrainingOptions, read_settings, setting_groups
+from ddaudio.options import (
+    GOALS,
+    NETWORKS,
+    FitOptions,
+    ModelOptions,
+    TrainingOptions,
+    field_docs,
+    option_tables,
+    read_settings,
+    setting_docs,
+    setting_groups,
+)
 from ddaudio.options.training import RATES
 
 # name: lowest, highest, whole number
@@ -56,7 +67,7 @@ NEEDED = {"overlap": {"frame_s": 0.05}, "budget_split": {"model": "sine+double-d
 """What else has to be given where a setting has no meaning alone."""
 CHOICES = {
     "window": ("hann", "sine", "triangle", "gate"),
-    "model": options.MODELS,
+    "model": tuple(options.NETWORKS),
     "initialisation": ("peaks", "random", "equal"),
     "estimator": get_args(options.EstimatorName),
     "ropes": ("cosine", "sine", "square"),
@@ -81,15 +92,15 @@ TEXTS = {
     "transition_s": ["0.0001", "1e-6", "0.5,1"],
     "budget_split": ["1,1", "3,1"],
     "rates": ["frequency=0.5", "frequency=0.5,amplitude=2", " level 1 = 0 "],
-    "widths": ["100,10,1", "256,256,256,256"],
+    "widths": ["100,10,1", "5,3,1"],
     "span": ["seconds", "4,7", "-100,100"],
 }
 SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops"}
 
 
 def groups():
-    """Group name and its class, from the annotations."""
-    return get_type_hints(FitOptions)
+    """Option class of each table."""
+    return option_tables()
 
 
 def docs():
@@ -104,7 +115,18 @@ def docs():
 
 
 def given_with_what_it_needs(name, value):
-    return FitOptions().with_settings({**NEEDED.get(name, {}), name: value})
+    return FitOptions().with_settings({**needed(name), name: value})
+
+
+def needed(name):
+    """What has to be given with a setting: for one of a network, the network."""
+    own = {name: {"model": groups[0]} for name, groups in setting_groups().items() if groups[0] in NETWORKS}
+    return NEEDED.get(name, {}) | own.get(name, {"model": "cascade"} if name == "whole" else {})
+
+
+def value_in(options, name):
+    """The value of a setting, be it one of all fits or of a network."""
+    return next(value for key, value in options.flat().items() if key.rpartition(".")[2] == name)
 
 
 def refusal(name, value):
@@ -126,34 +148,36 @@ def allowed_in(error):
 
 
 def test_every_setting_has_a_line_of_documentation():
-    found = docs()
     for home in groups().values():
         assert home.__doc__.strip().endswith(".")
         for member in fields(home):
-            line = found.get((home.__name__, member.name), "")
+            line = field_docs(home)[member.name]
             assert line.endswith((".", ")")), f"{home.__name__}.{member.name}"
 
 
-def test_names_are_unique_over_the_groups_and_all_are_found():
+def test_names_are_unique_but_for_those_that_networks_share_and_all_are_found():
     names = [member.name for home in groups().values() for member in fields(home)]
-    assert len(names) == len(set(names))
-    assert list(setting_groups()) == names
-    assert list(FitOptions().flat()) == names
+    assert list(setting_groups()) == list(dict.fromkeys(names))
+    shared = {name: homes for name, homes in setting_groups().items() if len(homes) > 1}
+    assert shared == {"widths": ("stack", "siren"), "span": ("stack", "siren")}
+    every = FitOptions().with_settings({"model": "+".join(NETWORKS)}).flat()
+    plain = [name.rpartition(".")[2] for name in every]
+    assert sorted(plain) == sorted(names)
 
 
 def test_every_setting_is_ranged_a_choice_a_text_or_a_switch():
     assert set(RANGES) | set(CHOICES) | set(TEXTS) | SWITCHES == set(setting_groups())
     for home in groups().values():
-        for name, hint in get_type_hints(home).items():
+        hints = get_type_hints(home)
+        for name, hint in ((member.name, hints[member.name]) for member in fields(home)):
             kinds = {hint, *get_args(hint)}
             assert (int in kinds) == RANGES.get(name, (0, 0, False))[2], name
             assert (int in kinds or float in kinds) == (name in RANGES), name
 
 
 def test_documented_ranges_are_the_ones_that_hold():
-    homes = {name: groups()[group].__name__ for name, group in setting_groups().items()}
     for name, (low, high, _) in RANGES.items():
-        line = docs()[homes[name], name]
+        line = setting_docs()[name]
         stated = re.search(r"(-?[\d.e-]*\d) to (\d[\d.e-]*)", line)
         if name == "budget":
             assert "4 or more" in line
@@ -166,18 +190,20 @@ def test_documented_ranges_are_the_ones_that_hold():
 
 def test_names_of_losses_and_models_are_those_of_the_registries():
     from ddaudio.grid.time_grid import TimeGrid  # noqa: PLC0415 - torch only where a test needs it
-    from ddaudio.losses import LOSSES  # noqa: PLC0415
-    from ddaudio.models.registry import NETWORKS  # noqa: PLC0415
+    from ddaudio.losses import Loss, make_loss  # noqa: PLC0415
+    from ddaudio.models import make_network, network_class  # noqa: PLC0415
 
-    assert tuple(LOSSES) == options.LOSSES
-    assert tuple(NETWORKS) == options.MODELS
     grid = TimeGrid.uniform(8000, 1, 100, 0.004, 0.0)
-    assert all(kind.make(grid, kind.settings(FitOptions())).name == name for name, kind in NETWORKS.items())
+    assert all(make_network(name, grid).name == name for name in NETWORKS)
+    for name, spec in NETWORKS.items():
+        if spec.has_widths:
+            units = network_class(name)
+            assert spec.parameters_per_component == units.count([1] * len(units.default_widths(0)))
+    assert all(isinstance(make_loss(name, 8000), Loss) for name, spec in options.LOSSES.items() if not spec.required)
 
 
 def test_the_documented_list_of_losses_is_whole_and_names_their_page():
-    listed = docs()["TrainingOptions", "losses"]
-    assert re.search(r"of (.*?);", " ".join(listed.split()))[1].split(", ") == list(options.LOSSES)
+    assert re.search(r"of (.*?);", setting_docs()["losses"])[1].split(", ") == list(options.LOSSES)
     assert (Path(__file__).parents[2] / "docs" / "losses.md").exists()
 
 
@@ -192,7 +218,7 @@ def test_options_are_read_without_torch():
 @pytest.mark.parametrize("name", RANGES)
 def test_both_ends_of_a_range_are_allowed(name):
     for end in RANGES[name][:2]:
-        assert given_with_what_it_needs(name, end).flat()[name] == end
+        assert value_in(given_with_what_it_needs(name, end), name) == end
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -225,10 +251,10 @@ def test_fractions_are_refused_where_a_whole_number_is_wanted(name):
 def test_choices_are_those_listed_and_others_are_refused_with_the_nearest(name):
     known = CHOICES[name]
     for value in known:
-        assert given_with_what_it_needs(name, value).flat()[name] == value
+        assert value_in(given_with_what_it_needs(name, value), name) == value
         assert refusal(name, value + "x").hint == f"did you mean {value!r}?"
     assert refusal(name, "?").allowed.split(", ") == list(known)
-    if getattr(FitOptions(), setting_groups()[name]).__dataclass_fields__[name].default is not None:
+    if groups()[setting_groups()[name][0]].__dataclass_fields__[name].default is not None:
         refusal(name, None)
 
 
@@ -324,6 +350,10 @@ def values_of(name):
 
 def combined(chosen):
     """Settings as chosen, and what they need besides."""
+    owned = [name for name in chosen if name == "whole" or setting_groups()[name][0] in NETWORKS]
+    if owned:  # networks that have them, all of them
+        chosen = {name: value for name, value in chosen.items() if name not in ("budget_split", "initialisation")}
+        chosen["model"] = "+".join(NETWORKS)
     needed = {name: value for key in chosen for name, value in NEEDED.get(key, {}).items()}
     if chosen.get("optimiser") == "gauss-newton" and not set(DESCENT) & set(chosen):
         needed["losses"] = "mse"
@@ -356,7 +386,8 @@ def test_options_come_back_from_their_file(chosen, tmp_path_factory):
     assert FitOptions().with_settings(read) == wanted
     # Settings without a value are left out of the file, and all others are in it.
     assert set(read) == {name for name, value in wanted.flat().items() if value is not None}
-    floats = [value for name, value in read.items() if name in RANGES and not RANGES[name][2]]
+    plain = {name.rpartition(".")[2]: value for name, value in read.items()}
+    floats = [value for name, value in plain.items() if name in RANGES and not RANGES[name][2]]
     assert all(type(value) is float for value in floats)
 
 

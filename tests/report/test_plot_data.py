@@ -21,7 +21,7 @@ from ddaudio.io.samples import Difference
 from ddaudio.models import DoubleDutchNetwork, SineNetwork
 from ddaudio.models.double_dutch.trees import Trees
 from ddaudio.models.sum import SumNetwork
-from ddaudio.options import TreeOptions
+from ddaudio.options import DoubleDutchOptions
 from ddaudio.report import plot_data
 
 N_FFT = 512
@@ -396,7 +396,7 @@ def planted(
     frames = len(amplitudes) // signals
     grid = TimeGrid.uniform(RATE, signals, n_samples or 8 * frames, 8 / RATE, 0.0)
     cutoffs = "fixed" if learned is None else "learned"
-    network = DoubleDutchNetwork(grid, TreeOptions(**{"depth": 3, "gating": "hard", "cutoffs": cutoffs} | how))
+    network = DoubleDutchNetwork(grid, DoubleDutchOptions(**{"depth": 3, "gating": "hard", "cutoffs": cutoffs} | how))
     assert (network.plan.n_samples, grid.n_frames) == (8, len(amplitudes))
     trees = Trees.of(network.plan, (amplitudes != 0).any(2))
     network._set(trees, amplitudes.flatten(0, 1)[trees.ropes], learned)
@@ -567,7 +567,7 @@ def test_a_hard_tree_with_learned_cutoffs_sounds_as_its_picture_says() -> None:
 
 
 def test_read_as_binary_the_level_that_is_heard_is_shown() -> None:
-    network = DoubleDutchNetwork(TimeGrid.uniform(RATE, 1, 8, 8 / RATE, 0.0), TreeOptions(depth=3, reading="binary"))
+    network = DoubleDutchNetwork(TimeGrid.uniform(RATE, 1, 8, 8 / RATE, 0.0), DoubleDutchOptions(depth=3, reading="binary"))
     network._set(Trees.silent(network.plan), torch.tensor([[0.25], [-0.5]]), CUTOFFS)
     heard = network.estimate()[0].detach().abs().numpy()
     assert sorted(set(heard.tolist())) == [0.25, 0.5]

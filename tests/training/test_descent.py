@@ -12,7 +12,7 @@ from torch import Tensor
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses import Objective, StepInfo
 from ddaudio.models import Budget, CascadeNetwork, Network, SineNetwork
-from ddaudio.options import LayerOptions, TrainingOptions
+from ddaudio.options import CascadeOptions, TrainingOptions
 from ddaudio.training.ema import Average
 from ddaudio.training.first_order import Closure, Lbfgs
 from ddaudio.training.history import MAX_INTERVALS, Progress, TrainingRun, error_by_time
@@ -317,7 +317,7 @@ def test_each_idea_descends_and_the_same_seed_does_the_same(idea: str) -> None:
 def test_losses_of_layers_add_up_whatever_is_looked_at(settings: dict[str, Any]) -> None:
     """A local cascade has a loss a layer, which begin far above that of their sum."""
     target = prepared()[1]
-    network = CascadeNetwork(TimeGrid.uniform(8000, 1, N_SAMPLES, 0.05, 0.5), LayerOptions(local=True))
+    network = CascadeNetwork(TimeGrid.uniform(8000, 1, N_SAMPLES, 0.05, 0.5), CascadeOptions(local=True))
     network.initialise(target, Budget(200), "peaks", torch.Generator())
     objective = Objective({"mse": 1.0}, target, 400, 16, penalties={"zero": 1e-6})
     estimates = [estimate.detach() for estimate in network.estimates()]
@@ -336,7 +336,7 @@ def test_losses_of_layers_add_up_whatever_is_looked_at(settings: dict[str, Any])
 
 def test_layers_by_themselves_do_not_count_as_divergence() -> None:
     """Of a start that is exact every layer but the last still leaves most of the sound."""
-    network = CascadeNetwork(TimeGrid.uniform(8000, 1, N_SAMPLES, 0.05, 0.5), LayerOptions(local=True))
+    network = CascadeNetwork(TimeGrid.uniform(8000, 1, N_SAMPLES, 0.05, 0.5), CascadeOptions(local=True))
     network.initialise(pluck(0.25).samples, Budget(200), "peaks", torch.Generator())
     target = network.estimate().detach()
     run = train(network, target, Objective({"mse": 1.0}, target, 1000, 16), options(steps=4), silent)

@@ -12,10 +12,9 @@ from sounds import pluck
 from ddaudio.errors import OptionError
 from ddaudio.fitting.plan import make_plan
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models import Budget, CascadeNetwork, Network, SineNetwork, SumNetwork
+from ddaudio.models import Budget, CascadeNetwork, Network, SineNetwork, SumNetwork, make_network
 from ddaudio.models.partial_bank import PartialBankNetwork
-from ddaudio.models.registry import NETWORKS
-from ddaudio.options import FitOptions, LayerOptions
+from ddaudio.options import NETWORKS, CascadeOptions, DoubleDutchOptions, FitOptions, SirenOptions, StackOptions
 from ddaudio.training.schedules import crop_at, grown, rate_factor, rate_shares, settled_from
 
 RATE = 8000
@@ -74,10 +73,15 @@ def test_a_crop_lies_inside_and_holds_its_sample(n_samples: int, length: int, da
 def networks() -> dict[str, Network]:
     """Every network, and a sum, with what it can learn."""
     target = pluck(0.25).samples
-    settings = FitOptions().with_settings({"cutoffs": "learned", "depth": 5, "phase": "centred", "widths": "4,2,1"})
+    own = {
+        "cascade": CascadeOptions(phase="centred"),
+        "double-dutch": DoubleDutchOptions(cutoffs="learned", depth=5),
+        "stack": StackOptions(widths="4,2,1"),
+        "siren": SirenOptions(widths="4,2,1"),
+    }
     found: dict[str, Network] = {}
-    for name, kind in NETWORKS.items():
-        network = kind.make(TimeGrid.uniform(RATE, 1, 2000, 0.064, 0.0), kind.settings(settings))
+    for name in NETWORKS:
+        network = make_network(name, TimeGrid.uniform(RATE, 1, 2000, 0.064, 0.0), own.get(name))
         network.initialise(target, Budget(40), "random", torch.Generator().manual_seed(0))
         found[name] = network
     return found | {"sum": SumNetwork(list(found.values()))}  # type: ignore[arg-type]
@@ -169,7 +173,7 @@ def test_frequencies_of_partials_are_those_of_their_table(name: str) -> None:
 
 
 def test_a_centre_has_the_mean_frequency_of_its_frame_and_an_empty_one_that_of_all() -> None:
-    network = CascadeNetwork(TimeGrid.uniform(RATE, 1, 2000, 0.125, 0.0), LayerOptions(phase="centred"))
+    network = CascadeNetwork(TimeGrid.uniform(RATE, 1, 2000, 0.125, 0.0), CascadeOptions(phase="centred"))
     counts = torch.tensor([2, 0], dtype=torch.int32)
     stored = {"frequency_hz": torch.tensor([400.0, 100.0]), "amplitude": torch.ones(2), "phase_rad": torch.zeros(2)}
     network.from_tensors(stored | {"partials_in_cell": counts, "centre_rad": torch.zeros(2)})

@@ -10,7 +10,7 @@ from ddaudio.analysis.matching_pursuit import SOLVER_STEPS, solve_amplitudes
 from ddaudio.analysis.partials import Partials
 from ddaudio.analysis.peaks import spectral_peaks
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.options import ActivationName, LadderName, LayerOptions
+from ddaudio.options import ActivationName, CascadeOptions, LadderName
 
 NEAR_BEST = 0.1
 """Share of the best peak's gain from which on others are taken in the same round."""
@@ -40,7 +40,7 @@ def most_rungs(lengths: Tensor, ladder: LadderName) -> Tensor:
     )
 
 
-def climb(target: Tensor, grid: TimeGrid, size: Budget, options: LayerOptions) -> Partials:
+def climb(target: Tensor, grid: TimeGrid, size: Budget, options: CascadeOptions) -> Partials:
     """Return the shortest given ladder that reaches the goal of ``size``, or the longest that it allows, with least squares."""
     sounding = torch.cat([frames.abs().amax(1) > 0 for frames in grid.frame(target)])
     most = most_rungs(grid.frames.length, options.ladder) * sounding
@@ -73,7 +73,7 @@ def climb(target: Tensor, grid: TimeGrid, size: Budget, options: LayerOptions) -
     return found
 
 
-def _solved(target: Tensor, grid: TimeGrid, counts: Tensor, options: LayerOptions) -> tuple[Partials, float]:
+def _solved(target: Tensor, grid: TimeGrid, counts: Tensor, options: CascadeOptions) -> tuple[Partials, float]:
     """Return a given ladder with its amplitudes, and the energy that it leaves."""
     frequency = rungs(counts, options.ladder).to(target)
     frame = torch.arange(grid.n_frames).repeat_interleave(counts)

@@ -15,7 +15,7 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import AtBounds, Jacobian
 from ddaudio.models.cascade import ladder
 from ddaudio.models.partial_bank import PartialBankNetwork, partial_frames_at, smooth_hypot, trained_unit
-from ddaudio.options import LayerOptions, StartingPoint
+from ddaudio.options import CascadeOptions, StartingPoint
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
 
 LEAST_WEIGHT = 1e-30
@@ -32,9 +32,9 @@ class CascadeNetwork(PartialBankNetwork):
 
     name = "cascade"
 
-    def __init__(self, grid: TimeGrid, options: LayerOptions | None = None) -> None:
+    def __init__(self, grid: TimeGrid, options: CascadeOptions | None = None) -> None:
         super().__init__(grid)
-        self.options = options or LayerOptions()
+        self.options = options or CascadeOptions()
         self.replace_partials(Partials.none(torch.zeros(0)))
 
     def silent(self, grid: TimeGrid) -> "CascadeNetwork":
@@ -225,7 +225,7 @@ class CascadeNetwork(PartialBankNetwork):
 
     def settings(self) -> dict[str, object]:
         """Return the settings that make the same ladder again."""
-        return self.options.table(self.name)
+        return self.options.table()
 
     def amplitudes(self) -> Tensor:
         """Return the amplitude of each layer's wave, as it is heard without activation."""

@@ -16,7 +16,7 @@ from ddaudio.models.double_dutch.coding import read_shape, shape_of, words_of
 from ddaudio.models.double_dutch.initialisation import LevelByLevel, jointly
 from ddaudio.models.double_dutch.tangent import DoubleDutchTangent, Speak
 from ddaudio.models.double_dutch.trees import Plan, Trees
-from ddaudio.options import StartingPoint, TreeOptions
+from ddaudio.options import DoubleDutchOptions, StartingPoint
 
 CUTOFF_UNIT = 0.25
 """What a step of 1 in a cutoff's parameter means. Cutoffs stay within the reach of their ropes, -1 to 1."""
@@ -33,13 +33,13 @@ class DoubleDutchNetwork(FramedNetwork):
 
     name = "double-dutch"
 
-    def __init__(self, grid: TimeGrid, options: TreeOptions | None = None) -> None:
+    def __init__(self, grid: TimeGrid, options: DoubleDutchOptions | None = None) -> None:
         """Make a silent network.
 
         Raises `OptionError` when the options ask for a tree that its frames have no room for.
         """
         super().__init__(grid)
-        self.plan = Plan(grid, (options or TreeOptions()).filled())
+        self.plan = Plan(grid, (options or DoubleDutchOptions()).filled())
         trees = Trees.silent(self.plan)
         self._set(trees, torch.zeros(trees.frame.numel(), self.plan.voices.n_waves), None)
 

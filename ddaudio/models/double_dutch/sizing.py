@@ -5,7 +5,7 @@ from dataclasses import replace
 from ddaudio.errors import OptionError
 from ddaudio.models.double_dutch.path_tree import check_states
 from ddaudio.models.double_dutch.trees import can_fold, ladder_of
-from ddaudio.options import TreeOptions
+from ddaudio.options import DoubleDutchOptions
 
 LEVELS_OF_WINDOW = 2
 """Numbers that a window takes whose gates are read as ones and zeros, besides cutoffs."""
@@ -13,7 +13,7 @@ LEAST_BINARY = 3
 """Numbers of the smallest such tree: two levels and a cutoff."""
 
 
-def resolved(options: TreeOptions, window_samples: int, n_windows: int, n_parameters: int) -> TreeOptions:
+def resolved(options: DoubleDutchOptions, window_samples: int, n_windows: int, n_parameters: int) -> DoubleDutchOptions:
     """Return tree options with depth and cutoffs filled in.
 
     Args:

@@ -14,7 +14,7 @@ from ddaudio.models.double_dutch.folded_tree import FoldedTree
 from ddaudio.models.double_dutch.gates import Gating, OpenedTree, Voices
 from ddaudio.models.double_dutch.ladder import Ladder
 from ddaudio.models.double_dutch.path_tree import WalkedTree
-from ddaudio.options import TreeOptions
+from ddaudio.options import DoubleDutchOptions
 
 LONGEST_TRANSITION = 0.125
 """Share of a cell that a gate's transition takes at most, unless it is given level by level."""
@@ -28,7 +28,7 @@ class Plan:
 
     grid: TimeGrid
     """Frames; each has a tree."""
-    options: TreeOptions
+    options: DoubleDutchOptions
     """How the trees are made."""
 
     @cached_property
@@ -203,14 +203,14 @@ class Trees:
         return {name: column[order] for name, column in table.items()}
 
 
-def ladder_of(options: TreeOptions, n_samples: int) -> Ladder:
+def ladder_of(options: DoubleDutchOptions, n_samples: int) -> Ladder:
     """Return the ladder that options ask for, in windows of ``n_samples`` samples; raises `OptionError` for a bad one."""
     if options.denominators is not None:
         return Ladder(options.parsed_denominators, options.ropes, options.above_nyquist)
     return Ladder.dyadic(n_samples, options.depth or n_samples.bit_length() - 1, options.ropes)
 
 
-def can_fold(options: TreeOptions, ladder: Ladder, n_samples: int) -> bool:
+def can_fold(options: DoubleDutchOptions, ladder: Ladder, n_samples: int) -> bool:
     """Return whether trees over ``n_samples`` samples can be folded: with a second wave only if the root's cell is the window."""
     return ladder.halves and (options.pair == "opposite" or 2 * ladder.cell(0) >= n_samples)
 

@@ -13,7 +13,7 @@ from ddaudio.models.double_dutch.folded_tree import FoldedTree
 from ddaudio.models.double_dutch.gates import Gating
 from ddaudio.models.double_dutch.ladder import Ladder
 from ddaudio.models.double_dutch.path_tree import WalkedTree
-from ddaudio.options import TreeOptions
+from ddaudio.options import DoubleDutchOptions
 
 ROPES = st.sampled_from(["cosine", "sine", "square"])
 
@@ -153,14 +153,14 @@ def test_the_deepest_ladder_fits_and_one_more_level_does_not(n_samples: int, rop
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, object], said: str) -> None:
     with pytest.raises(OptionError, match=re.escape(said)):
-        TreeOptions(**options)
+        DoubleDutchOptions(**options)
 
 
 def test_a_transition_a_level_takes_as_many_as_there_are_levels() -> None:
-    assert TreeOptions(transition_s="0.5").transitions_s(3) == (0.5,)
-    assert TreeOptions(transition_s="0.5,0.25").transitions_s(2) == (0.5, 0.25)
+    assert DoubleDutchOptions(transition_s="0.5").transitions_s(3) == (0.5,)
+    assert DoubleDutchOptions(transition_s="0.5,0.25").transitions_s(2) == (0.5, 0.25)
     with pytest.raises(OptionError, match=re.escape("'0.5,0.25', 2 values for 3 levels; allowed: 1 value or 3")):
-        TreeOptions(transition_s="0.5,0.25").transitions_s(3)
+        DoubleDutchOptions(transition_s="0.5,0.25").transitions_s(3)
 
 
 @given(level=st.integers(0, 5), transition=st.floats(0.01, 1), rope=ROPES)

@@ -29,7 +29,7 @@ from ddaudio.models.double_dutch.initialisation import LevelByLevel
 from ddaudio.models.double_dutch.ladder import Ladder
 from ddaudio.models.double_dutch.trees import Trees
 from ddaudio.models.file import load_model
-from ddaudio.options import TrainingOptions, TreeOptions
+from ddaudio.options import DoubleDutchOptions, TrainingOptions
 from ddaudio.report.save import save_fit
 from ddaudio.training.history import Progress
 from ddaudio.training.trainer import train
@@ -37,15 +37,15 @@ from ddaudio.training.trainer import train
 BARK = Path(__file__).parents[3] / "recordings" / "bark.wav"
 ALL = 10**7
 SETTINGS = {
-    "default": TreeOptions(),
-    "plain": TreeOptions(gating="hard"),
-    "learned": TreeOptions(gating="hard", cutoffs="learned"),
-    "quadrature": TreeOptions(gating="hard", pair="quadrature", depth=6),
-    "soft": TreeOptions(gating="soft", depth=4),
-    "beam": TreeOptions(gating="beam", depth=4),
-    "leaf": TreeOptions(gating="hard", reading="leaf", ropes="sine"),
-    "binary": TreeOptions(reading="binary", depth=3, cutoffs="learned"),
-    "list": TreeOptions(gating="hard", denominators="500,200,90", transition_s="0.001,0.0005,0.0002"),
+    "default": DoubleDutchOptions(),
+    "plain": DoubleDutchOptions(gating="hard"),
+    "learned": DoubleDutchOptions(gating="hard", cutoffs="learned"),
+    "quadrature": DoubleDutchOptions(gating="hard", pair="quadrature", depth=6),
+    "soft": DoubleDutchOptions(gating="soft", depth=4),
+    "beam": DoubleDutchOptions(gating="beam", depth=4),
+    "leaf": DoubleDutchOptions(gating="hard", reading="leaf", ropes="sine"),
+    "binary": DoubleDutchOptions(reading="binary", depth=3, cutoffs="learned"),
+    "list": DoubleDutchOptions(gating="hard", denominators="500,200,90", transition_s="0.001,0.0005,0.0002"),
 }
 
 
@@ -53,11 +53,11 @@ def silent(_: Progress) -> None:
     pass
 
 
-def empty(options: TreeOptions, signals: int = 1, frame: int = 256, frames: int = 1) -> DoubleDutchNetwork:
+def empty(options: DoubleDutchOptions, signals: int = 1, frame: int = 256, frames: int = 1) -> DoubleDutchNetwork:
     return DoubleDutchNetwork(TimeGrid.uniform(RATE, signals, frame * frames, frame / RATE, 0.0), options)
 
 
-def guessed(options: TreeOptions, target: Tensor, size: Budget, frame: int = 256) -> DoubleDutchNetwork:
+def guessed(options: DoubleDutchOptions, target: Tensor, size: Budget, frame: int = 256) -> DoubleDutchNetwork:
     network = empty(options, target.shape[0], frame, target.shape[1] // frame)
     network.initialise(target, size, "peaks", torch.Generator().manual_seed(0))
     return network
@@ -93,7 +93,7 @@ def decibels(target: Tensor, estimate: Tensor) -> Tensor:
 @pytest.mark.parametrize("reading", ["every", "leaf"])
 def test_a_tree_down_to_the_sample_starts_exact(reading: str) -> None:
     target = bark_window().double()
-    network = guessed(TreeOptions(gating="hard", reading=reading), target, Budget(ALL), 4096)
+    network = guessed(DoubleDutchOptions(gating="hard", reading=reading), target, Budget(ALL), 4096)
     assert network.plan.ladder.depth == 12
     # Float64 would allow 300 dB; 120 dB is what is asked for.
     assert float(decibels(target, network.estimate())) > 120
@@ -117,7 +117,7 @@ def test_a_start_reaches_its_goal_with_the_highest_threshold(db: float, seed: in
 
 def test_a_goal_out_of_reach_takes_what_is_affordable() -> None:
     target = noise(0.064)
-    network = guessed(TreeOptions(gating="hard"), target, Budget(40, goal_energy=1e-9))
+    network = guessed(DoubleDutchOptions(gating="hard"), target, Budget(40, goal_energy=1e-9))
     assert 35 <= network.n_prunable() <= 40
 
 
@@ -125,7 +125,7 @@ def test_a_level_is_solved_by_least_squares() -> None:
     """The first level that speaks alone, against numpy's solver: two waves a rope, which are not orthogonal in its cell."""
     target = noise(0.032, seed=3).double()
     for rope in ("cosine", "sine"):
-        options = TreeOptions(gating="hard", depth=4, reading="leaf", pair="quadrature", ropes=rope)
+        options = DoubleDutchOptions(gating="hard", depth=4, reading="leaf", pair="quadrature", ropes=rope)
         network = guessed(options, target, Budget(ALL))
         opened = network.plan.opened(torch.zeros(1, network.plan.ladder.n_nodes, dtype=torch.float64))
         every = torch.eye(2 * 30, dtype=torch.float64).reshape(60, 1, 30, 2)[28:]
@@ -139,7 +139,7 @@ def test_soft_gates_start_by_their_own_least_squares() -> None:
     for depth in (6, 8, 10):
         # An eighth of each level's own cell: soft enough for amplitudes of hard gates to be wrong.
         row = ",".join(f"{1024 / 2**level / 8 / RATE:.9g}" for level in range(1, depth + 1))
-        options = TreeOptions(gating="soft", depth=depth, transition_s=row)
+        options = DoubleDutchOptions(gating="soft", depth=depth, transition_s=row)
         soft = guessed(options, target, Budget(ALL), 1024)
         hard = guessed(replace(options, gating="hard"), target, Budget(ALL), 1024)
         heard_through = empty(options, 1, 1024)
@@ -222,7 +222,7 @@ def test_a_damaged_code_is_refused_or_another_shape(case: tuple[Voices, Tensor],
 
 def test_numbers_are_amplitudes_words_and_cutoffs() -> None:
     target = noise(0.064)
-    network = guessed(TreeOptions(gating="hard", pair="quadrature", cutoffs="learned"), target, Budget(30))
+    network = guessed(DoubleDutchOptions(gating="hard", pair="quadrature", cutoffs="learned"), target, Budget(30))
     shape = network.trees.shape
     nodes = int(shape.nodes.sum())
     assert network.n_parameters() == 2 * network.n_prunable() + math.ceil(shape.bits.numel() / 32) + nodes
@@ -236,7 +236,7 @@ def test_numbers_are_amplitudes_words_and_cutoffs() -> None:
 @pytest.mark.parametrize("optimiser", ["gauss-newton", "adam"])
 def test_a_tree_recovers_what_another_tree_says(gating: str, optimiser: str) -> None:
     """20 trees of 20, side by side as signals: each begins with random amplitudes of its own."""
-    options = TreeOptions(depth=6, gating=gating)
+    options = DoubleDutchOptions(depth=6, gating=gating)
     target = randomized(empty(options, 20), 0).estimate().detach()
     network = randomized(empty(options, 20), 1)
     assert float(decibels(target, network.estimate()).max()) < 1
@@ -251,7 +251,7 @@ def test_a_tree_recovers_what_another_tree_says(gating: str, optimiser: str) -> 
 
 def test_learned_cutoffs_move_and_help() -> None:
     """A signal of a tree with other cutoffs: straight-through gradients find better ones than 0."""
-    options = TreeOptions(gating="hard", depth=3, cutoffs="learned")
+    options = DoubleDutchOptions(gating="hard", depth=3, cutoffs="learned")
     other = randomized(empty(options, 10), 0)
     other._set(other.trees, other.rope_amplitudes, 0.4 * other.cutoffs)
     target, after = other.estimate().detach(), []
@@ -267,7 +267,7 @@ def test_learned_cutoffs_move_and_help() -> None:
 def test_gradients_fall_by_level_and_less_in_the_networks_units() -> None:
     """On the bark, from amplitudes of one size: a rope hears itself, with the energy of its wave, a half of that above."""
     target = bark_window()
-    network = randomized(empty(TreeOptions(gating="hard"), 1, 4096), 0)
+    network = randomized(empty(DoubleDutchOptions(gating="hard"), 1, 4096), 0)
     network._set(network.trees, network.rope_amplitudes * target.square().mean().sqrt(), None)
     energies = network.plan.energies[:, 0]
     torch.testing.assert_close(energies[1:] / energies[:-1], torch.full((11,), 0.5, dtype=torch.float64), rtol=1e-6, atol=0)
@@ -291,7 +291,7 @@ def test_gradients_fall_by_level_and_less_in_the_networks_units() -> None:
 
 
 def test_binary_trees_say_two_values_a_frame() -> None:
-    network = guessed(TreeOptions(reading="binary", depth=4, cutoffs="learned"), noise(0.128), Budget(ALL))
+    network = guessed(DoubleDutchOptions(reading="binary", depth=4, cutoffs="learned"), noise(0.128), Budget(ALL))
     for frame in network.estimate().detach().reshape(-1, 256):
         # But for a rounding in the last digit of float32, from going up the levels.
         values = frame.sort().values
@@ -303,7 +303,7 @@ def test_binary_trees_say_two_values_a_frame() -> None:
 @settings(deadline=None, max_examples=25)
 def test_learned_cutoffs_are_no_worse_than_fixed_ones(seed: int, depth: int) -> None:
     target = noise(0.064, seed=seed) + bark_window(512)
-    options = TreeOptions(reading="binary", depth=depth)
+    options = DoubleDutchOptions(reading="binary", depth=depth)
     learned, fixed = (guessed(replace(options, cutoffs=name), target, Budget(ALL)) for name in ("learned", "fixed"))
     # The levels that cutoffs are found for are those of the samples, not yet those of the cells: a hundredth of a decibel.
     assert float(decibels(target, learned.estimate())) >= float(decibels(target, fixed.estimate())) - 0.01
@@ -312,7 +312,7 @@ def test_learned_cutoffs_are_no_worse_than_fixed_ones(seed: int, depth: int) -> 
 @given(seed=st.integers(0, 999), depth=st.integers(1, 6))
 @settings(deadline=None, max_examples=25)
 def test_two_levels_with_a_transition_a_node_are_exact(seed: int, depth: int) -> None:
-    network = empty(TreeOptions(reading="binary", depth=depth, cutoffs="learned"))
+    network = empty(DoubleDutchOptions(reading="binary", depth=depth, cutoffs="learned"))
     length = 256 // 2 ** (depth - 1)
     generator = torch.Generator().manual_seed(seed)
     # A deepest node lives for half a period of its rope: there the rope falls, in every other node it rises.
@@ -330,12 +330,12 @@ def test_two_levels_with_a_transition_a_node_are_exact(seed: int, depth: int) ->
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_fit_comes_back_from_its_file(name: str, tmp_path: Path) -> None:
-    given_options = {key: value for key, value in SETTINGS[name].table().items() if value != getattr(TreeOptions(), key)}
+    given_options = {key: value for key, value in SETTINGS[name].table().items() if value != getattr(DoubleDutchOptions(), key)}
     result = fit(pluck(0.1), model="double-dutch", frame_s=0.016, target_snr_db=8.0, steps=1, exchanges=0, **given_options)
     save_fit(result, tmp_path / "fit")
     network = load_model(tmp_path / "fit")
     assert isinstance(network, DoubleDutchNetwork)
-    assert network.plan.options == result.options.tree
+    assert network.plan.options == result.options.network("double-dutch")
     # What a fit returns has gone through a file already; units there and back round the last digit of float32.
     assert torch.allclose(network.estimate(), result.network.estimate(), atol=1e-6)
     assert network.n_parameters() == result.n_parameters
@@ -359,7 +359,7 @@ BAD_TENSORS = {
 @pytest.mark.parametrize("name", BAD_TENSORS)
 def test_tensors_that_do_not_fit_are_refused(name: str) -> None:
     change, message = BAD_TENSORS[name]
-    network = guessed(TreeOptions(gating="hard", cutoffs="learned"), noise(0.128), Budget(60))
+    network = guessed(DoubleDutchOptions(gating="hard", cutoffs="learned"), noise(0.128), Budget(60))
     tensors = {key: tensor.clone() for key, tensor in network.to_tensors().items()}
     change(tensors)
     with pytest.raises(ModelError, match=message):
@@ -372,7 +372,9 @@ def test_tensors_that_do_not_fit_are_refused(name: str) -> None:
 @pytest.mark.parametrize("rope", ["cosine", "sine", "square"])
 @pytest.mark.parametrize("ratio", [1.0, 2.0, 1.7, 0.75])
 def test_at_another_rate_a_tree_is_its_formula_at_the_other_times(rope: str, ratio: float) -> None:
-    network = randomized(empty(TreeOptions(gating="hard", denominators="512,256,100,30", cutoffs="learned", ropes=rope)), 5)
+    network = randomized(
+        empty(DoubleDutchOptions(gating="hard", denominators="512,256,100,30", cutoffs="learned", ropes=rope)), 5
+    )
     tree = Spelled((512.0, 256.0, 100.0, 30.0), rope, hard=True)
     offset, length = torch.tensor([0.3]), round(250 * ratio)
     position = (offset.double() + torch.arange(length)) / ratio + 0.5
@@ -396,7 +398,7 @@ def test_at_its_own_rate_frames_are_those_of_forward(name: str) -> None:
 
 
 def test_frames_without_fades_meet_without_a_gap_or_a_sample_twice() -> None:
-    network = randomized(empty(TreeOptions(gating="hard"), 2, frames=2), 3)
+    network = randomized(empty(DoubleDutchOptions(gating="hard"), 2, frames=2), 3)
     with torch.no_grad():
         # Eight float32 amplitudes of about 1 in another order.
         torch.testing.assert_close(_at_rate(network, 0, 1.0), network.estimate(), rtol=0, atol=1e-5)
@@ -404,7 +406,7 @@ def test_frames_without_fades_meet_without_a_gap_or_a_sample_twice() -> None:
 
 @pytest.mark.parametrize("ratio", [0.25, 0.3, 1.0, 2.0])
 def test_waves_beyond_the_new_nyquist_are_left_out(ratio: float) -> None:
-    network = randomized(empty(TreeOptions(gating="hard")), 2)
+    network = randomized(empty(DoubleDutchOptions(gating="hard")), 2)
     denominators = torch.tensor(network.plan.ladder.denominators)
     sound = network.frames_at_rate(0, torch.zeros(1), 64, ratio)
     # At the new Nyquist itself a wave is left out as well; at no lower rate than its own it stays.
@@ -439,16 +441,16 @@ def test_waves_beyond_the_new_nyquist_are_left_out(ratio: float) -> None:
 )
 def test_trees_that_cannot_be_are_refused_before_work(options: dict[str, object], said: str) -> None:
     with pytest.raises(OptionError, match=re.escape(said)):
-        sizing.resolved(TreeOptions(**options), 256, 10, 100)
+        sizing.resolved(DoubleDutchOptions(**options), 256, 10, 100)
 
 
 def test_what_depends_on_the_window_is_filled_in() -> None:
-    assert sizing.resolved(TreeOptions(), 256, 10, 100) == TreeOptions(depth=8, gating="soft", cutoffs="fixed")
+    assert sizing.resolved(DoubleDutchOptions(), 256, 10, 100) == DoubleDutchOptions(depth=8, gating="soft", cutoffs="fixed")
     # As many levels as can be paid for: 2 + 63 numbers.
-    assert sizing.resolved(TreeOptions(reading="binary"), 256, 10, 100) == TreeOptions(
+    assert sizing.resolved(DoubleDutchOptions(reading="binary"), 256, 10, 100) == DoubleDutchOptions(
         reading="binary", depth=6, gating="hard", cutoffs="learned"
     )
-    assert sizing.resolved(TreeOptions(denominators="9,1", above_nyquist=True), 256, 1, 9).denominators == "9,1"
+    assert sizing.resolved(DoubleDutchOptions(denominators="9,1", above_nyquist=True), 256, 1, 9).denominators == "9,1"
 
 
 def test_a_fixed_count_of_partials_is_for_partials() -> None:

@@ -12,7 +12,7 @@ from ddaudio.errors import OptionError
 from ddaudio.models.double_dutch.folded_tree import FoldedTree
 from ddaudio.models.double_dutch.gates import OpenedTree
 from ddaudio.models.double_dutch.path_tree import WalkedTree
-from ddaudio.options import TreeOptions
+from ddaudio.options import DoubleDutchOptions
 
 ROUNDING = {"rtol": 0, "atol": 1e-11}
 """Float64: some 60 terms of size 1 and slopes of up to 10 or so."""
@@ -210,4 +210,4 @@ def test_trees_that_need_too_much_memory_are_refused_before_work() -> None:
     # Hard gates and beams have few paths.
     narrow = WalkedTree(tree.voices, tree.gating, torch.zeros(1, tree.n_nodes), torch.arange(10.0), paths=4)
     assert narrow.sound(torch.zeros(1, 2 * tree.n_nodes, 1)).shape == (1, 10)
-    assert replace(TreeOptions(), beam=4).beam == 4
+    assert replace(DoubleDutchOptions(), beam=4).beam == 4

@@ -1,0 +1,168 @@
+"""The networks: a row each, and their settings by name. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, get_type_hints
+
+from ddaudio.options.cascade import CascadeOptions
+from ddaudio.options.double_dutch import DoubleDutchOptions
+from ddaudio.options.network import NetworkOptions
+from ddaudio.options.registry import Registry
+from ddaudio.options.siren import SirenOptions
+from ddaudio.options.stack import StackOptions
+
+FramesName = Literal["adaptive", "halving", "equal"]
+"""Frames of adaptive lengths, equal ones of a power of two samples, or equal ones of any length."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network: how it is made, sized and trained."""
+
+    name: str
+    """Name in settings and files."""
+    summary: str
+    """What it is, in a few words for the help."""
+    path: str
+    """Its class, a `ddaudio.models.FramedNetwork`, as ``module:Class``; made from a grid and, if it has settings, from these."""
+    component_name: str
+    """What its components are called."""
+    parameters_per_frame: int
+    """Parameters that each frame takes, whatever is in it."""
+    parameters_per_component: int
+    """Parameters that a component takes, at least."""
+    kinds: tuple[str, ...]
+    """Kinds of its parameters, as `Network.layers` names them; besides, layers may have numbers, as in ``level 1``."""
+    options: type[NetworkOptions] = NetworkOptions
+    """Its settings: they are a TOML table and flags."""
+    frames: FramesName = "adaptive"
+    """Lengths of its frames, unless a length is set."""
+    expected_gain_db: float = 1.0
+    """SNR that training adds, about: the starting point stops this far short of the goal."""
+    exchanges: int = 2
+    """Times that weak components are exchanged, unless it is set."""
+    first_order_steps: int = 80
+    """Steps of a first-order optimiser, unless they are set."""
+    has_jacobian: bool = True
+    """Whether Gauss-Newton is its default optimiser, unless its settings exclude it."""
+    has_frequencies: bool = True
+    """Whether each parameter belongs to a frequency, see `Network.frequencies`."""
+    takes_partials: bool = False
+    """Whether each frame can be given a fixed number of components (``partials``)."""
+    takes_whole: bool = False
+    """Whether a recording can be one frame (``whole``)."""
+    takes_estimator: bool = False
+    """Whether an estimator can find its frequencies (``estimator``)."""
+    has_widths: bool = False
+    """Whether it is sized by the widths of its layers, the same in each frame: its class is a `CoordinateNetwork`."""
+    is_batched: bool = False
+    """Whether several fits can be computed as one batch."""
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether it has settings of its own."""
+        return bool(fields(self.options))
+
+
+def _check(spec: NetworkSpec, others: Mapping[str, NetworkSpec]) -> None:
+    """Refuse a network of another package whose settings cannot be told from those of others."""
+    if not issubclass(spec.options, NetworkOptions):
+        raise TypeError("its options are no NetworkOptions")
+    hints = get_type_hints(spec.options)
+    for member in fields(spec.options):
+        for other in others.values():
+            if get_type_hints(other.options).get(member.name, hints[member.name]) != hints[member.name]:
+                raise ValueError(f"its setting {member.name!r} has another type than that of {other.name}")
+
+
+NETWORKS = Registry(
+    "ddaudio.networks",
+    NetworkSpec,
+    [
+        NetworkSpec(
+            "sine",
+            "a bank of partials in each frame",
+            "ddaudio.models.sine:SineNetwork",
+            component_name="partials",
+            parameters_per_frame=1,
+            parameters_per_component=3,
+            kinds=("frequency", "amplitude"),
+            takes_partials=True,
+            takes_estimator=True,
+            is_batched=True,
+        ),
+        NetworkSpec(
+            "double-dutch",
+            "a binary tree of wave pairs that gate each other",
+            "ddaudio.models.double_dutch.network:DoubleDutchNetwork",
+            component_name="ropes",
+            parameters_per_frame=0,
+            parameters_per_component=1,
+            kinds=("amplitude", "cutoff"),
+            options=DoubleDutchOptions,
+            frames="halving",
+            expected_gain_db=5.0,
+            exchanges=8,
+        ),
+        NetworkSpec(
+            "cascade",
+            "an additive ladder of waves, one a layer",
+            "ddaudio.models.cascade.network:CascadeNetwork",
+            component_name="layers",
+            parameters_per_frame=1,
+            parameters_per_component=3,
+            kinds=("amplitude", "phase", "frequency"),
+            options=CascadeOptions,
+            takes_partials=True,
+            takes_whole=True,
+        ),
+        NetworkSpec(
+            "surrogate",
+            "damped complex exponentials",
+            "ddaudio.models.surrogate:SurrogateNetwork",
+            component_name="exponentials",
+            parameters_per_frame=1,
+            parameters_per_component=4,
+            kinds=("z", "amplitude"),
+            takes_partials=True,
+            takes_whole=True,
+        ),
+        NetworkSpec(
+            "stack",
+            "a deep network of sine units with positive frequencies",
+            "ddaudio.models.stack:StackNetwork",
+            component_name="sine units",
+            parameters_per_frame=0,
+            parameters_per_component=9,
+            kinds=("frequency", "phase", "amplitude"),
+            options=StackOptions,
+            frames="equal",
+            expected_gain_db=0.0,
+            exchanges=0,
+            has_jacobian=False,
+            has_frequencies=False,
+            takes_whole=True,
+            has_widths=True,
+        ),
+        NetworkSpec(
+            "siren",
+            "the published network of sine units (SIREN)",
+            "ddaudio.models.siren:SirenNetwork",
+            component_name="sine units",
+            parameters_per_frame=0,
+            parameters_per_component=11,
+            kinds=("weight", "bias", "level"),
+            options=SirenOptions,
+            frames="equal",
+            expected_gain_db=0.0,
+            exchanges=0,
+            first_order_steps=150,
+            has_jacobian=False,
+            has_frequencies=False,
+            takes_whole=True,
+            has_widths=True,
+        ),
+    ],
+    _check,
+)
+"""The networks, by name."""

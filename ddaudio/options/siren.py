@@ -1,0 +1,18 @@
+"""Settings of the published network of sines."""
+
+from dataclasses import dataclass
+
+from ddaudio.options.checks import check_range
+from ddaudio.options.units import UnitOptions
+
+
+@dataclass(frozen=True)
+class SirenOptions(UnitOptions):
+    """The network ``siren``: layers of sines with weights (Sitzmann et al., 2020)."""
+
+    omega: float = 30.0
+    """Factor of frequency in each layer of siren, 0.1 to 10000."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "omega", 0.1, 10_000)
