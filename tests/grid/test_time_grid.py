@@ -421,7 +421,7 @@ def test_bad_arguments_are_refused_with_what_was_given(wrong):
         ((8000, 100, [[64, 32]]), "cells of 96 samples"),
         ((8000, 100, [[64, 64, 64]]), "cells of 192 samples"),
         ((8000, 100, [[128], [64, 64], [64]]), "cells of 64 samples"),
-        ((8000, 100, [[100]], "han"), "did you mean 'hann'"),
+        ((8000, 100, [[100]], "han"), "window is 'han'; allowed: hann, sine, triangle, gate"),
     ],
     ids=str,
 )
