@@ -1,10 +1,14 @@
 """``ddaudio fit``: fit a recording, write resynthesis, model and report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+
+import ddaudio
+from ddaudio.options import FitOptions
 
 from .console import print_gain, print_json, print_result, print_stopped
 from .flags import FILES, Settings, resolve
@@ -38,6 +42,7 @@ def fit(
     *,
     to: Annotated[Destination | None, Parameter(name="*")] = None,
     config: Path | None = None,
+    dry_run: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     settings: Annotated[Settings | None, Parameter(name="*")] = None,
@@ -52,32 +57,41 @@ def fit(
         recording: A WAV, FLAC, OGG, MP3 or AIFF file.
         to: Where results are written.
         config: TOML file with settings, such as the fit.toml of an earlier fit; flags take precedence.
+        dry_run: Print the plan of the fit (stages, frames, blocks, size, training, files) and write nothing.
         quiet: Print no progress and no results, only errors and warnings.
-        json: Print the report as JSON.
+        json: Print the report, or with --dry-run the plan, as JSON.
         settings: Single settings.
     """
     options, to = resolve(settings or {}, config), to or Destination()
+    if dry_run:
+        _print_plan(recording, to, options, as_json=json)
+        return 0
     with progress_bar(quiet=quiet) as tell:
-        from ddaudio import report  # noqa: PLC0415 - imports torch, which takes its time
-        from ddaudio.fitting import run as fitting_run  # noqa: PLC0415 - imports torch, which takes its time
-        from ddaudio.report import save as saving  # noqa: PLC0415 - imports torch, which takes its time
-        from ddaudio.training import checkpoints  # noqa: PLC0415 - imports torch, which takes its time
+        from ddaudio.report.save import fit_to_folder  # noqa: PLC0415 - imports torch, which is slow
 
-        folder = saving.default_folder(str(recording)) if to.out is None else to.out
-        saving.check_folder(folder, str(recording), force=to.force)
-        checkpoint = checkpoints.folder_beside(folder)
-        # With both, the earlier fit may be overwritten, and its checkpoint is resumed.
-        afresh = to.force and not to.resume
-        result = fitting_run.fit(recording, options, progress=tell, checkpoint=checkpoint, resume=to.resume, force=afresh)
-        contents = saving.save_fit(result, folder, force=to.force, html=to.html)
-        if not result.stopped:
-            checkpoints.discard(checkpoint)
-    for name, gain in contents["wav"]["gains"].items():
-        print_gain(name, gain, contents["wav"]["encoding"])
+        asked = {"force": to.force, "resume": to.resume, "html": to.html}
+        saved = fit_to_folder(recording, to.out, options, progress=tell, **asked)
+    for name, gain in saved.report["wav"]["gains"].items():
+        print_gain(name, gain, saved.report["wav"]["encoding"])
     if json:
-        print_json(contents)
+        print_json(saved.report)
     elif not quiet:
-        print_result("\n".join([*report.summary(result), f"files    {folder}: {', '.join(contents['files'])}"]))
-    if result.stopped and checkpoints.exists(checkpoint):
-        print_stopped(str(checkpoint))
-    return 130 if result.stopped else 0
+        print_result("\n".join([*ddaudio.summary(saved.result), _files_line(saved.folder, saved.report["files"])]))
+    if saved.checkpoint is not None:
+        print_stopped(str(saved.checkpoint))
+    return 130 if saved.result.stopped else 0
+
+
+def _print_plan(recording: Path, to: Destination, options: FitOptions, *, as_json: bool) -> None:
+    from ddaudio.report.save import plan_to_folder  # noqa: PLC0415 - imports torch, which is slow
+    from ddaudio.results.plan_text import plan_facts, plan_summary  # noqa: PLC0415 - imports torch, which is slow
+
+    plan, folder, files = plan_to_folder(recording, to.out, options, force=to.force, resume=to.resume, html=to.html)
+    if as_json:
+        print_json(plan_facts(plan) | {"output": {"folder": str(folder), "files": list(files)}})
+    else:
+        print_result("\n".join([*plan_summary(plan), _files_line(folder, files)]))
+
+
+def _files_line(folder: Path, files: Sequence[str]) -> str:
+    return f"files    {folder}: {', '.join(files)}"

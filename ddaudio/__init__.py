@@ -27,15 +27,16 @@ if TYPE_CHECKING:
         RecordingError,
         ReportError,
     )
+    from ddaudio.fitting.plan import FitPlan
     from ddaudio.fitting.result import FitResult
-    from ddaudio.fitting.run import fit
+    from ddaudio.fitting.run import fit, plan_fit
     from ddaudio.grid.time_grid import TimeGrid
     from ddaudio.io.audio import Recording, read
     from ddaudio.io.wav import write_wav
     from ddaudio.models.file import load_model
     from ddaudio.options import FitOptions, read_settings
     from ddaudio.report import summary
-    from ddaudio.report.save import save_fit
+    from ddaudio.report.save import fit_to_folder, save_fit
 
 __version__ = version("ddaudio")
 
@@ -55,13 +56,13 @@ _HOMES = {
         "RecordingError",
         "ReportError",
     ),
-    "fitting": ("FitResult", "fit"),
+    "fitting": ("FitPlan", "FitResult", "fit", "plan_fit"),
     "grid": ("TimeGrid",),
     "io.audio": ("Recording", "read"),
     "io.wav": ("write_wav",),
     "models.file": ("load_model",),
     "options": ("FitOptions", "read_settings"),
-    "report.save": ("save_fit",),
+    "report.save": ("fit_to_folder", "save_fit"),
     "results.summary": ("summary",),
 }
 
@@ -74,6 +75,7 @@ __all__ = [
     "Comparison",
     "DdaudioError",
     "FitOptions",
+    "FitPlan",
     "FitResult",
     "ModelError",
     "OptionError",
@@ -86,8 +88,10 @@ __all__ = [
     "batch",
     "compare",
     "fit",
+    "fit_to_folder",
     "load_model",
     "partials_table",
+    "plan_fit",
     "read",
     "read_settings",
     "render",

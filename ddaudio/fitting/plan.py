@@ -83,6 +83,17 @@ class StagePlan:
         return NETWORKS[self.name]
 
     @property
+    def frame_lengths_s(self) -> tuple[float, float]:
+        """Lengths of the shortest and the longest frame in seconds, fades included."""
+        if self.options.layers.whole:
+            return (self.shape[1] / self.sample_rate,) * 2
+        if self.options.grid.frame_s is not None:
+            return (self.options.grid.frame_s,) * 2
+        # A frame fades into half of each neighbour, so that it is twice as long as its cell.
+        shortest = cell_sizes(self.sample_rate, self.shape[1])[0]
+        return 2 * shortest / self.sample_rate, 2 * self.blocks.root_samples / self.sample_rate
+
+    @property
     def n_parameters(self) -> int:
         """Parameters that may be spent, those of earlier stages included: the budget, or the cap."""
         return allowance(self.options.model, *self.shape)

@@ -81,17 +81,29 @@ def fit(
     return FitResult(recording, plan.options, *found, metrics, baseline, clock.seconds)
 
 
-def plan_fit(recording: Recording | str | os.PathLike[str], options: FitOptions | None = None, **settings: Any) -> FitPlan:
-    """Return the plan that `fit` would follow, without fitting anything.
+def plan_fit(
+    recording: Recording | str | os.PathLike[str],
+    options: FitOptions | None = None,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    **settings: Any,
+) -> FitPlan:
+    """Return the plan that `fit` would follow with the same arguments; nothing is fitted or written.
 
     Args:
         recording: a `Recording`, or the path of a file to read.
         options: all settings (default: ``FitOptions()``).
+        checkpoint: folder of the checkpoint of the fit.
+        resume: whether the fit is to resume from the checkpoint.
+        force: whether the fit is to ignore the checkpoint.
         **settings: single settings by name, such as ``target_snr_db=30``; they replace those in ``options``.
 
     Raises:
         RecordingError: the recording cannot be read.
         OptionError: a setting is unknown, out of range, or leaves no room for a single component.
+        CheckpointError: as `fit` does.
 
     Example:
         >>> tone = Recording(torch.sin(torch.arange(8000) / 5)[None], sample_rate=8000)
@@ -101,7 +113,10 @@ def plan_fit(recording: Recording | str | os.PathLike[str], options: FitOptions 
 
     """
     options = (options or FitOptions()).with_settings(settings)
-    return make_plan(_read(recording, options), options)
+    recording = _read(recording, options)
+    plan = make_plan(recording, options)
+    _log(recording, plan.options, checkpoint, resume=resume, force=force)
+    return plan
 
 
 def _read(recording: Recording | str | os.PathLike[str], options: FitOptions) -> Recording:

@@ -5,18 +5,23 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomli_w
 
 from ddaudio import report
 from ddaudio.errors import OutputError
+from ddaudio.fitting.plan import FitPlan
 from ddaudio.fitting.result import FitResult
+from ddaudio.fitting.run import fit, plan_fit
 from ddaudio.io.wav import write_wav
 from ddaudio.models.file import model_bytes
+from ddaudio.options import FitOptions
 from ddaudio.report.page import PAGE
 from ddaudio.results.read import REPORT, FitAudio
 from ddaudio.results.record import FitRecord
+from ddaudio.training import checkpoints
+from ddaudio.training.history import ProgressCallback
 
 FILES = ("resynth.wav", "residual.wav", "model.safetensors", "fit.toml", "report.html", "report.json")
 """What a fit's folder holds, in the order of writing: the report comes last and marks the fit as complete."""
@@ -79,6 +84,94 @@ def save_fit(
     return contents
 
 
+class SavedFit(NamedTuple):
+    """A fit and the folder that it was saved in."""
+
+    result: FitResult
+    report: dict[str, Any]
+    """The contents of ``report.json``."""
+    folder: Path
+    checkpoint: Path | None
+    """Checkpoint from which a fit that the user stopped can be resumed; None if there is none."""
+
+
+class FolderPlan(NamedTuple):
+    """The plan of a fit and of its folder."""
+
+    plan: FitPlan
+    folder: Path
+    files: tuple[str, ...]
+    """Names of the files that would be written."""
+
+
+def fit_to_folder(
+    recording: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    options: FitOptions | None = None,
+    *,
+    force: bool = False,
+    resume: bool = False,
+    html: bool = True,
+    progress: ProgressCallback | None = None,
+    **settings: Any,
+) -> SavedFit:
+    """Fit a recording, with a checkpoint next to the results' folder, and save the result; then discard the checkpoint.
+
+    The checkpoint of a fit that the user stopped is kept.
+
+    Args:
+        recording: path of a file to read.
+        out: folder of the results (default: ``NAME-fit`` in the current folder).
+        options: all settings (default: ``FitOptions()``).
+        force: overwrite an earlier fit; without ``resume`` ignore its checkpoint, too.
+        resume: resume an interrupted fit; without a checkpoint, start a new one.
+        html: write the page ``report.html``.
+        progress: called with the progress.
+        **settings: single settings by name; they replace those in ``options``.
+
+    Raises:
+        OutputError: the folder contains a fit and ``force`` is not given, or it cannot be written.
+        RecordingError, OptionError, CheckpointError: as `ddaudio.fit` does.
+
+    """
+    folder = _free_folder(recording, out, force=force)
+    checkpoint = checkpoints.folder_beside(folder)
+    # With both, the earlier fit is what may be overwritten: its checkpoint is used.
+    afresh = force and not resume
+    result = fit(recording, options, progress=progress, checkpoint=checkpoint, resume=resume, force=afresh, **settings)
+    report = save_fit(result, folder, force=force, html=html)
+    if not result.stopped:
+        checkpoints.discard(checkpoint)
+    return SavedFit(result, report, folder, checkpoint if checkpoints.exists(checkpoint) else None)
+
+
+def plan_to_folder(
+    recording: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    options: FitOptions | None = None,
+    *,
+    force: bool = False,
+    resume: bool = False,
+    html: bool = True,
+    **settings: Any,
+) -> FolderPlan:
+    """Return what `fit_to_folder` would do with the same arguments, and raise what it would refuse; nothing is written."""
+    folder = _free_folder(recording, out, force=force)
+    checkpoint = checkpoints.folder_beside(folder)
+    plan = plan_fit(recording, options, checkpoint=checkpoint, resume=resume, force=force and not resume, **settings)
+    return FolderPlan(plan, folder, _files(html=html))
+
+
+def _free_folder(recording: str | os.PathLike[str], out: str | os.PathLike[str] | None, *, force: bool) -> Path:
+    folder = default_folder(os.fspath(recording)) if out is None else Path(out)
+    check_folder(folder, os.fspath(recording), force=force)
+    return folder
+
+
+def _files(*, html: bool) -> tuple[str, ...]:
+    return tuple(name for name in FILES if html or name != PAGE)
+
+
 def _move_in(beside: Path, folder: Path) -> None:
     """Move `FILES` from ``beside`` into ``folder``, the report last; whatever stops it, ``folder`` is as it was."""
     old, is_new, done = beside / "old", not folder.exists(), False
@@ -111,8 +204,7 @@ def _write_all(result: FitResult, beside: Path, folder: Path, html: bool, batch:
     (beside / "model.safetensors").write_bytes(model_bytes(result.network))
     recording = {"source": result.recording.source, "sha256": result.recording.content_hash}
     (beside / "fit.toml").write_text(tomli_w.dumps({"recording": recording, **result.options.tables()}), encoding="utf-8")
-    files = [name for name in FILES if html or name != PAGE]
-    contents = report.build(result) | {"files": files, "wav": {"encoding": encoding, "gains": gains}}
+    contents = report.build(result) | {"files": list(_files(html=html)), "wav": {"encoding": encoding, "gains": gains}}
     if batch is not None:
         contents["batch"] = dict(batch)
     text = json.dumps(contents, indent=1, allow_nan=False, ensure_ascii=False)

@@ -15,6 +15,7 @@ from ddaudio.fitting.result import FitResult
 from ddaudio.metrics.measure import DEFINITIONS, Metric
 from ddaudio.models import FramedNetwork
 from ddaudio.options import FitOptions
+from ddaudio.results.plan_text import goal_facts
 from ddaudio.results.read import SCHEMA
 from ddaudio.training.history import MAX_INTERVALS, Evaluation, TrainingRun
 
@@ -85,12 +86,9 @@ def _tally(values: torch.Tensor) -> list[tuple[int, int]]:
 
 
 def _goal(result: FitResult) -> dict[str, Any]:
-    model = result.options.model
-    if model.budget is not None:
-        return {"name": "budget", "asked": model.budget, "reached": result.n_parameters <= model.budget}
-    if model.partials is not None:
-        return {"name": "partials", "asked": model.partials, "reached": True}
-    return {"name": "target_snr_db", "asked": model.target_snr_db, "reached": result.reached_goal}
+    goal = goal_facts(result.options.model)
+    reached = {"budget": result.n_parameters <= goal["asked"], "partials": True, "target_snr_db": result.reached_goal}
+    return goal | {"reached": reached[goal["name"]]}
 
 
 def _stage(run: TrainingRun, most_stretches: int) -> dict[str, Any]:
