@@ -31,6 +31,7 @@ from ddaudio_cli.refusals import flag, in_flags
 import ddaudio
 from ddaudio.errors import DdaudioError, OptionError, OutputError
 from ddaudio.options import NETWORKS, FitOptions, setting_groups
+from ddaudio.report import save
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,49 @@ def test_json_is_the_report_and_nothing_else(sound: Path, tmp_path: Path) -> Non
 def test_quiet_writes_the_files_and_says_nothing(sound: Path, tmp_path: Path) -> None:
     assert run("fit", sound, "--out", tmp_path / "fit", *QUICK, "--quiet") == (0, "", "")
     assert sorted(contents(tmp_path / "fit")) == FILES
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sums = ("--model", "sine+double-dutch", "--budget", "300", "--frame", "0.05", "--steps", "3")
+    code, out, err = run("fit", sound, *sums, "--dry-run")
+    assert (code, err) == (0, "")
+    assert [line.split("  ")[0] for line in out.splitlines()] == [
+        "input",
+        "stage 1",
+        "",
+        "",
+        "stage 2",
+        "",
+        "",
+        "stage 3",
+        "files",
+    ]
+    for part in (
+        "2400 samples in 2 channels at 8000 Hz",
+        "sine in frames of 50 ms that overlap by 50%, hann window; 1 block",
+        "budget of 150 parameters",
+        "budget of 300 parameters, earlier stages included",
+        "all networks together: gauss-newton, at most 3 steps per run",
+        ", ".join(name for name in ("resynth.wav", "residual.wav", "model.safetensors", "fit.toml")),
+    ):
+        assert part in out
+    code, out, err = run("fit", sound, *sums, "--dry-run", "--json", "--no-html", "--out", tmp_path / "fit")
+    assert (code, err) == (0, "")
+    facts = json.loads(out)
+    assert facts["output"] == {"folder": str(tmp_path / "fit"), "files": [name for name in save.FILES if name != "report.html"]}
+    assert [(stage["network"], stage["max_parameters"]) for stage in facts["stages"]] == [("sine", 150), ("double-dutch", 300)]
+    assert facts["goal"] == {"name": "budget", "asked": 300}
+    assert facts["stages"][0]["blocks"] == [{"first": 0, "end": 2400}]
+    assert contents(tmp_path) == {}
+    # The settings of the plan are those of the fit.
+    assert run("fit", sound, *sums, "--out", tmp_path / "fit")[0] == 0
+    report = json.loads((tmp_path / "fit" / "report.json").read_text(encoding="utf-8"))
+    assert report["settings"] == facts["settings"]
+    assert [stage["name"] for stage in report["training"]["stages"]] == ["sine", "double-dutch", "together"]
+    # What the fit would refuse, so does the dry run.
+    assert run("fit", sound, *sums, "--out", tmp_path / "fit", "--dry-run")[0] == 2
+    assert run("fit", sound, "--frame", "0.0005", "--budget", "50", "--dry-run")[0] == 2
 
 
 def test_nothing_is_overwritten_without_force(sound: Path, fitted: Path, tmp_path: Path) -> None:
