@@ -1,4 +1,4 @@
-"""Verdicts: the status of a fit and what there is to doubt."""
+"""Diagnosis of a fit: its status and its warnings."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,54 +13,55 @@ from ddaudio.options import NETWORKS, FitOptions
 from ddaudio.training.history import PATIENCE, TrainingRun
 
 NOT_FITTED_DB = 0.5
-"""Below this SNR the model says no more than silence does."""
+"""SNR in dB below which a model is no better than silence."""
 UNSPENT_SHARE = 0.02
-"""Share of the cap that blocks may leave over between them."""
-GRAVITY = ("not trained", "converged", "step limit", "diverged", "stopped")
-"""How training may end, the gravest last."""
+"""Share of the cap that may be left unspent by all blocks of a fit that is at its cap."""
+SEVERITY = ("not trained", "converged", "step limit", "diverged", "stopped")
+"""Statuses of training runs, the most serious last."""
 WORSE_BY_DB = 3.0
-"""A fit that much worse than its baseline is doubtful."""
+"""Gap to the baseline, in dB, from which on there is a warning."""
 POOR_DB = 25.0
-"""Below this SNR, the goal unless one is set, it matters whether the recording is mostly noise."""
+"""SNR in dB below which a noisy recording is worth a warning: the default goal."""
 
 NOISY, CLICKING = 0.14, 0.7
-"""Spectral flatness from which on a recording is mostly noise, and from which on it is clicks; see `spectral_flatness`."""
+"""Range of the spectral flatness of recordings that are mostly noise; above it they are clicks. See `spectral_flatness`."""
 AT_BOUNDS = 3
-"""Values at their bounds, from which on they are doubtful if they are more than usual."""
+"""Fewest values at their bounds for a warning, if they are also more than usual."""
 CLIPPED_SHARE = 1e-4
-"""Share of samples in clipped runs from which on the input counts as clipped."""
+"""Share of samples in clipped runs from which on the recording counts as clipped."""
 
 
-def _verdict(passes: Sequence[Stage], metrics: Metrics) -> tuple[str, str]:
-    """Return the status of a fit and a sentence that explains it."""
+def diagnose_status(stages: Sequence[Stage], metrics: Metrics) -> tuple[str, str]:
+    """Return the status of a fit and the reason for it, in a sentence."""
     snr_db = metrics["snr_db"].value
     if metrics["snr_db"].reason is not None:
-        return "converged", f"Nothing is left to fit: {metrics['snr_db'].reason}."
+        return "converged", f"Nothing left to fit: {metrics['snr_db'].reason}."
     if snr_db is not None and snr_db < NOT_FITTED_DB:
-        return "not fitted", f"The SNR is {snr_db:.1f} dB: the model says hardly more than silence does."
-    ends = [stages[-1] for stages in passes[-1].blocks]
-    ends += [stages[-1] for one in passes[:-1] for stages in one.blocks if stages[-1].status == "stopped"]
-    worst = max(ends, key=lambda run: GRAVITY.index(run.status))
-    steps = sum(run.evaluations[-1].step for one in passes for stages in one.blocks for run in stages)
+        return "not fitted", f"Not fitted: the SNR is {snr_db:.1f} dB, and the model is no better than silence."
+    ends = [runs[-1] for runs in stages[-1].blocks]
+    ends += [runs[-1] for stage in stages[:-1] for runs in stage.blocks if runs[-1].status == "stopped"]
+    worst = max(ends, key=lambda run: SEVERITY.index(run.status))
+    steps = sum(run.evaluations[-1].step for stage in stages for runs in stage.blocks for run in runs)
     where = f" in {sum(run.status == worst.status for run in ends)} of {len(ends)} blocks" if len(ends) > 1 else ""
     sentences = {
-        "converged": f"The loss was level at the end of {steps} steps.",
-        "step limit": _at_step_limit(worst, steps, where),
-        "diverged": f"The loss grew beyond bounds{where}; the best point before that was kept. Lower the learning rate.",
-        "stopped": f"Stopped after {steps} steps; the best point until then was kept.",
-        "not trained": "The network stands at its starting point.",
+        "converged": f"Converged after {steps} steps.",
+        "step limit": f"Stopped at the step limit after {steps} steps{where}; {_trend(worst)}.",
+        "diverged": f"Diverged{where}; the best parameters before that were kept. Lower the learning rate.",
+        "stopped": f"Stopped by the user after {steps} steps; the best parameters until then were kept.",
+        "not trained": "Not trained; initial values kept.",
     }
     return worst.status, sentences[worst.status]
 
 
-def _at_step_limit(run: TrainingRun, steps: int, where: str) -> str:
+def _trend(run: TrainingRun) -> str:
+    """Return in words whether the loss was decreasing over the last evaluations of a run."""
     before, last = run.evaluations[max(0, len(run.evaluations) - 1 - PATIENCE)], run.evaluations[-1]
     if last.total < before.total:
-        return f"The loss still fell at the last of {steps} steps{where}; more steps would bring more."
-    return f"The loss rose over the last of {steps} steps{where}; the best point was kept. Lower the learning rate."
+        return "the loss was still decreasing"
+    return "the loss was increasing, and the best parameters were kept; lower the learning rate"
 
 
-def _doubts(
+def diagnose_warnings(
     recording: Recording,
     options: FitOptions,
     status: str,
@@ -69,12 +70,12 @@ def _doubts(
     baseline: MdctBaseline,
     network: Network,
 ) -> Iterator[str]:
-    """Yield what may be wrong, the gravest first."""
+    """Yield the warnings about a fit, in sentences without a full stop, the most serious first."""
     snr_db, model = metrics["snr_db"].value, options.model
     has_goal = model.budget is None and model.partials is None
     missed = has_goal and snr_db is not None and snr_db < model.target_snr_db
     if status in ("not fitted", "diverged", "stopped"):
-        yield f"{status}: {reason.rstrip('.')}"
+        yield as_clause(reason)
     if missed and snr_db is not None:
         cap = allowance(model, recording.n_channels, recording.n_samples)
         at_cap = network.n_parameters() + PARAMETERS_PER_PARTIAL > (1 - UNSPENT_SHARE) * cap
@@ -86,32 +87,41 @@ def _doubts(
         )
         yield f"goal missed: {snr_db:.1f} of {model.target_snr_db:g} dB {size} parameters per sample"
     if (missed or not has_goal) and snr_db is not None and snr_db < POOR_DB:
-        yield from _noise_doubts(recording, network)
+        yield from _noise_warnings(recording, network)
     if status == "step limit" and (missed or not has_goal):
-        yield f"{status}: {reason.rstrip('.')}"
+        yield as_clause(reason)
     if snr_db is not None and baseline.snr_db is not None and baseline.snr_db > snr_db + WORSE_BY_DB:
-        yield f"poor value: the best-k MDCT is {baseline.snr_db - snr_db:.0f} dB better with as many numbers"
+        yield f"the MDCT baseline is {baseline.snr_db - snr_db:.0f} dB better at equal size"
     for bounds in (term.at_bounds() for term in network.terms):
         if bounds.held >= AT_BOUNDS and bounds.held > bounds.usual * bounds.total:
             yield f"at a bound: {bounds.held} of {bounds.total} {bounds.where}"
-    yield from _input_doubts(recording)
+    yield from _input_warnings(recording)
 
 
-def _noise_doubts(recording: Recording, network: Network) -> Iterator[str]:
-    """Yield whether the recording is mostly noise, which explains a poor fit."""
+def _noise_warnings(recording: Recording, network: Network) -> Iterator[str]:
+    """Yield a warning if the recording is mostly noise, which explains a poor fit."""
     measured = flatness(recording.samples, recording.sample_rate)
     if measured is not None and NOISY <= measured < CLICKING:
         parts = " and ".join(dict.fromkeys(NETWORKS[term.name].component_name for term in network.terms))
         yield f"mostly noise: spectral flatness {measured:.2f} (a tone has 0, white noise 0.51); {parts} are a poor model of it"
 
 
-def _input_doubts(recording: Recording) -> Iterator[str]:
-    """Yield what may be wrong with the recording itself."""
+def _input_warnings(recording: Recording) -> Iterator[str]:
+    """Yield warnings about the recording itself."""
     if recording.truncated:
         promised = f" of {recording.declared_samples}" if recording.declared_samples > recording.n_samples else ""
         yield (
-            f"input cut short: the file ends after {recording.n_samples}{promised} samples, before its own end mark or "
-            "declared length; what is there was fitted"
+            f"input truncated: the file ends after {recording.n_samples}{promised} samples, before its own end mark or "
+            "declared length; the samples before that were fitted"
         )
     if recording.clipped_samples > CLIPPED_SHARE * recording.n_channels * recording.n_samples:
-        yield f"input clipped: {recording.clipped_samples} samples lie in runs at full scale"
+        yield f"input clipped: {recording.clipped_samples} samples are in runs at full scale"
+
+
+def as_clause(sentence: str) -> str:
+    """Return a sentence as a clause: without its full stop, and with a small first letter.
+
+    >>> as_clause("Converged after 6 steps.")
+    'converged after 6 steps'
+    """
+    return sentence[:1].lower() + sentence[1:].rstrip(".")

@@ -18,28 +18,28 @@ from ddaudio.training.history import TrainingRun
 
 @dataclass(frozen=True)
 class FitResult:
-    """Everything that a fit found out. Immutable; `ddaudio.save_fit` writes it to a folder."""
+    """The result of a fit. Immutable; `ddaudio.save_fit` writes it to a folder."""
 
     recording: Recording
-    """What was fitted."""
+    """The recording that was fitted."""
     options: FitOptions
-    """The settings as resolved: a frame length that was chosen by trial is filled in."""
+    """The settings as resolved by the plan of the fit."""
     network: Network
-    """The trained network, at the best point that the judge saw."""
+    """The trained network, at the best evaluation."""
     estimate: Samples
-    """What the network says, ``[C, T]`` float32; a tensor unless it is long, see `ddaudio.io.samples`."""
+    """Signals of the network, ``[C, T]`` float32; a tensor unless it is long, see `ddaudio.io.samples`."""
     status: str
     """How training ended: converged, step limit, diverged, stopped, not trained; or not fitted."""
     reason: str
-    """The status in a sentence."""
+    """Reason for the status, in a sentence."""
     warnings: tuple[str, ...]
-    """What may be wrong with this fit, in sentences; the gravest first."""
+    """Warnings in sentences, the most serious first."""
     stages: tuple[Stage, ...]
-    """Training runs of each pass over the recording: one for each network, and one for all together where there are several."""
+    """Training history of each stage: one for each network, and a joint one where there are several."""
     metrics: Metrics
     """Distances between estimate and recording, each defined in `ddaudio.metrics.measure.DEFINITIONS`."""
     baseline: MdctBaseline
-    """What the best-k MDCT reaches with as many numbers."""
+    """The best-k MDCT at equal size."""
     seconds: dict[str, float]
     """Wall time of each part of the fit."""
 
@@ -50,12 +50,12 @@ class FitResult:
 
     @property
     def n_parameters(self) -> int:
-        """How many numbers the model stores."""
+        """Parameters of the model: all stored values."""
         return self.network.n_parameters()
 
     @property
     def parameters_per_sample(self) -> float:
-        """Numbers over the samples of all channels."""
+        """Parameters divided by the samples of all channels."""
         return self.n_parameters / (self.recording.n_channels * self.recording.n_samples)
 
     @property
@@ -71,22 +71,22 @@ class FitResult:
 
     @property
     def stopped(self) -> bool:
-        """Whether the user stopped it."""
+        """Whether the user stopped the fit."""
         return any(run.status == "stopped" for one in self.stages for runs in one.blocks for run in runs)
 
     @property
     def training_gain_db(self) -> float | None:
-        """SNR that training added, mean over blocks, of all passes; None where undefined.
+        """SNR in dB that training added in all stages, mean over blocks; None where undefined.
 
-        Of each run only what it reached beyond its own start and beyond the runs before it: what parts bring that come
-        later is not counted.
+        Of each run, only the gain over its own start and over earlier runs counts; the gain of components that are added
+        later does not.
         """
         gains = [[gain for gain in map(_gain_db, one.blocks) if gain is not None] for one in self.stages]
         return sum(mean(known) for known in gains if known) if any(gains) else None
 
 
 def _gain_db(runs: Sequence[TrainingRun]) -> float | None:
-    """Return what the runs of a block added to the SNR; None where that is undefined."""
+    """Return the SNR in dB that the runs of a block added; None where undefined."""
     pairs = [(run.evaluations[0].snr_db, run.best.snr_db) for run in runs]
     known = [(before, after) for before, after in pairs if before is not None and after is not None]
     if len(known) < len(pairs):

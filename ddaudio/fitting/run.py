@@ -1,4 +1,4 @@
-"""``fit``: from a recording to a trained network, its estimate and what it is worth."""
+"""``fit``: from a recording to a trained network, its estimate, metrics and diagnosis."""
 
 import math
 import os
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ddaudio.errors import OptionError, RecordingError
-from ddaudio.fitting.diagnosis import _doubts, _verdict
+from ddaudio.fitting.diagnosis import diagnose_status, diagnose_warnings
 from ddaudio.fitting.plan import FitPlan, make_plan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import fit_stagewise
@@ -22,7 +22,7 @@ from ddaudio.training.checkpoints import Checkpoint, TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback
 
 LOUDEST_PEAK = 1e6
-"""Samples beyond this are no sound: their squares would leave float32."""
+"""Largest absolute sample value that is fitted; the squares of larger ones would overflow float32."""
 
 
 def fit(
@@ -40,20 +40,20 @@ def fit(
     Args:
         recording: a `Recording`, or the path of a file to read.
         options: all settings (default: ``FitOptions()``).
-        progress: told how far the fit is; silent without.
-        checkpoint: folder that says, every ``checkpoint_every_s``, how far training is; a fit that was killed goes on from it.
-            Remove it by `ddaudio.training.checkpoints.discard` when the result is saved.
-        resume: go on from the checkpoint, where there is one: the fit ends bit for bit as if it had not been killed.
-        force: start afresh even if there is a checkpoint.
+        progress: called with the progress (default: silent).
+        checkpoint: folder in which the state of training is saved every ``checkpoint_every_s``, so that an interrupted fit can
+            be resumed. Remove it by `ddaudio.training.checkpoints.discard` when the result is saved.
+        resume: resume from the checkpoint if there is one; the result has the same bits as that of an uninterrupted fit.
+        force: start a new fit even if there is a checkpoint.
         **settings: single settings by name, such as ``target_snr_db=30``; they replace those in ``options``.
 
     Returns:
-        The fit, always: one that failed to converge, or says no more than silence, tells so in ``status``.
+        The fit, also where it did not converge or is no better than silence: see its ``status`` and ``warnings``.
 
     Raises:
         RecordingError: the recording cannot be read.
-        OptionError: a setting is unknown, out of range, or leaves no room for a single partial.
-        CheckpointError: there is a checkpoint, and neither ``resume`` nor ``force``; or it is damaged, or of another fit.
+        OptionError: a setting is unknown, out of range, or leaves no room for a single component.
+        CheckpointError: there is a checkpoint and neither ``resume`` nor ``force`` is given, or it is damaged or of another fit.
 
     Example:
         >>> tone = Recording(torch.sin(torch.arange(8000) / 5)[None], sample_rate=8000)
@@ -75,9 +75,9 @@ def fit(
     metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
     baseline = best_k_snr(recording.samples, fitted.network.n_parameters())
     clock.lap("measuring")
-    status, reason = _verdict(fitted.stages, metrics)
-    doubts = tuple(_doubts(recording, plan.options, status, reason, metrics, baseline, fitted.network))
-    found = fitted.network, fitted.estimate, status, reason, doubts, fitted.stages
+    status, reason = diagnose_status(fitted.stages, metrics)
+    diagnosed = recording, plan.options, status, reason, metrics, baseline, fitted.network
+    found = fitted.network, fitted.estimate, status, reason, tuple(diagnose_warnings(*diagnosed)), fitted.stages
     return FitResult(recording, plan.options, *found, metrics, baseline, clock.seconds)
 
 
@@ -137,7 +137,7 @@ def _read(recording: Recording | str | os.PathLike[str], options: FitOptions) ->
 def _log(
     recording: Recording, options: FitOptions, folder: str | os.PathLike[str] | None, *, resume: bool, force: bool
 ) -> TrainingLog:
-    """Return where training notes how far it is: everything that decides over the result's bits is compared."""
+    """Return the log of the training; a checkpoint is compared in everything that determines the bits of the result."""
     if folder is None:
         if resume:
             raise OptionError(
@@ -151,18 +151,18 @@ def _log(
 
 
 def _silent(_: Progress) -> None:
-    """Tell nobody."""
+    """Report no progress."""
 
 
 class _Clock:
-    """Wall time, lap by lap."""
+    """Wall time of the parts of a fit."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = now_s()
 
     def lap(self, name: str) -> None:
-        """Note the seconds since the lap before, under a name."""
+        """Record the seconds since the last lap, under a name."""
         now = now_s()
         self.seconds[name] = now - self._last
         self._last = now

@@ -31,7 +31,7 @@ def register() -> None:
 
 
 def fit_html(fit: FitResult | FitRecord) -> str:
-    """Return a fit as HTML that needs no script: doubts, verdict, three players, main picture.
+    """Return a fit as HTML that needs no script: warnings, verdict, three players, main picture.
 
     The players keep the levels of the sounds to each other; where all of them had to be raised or lowered to be heard
     without clipping, it says so. Of a long recording they hold the excerpt with most error.
@@ -39,10 +39,10 @@ def fit_html(fit: FitResult | FitRecord) -> str:
     evidence = figures.evidence_of(fit)
     report = evidence.report
     verdict = text.verdict(report)
-    doubts = "".join(f"<li>{escape(doubt)}</li>" for doubt in report["warnings"])
+    warnings = "".join(f"<li>{escape(warning)}</li>" for warning in report["warnings"])
     parts = [
         f"<p><strong>{_safe(Path(report['recording']['source']).name)}</strong>: {escape(verdict.trust)}</p>",
-        f'<ul aria-label="Warnings, most serious first">{doubts}</ul>' if doubts else "",
+        f'<ul aria-label="Warnings, most serious first">{warnings}</ul>' if warnings else "",
         f"<p>{escape(_in_words(report, verdict.headline))}</p>",
         _players(evidence),
         _picture(evidence),

@@ -1,4 +1,4 @@
-"""A report in words: the verdict, the metrics, the settings, the command that repeats it."""
+"""A report as text: the verdict, the metrics, the settings, the command that repeats the fit."""
 
 import os
 import shlex
@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from ddaudio.options import setting_docs
 
-Standing = Literal["good", "doubtful", "bad"]
+Rating = Literal["good", "doubtful", "bad"]
 FAILED = ("not fitted", "diverged")
-"""Statuses of fits that are not to be trusted."""
+"""Statuses of failed fits."""
 ROUGH_DB = 10.0
-"""Below this SNR a residual has a third of the original's amplitude at least: doubtful where no SNR was asked for."""
+"""SNR in dB below which a fit without a target SNR is rated doubtful: the residual has a third of the original's amplitude."""
 LABELS = {
     "snr_db": ("SNR", "dB", "higher is better"),
     "si_sdr_db": ("SI-SDR", "dB", "higher is better"),
@@ -29,39 +29,37 @@ UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a fit is to be trusted."""
+    """Rating of a fit."""
 
-    rating: Standing
+    rating: Rating
     headline: str
-    """What was reached."""
+    """Quality reached, compared with the goal."""
     trust: str
-    """How far to trust it, in a few words."""
+    """Explanation of the rating, in a few words."""
 
 
 def verdict(report: Mapping[str, Any]) -> Verdict:
-    """Return what a report comes to: bad if nothing was fitted or it diverged, doubtful if there are doubts or it is rough."""
-    doubts, status = report["warnings"], report["status"]
+    """Return the verdict on a fit: bad if it failed, doubtful with warnings, or with an SNR below 10 dB and no target."""
+    warnings, status = report["warnings"], report["status"]
     if status in FAILED:
         return Verdict("bad", f"{status.capitalize()}: {_reached(report)}", "Do not trust this fit.")
-    if doubts:
-        return Verdict(
-            "doubtful", _headline(report), f"There {'is' if len(doubts) == 1 else 'are'} {counted(len(doubts), 'doubt')}."
-        )
+    if warnings:
+        return Verdict("doubtful", _headline(report), f"{counted(len(warnings), 'warning')}.")
     snr_db = report["metrics"]["snr_db"]["value"]
     if report["goal"]["name"] != "target_snr_db" and snr_db is not None and snr_db < ROUGH_DB:
         share = f"{10 ** (-snr_db / 20):.0%}"
-        return Verdict("doubtful", _headline(report), f"A rough fit: the residual has {share} of the original's amplitude.")
-    return Verdict("good", _headline(report), "There is nothing to doubt.")
+        return Verdict("doubtful", _headline(report), f"Low SNR: the residual has {share} of the original's amplitude.")
+    return Verdict("good", _headline(report), "No warnings.")
 
 
 def _headline(report: Mapping[str, Any]) -> str:
     goal = report["goal"]
     if report["metrics"]["snr_db"]["value"] is None:
-        return f"Nothing is left to fit: {report['metrics']['snr_db']['reason']}"
+        return f"Nothing left to fit: {report['metrics']['snr_db']['reason']}"
     if goal["name"] == "target_snr_db":
-        return f"{'Reached' if goal['reached'] else 'Not reached'}: {_reached(report)}, {goal['asked']:g} dB asked for"
-    asked = "partials a frame" if goal["name"] == "partials" else "parameters"
-    return f"{_reached(report)} with {report['model']['n_parameters']:,} parameters ({goal['asked']:,} {asked} asked for)"
+        return f"Goal {'reached' if goal['reached'] else 'missed'}: {_reached(report)} (target {goal['asked']:g} dB)"
+    asked = f"{goal['asked']:,} partials per frame" if goal["name"] == "partials" else f"budget {goal['asked']:,}"
+    return f"{_reached(report)} with {report['model']['n_parameters']:,} parameters ({asked})"
 
 
 def _reached(report: Mapping[str, Any]) -> str:
@@ -70,22 +68,22 @@ def _reached(report: Mapping[str, Any]) -> str:
 
 
 def beside_baseline(report: Mapping[str, Any]) -> str:
-    """Return how the fit compares with the best-k MDCT, in a sentence."""
+    """Return how the fit compares with the MDCT baseline, in a sentence."""
     ours, theirs = report["metrics"]["snr_db"]["value"], report["baseline"]["snr_db"]
     if ours is None or theirs is None:
-        return f"No comparison with the best-k MDCT: {report['baseline']['reason'] or report['metrics']['snr_db']['reason']}."
+        return f"No comparison with the MDCT baseline: {report['baseline']['reason'] or report['metrics']['snr_db']['reason']}."
     gain = ours - theirs
     how = f"{abs(gain):.1f} dB {'better' if gain >= 0 else 'worse'}"
-    return f"{how} than the best-k MDCT with as many parameters ({theirs:.1f} dB)"
+    return f"{how} than the MDCT baseline at equal size ({theirs:.1f} dB)"
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number of things in words: ``1 part``, ``1,200 parts``."""
+    """Return a count with its noun: ``1 part``, ``1,200 parts``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def value_in_words(value: float | None, unit: str = "") -> str:
-    """Return a value with its unit, to three or four digits."""
+    """Return a value with its unit, to two decimals (dB) or four digits."""
     if value is None:
         return "undefined"
     text = f"{value:.2f}" if unit == "dB" else f"{value:.4g}"
@@ -93,7 +91,7 @@ def value_in_words(value: float | None, unit: str = "") -> str:
 
 
 def metric_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return a row for each metric that the report has: label, value in words, direction, definition."""
+    """Return a row for each metric of the report: label, value, direction, definition."""
     rows = []
     for name, metric in report["metrics"].items():
         label, unit, direction = LABELS.get(name, (name, "", ""))
@@ -103,7 +101,7 @@ def metric_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def settings_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return a row for each setting: its group, name, value with unit, and what it means."""
+    """Return a row for each setting: its group, name, value with unit, and meaning."""
     docs = setting_docs()
     return [
         {"group": group, "name": name, "value": _setting(name, value), "meaning": docs.get(name, "")}
@@ -119,16 +117,17 @@ def _setting(name: str, value: Any) -> str:
 
 
 def settings_in_words(report: Mapping[str, Any]) -> str:
-    """Return the settings that matter most, in a few sentences."""
+    """Return the most important settings, in a few sentences."""
     grid, training, model = (report["settings"].get(name, {}) for name in ("grid", "training", "model"))
-    frames = f"frames of {grid['frame_s']:g} s" if "frame_s" in grid else "frames as long as the sound asks for"
+    frames = f"frames of {grid['frame_s']:g} s" if "frame_s" in grid else "frames of adaptive length"
     goal, asked = report["goal"]["name"], report["goal"]["asked"]
+    cap = model.get("max_parameters_per_sample", 0)
     aim = {
-        "target_snr_db": f"a target of {asked:g} dB, at most {model.get('max_parameters_per_sample', 0):g} parameters per sample",
-        "budget": f"spending {asked:,} parameters",
-        "partials": f"{counted(asked, 'partial')} a frame",
+        "target_snr_db": f"target SNR {asked:g} dB with at most {cap:g} parameters per sample",
+        "budget": f"budget {asked:,} parameters",
+        "partials": f"{counted(asked, 'partial')} per frame",
     }.get(goal, f"{goal} {asked:g}")
-    optimiser = f"{training.get('optimiser', 'unknown')}, {counted(training.get('steps', 0), 'step')} a run"
+    optimiser = f"{training.get('optimiser', 'unknown')}, {counted(training.get('steps', 0), 'step')} per run"
     return f"Network {report['model']['name']} in {frames}, {aim}. Loss {training.get('losses', 'unknown')}; {optimiser}."
 
 

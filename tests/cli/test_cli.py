@@ -55,7 +55,7 @@ def test_five_lines_say_doubt_first_and_where_the_files_lie(sound: Path, tmp_pat
     report = json.loads((tmp_path / "chirp-fit" / "report.json").read_text())
     lines = out.splitlines()
     assert (code, err) == (0, "")
-    assert [line.split()[0] for line in lines] == ["doubt", "reached", "cost", "time", "files"]
+    assert [line.split()[0] for line in lines] == ["warnings", "reached", "size", "time", "files"]
     assert f"SNR {report['metrics']['snr_db']['value']:.2f} dB" in lines[1]
     assert f"{report['model']['n_parameters']} parameters" in lines[2]
     assert "chirp-fit: " in lines[4]
@@ -66,7 +66,7 @@ def test_five_lines_say_doubt_first_and_where_the_files_lie(sound: Path, tmp_pat
 def test_an_unreached_goal_is_a_doubt_not_a_failure(sound: Path, tmp_path: Path) -> None:
     code, out, _ = run("fit", sound, "--out", tmp_path / "fit", *QUICK, "--max-parameters-per-sample", "0.01")
     assert code == 0
-    assert out.startswith("doubt    ")
+    assert out.startswith("warnings goal missed: ")
     assert "goal missed" in out.splitlines()[0]
 
 
@@ -242,7 +242,7 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(sound: Path, tmp_path: Path, m
     monkeypatch.setattr("ddaudio.training.trainer.rate_factor", interrupted)
     code, out, err = run("fit", sound, "--out", tmp_path / "fit", *QUICK, "--optimiser", "adam")
     assert (code, err) == (130, "")
-    assert out.startswith("doubt    stopped")
+    assert out.startswith("warnings stopped by the user after")
     assert sorted(contents(tmp_path / "fit")) == FILES
     (only,) = json.loads((tmp_path / "fit" / "report.json").read_text())["training"]["stages"]
     ((training,),) = only["blocks"]
@@ -264,7 +264,7 @@ def test_ctrl_c_in_a_later_block_keeps_the_blocks_before(sound: Path, tmp_path: 
     monkeypatch.setattr("ddaudio.fitting.plan.BLOCK_SAMPLES", 1000)
     code, out, err = run("fit", sound, "--out", tmp_path / "fit", *QUICK)
     assert (code, err) == (130, "")
-    assert out.startswith("doubt    stopped")
+    assert out.startswith("warnings stopped by the user after")
     assert sorted(contents(tmp_path / "fit")) == FILES
     samples = soundfile.read(tmp_path / "fit" / "resynth.wav")[0]
     assert samples.shape == (2400, 2)
@@ -318,7 +318,7 @@ def test_a_terminal_gets_a_progress_bar_and_ctrl_c_works(sound: Path, tmp_path: 
     assert "loss" in seen
     assert "SNR" in seen
     assert "Traceback" not in seen
-    assert out.startswith("doubt    stopped")
+    assert out.startswith("warnings stopped by the user after")
     assert sorted(contents(tmp_path / "fit")) == FILES
 
 
@@ -356,7 +356,7 @@ def test_the_bar_goes_from_start_to_end_and_never_back(
     monkeypatch.setattr("ddaudio.fitting.plan.BLOCK_SAMPLES", 1000)
     # In this process, but not through `run`, which takes stderr away.
     assert main(["fit", str(sound), "--out", str(tmp_path / "fit"), *QUICK, "--exchanges", "1"]) == 0
-    assert capsys.readouterr().out.startswith("doubt")
+    assert capsys.readouterr().out.startswith("warnings ")
     inside = [fields for fields in shown if "block" in fields["description"]]
     assert {fields["total"] for fields in inside} == {1}
     shares = [fields["completed"] for fields in inside]

@@ -340,7 +340,7 @@ def test_a_file_that_ends_early_is_fitted_and_said_so(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: 44 + 4 * 1500])
     code, out, _ = run("fit", path, "--out", tmp_path / "fit", *QUICK)
     report = json.loads((tmp_path / "fit" / "report.json").read_text())
-    said = "input cut short: the file ends after 1500 of 2400 samples"
+    said = "input truncated: the file ends after 1500 of 2400 samples"
     assert code == 0
     assert said in out.splitlines()[0]
     assert any(said in doubt for doubt in report["warnings"])

@@ -369,7 +369,7 @@ def test_a_stop_in_the_second_block_keeps_what_is_there(
     patch.undo()
     whole, edge, half = fitted(name, True), edges(fitted(name, True))[kept - 1], root_samples() // 2
     assert result.status == "stopped"
-    assert result.warnings[0].startswith("stopped: Stopped after")
+    assert result.warnings[0].startswith("stopped by the user after")
     assert [stages[-1].status for stages in result.stages[0].blocks].count("stopped") == 1
     assert len(result.stages[0].blocks) == kept
     assert result.estimate.shape == recordings[name].samples.shape

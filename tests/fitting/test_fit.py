@@ -113,7 +113,7 @@ def test_the_smallest_cap_leaves_room_for_one_partial() -> None:
 def test_noise_under_half_a_decibel_is_not_fitted() -> None:
     result = fit(Recording(noise(1.0), RATE), budget=60)
     assert result.status == "not fitted"
-    assert result.warnings[0].startswith("not fitted: The SNR is 0.")
+    assert result.warnings[0].startswith("not fitted: the SNR is 0.")
     assert result.warnings[1].startswith("mostly noise: ")
 
 
@@ -126,7 +126,7 @@ QUICK = {"steps": 2, "exchanges": 0}
 
 
 @pytest.mark.parametrize(
-    ("settings", "parts"),
+    ("settings", "components"),
     [
         ({"model": "sine"}, "partials"),
         ({"model": "double-dutch"}, "ropes"),
@@ -135,7 +135,7 @@ QUICK = {"steps": 2, "exchanges": 0}
     ],
     ids=str,
 )
-def test_noise_explains_a_goal_that_is_missed(settings: dict[str, str], parts: str) -> None:
+def test_noise_explains_a_goal_that_is_missed(settings: dict[str, str], components: str) -> None:
     result = fit(Recording(noise(0.5), RATE), max_parameters_per_sample=0.1, **settings, **QUICK)
     (doubt,) = [doubt for doubt in result.warnings if doubt.startswith("mostly noise")]
     found = re.fullmatch(
@@ -144,7 +144,7 @@ def test_noise_explains_a_goal_that_is_missed(settings: dict[str, str], parts: s
     assert found is not None
     # Half a second is 16 frames, each of which strays by a twelfth.
     assert float(found[1]) == pytest.approx(0.51, abs=0.03)
-    assert found[2] == parts
+    assert found[2] == components
     assert [kind for kind in kinds(result) if kind in ("goal missed", "mostly noise", "step limit")][:2] == [
         "goal missed",
         "mostly noise",

@@ -128,12 +128,12 @@ def test_doubts_come_first(plucked: FitResult) -> None:
     assert doubtful.warnings
     html = notebook.fit_html(doubtful)
     shown = Shown(html)
-    places = [shown.text.index(text) for text in ("noise.wav", *doubtful.warnings, "Not reached", doubtful.reason)]
+    places = [shown.text.index(text) for text in ("noise.wav", *doubtful.warnings, "Goal missed", doubtful.reason)]
     assert places == sorted(places)
     assert html.index("</ul>") < html.index("<audio") < html.index("<img")
     assert "The players hold the first 8 of 9 channels." in shown.text
     trusted = Shown(notebook.fit_html(plucked))
-    assert ("There is nothing to doubt." in trusted.text) == (not plucked.warnings) == (not trusted.all("ul"))
+    assert ("No warnings." in trusted.text) == (not plucked.warnings) == (not trusted.all("ul"))
 
 
 def test_a_hostile_name_is_harmless(plucked: FitResult) -> None:
@@ -165,7 +165,7 @@ def test_silence_and_a_single_sample_are_shown() -> None:
         shown = Shown(notebook.fit_html(fit(Recording(samples, RATE))))
         for (played, _), sound in zip(shown.sounds(), (samples, samples, torch.zeros_like(samples)), strict=True):
             assert torch.allclose(played, sound.double(), rtol=0, atol=2**-15)
-        assert shown.text.count("Nothing is left to fit") == 1
+        assert shown.text.count("Nothing left to fit") == 1
 
 
 SHELL = """

@@ -49,16 +49,16 @@ def undefined(report: Report, reason: str) -> Report:
 
 def test_a_fit_without_doubts_is_good(report: Report) -> None:
     found = text.verdict(report)
-    assert found == text.Verdict("good", "Reached: 41.3 dB SNR, 40 dB asked for", "There is nothing to doubt.")
+    assert found == text.Verdict("good", "Goal reached: 41.3 dB SNR (target 40 dB)", "No warnings.")
 
 
 @pytest.mark.parametrize("status", ["converged", "step limit", "stopped", "not trained"])
-@pytest.mark.parametrize(("count", "trust"), [(1, "There is 1 doubt."), (2, "There are 2 doubts."), (3, "There are 3 doubts.")])
+@pytest.mark.parametrize(("count", "trust"), [(1, "1 warning."), (2, "2 warnings."), (3, "3 warnings.")])
 def test_doubts_are_counted(report: Report, status: str, count: int, trust: str) -> None:
     report |= {"status": status, "warnings": ["clipped"] * count}
     found = text.verdict(report)
     assert (found.rating, found.trust) == ("doubtful", trust)
-    assert found.headline == "Reached: 41.3 dB SNR, 40 dB asked for", "doubts change nothing of what was reached"
+    assert found.headline == "Goal reached: 41.3 dB SNR (target 40 dB)", "warnings do not change the headline"
 
 
 @pytest.mark.parametrize("goal", ["budget", "partials"])
@@ -67,7 +67,7 @@ def test_a_rough_fit_is_doubtful_where_no_snr_was_asked_for(report: Report, goal
     report["goal"] = {"name": goal, "asked": 8, "reached": True}
     report["metrics"]["snr_db"]["value"] = 5.5
     found = text.verdict(report)
-    assert (found.rating, found.trust) == ("doubtful", "A rough fit: the residual has 53% of the original's amplitude.")
+    assert (found.rating, found.trust) == ("doubtful", "Low SNR: the residual has 53% of the original's amplitude.")
     report["metrics"]["snr_db"]["value"] = text.ROUGH_DB
     assert text.verdict(report).rating == "good"
     report["goal"] = {"name": "target_snr_db", "asked": 5.0, "reached": True}
@@ -85,12 +85,12 @@ def test_a_failed_fit_is_bad_whatever_it_reached(report: Report, status: str, wo
 
 
 GOALS: dict[str, tuple[Report, str]] = {
-    "reached": ({"name": "target_snr_db", "asked": 40.0, "reached": True}, "Reached: 41.3 dB SNR, 40 dB asked for"),
-    "missed": ({"name": "target_snr_db", "asked": 62.5, "reached": False}, "Not reached: 41.3 dB SNR, 62.5 dB asked for"),
-    "budget": ({"name": "budget", "asked": 1250, "reached": True}, "41.3 dB SNR with 1,234 numbers (1,250 numbers asked for)"),
+    "reached": ({"name": "target_snr_db", "asked": 40.0, "reached": True}, "Goal reached: 41.3 dB SNR (target 40 dB)"),
+    "missed": ({"name": "target_snr_db", "asked": 62.5, "reached": False}, "Goal missed: 41.3 dB SNR (target 62.5 dB)"),
+    "budget": ({"name": "budget", "asked": 1250, "reached": True}, "41.3 dB SNR with 1,234 parameters (budget 1,250)"),
     "partials": (
         {"name": "partials", "asked": 8, "reached": True},
-        "41.3 dB SNR with 1,234 numbers (8 partials a frame asked for)",
+        "41.3 dB SNR with 1,234 parameters (8 partials per frame)",
     ),
 }
 
@@ -107,22 +107,22 @@ def test_the_headline_answers_the_goal(report: Report, goal: str, doubts: list[s
 def test_an_undefined_snr_is_no_failure(report: Report, goal: str, reason: str) -> None:
     report["goal"] = GOALS[goal][0]
     found = text.verdict(undefined(report, reason))
-    assert (found.rating, found.headline) == ("good", f"Nothing is left to fit: {reason}")
+    assert (found.rating, found.headline) == ("good", f"Nothing left to fit: {reason}")
 
 
 def test_verdicts_of_fits_agree_with_what_was_fitted() -> None:
     silent = text.verdict(build(fit(Recording(torch.zeros(1, 400), RATE))))
-    assert silent.headline == "Nothing is left to fit: the target is digital silence"
+    assert silent.headline == "Nothing left to fit: the target is digital silence"
     assert silent.rating != "bad"
     hissing = text.verdict(build(fit(Recording(noise(0.2), RATE), budget=4, steps=0)))
     assert hissing.rating == "bad"
     assert hissing.headline.startswith("Not fitted: 0.")
     budget = fit(pluck(0.2), budget=60, steps=0)
     assert text.verdict(build(budget)).headline == (
-        f"{budget.snr_db:.1f} dB SNR with {budget.n_parameters} numbers (60 numbers asked for)"
+        f"{budget.snr_db:.1f} dB SNR with {budget.n_parameters} parameters (budget 60)"
     )
     each = build(fit(pluck(0.2), partials=2, steps=0))
-    assert text.verdict(each).headline.endswith("numbers (2 partials a frame asked for)")
+    assert text.verdict(each).headline.endswith("parameters (2 partials per frame)")
     short = build(fit(pluck(0.2), target_snr_db=60, max_parameters_per_sample=0.05, steps=0))
     assert text.verdict(short).headline.startswith("Not reached: ")
     assert text.verdict(short).rating == "doubtful"
@@ -134,10 +134,10 @@ def test_verdicts_of_fits_agree_with_what_was_fitted() -> None:
 @pytest.mark.parametrize(
     ("ours", "said"),
     [
-        (41.26, "6.3 dB better than the best-k MDCT with as many numbers (35.0 dB)"),
-        (35.0, "0.0 dB better than the best-k MDCT with as many numbers (35.0 dB)"),
-        (22.5, "12.5 dB worse than the best-k MDCT with as many numbers (35.0 dB)"),
-        (-3.0, "38.0 dB worse than the best-k MDCT with as many numbers (35.0 dB)"),
+        (41.26, "6.3 dB better than the MDCT baseline at equal size (35.0 dB)"),
+        (35.0, "0.0 dB better than the MDCT baseline at equal size (35.0 dB)"),
+        (22.5, "12.5 dB worse than the MDCT baseline at equal size (35.0 dB)"),
+        (-3.0, "38.0 dB worse than the MDCT baseline at equal size (35.0 dB)"),
     ],
 )
 def test_the_fit_is_compared_with_the_baseline(report: Report, ours: float, said: str) -> None:
@@ -265,25 +265,25 @@ def test_a_setting_of_another_version_is_told_all_the_same() -> None:
     [
         (
             {"target_snr_db": 20, "max_parameters_per_sample": 0.5},
-            "Network sine in frames as long as the sound asks for, aiming at 20 dB with at most 0.5 parameters per sample. "
-            "Loss mse=1; gauss-newton, 0 steps a run.",
+            "Network sine in frames of adaptive length, target SNR 20 dB with at most 0.5 parameters per sample. "
+            "Loss mse=1; gauss-newton, 0 steps per run.",
         ),
         (
             {"frame_s": 0.05, "target_snr_db": 12.5, "max_parameters_per_sample": 0.25, "losses": "mae=1", "optimiser": "adam"},
-            "Network sine in frames of 0.05 s, aiming at 12.5 dB with at most 0.25 parameters per sample. "
-            "Loss mae=1; adam, 0 steps a run.",
+            "Network sine in frames of 0.05 s, target SNR 12.5 dB with at most 0.25 parameters per sample. "
+            "Loss mae=1; adam, 0 steps per run.",
         ),
         (
             {"frame_s": 0.1, "budget": 1200},
-            "Network sine in frames of 0.1 s, spending 1,200 numbers. Loss mse=1; gauss-newton, 0 steps a run.",
+            "Network sine in frames of 0.1 s, budget 1,200 parameters. Loss mse=1; gauss-newton, 0 steps per run.",
         ),
         (
             {"frame_s": 0.1, "partials": 3},
-            "Network sine in frames of 0.1 s, 3 partials a frame. Loss mse=1; gauss-newton, 0 steps a run.",
+            "Network sine in frames of 0.1 s, 3 partials per frame. Loss mse=1; gauss-newton, 0 steps per run.",
         ),
         (
             {"model": "sine+double-dutch", "frame_s": 0.064, "budget": 300},
-            "Network sine+double-dutch in frames of 0.064 s, spending 300 numbers. Loss mse=1; gauss-newton, 0 steps a run.",
+            "Network sine+double-dutch in frames of 0.064 s, budget 300 parameters. Loss mse=1; gauss-newton, 0 steps per run.",
         ),
     ],
 )
@@ -297,8 +297,8 @@ def test_settings_are_told_in_sentences(how: dict[str, Any], said: str) -> None:
 def test_a_budget_is_told_to_the_last_digit(plucked: Report, asked: int) -> None:
     told = plucked | {"goal": {"name": "budget", "asked": asked, "reached": True}}
     said, headline = text.settings_in_words(told), text.verdict(told).headline
-    assert f"spending {asked:,} numbers." in said
-    assert f"({asked:,} numbers asked for)" in headline
+    assert f"budget {asked:,} parameters." in said
+    assert f"(budget {asked:,})" in headline
 
 
 # --- names and counts -------------------------------------------------------------------------------------------------
