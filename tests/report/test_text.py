@@ -75,10 +75,10 @@ def test_a_rough_fit_is_doubtful_where_no_snr_was_asked_for(report: Report, goal
     assert text.verdict(report).rating == "good"
 
 
-@pytest.mark.parametrize("doubts", [[], ["not fitted: the model says silence"]])
+@pytest.mark.parametrize("warnings", [[], ["not fitted: the model says silence"]])
 @pytest.mark.parametrize(("status", "word"), [("not fitted", "Not fitted"), ("diverged", "Diverged")])
-def test_a_failed_fit_is_bad_whatever_it_reached(report: Report, status: str, word: str, doubts: list[str]) -> None:
-    report |= {"status": status, "warnings": doubts}
+def test_a_failed_fit_is_bad_whatever_it_reached(report: Report, status: str, word: str, warnings: list[str]) -> None:
+    report |= {"status": status, "warnings": warnings}
     assert text.verdict(report) == text.Verdict("bad", f"{word}: 41.3 dB SNR", "Do not trust this fit.")
     told = text.verdict(undefined(report, "the target is digital silence"))
     assert told == text.Verdict("bad", f"{word}: SNR undefined, the target is digital silence", "Do not trust this fit.")
@@ -96,9 +96,9 @@ GOALS: dict[str, tuple[Report, str]] = {
 
 
 @pytest.mark.parametrize("goal", GOALS)
-@pytest.mark.parametrize("doubts", [[], ["clipped"]])
-def test_the_headline_answers_the_goal(report: Report, goal: str, doubts: list[str]) -> None:
-    report |= {"warnings": doubts, "goal": GOALS[goal][0]}
+@pytest.mark.parametrize("warnings", [[], ["clipped"]])
+def test_the_headline_answers_the_goal(report: Report, goal: str, warnings: list[str]) -> None:
+    report |= {"warnings": warnings, "goal": GOALS[goal][0]}
     assert text.verdict(report).headline == GOALS[goal][1]
 
 
