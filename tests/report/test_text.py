@@ -124,7 +124,7 @@ def test_verdicts_of_fits_agree_with_what_was_fitted() -> None:
     each = build(fit(pluck(0.2), partials=2, steps=0))
     assert text.verdict(each).headline.endswith("parameters (2 partials per frame)")
     short = build(fit(pluck(0.2), target_snr_db=60, max_parameters_per_sample=0.05, steps=0))
-    assert text.verdict(short).headline.startswith("Not reached: ")
+    assert text.verdict(short).headline.startswith("Goal missed: ")
     assert text.verdict(short).rating == "doubtful"
 
 
@@ -146,7 +146,7 @@ def test_the_fit_is_compared_with_the_baseline(report: Report, ours: float, said
 
 
 def test_what_cannot_be_compared_says_why(report: Report) -> None:
-    said = "No comparison with the best-k MDCT: {}."
+    said = "No comparison with the MDCT baseline: {}."
     theirs = copy.deepcopy(report)
     theirs["baseline"] |= {"snr_db": None, "reason": "no coefficient can be paid for"}
     assert text.beside_baseline(theirs) == said.format("no coefficient can be paid for")
@@ -220,7 +220,7 @@ def test_every_setting_is_told_with_its_meaning(plucked: Report) -> None:
     assert all(row["meaning"] == docs[row["name"]] for row in rows)
     meanings = {row["name"]: row["meaning"] for row in rows}
     assert meanings["encoding"] == "Sample format of the WAV files."
-    assert meanings["seed"].startswith("Seed of everything random")
+    assert meanings["seed"].startswith("Seed of the random numbers")
     assert "dB" in meanings["target_snr_db"]
 
 
