@@ -85,7 +85,7 @@ class StagePlan:
     @property
     def frame_lengths_s(self) -> tuple[float, float]:
         """Lengths of the shortest and the longest frame in seconds, fades included."""
-        if self.options.layers.whole:
+        if self.options.grid.whole:
             return (self.shape[1] / self.sample_rate,) * 2
         if self.options.grid.frame_s is not None:
             return (self.options.grid.frame_s,) * 2

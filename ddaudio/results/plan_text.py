@@ -41,7 +41,7 @@ def _stage_facts(stage: StagePlan) -> dict[str, Any]:
             "adaptive": stage.blocks.adaptive,
             "shortest_s": shortest,
             "longest_s": longest,
-            "overlap": None if stage.blocks.adaptive or stage.options.layers.whole else grid.overlap,
+            "overlap": None if stage.blocks.adaptive or stage.options.grid.whole else grid.overlap,
             "window": grid.window,
         },
         "blocks": [{"first": first, "end": end} for first, end in stage.blocks.ranges],
@@ -75,7 +75,7 @@ def plan_summary(plan: FitPlan) -> list[str]:
 
 def _frames(stage: StagePlan) -> str:
     low_ms, high_ms = (1000 * length for length in stage.frame_lengths_s)
-    if stage.options.layers.whole:
+    if stage.options.grid.whole:
         return f"one frame of {low_ms:.4g} ms"
     if stage.blocks.adaptive:
         return f"frames of {low_ms:.3g} to {high_ms:.3g} ms, chosen by trial"

@@ -234,7 +234,7 @@ def test_every_setting_there_is_has_a_meaning() -> None:
 def test_settings_have_their_units() -> None:
     options = FitOptions(
         grid=GridOptions(frame_s=0.05),
-        model=ModelOptions(target_snr_db=40.5),
+        model=ModelOptions(model="double-dutch", target_snr_db=40.5),
         training=TrainingOptions(learning_rate=1e-5, together=False, steps=7),
         output=OutputOptions(encoding="pcm16"),
     )
@@ -248,7 +248,7 @@ def test_settings_have_their_units() -> None:
         "steps": "7",
         "encoding": "pcm16",
         "transition_s": "0.0001 s",
-        "model": "sine",
+        "model": "double-dutch",
         "crop_s": "0.75 s",
     }
     assert {name: values[name] for name in expected} == expected
