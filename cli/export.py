@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from ddaudio.io.output_files import check_made_from
+
 from .console import print_result
-from .output_paths import check_file
 
 
 def export(
@@ -26,7 +27,7 @@ def export(
         force: Overwrite the file if it exists.
     """
     if out is not None:
-        check_file(out, model, force=force)
+        check_made_from(out, model, force=force)
     from ddaudio.editing import tables  # noqa: PLC0415 - imports torch, which takes its time
     from ddaudio.io import audio  # noqa: PLC0415 - imports torch, which takes its time
     from ddaudio.models import file as model_file  # noqa: PLC0415 - imports torch, which takes its time

@@ -8,9 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ddaudio.errors import OptionError, OutputError
+from ddaudio.io.output_files import check_new
 
 from .console import print_result
-from .output_paths import check_new
 
 
 @Parameter(name="*")

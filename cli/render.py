@@ -5,12 +5,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ddaudio.errors import OutputError
 from ddaudio.options import Encoding
 
 from .console import print_gain, print_message, print_result
 from .flags import Whole
-from .output_paths import check_file
 
 
 def render(
@@ -33,27 +31,18 @@ def render(
         encoding: Sample format of the WAV file.
         force: Overwrite the file if it exists.
     """
-    if out.suffix.lower() not in (".wav", ".wave", ""):
-        raise OutputError(f"cannot write {str(out)!r}: only WAV is written", hint="give {out} a name that ends in .wav")
-    check_file(out, model, force=force)
-    from ddaudio.editing import render as rendering  # noqa: PLC0415 - imports torch, which takes its time
-    from ddaudio.io import wav  # noqa: PLC0415 - imports torch, which takes its time
-    from ddaudio.models import file as model_file  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.editing.render import render_file  # noqa: PLC0415 - imports torch, which is slow
 
-    network = model_file.load_model(model)
-    rate = network.sample_rate if sample_rate is None else sample_rate
-    samples = rendering.render(network, rate, partials)
-    gain = wav.write_wav(out, samples, rate, encoding)
-    kept = network if partials is None else network.pruned(min(partials, network.n_prunable()))
-    beyond = int((kept.describe()["frequency_hz"] >= rate / 2).sum()) if rate < network.sample_rate else 0
-    if beyond:
+    made = render_file(model, out, sample_rate=sample_rate, partials=partials, encoding=encoding, force=force)
+    if made.n_omitted:
+        total = made.n_components + made.n_omitted
         print_message(
             "note",
-            f"{beyond} of {kept.n_components()} components are above the Nyquist frequency for {rate} Hz and were omitted",
+            f"{made.n_omitted} of {total} components are above the Nyquist frequency for {made.sample_rate} Hz and were omitted",
         )
-    print_gain(str(out), gain, encoding)
-    channels, n_samples = samples.shape
+    print_gain(str(out), made.gain, encoding)
+    channels, n_samples = made.shape
     print_result(
-        f"wrote {out}: {n_samples / rate:.3g} s, {n_samples} samples in {channels} channel{'s' * (channels > 1)} at "
-        f"{rate} Hz, {encoding}, {kept.n_components() - beyond} components"
+        f"wrote {out}: {n_samples / made.sample_rate:.3g} s, {n_samples} samples in {channels} channel{'s' * (channels > 1)} at "
+        f"{made.sample_rate} Hz, {encoding}, {made.n_components} components"
     )

@@ -1,15 +1,21 @@
-"""Sound from a trained network: at its own sample rate or another one, whole or with its strongest partials only."""
+"""Rendering of trained networks: at their own sample rate or another one, whole or with the strongest components only."""
 
 import math
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ddaudio.errors import OptionError
+from ddaudio.errors import OptionError, OutputError
+from ddaudio.io.output_files import check_made_from
 from ddaudio.io.samples import Samples, Total, collect
+from ddaudio.io.wav import write_wav
 from ddaudio.models import FramedNetwork, Network
-from ddaudio.options import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from ddaudio.models.file import load_model
+from ddaudio.options import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
 
 PIECE_SAMPLES = 1 << 21
 """Samples of all signals that are computed at once."""
@@ -40,6 +46,60 @@ def render(network: Network, sample_rate: int | None = None, partials: int | Non
         raise OptionError(setting="sample_rate", value=rate, allowed=f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
     sounds = [collect(_pieces(term, rate / network.sample_rate)) for term in network.terms]
     return sounds[0] if len(sounds) == 1 else Total(sounds)
+
+
+class RenderedFile(NamedTuple):
+    """A WAV file that was rendered from a model."""
+
+    sample_rate: int
+    """Samples per second."""
+    shape: tuple[int, int]
+    """Channels and samples."""
+    n_components: int
+    """Components that were rendered."""
+    n_omitted: int
+    """Components that were omitted, since their frequencies are at or above the Nyquist frequency."""
+    gain: float
+    """Factor by which the samples were scaled so that they do not clip; 1 where they were not."""
+
+
+def render_file(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    sample_rate: int | None = None,
+    partials: int | None = None,
+    encoding: Encoding = "float32",
+    force: bool = False,
+) -> RenderedFile:
+    """Render a saved model to a WAV file.
+
+    Args:
+        model: folder of a fit, or its ``model.safetensors``.
+        out: file to write; its name ends in ``.wav`` or has no suffix.
+        sample_rate: as `render` takes it.
+        partials: as `render` takes it.
+        encoding: sample format of the file.
+        force: overwrite the file if it exists.
+
+    Raises:
+        OutputError: the file exists, is no WAV by its name, is that of the model, or cannot be written.
+        ModelError: the model cannot be read.
+        OptionError: as `render` does.
+
+    """
+    out, model = Path(out), Path(model)
+    if out.suffix.lower() not in (".wav", ".wave", ""):
+        raise OutputError(f"cannot write {str(out)!r}: only WAV is written", hint="give {out} a name that ends in .wav")
+    check_made_from(out, model, force=force)
+    network = load_model(model)
+    rate = network.sample_rate if sample_rate is None else sample_rate
+    samples = render(network, rate, partials)
+    gain = write_wav(out, samples, rate, encoding)
+    kept = network if partials is None else network.pruned(min(partials, network.n_prunable()))
+    omitted = int((kept.describe()["frequency_hz"] >= rate / 2).sum()) if rate < network.sample_rate else 0
+    channels, n_samples = samples.shape
+    return RenderedFile(rate, (channels, n_samples), kept.n_components() - omitted, omitted, gain)
 
 
 @torch.no_grad()

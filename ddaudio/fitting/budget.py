@@ -1,9 +1,9 @@
-"""How large a model may get, and how a goal or a budget is shared out over the blocks of a long recording.
+"""Size of a model, and the split of a goal or a budget over the blocks of a long recording.
 
 With a goal, the same level ``D`` of noise is allowed everywhere in time and frequency, and all power where there is less
 than ``D``: reverse water-filling (Cover and Thomas, 2006, "Elements of information theory", section 10.3.3). ``D`` is
-read off a histogram of the powers of all bins of all short spectra. Numbers are shared in proportion to the bins that
-stand out of the water; with a budget the level is where as many stand out as partials can be paid for.
+read off a histogram of the powers of all bins of all short-time spectra. Parameters are split in proportion to the bins
+above ``D``; with a budget, ``D`` is where as many bins are above it as the budget has partials for.
 """
 
 import math
@@ -19,30 +19,30 @@ from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget
 from ddaudio.options import ModelOptions
 
 SPECTRUM_S = 0.046
-"""Length of the short spectra; they overlap by one half."""
+"""Frame length of the short-time spectra in seconds; frames overlap by one half."""
 LEVELS_PER_OCTAVE = 4
 LOWEST_OCTAVE, HIGHEST_OCTAVE = -80, 40
-"""Powers are told apart between 2 to the power of these."""
+"""Range of the histogram of powers, as exponents of 2."""
 BINS_PER_PARTIAL = 4
-"""About as many bins of overlapping Hann spectra stand out where a partial sounds."""
+"""Approximate number of bins of overlapping Hann spectra that a partial raises."""
 
 
 class Shares(NamedTuple):
-    """What each stretch of time may have, ``[S]`` float64."""
+    """Allowance of each segment of time, ``[S]`` float64."""
 
     energy: Tensor
-    """Energy of the residual that is good enough; 0 without a goal."""
+    """Residual energy aimed at; 0 without a goal."""
     n_parameters: Tensor
-    """Numbers to spend, or the cap."""
+    """Parameters to spend: a share of the budget, or of the cap."""
 
 
-def whole(numbers: int, energy: float) -> Shares:
-    """Return the shares of a recording that is one stretch."""
-    return Shares(torch.tensor([energy], dtype=torch.float64), torch.tensor([float(numbers)], dtype=torch.float64))
+def whole(n_parameters: int, energy: float) -> Shares:
+    """Return the shares of a recording of one segment."""
+    return Shares(torch.tensor([energy], dtype=torch.float64), torch.tensor([float(n_parameters)], dtype=torch.float64))
 
 
 def allowance(options: ModelOptions, n_signals: int, n_samples: int) -> int:
-    """Return how many numbers may be spent on ``n_signals`` signals of ``n_samples`` samples.
+    """Return how many parameters may be spent on ``n_signals`` signals of ``n_samples`` samples.
 
     With neither a budget nor a fixed count it is the cap.
     """
@@ -52,7 +52,7 @@ def allowance(options: ModelOptions, n_signals: int, n_samples: int) -> int:
 
 
 def goal_energy(options: ModelOptions, energy: float) -> float:
-    """Return the energy that a residual may have, for a recording of some ``energy``; 0 where no SNR is aimed at."""
+    """Return the residual energy aimed at for a recording of some ``energy``; 0 where no SNR is aimed at."""
     sized = options.budget is not None or options.partials is not None
     return 0.0 if sized else energy * 10 ** (-options.target_snr_db / 10)
 
@@ -72,21 +72,21 @@ def check_budget(options: ModelOptions, fewest: int, per_part: int) -> None:
 def size_for(
     options: ModelOptions, share: tuple[float, float], n_frames: int, taken: int, per_part: int, least: int = 0
 ) -> Budget:
-    """Return how many parts signals may be given on a grid of ``n_frames`` frames.
+    """Return how many components signals may be given on a grid of ``n_frames`` frames.
 
     Args:
-        options: what is aimed at.
-        share: numbers to spend, or the cap of a goal, and the energy of the residual that is good enough.
+        options: the goal or the budget.
+        share: parameters to spend, or the cap of a goal, and the residual energy aimed at.
         n_frames: frames of the grid.
-        taken: numbers that frames and their code take.
-        per_part: numbers that a part takes, at least.
-        least: parts that there is always room for, however low the cap.
+        taken: parameters that frames and their division of time take.
+        per_part: fewest parameters of a component.
+        least: components that there is always room for, however low the cap.
 
     """
     if options.partials is not None:
         return Budget(options.partials * n_frames, most_per_frame=options.partials)
     numbers, energy = share
-    # Shares add up to whole numbers but for rounding.
+    # Shares add up to integers but for rounding.
     left = max(least * per_part, math.floor(numbers + 1e-6) - taken, 0)
     goal = 0.0 if options.budget is not None else max(energy, math.ulp(0.0))
     return Budget(left // per_part, goal, n_parameters=left)
@@ -95,15 +95,15 @@ def size_for(
 def share_out(
     samples: Samples, sample_rate: int, ranges: Sequence[tuple[int, int]], options: ModelOptions, numbers: int, energy: float
 ) -> Shares:
-    """Share numbers and the energy of the residual out over stretches of time.
+    """Split parameters and residual energy over segments of time.
 
     Args:
-        samples: what was recorded, ``[C, T]``.
+        samples: the recording, ``[C, T]``.
         sample_rate: samples per second.
-        ranges: first sample and end of each stretch.
-        options: what is aimed at.
-        numbers: numbers to share, beyond those that are given to each stretch for its cells.
-        energy: energy of the residual to share, 0 for none.
+        ranges: first sample and end of each segment.
+        options: the goal or the budget.
+        numbers: parameters to split, beyond those that each segment gets for its cells.
+        energy: residual energy to split; 0 for none.
 
     """
     length = max(16, round(SPECTRUM_S * sample_rate))
@@ -125,7 +125,7 @@ def share_out(
         return Shares(torch.zeros(n_slices, dtype=torch.float64), spent)
     total = powers.sum()
     water = 2.0 ** (LOWEST_OCTAVE + torch.arange(n_levels) / LEVELS_PER_OCTAVE).double()
-    # Below each level, all power is left over; above it, as much as the level itself.
+    # The residual has all power of the bins below the level, and the level itself in those above.
     left = powers.sum(0).cumsum(0) + water * (counts.sum() - counts.sum(0).cumsum(0))
     reached = (left >= total * 10 ** (-options.target_snr_db / 10)).nonzero()
     level = int(reached.min()) if len(reached) else n_levels - 1
@@ -137,7 +137,7 @@ def share_out(
 
 
 def _powers(samples: Tensor, length: int) -> Tensor:
-    """Return the powers of all bins of short spectra, in one row; without those that are zero."""
+    """Return the powers of all bins of short-time spectra in one row, zeros omitted."""
     window = torch.hann_window(length)
     padded = torch.nn.functional.pad(samples, (0, max(0, length - samples.shape[1])))
     spectra = torch.stft(padded, length, length // 2, window=window, center=False, return_complex=True)

@@ -1,4 +1,4 @@
-"""How wide the layers of networks of sine units are, and what they take: decided before any work."""
+"""Widths of the layers of networks of sine units, and the parameters that they take."""
 
 import math
 from dataclasses import replace
@@ -18,10 +18,10 @@ from ddaudio.options import MIN_PARAMETERS, GridOptions, ModelOptions, UnitOptio
 def sized(
     model: ModelOptions, layers: UnitOptions, grid: GridOptions, recording: Recording, units: type[CoordinateNetwork]
 ) -> tuple[UnitOptions, int | None]:
-    """Return the layers with widths filled in, and the numbers to spend, which widths decide where they are given.
+    """Return the layers with their widths, and the budget, which given widths determine.
 
-    What may be spent is shared out equally over all frames that sound. Raises `OptionError` for a budget that is less than
-    given widths take in one frame.
+    Without widths, the budget or the cap is split equally over all frames that are not silent. Raises `OptionError` for a
+    budget that is less than given widths take in one frame.
     """
     n_channels, n_samples = recording.n_channels, recording.n_samples
     cells = TimeGrid.uniform(recording.sample_rate, 1, n_samples, grid.frame_s or 1.0, grid.overlap or 0.0).cells
@@ -46,7 +46,7 @@ def sized(
 
 
 def _sounding_cells(samples: Samples, hop: int, half_fade: int) -> int:
-    """Return how many frames hold sound, over all channels: stretches of ``hop`` samples and ``half_fade`` to either side."""
+    """Return how many frames of all channels are not silent: ``hop`` samples each and ``half_fade`` on either side."""
     n_channels, n_samples = samples.shape
     near = torch.zeros(n_channels, math.ceil(n_samples / hop) + 2, dtype=torch.bool)
     first = 0

@@ -183,7 +183,7 @@ def _check(options: FitOptions, recording: Recording) -> None:
 
 
 def _check_rates(options: FitOptions) -> None:
-    """Refuse factors of the learning rate for what no network has; numbered layers are known only when there is a network."""
+    """Raise `OptionError` for factors of the learning rate of parameters that no network has; numbered layers are not checked."""
     without = [name for name in options.model.terms if not NETWORKS[name].has_frequencies]
     if options.training.rate_tilt and without:
         raise OptionError(
@@ -201,7 +201,7 @@ def _check_rates(options: FitOptions) -> None:
 
 
 def _resolved_term(options: FitOptions, recording: Recording, place: int) -> FitOptions:
-    """Return the options of one network of a sum, filled in: it may spend its own share and what is left of those before."""
+    """Return the resolved options of one network; of a sum, its budget is the sum of its share and those before it."""
     model, name = options.model, options.model.terms[place]
     other = options.network(name).fitted_as
     name = other or name

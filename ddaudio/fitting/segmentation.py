@@ -1,10 +1,10 @@
-"""How time is divided: the best of all dyadic divisions, by trial.
+"""Division of time into cells: the best of all dyadic divisions, by trial.
 
 A recording is a row of root cells, each either one cell or divided into two halves, and so on down to the smallest. On
-every level all cells are tried at once, as one uniform grid, with partials down to a fixed gain per number. A cell then
-costs the energy it leaves over plus its numbers at that price, and bottom-up each pair of halves is taken if it costs
+every level all cells are tried at once, as one uniform grid, with partials down to a fixed gain per parameter. A cell then
+costs its residual energy plus its parameters at that price, and bottom-up each pair of halves is taken if it costs
 less than the whole (Coifman and Wickerhauser, 1992, "Entropy-based algorithms for best basis selection", IEEE Trans.
-Inf. Theory 38(2); the price of a number is the Lagrange multiplier of Ramchandran and Vetterli, 1993, "Best wavelet
+Inf. Theory 38(2); the price of a parameter is the Lagrange multiplier of Ramchandran and Vetterli, 1993, "Best wavelet
 packet bases in a rate-distortion sense", IEEE Trans. Image Processing 2(2)).
 """
 
@@ -25,11 +25,11 @@ SHORTEST_CELL_S = 0.003
 LEVELS = 8
 """Sizes of cells, each twice the one before: the longest are 0.38 s."""
 FIRST_LEVEL = 3
-"""The level (cells of 24 ms) on which a number's price is found."""
+"""Level (cells of 24 ms) on which the price of a parameter is found."""
 TRIAL_ROUNDS = 3
 """Rounds of a trial's pursuit."""
 PRICE_ROUNDS = 5
-"""Rounds of the pursuit that finds a number's price."""
+"""Rounds of the pursuit that finds the price of a parameter."""
 WEAK_SHARE, PRICE_OF_WEAK = 0.2, 0.5
 """The price is half of what a partial at this quantile brings: about what the weakest do, the useless ones not counted.
 Half or twice the price changes the SNR by some hundredths of a decibel (tried on 15 recordings)."""
@@ -49,9 +49,9 @@ def divide(
     """Return the sizes of the cells of each signal in ``target [B, T]``, from its first sample on.
 
     Args:
-        target: what was recorded.
+        target: the recording.
         sample_rate: samples per second.
-        size: what the fit aims at; it sets the price of a number.
+        size: the goal of the fit, which sets the price of a parameter.
         window: shape of the fades.
         begun: sizes that the first cells of each signal must have, whole root cells of them (default: none).
 
@@ -72,7 +72,7 @@ def divide(
 
 
 def _price(target: Tensor, sample_rate: int, size: Budget, window: WindowName, cell: int) -> float:
-    """Return the energy that the last numbers bring in a quick trial with equal cells; 0 where there is nothing to fit."""
+    """Return the energy that the last parameters of a quick trial with equal cells fit; 0 where there is nothing to fit."""
     grid = _equal_cells(target, sample_rate, window, cell)
     partials, _ = pursue(target, grid, size, rounds=PRICE_ROUNDS)
     if not len(partials):
@@ -87,7 +87,7 @@ def _equal_cells(target: Tensor, sample_rate: int, window: WindowName, cell: int
 
 
 def _costs(target: Tensor, sample_rate: int, window: WindowName, cell: int, price: float) -> Tensor:
-    """Return what each cell of a level costs, ``[B, N]``: the energy it leaves over, and its numbers at their price."""
+    """Return the cost of each cell of a level, ``[B, N]``: its residual energy, and its parameters at their price."""
     grid = _equal_cells(target, sample_rate, window, cell)
     size = Budget(target.numel(), least_gain=PARAMETERS_PER_PARTIAL * price)
     partials, residual = pursue(target, grid, size, rounds=TRIAL_ROUNDS)

@@ -1,12 +1,12 @@
-"""Output files: checked before the work begins."""
+"""Checks of output files, to be made before any work."""
 
 from pathlib import Path
 
 from ddaudio.errors import OutputError
 
 
-def check_file(path: Path, model: Path, *, force: bool) -> None:
-    """Raise `OutputError` if a file made from ``model`` cannot go to ``path``: it exists, or its folder does not."""
+def check_made_from(path: Path, model: Path, *, force: bool) -> None:
+    """Raise `OutputError` if ``path`` exists, is in no folder, or is the file of the ``model`` that the output is made from."""
     _check_place(path)
     if path.resolve() in (model.resolve(), (model / "model.safetensors").resolve()):
         raise OutputError(f"cannot write {str(path)!r}: that is the model itself", hint="choose another {out}")
@@ -14,7 +14,7 @@ def check_file(path: Path, model: Path, *, force: bool) -> None:
 
 
 def check_new(path: Path, *, force: bool) -> None:
-    """Raise `OutputError` if a file cannot go to ``path``: it exists, or its folder does not."""
+    """Raise `OutputError` if ``path`` exists and not ``force``, or is in no folder."""
     _check_place(path)
     _check_there(path, force=force)
 
