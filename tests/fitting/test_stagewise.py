@@ -296,7 +296,7 @@ def test_the_command_knows_sums(folder: Path, fitted: Fit, tmp_path: Path) -> No
     assert f"model {SUM}" in words
     assert "network sine" in words
     assert "network double-dutch" in words
-    assert f"of {result.network.n_prunable()} parts" in words
+    assert f"of {result.network.n_prunable()} components" in words
     code, out, err = run("export", folder, "--format", "json")
     assert (code, err) == (0, "")
     assert len(json.loads(out)) == result.network.n_prunable()
@@ -305,7 +305,7 @@ def test_the_command_knows_sums(folder: Path, fitted: Fit, tmp_path: Path) -> No
     assert out.startswith("network,signal,time_s,")
     code, out, err = run("render", folder, "--out", tmp_path / "a.wav", "--partials", "5")
     assert (code, err) == (0, "")
-    assert "5 parts" in out
+    assert "5 components" in out
 
 
 def test_a_sum_is_fitted_by_the_command(tmp_path: Path) -> None:
