@@ -45,12 +45,12 @@ class Row:
     fit_status: str | None = None
     """How training ended."""
     goal_reached: bool | None = None
-    doubts: str | None = None
-    """What is doubtful, in sentences with ``; `` between them."""
+    warnings: str | None = None
+    """Warnings, joined by ``; ``."""
     model: str | None = None
     n_parameters: int | None = None
     parameters_per_sample: float | None = None
-    parts: int | None = None
+    n_components: int | None = None
     """Partials or ropes."""
     snr_db: float | None = None
     si_sdr_db: float | None = None
@@ -81,11 +81,11 @@ class Row:
             channels=recording["channels"],
             fit_status=report["status"],
             goal_reached=report["goal"]["reached"],
-            doubts="; ".join(report["warnings"]) or None,
+            warnings="; ".join(report["warnings"]) or None,
             model=model["name"],
             n_parameters=model["n_parameters"],
             parameters_per_sample=model["parameters_per_sample"],
-            parts=model["n_components"],
+            n_components=model["n_components"],
             **{name: report["metrics"][name]["value"] for name in METRICS},
             mdct_snr_db=report["baseline"]["snr_db"],
             training_gain_db=report["training"]["gain_db"],

@@ -63,8 +63,8 @@ class Run:
     """How training ended, ``not fitted`` (it says no more than silence does), or ``failed``."""
     reason: str
     """The status in a sentence."""
-    doubts: str = ""
-    """What is doubtful, in sentences with ``; `` between them."""
+    warnings: str = ""
+    """Warnings, joined by ``; ``."""
     snr_db: float | None = None
     lsd_db: float | None = None
     mr_stft: float | None = None
