@@ -1,6 +1,5 @@
 """Rendering of trained networks: at their own sample rate or another one, whole or with the strongest components only."""
 
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +43,7 @@ def render(network: Network, sample_rate: int | None = None, partials: int | Non
         isinstance(rate, bool) or not isinstance(rate, int) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE
     ):
         raise OptionError(setting="sample_rate", value=rate, allowed=f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
-    sounds = [collect(_pieces(term, rate / network.sample_rate)) for term in network.terms]
+    sounds = [collect(_pieces(term, rate)) for term in network.terms]
     return sounds[0] if len(sounds) == 1 else Total(sounds)
 
 
@@ -102,10 +101,16 @@ def render_file(
     return RenderedFile(rate, (channels, n_samples), kept.n_components() - omitted, omitted, gain)
 
 
+def _ceil_at(samples: int, rate: int, own_rate: int) -> int:
+    """Return ``ceil(samples * rate / own_rate)``, in integers: a product of floats is a sample too long at many lengths."""
+    return -(-samples * rate // own_rate)
+
+
 @torch.no_grad()
-def _pieces(network: FramedNetwork, ratio: float) -> Iterator[Tensor]:
-    """Yield the sound ``[B, n]`` piece by piece, at ``ratio`` times the sample rate."""
+def _pieces(network: FramedNetwork, rate: int) -> Iterator[Tensor]:
+    """Yield the sound ``[B, n]`` piece by piece, at a sample rate in Hz."""
     grid = network.grid
+    own_rate = grid.sample_rate
     root = int(grid.cells.size.max())
     length = root * max(1, PIECE_SAMPLES // (grid.n_signals * root))
     tail = torch.zeros(grid.n_signals, 0)
@@ -119,14 +124,14 @@ def _pieces(network: FramedNetwork, ratio: float) -> Iterator[Tensor]:
         if length < grid.n_samples:
             own = (grid.cells.first >= first) & (grid.cells.first < last)
             part = network.regridded(grid.part(own, begin, end - begin), [(network, torch.where(own, own.cumsum(0) - 1, -1))])
-        sound = part.estimate() if ratio == 1 else _at_rate(part, begin, ratio)
+        sound = part.estimate() if rate == own_rate else _at_rate(part, begin, rate)
         sound[:, : tail.shape[1]] += tail
-        finished = math.ceil(done * ratio) - math.ceil(begin * ratio)
+        finished = _ceil_at(done, rate, own_rate) - _ceil_at(begin, rate, own_rate)
         yield sound[:, :finished]
         tail = sound[:, finished:]
 
 
-def _at_rate(network: FramedNetwork, begin: int, ratio: float) -> Tensor:
+def _at_rate(network: FramedNetwork, begin: int, rate: int) -> Tensor:
     """Evaluate frames and windows at the sample times of another rate, and add them up.
 
     The network's first sample is sample ``begin`` of the recording. A frame whose first old sample is ``s`` begins half
@@ -134,12 +139,13 @@ def _at_rate(network: FramedNetwork, begin: int, ratio: float) -> Tensor:
     and new sample ``j + i`` sits at ``(j + i) / r - s + 1/2`` old samples inside it.
     """
     grid = network.grid
-    end = begin + grid.n_samples
-    origin, n_samples = math.ceil(begin * ratio), math.ceil(end * ratio) - math.ceil(begin * ratio)
+    own_rate, ratio = grid.sample_rate, rate / grid.sample_rate
+    origin = _ceil_at(begin, rate, own_rate)
+    n_samples = _ceil_at(begin + grid.n_samples, rate, own_rate) - origin
     total = torch.zeros(grid.n_signals * n_samples)
     for index, group in enumerate(grid.groups):
-        starts, length = (grid.start[group.frames] + begin).double(), math.ceil(group.length * ratio) + 1
-        first = torch.ceil((starts - 0.5) * ratio - 1e-9).long()
+        begins, length = (grid.start[group.frames] + begin).long(), _ceil_at(group.length, rate, own_rate) + 1
+        first, starts = -(-(2 * begins - 1) * rate // (2 * own_rate)), begins.double()
         new = first[:, None] + torch.arange(length)
         inside = new.double() / ratio + 0.5 - starts[:, None]
         # Where the sound ends without a fade, times between the last old sample and the end still belong to the frame.

@@ -163,10 +163,13 @@ def resample(recording: Recording, sample_rate: int) -> Recording:
         """Yield the resampled stretches in order."""
         for start in range(0, recording.n_samples, stretch):
             left = max(start - context, 0)
-            piece = resampler(on_cpu(recording.samples[:, left : start + stretch + context]))
-            yield piece[:, (start - left) // old * new :][:, : stretch // old * new].clone()
+            piece = on_cpu(recording.samples[:, left : start + stretch + context])
+            # Silence behind the end, as the filter assumes it: torchaudio rounds lengths in float32, integers cut them.
+            piece = resampler(torch.nn.functional.pad(piece, (0, context)))
+            n_new = -(-min(stretch, recording.n_samples - start) * new // old)
+            yield piece[:, (start - left) // old * new :][:, :n_new].clone()
 
-    samples, declared = collect(pieces()), math.ceil(recording.declared_samples * new / old)
+    samples, declared = collect(pieces()), -(-recording.declared_samples * new // old)
     return dataclasses.replace(recording, samples=samples, sample_rate=sample_rate, declared_samples=declared)
 
 

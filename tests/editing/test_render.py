@@ -98,6 +98,26 @@ def test_every_rate_is_what_the_formula_says(sample_rate: int, network: SineNetw
     assert worst(render(network, sample_rate), spelled_out(network, sample_rate)) < 5e-5
 
 
+@pytest.mark.parametrize(
+    ("n_samples", "rate", "new_rate"), [(147, 44_100, 48_000), (44_100, 44_100, 48_000), (441, 44_100, 16_000)]
+)
+def test_a_length_that_is_whole_at_the_new_rate_is_not_rounded_up(n_samples: int, rate: int, new_rate: int) -> None:
+    # 147 * (48000 / 44100) is 160.00000000000003 in float64
+    assert math.ceil(n_samples * (new_rate / rate)) == n_samples * new_rate // rate + (new_rate > rate)
+    network = SineNetwork(TimeGrid.of_sizes(rate, n_samples, [[256] * math.ceil(n_samples / 256)], "hann"))
+    assert render(network, new_rate).shape == (1, n_samples * new_rate // rate)
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 21])
+def test_lengths_are_exact_ceilings(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "PIECE_SAMPLES", piece)
+    for n_samples in (146, 147, 148, 293, 294, 295, 4410, 4411):
+        network = SineNetwork(TimeGrid.of_sizes(44_100, n_samples, [[64] * math.ceil(n_samples / 64)], "hann"))
+        # the smallest n with n / 48000 >= n_samples / 44100
+        wanted = next(n for n in range(2 * n_samples) if n * 44_100 >= n_samples * 48_000)
+        assert render(network, 48_000).shape == (1, wanted)
+
+
 def test_the_own_rate_is_the_estimate(network: SineNetwork) -> None:
     with torch.no_grad():
         estimate = network.estimate()

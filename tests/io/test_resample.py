@@ -8,7 +8,7 @@ from soundchecks import RATE, noise, sine, stored
 
 from ddaudio.errors import OptionError
 from ddaudio.io import samples as io_samples
-from ddaudio.io.audio import read
+from ddaudio.io.audio import Recording, read, resample
 from ddaudio.io.samples import DiskSamples
 
 
@@ -53,6 +53,16 @@ def test_a_spooled_recording_is_resampled_to_the_same_samples(
     assert isinstance(resampled.samples, DiskSamples)
     assert torch.equal(resampled.samples.tensor(), in_memory.samples)
     assert (resampled.content_hash, resampled.clipped_samples) == (in_memory.content_hash, in_memory.clipped_samples)
+
+
+def test_lengths_are_exact_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for block in (64, 1 << 20):
+        monkeypatch.setattr(io_samples, "BLOCK_SAMPLES", block)
+        for n_samples in (146, 147, 148, 294, 4410, 4411):
+            found = resample(Recording(noise(n_samples), 44_100, declared_samples=44_100), 48_000)
+            # the smallest n with n / 48000 >= n_samples / 44100
+            wanted = next(n for n in range(2 * n_samples) if n * 44_100 >= n_samples * 48_000)
+            assert (found.n_samples, found.declared_samples) == (wanted, 48_000)
 
 
 def test_what_the_new_rate_cannot_hold_is_filtered_away(tmp_path: Path) -> None:
