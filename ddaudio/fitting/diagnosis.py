@@ -28,7 +28,7 @@ NOISY, CLICKING = 0.14, 0.7
 AT_BOUNDS = 3
 """Fewest values at their bounds for a warning, if they are also more than usual."""
 CLIPPED_SHARE = 1e-4
-"""Share of samples in clipped runs from which on the recording counts as clipped."""
+"""Share of samples in flat tops from which on the recording counts as clipped."""
 
 
 def diagnose_status(stages: Sequence[Stage], metrics: Metrics) -> tuple[str, str]:
@@ -115,7 +115,7 @@ def _input_warnings(recording: Recording) -> Iterator[str]:
             "declared length; the samples before that were fitted"
         )
     if recording.clipped_samples > CLIPPED_SHARE * recording.n_channels * recording.n_samples:
-        yield f"input clipped: {recording.clipped_samples} samples are in runs at full scale"
+        yield f"input clipped: {recording.clipped_samples} samples are in flat tops at the peak"
 
 
 def as_clause(sentence: str) -> str:

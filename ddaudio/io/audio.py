@@ -53,8 +53,8 @@ class Recording:
     declared_samples: int = -1
     """T according to the file's header, at `sample_rate`; by default T itself."""
     clipped_samples: int = -1
-    """Samples of all channels that stand in a run of three or more of one sign at CLIPPED_LEVEL; counted by default.
-    A resampled recording keeps the count of its file, because resampling rounds the flat tops off."""
+    """Samples of all channels in flat tops, see `ddaudio.io.statistics`; counted by default. A resampled recording
+    keeps the count of its file, because resampling rounds the flat tops off."""
     truncated: bool = False
     """Whether the file ends before all that it declares (OGG, which declares no length: without its end mark)."""
 

@@ -3,6 +3,7 @@
 import contextlib
 import doctest
 import errno
+import itertools
 import os
 import struct
 import subprocess
@@ -259,17 +260,13 @@ def test_chunks_before_the_data_are_skipped(tmp_path: Path) -> None:
     assert (recording.n_samples, recording.declared_samples, recording.truncated) == (750, 1000, True)
 
 
-def test_clipped_samples_are_counted_in_runs_of_one_sign() -> None:
-    full = 32_767 / 32_768
-    samples = torch.tensor(
-        [
-            [0.0, full, full, 0.0, full, full, full, 0.0, -1.0, -1.0, -1.0, -1.0],  # a pair, a run of 3, a run of 4
-            [full, -1.0, full, -1.0, 0.5, 0.5, 0.5, 0.5, 0.0, full, full, full],  # changing signs, low, a run of 3
-        ]
-    )
-    assert Recording(samples, RATE).clipped_samples == 3 + 4 + 3
-    assert Recording(torch.ones(1, 2), RATE).clipped_samples == 0
-    assert Recording(torch.ones(1, 3), RATE).clipped_samples == 3
+def test_clipped_samples_are_counted_by_default() -> None:
+    samples = (4 * noise(1000, 2)).clamp(-1, 1)
+    # noise has few slopes so gentle that rounding could explain them: all its runs of three or more at the limit count
+    runs = [(value, len(list(run))) for row in samples.tolist() for value, run in itertools.groupby(row)]
+    wanted = sum(length for value, length in runs if abs(value) == 1 and length >= 3)
+    assert Recording(samples, RATE).clipped_samples == wanted > 0
+    assert Recording(samples, RATE, clipped_samples=7).clipped_samples == 7
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "cut.wav", "cut.flac", "cut.ogg"])
@@ -289,7 +286,7 @@ def test_a_recording_too_long_for_memory_is_the_same_recording(
     for field in ("n_channels", "n_samples", "declared_samples", "clipped_samples", "truncated", "peak", "content_hash"):
         assert getattr(spooled_one, field) == getattr(in_memory, field), field
     assert in_memory.truncated == name.startswith("cut")
-    assert in_memory.clipped_samples > 0
+    assert (in_memory.clipped_samples > 0) == (name != "cut.ogg")  # lossy coders leave no two samples of a top equal
     assert spooled_one.energy == pytest.approx(in_memory.energy, rel=1e-12)  # float64 sums in another order
 
 
