@@ -41,6 +41,10 @@ def _show(facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if name in ("strongest", "sha256"):
             continue
+        if name == "warnings":
+            for warning in value:
+                listing.add_row("warning", Text(warning))
+            continue
         if name == "terms":
             for term in value:
                 rest = {key: one for key, one in term.items() if key != "network"}

@@ -41,10 +41,10 @@ class Spelling:
         return f"{self.name(setting)} {verb} {self.value(value)}"
 
     def hint(self, template: str) -> str:
-        """Return a hint with ``{setting}`` and ``{setting=value}`` written out; other braces stay."""
+        """Return a hint with ``{setting}`` and ``{setting=value}`` written out; ``{{`` is a brace, other braces stay."""
         return re.sub(
-            r"\{(\w+)(?:=([^{}]*))?\}",
-            lambda found: self.name(found[1]) if found[2] is None else self.assignment(found[1], found[2]),
+            r"\{\{|\{(\w+)(?:=([^{}]*))?\}",
+            lambda found: "{" if not found[1] else self.name(found[1]) if found[2] is None else self.assignment(*found.groups()),
             template,
         )
 
@@ -73,7 +73,7 @@ class DdaudioError(Exception):
             verb: ``is``, or ``names`` where ``value`` is one of several that the setting holds.
             others: Settings that contradict it, with their values.
             allowed: Values that are allowed, such as ``4 or more``.
-            hint: What to do. ``{name}`` stands for a setting, ``{name=value}`` for giving it a value.
+            hint: What to do. ``{name}`` stands for a setting, ``{name=value}`` for giving it a value, ``{{`` for a brace.
             source: File that the setting was read from; settings then keep their names, as in the file.
         """
         super().__init__(problem)

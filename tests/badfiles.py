@@ -85,8 +85,14 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "empty": (_empty, ("empty.wav", "empty (0 bytes)", "copy or export it again")),
     "text": (_text, ("text.wav", "holds text, not sound", "give a WAV, FLAC, OGG, MP3 or AIFF file")),
     "raw": (_raw, ("headerless.raw", "not a WAV, FLAC, OGG, MP3 or AIFF file", "convert it")),
-    "other-format": (_other_format, ("other.au", "not a WAV, FLAC, OGG, MP3 or AIFF file", "convert it")),
-    "cut-header": (_cut_header, ("cut-header.wav", "header is damaged or cut short", "copy or export it again")),
+    "other-format": (
+        _other_format,
+        ("it is an AU file, not a WAV, FLAC, OGG, MP3 or AIFF file", "`ffmpeg -i other.au other.wav`"),
+    ),
+    "cut-header": (
+        _cut_header,
+        ("cut-header.wav", "begins like a WAV file", "cannot decode it (", "copy it again", "`ffmpeg -i "),
+    ),
     "no-samples": (_no_samples, ("no-samples.wav", "holds no samples (its header declares 0)", "export it again")),
     "only-header": (
         _only_header,

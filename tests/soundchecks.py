@@ -6,9 +6,13 @@ import numpy as np
 import torch
 from badfiles import sound_bytes
 
+from ddaudio.io.audio import Recording, read
+from ddaudio.io.audio_decoding import length_s
 from ddaudio.io.samples import DiskSamples
 
 RATE = 44_100
+FAULTS = Path(__file__).parent / "faults"
+"""Files of other programs, as small as they are wrong: see the `README.md` there."""
 
 
 def noise(n_samples: int, n_channels: int = 1, seed: int = 0) -> torch.Tensor:
@@ -37,3 +41,26 @@ def spooled(samples: torch.Tensor) -> DiskSamples:
     spool = DiskSamples(len(samples))
     spool.append(samples)
     return spool
+
+
+def read_bytes(folder: Path, name: str, data: bytes) -> Recording:
+    """The recording that a file of these bytes gives."""
+    (folder / name).write_bytes(data)
+    return read(folder / name)
+
+
+def same(found: Recording, *parts: torch.Tensor) -> bool:
+    """Whether a recording is these parts, one behind the other, bit by bit."""
+    assert isinstance(found.samples, torch.Tensor)
+    return torch.equal(found.samples, torch.cat(parts, 1))
+
+
+def samples_of(path: Path) -> torch.Tensor:
+    samples = read(path).samples
+    assert isinstance(samples, torch.Tensor)
+    return samples
+
+
+def duration_samples(path: Path) -> float:
+    """The length by the structure of a file, in samples."""
+    return length_s(path) * read(path).sample_rate

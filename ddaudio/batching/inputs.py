@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ddaudio.errors import BatchError
+from ddaudio.errors import BatchError, RecordingError
 from ddaudio.io.paths import folder_of
 from ddaudio.io.storage import AT_ONCE, Storage, is_remote, local_path, remote, storage_errors
 
@@ -231,19 +231,24 @@ def _reason(error: Exception) -> str:
 
 
 def seconds_of_sound(items: Sequence[Input]) -> float:
-    """Return the seconds of sound in some recordings; one that cannot be read counts as none."""
+    """Return the seconds of sound in some recordings; one that cannot be read counts as none.
+
+    Local files count at their true length, whatever their headers declare; of others only headers are read.
+    """
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return sum(pool.map(_duration_s, items))
 
 
 def _duration_s(item: Input) -> float:
-    import soundfile  # type: ignore[import-untyped]  # noqa: PLC0415 - not needed for a batch that is no dry run
+    import soundfile  # type: ignore[import-untyped]  # noqa: PLC0415 - needed for a dry run only
+
+    from ddaudio.io.audio_decoding import declared_length_s, length_s  # noqa: PLC0415 - as above
 
     try:
         if item.is_local:
-            return float(soundfile.info(item.place).duration)
-        system, path = remote(item.place)
-        with system.open(path, "rb") as file:
-            return float(soundfile.info(file).duration)
-    except (*storage_errors(), soundfile.LibsndfileError):
+            return length_s(Path(item.place))
+        system, place = remote(item.place)
+        with system.open(place, "rb") as file:
+            return declared_length_s(file)
+    except (*storage_errors(), RecordingError, soundfile.LibsndfileError):
         return 0.0

@@ -108,12 +108,7 @@ def _noise_warnings(recording: Recording, network: Network) -> Iterator[str]:
 
 def _input_warnings(recording: Recording) -> Iterator[str]:
     """Yield warnings about the recording itself."""
-    if recording.truncated:
-        promised = f" of {recording.declared_samples}" if recording.declared_samples > recording.n_samples else ""
-        yield (
-            f"input truncated: the file ends after {recording.n_samples}{promised} samples, before its own end mark or "
-            "declared length; the samples before that were fitted"
-        )
+    yield from (f"input {warning}" for warning in recording.warnings)
     if recording.clipped_samples > CLIPPED_SHARE * recording.n_channels * recording.n_samples:
         yield f"input clipped: {recording.clipped_samples} samples are in flat tops at the peak"
 

@@ -2,7 +2,7 @@
 
 A tensor holds a minute of sound well and an hour badly. What works on recordings of any length therefore takes
 `Samples`, reads them in `blocks`, and leaves it to its caller whether they lie in a tensor, in a temporary file
-(`Spool`), or are computed when they are asked for (`Difference`).
+(`DiskSamples`), or are computed when they are asked for (`Difference`).
 """
 
 import tempfile
@@ -44,7 +44,7 @@ class DiskSamples:
     The file is read, not mapped: mapped pages would count as memory of the process. It lies where `tempfile` puts its
     files, so the environment variable TMPDIR chooses the disk.
 
-    >>> spool = Spool(2)
+    >>> spool = DiskSamples(2)
     >>> spool.append(torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]))
     >>> spool.append(torch.tensor([[0.7], [0.8]]))
     >>> spool.shape, spool[:, 2:4].tolist() == torch.tensor([[0.3, 0.7], [0.6, 0.8]]).tolist()
@@ -204,7 +204,7 @@ def blocks(samples: Samples) -> Iterator[Tensor]:
 def collect(pieces: Iterable[Tensor]) -> Tensor | DiskSamples:
     """Put at least one piece `[C, n]` together: a tensor up to `IN_MEMORY_SAMPLES` of all channels, a spool beyond.
 
-    No more than that many samples and one piece are held in memory before they are spooled. Raises OutputError as `Spool`.
+    No more than that many samples and one piece are held in memory before they are spooled. Raises OutputError as `DiskSamples`.
     """
     kept: list[Tensor] = []
     count, spool = 0, None

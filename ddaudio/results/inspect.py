@@ -1,7 +1,6 @@
 """Facts about recordings and models."""
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,24 +14,22 @@ STRONGEST = 10
 
 def recording_facts(path: Path) -> dict[str, Any]:
     """Return what is known of a recording; levels are None for silence."""
-    import soundfile  # type: ignore[import-untyped]  # noqa: PLC0415
-
     from ddaudio.io import audio  # noqa: PLC0415
 
     recording: Recording = audio.read(path)
-    head = soundfile.info(os.fsencode(path) if os.name == "posix" else str(path))
     rms = math.sqrt(recording.energy / (recording.n_channels * recording.n_samples))
     return {
         "kind": "recording",
         "file": str(path),
-        "format": head.format_info,
-        "encoding": head.subtype_info,
+        "format": recording.file_format,
+        "encoding": recording.encoding,
         "duration_s": recording.duration_s,
         "sample_rate": recording.sample_rate,
         "channels": recording.n_channels,
         "samples": recording.n_samples,
         "declared_samples": recording.declared_samples,
         "cut_short": recording.truncated,
+        "warnings": list(recording.warnings),
         "clipped_samples": recording.clipped_samples,
         "peak_dbfs": _decibels(recording.peak),
         "rms_dbfs": _decibels(rms),

@@ -286,6 +286,19 @@ def test_a_limit_leaves_the_rest_and_forgets_no_failure(tmp_path: Path, fitted: 
     assert "2 left for another time" in in_words(first)[0]
 
 
+def test_a_dry_run_counts_the_sound_that_a_run_will_read(tmp_path: Path) -> None:
+    lengths_s = {"vbr-without-xing.mp3": 67_968 / 44_100, "chained.ogg": 1.0, "chained.opus": 1.0, "data-size-0.wav": 0.5}
+    lengths_s["piped-cut.flac"] = 41_472 / 44_100
+    (tmp_path / "in").mkdir()
+    for name in lengths_s:
+        shutil.copy(Path(__file__).parents[1] / "faults" / name, tmp_path / "in" / name)
+    shutil.copy(tmp_path / "in" / "data-size-0.wav", tmp_path / "in" / "named.raw")
+    result = batch(tmp_path / "in", tmp_path / "out", dry_run=True)
+    assert result.planned_sound_s == pytest.approx(sum(lengths_s.values()))
+    result = batch(tmp_path / "in", tmp_path / "out", dry_run=True, pattern="*.raw")
+    assert result.planned_sound_s == pytest.approx(0.5)
+
+
 def test_a_dry_run_tells_and_does_nothing(tmp_path: Path, fitted: list[str]) -> None:
     sounds, output = write_tones(tmp_path / "in", 3), tmp_path / "out"
     result = batch(sounds, output, dry_run=True)

@@ -502,6 +502,16 @@ def test_a_reader_that_has_seen_enough_is_no_error(sound: Path, tmp_path: Path) 
     assert (process.returncode, err) == (0, b"")
 
 
+def test_info_says_what_was_not_read() -> None:
+    path = Path(__file__).parents[1] / "faults" / "damaged-page.ogg"
+    facts = json.loads(run("info", path, "--json")[1])
+    said = "damaged: decoding failed after 1.02023 s (1 of 4 Ogg pages have wrong checksums); 44992 samples were read"
+    assert (facts["warnings"], facts["cut_short"], facts["samples"]) == ([said], True, 44_992)
+    code, out, err = run("info", path)
+    assert (code, err) == (0, "")
+    assert f"warning {said}" in " ".join(out.split())
+
+
 def test_info_on_a_recording(sound: Path) -> None:
     code, out, err = run("info", sound, "--json")
     facts = json.loads(out)
@@ -511,7 +521,7 @@ def test_info_on_a_recording(sound: Path) -> None:
     assert facts["duration_s"] == 0.3
     assert facts["peak_dbfs"] == pytest.approx(20 * np.log10(np.abs(samples).max()), abs=1e-6)
     assert facts["rms_dbfs"] == pytest.approx(10 * np.log10((samples**2).mean()), abs=1e-4)
-    assert (facts["cut_short"], facts["clipped_samples"]) == (False, 0)
+    assert (facts["cut_short"], facts["clipped_samples"], facts["warnings"]) == (False, 0, [])
     words = " ".join(run("info", sound)[1].split())
     assert "sample rate 8000 Hz" in words
     assert "duration 0.3 s" in words

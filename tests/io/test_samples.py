@@ -83,7 +83,7 @@ def test_a_full_disk_is_reported_and_leaves_the_spool_as_it_was() -> None:
     plenty, spool._file = spool._file, Grudging(spool._file, at_a_time=64, room=1000)  # type: ignore[assignment]
     with pytest.raises(OutputError) as caught:
         spool.append(noise(1_000_000, 2))
-    words = ("cannot keep 8 MB", repr(tempfile.gettempdir()), "No space left on device", "TMPDIR")
+    words = ("cannot store 8 MB", repr(tempfile.gettempdir()), "No space left on device", "TMPDIR")
     assert is_one_line_that_says(str(caught.value), words)
     spool._file = plenty
     assert torch.equal(spool.tensor(), noise(100, 2))

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from soundchecks import RATE, is_one_line_that_says, noise, spooled
 
 from ddaudio.errors import OptionError, OutputError
-from ddaudio.io import audio, wav
 from ddaudio.io import samples as io_samples
+from ddaudio.io import wav
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.audio import read
+from ddaudio.io.audio_decoding import find_streams, length_s
 from ddaudio.io.samples import Difference
 from ddaudio.io.wav import write_wav
 from ddaudio.options import Encoding
@@ -126,8 +127,9 @@ def test_more_than_4_gb_become_rf64(encoding: Encoding, n_samples: int, tmp_path
         stream.truncate(len(header) + n_bytes)
     file = soundfile.info(tmp_path / "a.wav")
     assert (file.format, file.frames, file.channels, file.samplerate) == ("RF64", n_samples, 2, RATE)
-    with (tmp_path / "a.wav").open("rb") as stream, soundfile.SoundFile(tmp_path / "a.wav") as decoder:
-        assert audio._declared_samples(stream, decoder) == n_samples
+    with (tmp_path / "a.wav").open("rb") as stream:
+        assert [(one.declared_samples, one.last) for one in find_streams(stream)] == [(n_samples, len(header) + n_bytes)]
+    assert length_s(tmp_path / "a.wav") == n_samples / RATE
     (tmp_path / "a.wav").unlink()
 
 
@@ -197,7 +199,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file_alone(tmp_path: Path) -> None:
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    assert is_one_line_that_says(done.stdout.strip(), ("a.wav'", "File too large", "give a writable folder with room"))
+    assert is_one_line_that_says(done.stdout.strip(), ("a.wav'", "File too large", "choose a writable folder with enough space"))
     assert [found.name for found in tmp_path.iterdir()] == ["a.wav"]
     assert path.read_bytes() == b"old"
 

@@ -330,7 +330,7 @@ NOT_WHOLE: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "missing": (Path.unlink, ("incomplete", "it is missing")),
     "text": (as_text, ("incomplete", "it holds text, not sound")),
     "empty": (cut(0), ("incomplete", "it is empty")),
-    "header cut": (cut(30), ("incomplete", "damaged or cut short")),
+    "header cut": (cut(30), ("incomplete", "it begins like a WAV file")),
     "cut": (cut(1000), ("does not match report.json",)),
     "shorter by one": (rewritten(lambda samples: samples[:-1]), ("does not match report.json",)),
     "longer by one": (rewritten(lambda samples: np.pad(samples, ((0, 1), (0, 0)))), ("does not match",)),
