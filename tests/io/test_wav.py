@@ -159,7 +159,7 @@ def test_a_failed_write_leaves_the_old_file_alone(step: str, tmp_path: Path, mon
     monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
     with pytest.raises(OutputError) as caught:
         write_wav(path, noise(1000), RATE, "pcm16")
-    assert is_one_line_that_says(str(caught.value), ("a.wav'", "No space left on device", "give a writable folder"))
+    assert is_one_line_that_says(str(caught.value), ("a.wav'", "No space left on device", "choose a writable folder"))
     assert len(seen) == 2  # the new file was beside the old one, under another name
     assert [found.name for found in tmp_path.iterdir()] == ["a.wav"]
     assert path.read_bytes() == b"old"
