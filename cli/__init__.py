@@ -1,5 +1,6 @@
 """The command ``ddaudio``: a command line, translated into calls of the library."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # slower; with a short spin it is hardly slower, and alone it is as fast. Must be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
+        from .streams import open_closed_streams, set_columns  # noqa: PLC0415
+
+        open_closed_streams()
+        set_columns()
+        # Without a home matplotlib reports where it keeps its cache; nobody needs to know.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
         from .app import run  # noqa: PLC0415 - Ctrl-C while this loads must not show a traceback
 
         return run(sys.argv[1:] if arguments is None else arguments)

@@ -1,7 +1,6 @@
 """The app: its subcommands, and how errors are printed."""
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 
@@ -20,9 +19,10 @@ from .help import COMPLETE, HELP_FLAGS, LABORATORY
 from .info import info
 from .landscape import landscape
 from .play import play
-from .refusals import in_flags
+from .refusals import in_flags, usage_problem
 from .render import render
 from .report import report
+from .streams import discard_stdout, stdout_problem
 
 app = App(
     name="ddaudio",
@@ -56,10 +56,16 @@ def run(arguments: Sequence[str]) -> int:
         code = app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (CycloptsError, DdaudioError) as error:
-        print_message("error", in_flags(error) if isinstance(error, DdaudioError) else str(error))
+        print_message("error", in_flags(error) if isinstance(error, DdaudioError) else usage_problem(error, arguments))
         return 2
-    except BrokenPipeError:
-        # Whoever read our output has seen enough. Python flushes once more at its end: that must not fail either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has seen enough
+        discard_stdout()
         return 0
+    except OSError:
+        problem = stdout_problem()
+        if problem is None:
+            raise
+        discard_stdout()
+        print_message("error", f"cannot write to standard output: {problem}")
+        return 1
     return code if isinstance(code, int) else 0

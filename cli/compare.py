@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from ddaudio.options import GOALS, read_settings
 
-from .console import print_json, print_message, print_result
+from .console import print_json, print_message, print_result, visible
 from .flags import SHARED, CompareSettings, SharedSettings
 from .progress import compare_progress
 
@@ -83,7 +83,7 @@ def show_table(found: "Comparison") -> None:
     for place, head in enumerate(heads):
         table.add_column(head, justify="left" if place < found.n_words or not head else "right")
     for row in cells:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(visible(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         console.width = WIDE

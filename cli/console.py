@@ -1,13 +1,22 @@
 """Output: results to stdout, messages to stderr."""
 
+import contextlib
 import json
 import sys
 from typing import Any
 
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+"""Escapes of control characters, but for tabs and line ends: a file's name must not command a terminal."""
+
+
+def visible(text: str) -> str:
+    """Return a text with its control characters escaped."""
+    return text.translate(CONTROLS)
+
 
 def print_result(text: str) -> None:
     """Print a result."""
-    print(text)  # noqa: T201
+    print(visible(text))  # noqa: T201
 
 
 def print_json(content: Any) -> None:
@@ -17,7 +26,8 @@ def print_json(content: Any) -> None:
 
 def print_message(kind: str, text: str) -> None:
     """Print a message in one line, such as ``ddaudio: error: ...``."""
-    print(f"ddaudio: {kind}: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+    with contextlib.suppress(OSError):  # a full stderr must not end a fit
+        print(f"ddaudio: {kind}: {visible(' '.join(text.split()))}", file=sys.stderr)  # noqa: T201
 
 
 def print_gain(name: str, gain: float, encoding: str) -> None:

@@ -73,7 +73,10 @@ def _listed(name: str) -> str:
 
 def whole_number(_: type, tokens: Sequence[Token]) -> int:
     """Return an integer; a fraction is refused, not rounded."""
-    return int(tokens[0].value)
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is not a whole number") from None
 
 
 Whole = Annotated[int, Parameter(converter=whole_number)]

@@ -1,16 +1,13 @@
 """``ddaudio info``: facts about a recording or a model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from ddaudio.results.inspect import model_facts, recording_facts
 
-from .console import print_json
-
-if TYPE_CHECKING:
-    pass
+from .console import print_json, visible
 
 
 def info(file: Path, /, *, json: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> None:
@@ -48,16 +45,16 @@ def _show(facts: dict[str, Any]) -> None:
         if name == "terms":
             for term in value:
                 rest = {key: one for key, one in term.items() if key != "network"}
-                listing.add_row(f"network {term['network']}", Text(_in_words("", rest)))
+                listing.add_row(f"network {term['network']}", Text(visible(_in_words("", rest))))
             continue
-        listing.add_row(_label(name), Text(_in_words(name, value)))
+        listing.add_row(_label(name), Text(visible(_in_words(name, value))))
     console.print(listing)
     if strongest:
         table = Table(title=f"strongest {len(strongest)} of {facts['n_components']} components", title_justify="left", box=None)
         for name in strongest[0]:
             table.add_column(name, justify="right", overflow="fold")
         for row in strongest:
-            table.add_row(*("" if one is None else f"{one:.4f}" if isinstance(one, float) else str(one) for one in row.values()))
+            table.add_row(*("" if one is None else f"{one:.5g}" if isinstance(one, float) else str(one) for one in row.values()))
         console.print(table)
 
 

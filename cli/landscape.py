@@ -11,6 +11,7 @@ from ddaudio.errors import OptionError, OutputError
 from ddaudio.io.output_files import check_new
 
 from .console import print_result
+from .flags import Whole
 
 
 @Parameter(name="*")
@@ -18,14 +19,14 @@ from .console import print_result
 class View:
     """Range and resolution; each flag has its help."""
 
-    frequencies: Annotated[int, Parameter(help="Number of frequencies that are varied, 1 or 2; two give a map.")] = 1
+    frequencies: Annotated[Whole, Parameter(help="Number of frequencies that are varied, 1 or 2; two give a map.")] = 1
     span: Annotated[
         float | None,
         Parameter(help="Range on both sides, in Hz (default: 16 bins, 8 in maps, limited by 0 Hz and the Nyquist frequency)."),
     ] = None
     span_bins: Annotated[float | None, Parameter(help="Range in bins of sample rate / samples.")] = None
-    samples: Annotated[int, Parameter(help="Length of the excerpt, 64 to 1048576 samples.")] = 4096
-    sample_rate: Annotated[int, Parameter(help="Sample rate of test tones, 1000 to 384000 Hz.")] = 8000
+    samples: Annotated[Whole, Parameter(help="Length of the excerpt, 64 to 1048576 samples.")] = 4096
+    sample_rate: Annotated[Whole, Parameter(help="Sample rate of test tones, 1000 to 384000 Hz.")] = 8000
 
 
 def landscape(

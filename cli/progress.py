@@ -142,7 +142,8 @@ def _lines(in_words: Callable[[Many], str]) -> Callable[[Many], None]:
         where = f"; dashboard {progress.dashboard}" if progress.dashboard and progress.stage != stage else ""
         last, stage = now, progress.stage
         words = in_words(progress)
-        print(f"ddaudio: {progress.stage}{': ' * bool(words)}{words}{where}", file=sys.stderr, flush=True)  # noqa: T201
+        with contextlib.suppress(OSError):  # a full stderr must not end a batch
+            print(f"ddaudio: {progress.stage}{': ' * bool(words)}{words}{where}", file=sys.stderr, flush=True)  # noqa: T201
 
     return show
 

@@ -1,5 +1,9 @@
 """Errors of the library as the command line prints them: settings written as flags."""
 
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError, UnknownOptionError, UnusedCliTokensError
+
 from ddaudio.errors import DdaudioError, Spelling
 
 UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
@@ -44,3 +48,19 @@ def in_flags(error: DdaudioError) -> str:
     "'x-fit' holds a fit; choose another --out, or overwrite it with --force"
     """
     return error.sentence(FlagSpelling())
+
+
+def usage_problem(error: CycloptsError, arguments: Sequence[str]) -> str:
+    """Return what is wrong with a command line, with the way out where cyclopts does not know it."""
+    behind = arguments[list(arguments).index("--") + 1 :] if "--" in arguments else []
+    if isinstance(error, UnknownOptionError):
+        given = error.token.keyword or error.token.value
+        if given == "-":
+            return "standard input cannot be read; give the path of a file"
+        if given in behind:
+            return f"{given!r} is after --, where only paths are expected; give flags before --"
+    if isinstance(error, UnusedCliTokensError):
+        unused = ", ".join(map(repr, error.unused_tokens or []))
+        way_out = "; fit several recordings with ddaudio batch" if arguments[:1] == ["fit"] else ""
+        return f"unexpected arguments: {unused}{way_out}"
+    return str(error)

@@ -142,7 +142,7 @@ def read_variants(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     Raises `OptionError` when the file cannot be read, has no variant, or one has a setting that is unknown or not its own.
     """
     try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise OptionError(f"there is no file of variants {str(path)!r}", hint="give a TOML file with a table for each") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -204,7 +204,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise OptionError(f"there is no settings file {str(path)!r}", hint="give a TOML file such as fit.toml of a fit") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

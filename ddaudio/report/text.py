@@ -134,7 +134,7 @@ def settings_in_words(report: Mapping[str, Any]) -> str:
 def command(report: Mapping[str, Any], folder: str = ".") -> str:
     """Return the command that repeats the fit in ``folder``, to be run where paths lead to it and to the recording."""
     source = report["recording"]["source"]
+    paths = source, os.path.normpath(f"{folder}/fit.toml"), os.path.normpath(f"{folder}/again")
     # A path that begins with a dash would be taken for an option.
-    word = shlex.quote(f"./{source}" if source.startswith("-") else source)
-    config, again = (shlex.quote(os.path.normpath(path)) for path in (f"{folder}/fit.toml", f"{folder}/again"))
+    word, config, again = (shlex.quote(f"./{path}" if path.startswith("-") else path) for path in paths)
     return f"ddaudio fit {word} --config {config} --out {again}"

@@ -366,3 +366,35 @@ def test_odd_file_names_work(name: str, sound: Path, tmp_path: Path, monkeypatch
     assert f"files    {folder}: " in out
     assert sorted(contents(tmp_path / folder)) == FILES
     assert name in run("info", "--", name)[1]
+
+
+# command lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fit", "a.wav", "--steps", "2.5"), "--steps: '2.5' is not a whole number"),
+        (("fit", "a.wav", "--seed", "1.7"), "--seed: '1.7' is not a whole number"),
+        (("fit", "a.wav", "--sample-rate", "8000.6"), "--sample-rate: '8000.6' is not a whole number"),
+        (("render", "a", "--out", "b.wav", "--sample-rate", "8000.6"), "--sample-rate: '8000.6' is not a whole number"),
+        (("landscape", "--tone", "100", "--samples", "100.5"), "--samples: '100.5' is not a whole number"),
+        (("batch", "a", "--out", "b", "--workers", "1.5"), "--workers: '1.5' is not a whole number"),
+        (("fit", "a.wav", "b.wav"), "unexpected arguments: 'b.wav'; fit several recordings with ddaudio batch"),
+        (("info", "a.wav", "b.wav"), "unexpected arguments: 'b.wav'"),
+        (("info", "-"), "standard input cannot be read; give the path of a file"),
+        (("fit", "--", "-x.wav", "--quiet"), "'--quiet' is after --, where only paths are expected; give flags before --"),
+        (("fit", "a.wav", "--model", "siren", "--span", "-1,-2"), "--span is '-1,-2'; allowed: seconds, or two rising numbers"),
+    ],
+)
+def test_wrong_command_lines_are_refused_with_the_way_out(
+    arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert_refused(tmp_path, (words,), *arguments)
+
+
+def test_a_settings_file_may_begin_with_a_byte_order_mark(sound: Path, tmp_path: Path) -> None:
+    config = tmp_path / "bom.toml"
+    config.write_bytes(b"\xef\xbb\xbf[training]\nsteps = -3\n")
+    assert_refused(tmp_path, ("steps is -3", "0 to 1000000"), "fit", sound, "--config", config)

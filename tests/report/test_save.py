@@ -318,7 +318,7 @@ def test_the_table_of_partials(result: FitResult) -> None:
 
 def test_four_lines_sum_it_up(result: FitResult) -> None:
     lines = report.summary(result)
-    assert [line.split()[0] for line in lines] == ["doubt", "reached", "cost", "time"]
+    assert [line.split()[0] for line in lines] == ["warnings", "reached", "size", "time"]
     assert f"{result.snr_db:.2f} dB" in lines[1]
     assert f"{result.n_parameters} numbers" in lines[2]
 
