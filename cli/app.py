@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 
 import ddaudio
 from ddaudio.errors import DdaudioError
+from ddaudio.metrics.registry import METRICS
 
 from .batch import batch
 from .compare import compare
@@ -24,6 +25,8 @@ from .render import render
 from .report import report
 from .streams import discard_stdout, stdout_problem
 
+COMPARED = ", ".join(spec.heading for spec in METRICS.values() if spec.is_compared)
+"""Columns of a comparison."""
 app = App(
     name="ddaudio",
     help="Turn a recording into a small, trainable model of waves, and back into sound.",
@@ -36,7 +39,7 @@ app = App(
 )
 app.command(fit, sort_key=1, help_epilogue=LABORATORY_HINT)
 app.command(batch, sort_key=2, help_epilogue=LABORATORY_HINT)
-app.command(compare, sort_key=3, help_epilogue=LABORATORY_HINT)
+app.command(compare, sort_key=3, help_epilogue=f"Metrics in the table: {COMPARED}. {LABORATORY_HINT}")
 app.command(render, sort_key=4)
 app.command(info, sort_key=5)
 app.command(export, sort_key=6)

@@ -1,20 +1,26 @@
 """``ddaudio export``: the components of a model as a table."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from ddaudio.editing.formats import FORMATS
 from ddaudio.io.output_files import check_made_from
 
 from .console import print_result
+
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal[tuple(FORMATS)]
 
 
 def export(
     model: Path,
     /,
     *,
-    table_format: Annotated[Literal["csv", "json"], Parameter(name="--format")] = "csv",
+    table_format: Annotated[FormatName, Parameter(name="--format")] = "csv",
     out: Path | None = None,
     force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> None:

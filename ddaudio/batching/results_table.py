@@ -6,19 +6,19 @@ import os
 import tempfile
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from ddaudio.errors import DdaudioError, OutputError
 from ddaudio.io.paths import printable
+from ddaudio.metrics.registry import METRICS
 
 if TYPE_CHECKING:
     import pyarrow  # type: ignore[import-untyped]
 
 ROWS_AT_ONCE = 1000
 """Rows that are held in memory while a table is written."""
-METRICS = ("snr_db", "si_sdr_db", "mse", "lsd_db", "mr_stft", "mel_db", "onset_flux")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,8 @@ class Row:
     parameters_per_sample: float | None = None
     n_components: int | None = None
     """Partials or ropes."""
-    snr_db: float | None = None
-    si_sdr_db: float | None = None
-    mse: float | None = None
-    lsd_db: float | None = None
-    mr_stft: float | None = None
-    mel_db: float | None = None
-    onset_flux: float | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """Value of each metric, by name: a column each."""
     mdct_snr_db: float | None = None
     """What the best-k MDCT reaches with as many numbers."""
     training_gain_db: float | None = None
@@ -97,6 +92,23 @@ class Row:
         """Return the row of a recording that could not be fitted, with the reason on one line."""
         return cls(printable(place), folder, "failed", " ".join(printable(reason).split()), attempts)
 
+    @property
+    def snr_db(self) -> float | None:
+        """Signal-to-noise ratio."""
+        return self.metrics.get("snr_db")
+
+    def flat(self) -> dict[str, Any]:
+        """Return the values of all `columns`, by name."""
+        row = asdict(self)
+        metrics = row.pop("metrics")
+        return {name: row[name] if name in row else metrics.get(name) for name in columns()}
+
+    @classmethod
+    def of_flat(cls, values: Mapping[str, Any]) -> "Row":
+        """Return the row of some columns; those that are missing are not known."""
+        own = {name: value for name, value in values.items() if name not in METRICS}
+        return cls(**own, metrics={name: value for name, value in values.items() if name in METRICS})
+
     def tried(self, attempts: int) -> "Row":
         """Return this row with another count of attempts."""
         return replace(self, attempts=attempts)
@@ -118,8 +130,10 @@ def outcome_of(place: str, folder: str, error: Exception, passing: tuple[type[Ex
     return Outcome(Row.failure(place, folder, reason, 1), again or isinstance(error.__cause__, OSError))
 
 
-COLUMNS = tuple(member.name for member in fields(Row))
-"""Columns of the tables, in order."""
+def columns() -> tuple[str, ...]:
+    """Return the columns of the tables, in order: the fields of a row, with a column for each metric in their place."""
+    names = [[*METRICS] if member.name == "metrics" else [member.name] for member in fields(Row)]
+    return tuple(name for some in names for name in some)
 
 
 class RowStore:
@@ -158,7 +172,8 @@ def schema() -> "pyarrow.Schema":
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
     hints = get_type_hints(Row)
     # Of a column such as ``float | None`` the first type counts.
-    return pyarrow.schema([(name, kinds[getattr(hints[name], "__args__", (hints[name],))[0]]) for name in COLUMNS])
+    types = {name: getattr(hint, "__args__", (hint,))[0] for name, hint in hints.items()}
+    return pyarrow.schema([(name, kinds[float if name in METRICS else types[name]]) for name in columns()])
 
 
 def write_tables(rows: RowStore, csv_path: Path, parquet_path: Path) -> None:
@@ -169,7 +184,7 @@ def write_tables(rows: RowStore, csv_path: Path, parquet_path: Path) -> None:
     types = schema()
     with csv_path.open("w", encoding="utf-8", newline="") as file, parquet.ParquetWriter(parquet_path, types) as writer:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
+        table.writerow(columns())
         for some in _some_at_a_time(iter(rows)):
             table.writerows(tuple(row.values()) for row in some)
             writer.write_table(pyarrow.Table.from_pylist(some, types))
@@ -178,7 +193,7 @@ def write_tables(rows: RowStore, csv_path: Path, parquet_path: Path) -> None:
 def _some_at_a_time(rows: Iterator[Row]) -> Iterator[list[dict[str, Any]]]:
     some: list[dict[str, Any]] = []
     for row in rows:
-        some.append(asdict(row))
+        some.append(row.flat())
         if len(some) == ROWS_AT_ONCE:
             yield some
             some = []
@@ -190,7 +205,7 @@ def read_table(file: IO[bytes] | Path) -> Iterator[Row]:
     from pyarrow import parquet  # noqa: PLC0415 - slow to import
 
     table = parquet.ParquetFile(file)
-    names = [name for name in COLUMNS if name in table.schema_arrow.names]
+    names = [name for name in columns() if name in table.schema_arrow.names]
     for batch in table.iter_batches(ROWS_AT_ONCE, columns=names):
         for values in batch.to_pylist():
-            yield Row(**values)
+            yield Row.of_flat(values)

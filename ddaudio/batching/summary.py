@@ -41,7 +41,7 @@ class Summary:
         over = None if row.snr_db is None or row.mdct_snr_db is None else row.snr_db - row.mdct_snr_db
         pace = row.seconds / row.duration_s if row.seconds is not None and row.duration_s else None
         for name in MEASURED:
-            value = {"over_mdct_db": over, "seconds_per_second": pace}.get(name, getattr(row, name, None))
+            value = {"over_mdct_db": over, "seconds_per_second": pace}.get(name, row.metrics.get(name, getattr(row, name, None)))
             if value is not None:
                 self.values[name].append(value)
         if row.snr_db is not None:

@@ -3,24 +3,23 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from statistics import median
 from typing import Any, NamedTuple
 
-MEASURES = {
-    "snr_db": ("SNR (dB)", ".2f"),
-    "lsd_db": ("LSD (dB)", ".2f"),
-    "mr_stft": ("MR-STFT", ".3f"),
-    "n_parameters": ("parameters", ".0f"),
-    "seconds": ("seconds", ".1f"),
-    "steps": ("steps", ".0f"),
-    "steps_to_90": ("to 90 %", ".0f"),
-}
-"""What the table has of each kind of fit, median and range over seeds: heading, and format of a value.
+from ddaudio.metrics.registry import METRICS
 
-``seconds`` are those of the fit, start included; ``steps_to_90`` the steps after which 90 % of what training takes off the
-judge's loss are off, where there is one run of training, as far as the judge looks."""
+
+def measures() -> dict[str, tuple[str, str]]:
+    """Return what the table has of each kind of fit, median and range over seeds: heading and format of a value, by name.
+
+    ``seconds`` are those of the fit, its start included; ``steps_to_90`` the steps after which the loss has fallen by 90 % of its
+    whole decrease, where there is one run of training, to the resolution of the evaluations.
+    """
+    metrics = {name: (spec.heading, f".{spec.decimals}f") for name, spec in METRICS.items() if spec.is_compared}
+    costs = {"parameters": "n_parameters", "seconds": "seconds", "steps": "steps", "to 90 %": "steps_to_90"}
+    return metrics | {name: (heading, ".1f" if name == "seconds" else ".0f") for heading, name in costs.items()}
 
 
 NAMES = ("recording", "variant", "model", "losses", "seed", "folder")
@@ -83,6 +82,15 @@ class Run:
         """Recording, variant, network and loss: what all seeds of a line have in common."""
         return self.recording, self.variant, self.model, self.losses
 
+    @property
+    def snr_db(self) -> float | None:
+        """Signal-to-noise ratio."""
+        return self.metrics.get("snr_db")
+
+    def value(self, name: str) -> Any:
+        """Return a metric or another measure, by name."""
+        return self.metrics[name] if name in self.metrics else getattr(self, name, None)
+
     def failure(self, reason: str) -> "Run":
         """Return this run as one that came to nothing."""
         return Run(*self.kind, self.seed, "failed", " ".join(reason.split()))
@@ -138,7 +146,7 @@ class SummaryRow:
     def of(runs: Sequence[Run]) -> "SummaryRow":
         """Return the line of the runs of one kind."""
         failed = [run for run in runs if run.status == "failed"]
-        spreads = {name: Spread.of(getattr(run, name) for run in runs) for name in MEASURES}
+        spreads = {name: Spread.of(run.value(name) for run in runs) for name in measures()}
         not_fitted = sum(run.status == "not fitted" for run in runs)
         reason = failed[0].reason if failed else ""
         return SummaryRow(*runs[0].kind, len(runs) - len(failed), not_fitted, len(failed), reason, spreads)
@@ -148,7 +156,7 @@ class SummaryRow:
         """Return the line of one kind of fit over several recordings: of their medians, median and range."""
         one, failed = lines[0], [line for line in lines if line.failed]
         spreads = {
-            name: Spread.of(spread and spread.median for spread in (line.spreads[name] for line in lines)) for name in MEASURES
+            name: Spread.of(spread and spread.median for spread in (line.spreads[name] for line in lines)) for name in measures()
         }
         fits, not_fitted, count = (sum(getattr(line, name) for line in lines) for name in ("fits", "not_fitted", "failed"))
         reason = failed[0].reason if failed else ""
@@ -210,9 +218,9 @@ class Comparison:
         lines = self.lines
         named = {"recording": "recording", "variant": "variant", "model": "network", "losses": "loss"}
         kept = [name for name in named if name == "model" or len({getattr(line, name) for line in lines}) > 1]
-        heads = [*(named[name] for name in kept), *(head for head, _ in MEASURES.values())]
+        heads = [*(named[name] for name in kept), *(head for head, _ in measures().values())]
         cells = [
-            [*(getattr(line, name) for name in kept), *(_cell(line, name, form) for name, (_, form) in MEASURES.items())]
+            [*(getattr(line, name) for name in kept), *(_cell(line, name, form) for name, (_, form) in measures().items())]
             for line in lines
         ]
         remarks = [line.remark for line in lines]
@@ -224,7 +232,7 @@ class Comparison:
     def n_words(self) -> int:
         """How many columns of the table name the fits; those behind them measure."""
         heads, _ = self.table()
-        return len(heads) - len(MEASURES) - (heads[-1] == "")
+        return len(heads) - len(measures()) - (heads[-1] == "")
 
     def markdown(self) -> str:
         """Return the table for a page of text."""
@@ -250,11 +258,12 @@ class Comparison:
     def csv(self) -> dict[str, str]:
         """Return the table, the runs and the curves as CSV, by file name."""
         lines = self.lines
-        spread = [f"{name}{part}" for name in MEASURES for part in ("", "_low", "_high")]
+        spread = [f"{name}{part}" for name in measures() for part in ("", "_low", "_high")]
         heads = ["recording", "variant", "model", "losses", "fits", "not_fitted", "failed"]
         table = [[*(getattr(line, name) for name in heads), *_flat(line)] for line in lines]
-        names = [member.name for member in fields(Run)]
-        runs = [[getattr(run, name) for name in names] for run in self.runs]
+        fields_of_run = [[*METRICS] if member.name == "metrics" else [member.name] for member in fields(Run)]
+        names = [name for some in fields_of_run for name in some]
+        runs = [[run.value(name) for name in names] for run in self.runs]
         kind = ["recording", "variant", "model", "losses", "seed"]
         curves = [
             [*(getattr(run, name) for name in kind), *look]

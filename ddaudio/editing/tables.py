@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ddaudio.errors import OptionError
+from ddaudio.editing.formats import FORMATS
 from ddaudio.models import Network
+from ddaudio.options.registry import load
 
 
-def _as_csv(columns: Mapping[str, list[Any]]) -> str:
+def as_csv(columns: Mapping[str, list[Any]]) -> str:
+    """Return columns as CSV with a line of headings."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
@@ -19,23 +21,19 @@ def _as_csv(columns: Mapping[str, list[Any]]) -> str:
     return stream.getvalue()
 
 
-def _as_json(columns: Mapping[str, list[Any]]) -> str:
+def as_json(columns: Mapping[str, list[Any]]) -> str:
+    """Return columns as a JSON list of objects."""
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return json.dumps(rows, indent=1) + "\n"
 
 
-TABLE_WRITERS: dict[str, Callable[[Mapping[str, list[Any]]], str]] = {"csv": _as_csv, "json": _as_json}
-"""Formats of a table of partials, by name."""
-
-
 def partials_table(network: Network, table_format: str) -> str:
-    """Return the network's parameters in natural units, a row a partial or rope, as ``csv`` or ``json`` text.
+    """Return the network's parameters in natural units, a row for each component, in one of the `FORMATS`.
 
-    Raises `OptionError` for another format.
+    Raises `OptionError` for another format, and `PluginError` for a broken one.
     """
-    if table_format not in TABLE_WRITERS:
-        raise OptionError(setting="format", value=table_format, allowed=", ".join(TABLE_WRITERS))
-    return TABLE_WRITERS[table_format](table_columns(network))
+    write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
+    return write(table_columns(network))
 
 
 def table_columns(network: Network) -> dict[str, list[Any]]:

@@ -37,7 +37,7 @@ class FitResult:
     stages: tuple[Stage, ...]
     """Training history of each stage: one for each network, and a joint one where there are several."""
     metrics: Metrics
-    """Distances between estimate and recording, each defined in `ddaudio.metrics.measure.DEFINITIONS`."""
+    """Distances between estimate and recording, each defined by its row in `ddaudio.metrics.registry.METRICS`."""
     baseline: MdctBaseline
     """The best-k MDCT at equal size."""
     seconds: dict[str, float]

@@ -13,8 +13,15 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ddaudio.io.samples import Samples, on_cpu
+from ddaudio.metrics.signals import QUIET, Metric, SignalPair, defined
 
 _BLOCK_SAMPLES = 2**17  # of all channels together: 3 s of mono at 44.1 kHz
+
+
+def mr_stft(pair: SignalPair) -> Metric:
+    """Return the multi-resolution STFT distance of a pair, or why it is undefined."""
+    distance = multi_resolution_distance(pair.estimate, pair.target)
+    return Metric(None, QUIET) if distance is None else defined(distance)
 
 
 def multi_resolution_distance(estimate: Samples, target: Samples) -> float | None:

@@ -113,10 +113,10 @@ class Registry(Mapping[str, RowT], Generic[RowT]):
         for name in self.problems:
             self[name]
 
-    def look_up(self, name: str, setting: str) -> RowT:
+    def look_up(self, name: str, setting: str, verb: str = "names") -> RowT:
         """Return the row that a setting names; raises `OptionError` with the nearest known name, or `PluginError`."""
         if name not in self:
-            raise OptionError(setting=setting, value=name, verb="names", allowed=", ".join(self), hint=closest(name, self))
+            raise OptionError(setting=setting, value=name, verb=verb, allowed=", ".join(self), hint=closest(name, self))
         return self[name]
 
     def add_check(self, check: Callable[[RowT, Mapping[str, RowT]], None]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ddaudio.metrics.registry import METRICS
 from ddaudio.options import setting_docs
 
 Rating = Literal["good", "doubtful", "bad"]
@@ -13,16 +14,6 @@ FAILED = ("not fitted", "diverged")
 """Statuses of failed fits."""
 ROUGH_DB = 10.0
 """SNR in dB below which a fit without a target SNR is rated doubtful: the residual has a third of the original's amplitude."""
-LABELS = {
-    "snr_db": ("SNR", "dB", "higher is better"),
-    "si_sdr_db": ("SI-SDR", "dB", "higher is better"),
-    "mse": ("Mean squared error", "", "lower is better"),
-    "lsd_db": ("Log-spectral distance", "dB", "lower is better"),
-    "mr_stft": ("Multi-resolution STFT distance", "", "lower is better"),
-    "mel_db": ("Mel distance", "dB", "lower is better"),
-    "onset_flux": ("Onset-flux error", "", "lower is better"),
-}
-"""Name, unit and direction of each metric."""
 UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
 """Suffixes of setting names that are units."""
 
@@ -94,7 +85,8 @@ def metric_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return a row for each metric of the report: label, value, direction, definition."""
     rows = []
     for name, metric in report["metrics"].items():
-        label, unit, direction = LABELS.get(name, (name, "", ""))
+        spec = METRICS.get(name)  # one of another package may be gone
+        label, unit, direction = (spec.label, spec.unit, f"{spec.better} is better") if spec else (name, "", "")
         value = value_in_words(metric["value"], unit) if metric["reason"] is None else f"undefined: {metric['reason']}"
         rows.append({"label": label, "value": value, "direction": direction, "definition": metric["definition"]})
     return rows

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ddaudio.fitting.result import FitResult
-from ddaudio.metrics.measure import DEFINITIONS, Metric
+from ddaudio.metrics.registry import METRICS
 from ddaudio.models import FramedNetwork
 from ddaudio.options import FitOptions
 from ddaudio.results.plan_text import goal_facts
@@ -31,7 +31,6 @@ def build(result: FitResult) -> dict[str, Any]:
     model = options.model
     # As many as for a recording that is one block: the report of an hour shall not grow with its blocks.
     stretches = max(1, MAX_INTERVALS // max(len(one.blocks) for one in result.stages))
-    metrics = {name: value for name, value in result.metrics.items() if isinstance(value, Metric)}
     return {
         "schema": SCHEMA,
         "versions": {"ddaudio": version("ddaudio"), "torch": torch.__version__, "numpy": np.__version__}
@@ -60,8 +59,8 @@ def build(result: FitResult) -> dict[str, Any]:
             "n_components": network.n_components(),
             "terms": [_term(term) for term in network.terms],
         },
-        "metrics": {name: asdict(metric) | {"definition": DEFINITIONS[name]} for name, metric in metrics.items()},
-        "bands": [asdict(band) for band in result.metrics["bands"]],
+        "metrics": {name: asdict(metric) | {"definition": METRICS[name].definition} for name, metric in result.metrics.items()},
+        "bands": [asdict(band) for band in result.metrics.bands],
         "baseline": asdict(result.baseline) | {"name": "best-k MDCT", "n_parameters": 2 * result.baseline.coefficients},
         "training": {
             "gain_db": result.training_gain_db,

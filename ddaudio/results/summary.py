@@ -2,7 +2,7 @@
 
 from ddaudio.fitting.diagnosis import as_clause
 from ddaudio.fitting.result import FitResult
-from ddaudio.metrics.measure import Metric
+from ddaudio.metrics.signals import Metric
 from ddaudio.models import FramedNetwork
 from ddaudio.options import NETWORKS
 

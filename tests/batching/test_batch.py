@@ -18,7 +18,7 @@ from batches import FILES, QUICK, fits, models, work_alone, write_tone, write_to
 
 import ddaudio
 from ddaudio.batching import BatchOptions, BatchProgress, BatchResult, in_words, run, worker
-from ddaudio.batching.results_table import COLUMNS
+from ddaudio.batching.results_table import columns
 from ddaudio.errors import BatchError, OptionError, OutputError
 from ddaudio.options import setting_groups
 
@@ -90,12 +90,12 @@ def test_rows_tell_of_each_fit_what_its_report_does(tmp_path: Path) -> None:
     assert [row.folder for row in rows] == sorted(reports)
     for row in rows:
         report = reports[row.folder]
-        assert (row.snr_db, row.mse) == (report["metrics"]["snr_db"]["value"], report["metrics"]["mse"]["value"])
+        assert (row.snr_db, row.metrics["mse"]) == (report["metrics"]["snr_db"]["value"], report["metrics"]["mse"]["value"])
         assert (row.n_parameters, row.settings_sha256) == (report["model"]["n_parameters"], report["settings_sha256"])
         assert row.seconds == pytest.approx(sum(report["seconds"][name] for name in ("reading", "fitting", "measuring")))
     with (output / "results.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
-    assert tuple(table[0]) == COLUMNS
+    assert tuple(table[0]) == columns()
     # Numbers go through text without loss.
     assert [float(line["snr_db"]) for line in table] == [row.snr_db for row in rows]
     assert [line["status"] for line in table] == ["fitted"] * 3

@@ -180,8 +180,10 @@ def comparison(*runs: Run) -> Comparison:
 
 def test_the_table_has_medians_and_ranges_and_says_what_is_no_fit() -> None:
     kinds = [("a", "", "sine", "mse"), ("a", "", "sine", "mse|x")]
-    runs = [Run(*kinds[0], seed, "converged", "", snr_db=snr, n_parameters=7) for seed, snr in enumerate((3.0, 1.0, 2.0))]
-    runs += [Run(*kinds[1], 0, "not fitted", "", snr_db=0.1), Run(*kinds[1], 1, "x", "").failure("no\nroom")]
+    runs = [
+        Run(*kinds[0], seed, "converged", "", metrics={"snr_db": snr}, n_parameters=7) for seed, snr in enumerate((3.0, 1.0, 2.0))
+    ]
+    runs += [Run(*kinds[1], 0, "not fitted", "", metrics={"snr_db": 0.1}), Run(*kinds[1], 1, "x", "").failure("no\nroom")]
     found = comparison(*runs)
     heads, cells = found.table()
     assert heads[:3] == ["network", "loss", "SNR (dB)"]
@@ -202,7 +204,7 @@ def test_the_table_has_medians_and_ranges_and_says_what_is_no_fit() -> None:
 
 def test_over_several_recordings_the_table_ends_with_all_of_them() -> None:
     runs = [
-        Run(name, "", model, "mse", seed, "converged", "", snr_db=snr + seed + (model == "siren"))
+        Run(name, "", model, "mse", seed, "converged", "", metrics={"snr_db": snr + seed + (model == "siren")})
         for name, snr in (("a", 1.0), ("b", 10.0), ("c", 4.0))
         for model in ("sine", "siren")
         for seed in (0, 1, 2)
@@ -231,7 +233,7 @@ def test_a_fit_of_a_comparison_is_a_fit(sound: Path, tmp_path: Path) -> None:
         # Threads may differ, which changes the order of sums in float32.
         assert run_.snr_db == pytest.approx(again.snr_db, abs=1e-3)
         assert run_.snr_db == report["metrics"]["snr_db"]["value"]
-        assert run_.lsd_db == report["metrics"]["lsd_db"]["value"]
+        assert run_.metrics["lsd_db"] == report["metrics"]["lsd_db"]["value"]
         curve = found.curves[found.runs.index(run_)]
         assert curve is not None
         looks = report["training"]["stages"][0]["blocks"][0][0]["evaluations"]

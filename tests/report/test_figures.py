@@ -216,7 +216,7 @@ def test_the_error_is_in_decibels(tone: FitResult) -> None:
     power = 10 ** (residual.get_ydata() / 10)
     assert 10 * math.log10(0.125 / power.mean()) == pytest.approx(tone.snr_db, abs=0.05)
     drawn = [(bar.get_x(), bar.get_x() + bar.get_width(), bar.get_height()) for bar in bands.patches]
-    assert drawn == [pytest.approx((band.low_hz, band.high_hz, band.snr_db)) for band in tone.metrics["bands"]]
+    assert drawn == [pytest.approx((band.low_hz, band.high_hz, band.snr_db)) for band in tone.metrics.bands]
 
 
 def test_bands_without_snr_have_no_bar_and_bad_ones_another_colour(plucked: FitRecord) -> None:

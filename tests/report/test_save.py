@@ -24,7 +24,7 @@ from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.io.tensor_file import checksum
-from ddaudio.metrics.measure import DEFINITIONS
+from ddaudio.metrics.registry import METRICS
 from ddaudio.options import FitOptions
 from ddaudio.report import save as saving
 from ddaudio.results import read as results_reader
@@ -74,7 +74,7 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     assert contents["status"] == result.status
     assert contents["model"]["n_parameters"] == result.n_parameters
     assert contents["metrics"]["snr_db"]["value"] == result.snr_db
-    assert {row["definition"] for row in contents["metrics"].values()} <= set(DEFINITIONS.values())
+    assert {row["definition"] for row in contents["metrics"].values()} <= {spec.definition for spec in METRICS.values()}
     (only,) = contents["training"]["stages"]
     assert only["name"] == "sine"
     (block,) = only["blocks"]

@@ -16,7 +16,8 @@ from sounds import RATE, noise, pluck, tones
 
 from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
-from ddaudio.metrics.measure import DEFINITIONS, measure
+from ddaudio.metrics.measure import measure
+from ddaudio.metrics.registry import METRICS
 from ddaudio.options import FitOptions, GridOptions, ModelOptions, OutputOptions, TrainingOptions, setting_docs
 from ddaudio.report import build, text, training_curves
 
@@ -160,8 +161,8 @@ def test_what_cannot_be_compared_says_why(report: Report) -> None:
 def test_metrics_are_told_with_their_definitions(report: Report) -> None:
     report["metrics"]["mse"]["value"] = 0.000123456
     rows = text.metric_rows(undefined(report, "the target is digital silence"))
-    assert [row["definition"] for row in rows] == [DEFINITIONS[name] for name in report["metrics"]]
-    assert len({row["label"] for row in rows}) == len(rows) == len(DEFINITIONS) - 1, "all but the bands, which are no one value"
+    assert [row["definition"] for row in rows] == [METRICS[name].definition for name in report["metrics"]]
+    assert len({row["label"] for row in rows}) == len(rows) == len(METRICS)
     assert rows[0]["label"] == "SNR"
     assert rows[0]["value"] == "undefined: the target is digital silence"
     assert rows[list(report["metrics"]).index("mse")]["value"] == "0.0001235"
@@ -171,19 +172,18 @@ def test_metrics_are_told_with_their_definitions(report: Report) -> None:
 
 
 def test_labels_are_names_that_definitions_explain() -> None:
-    assert set(text.LABELS) == set(DEFINITIONS) - {"bands"}
     for name in ("mse", "lsd_db", "mr_stft", "mel_db", "onset_flux"):
-        assert DEFINITIONS[name].startswith(text.LABELS[name][0])
+        assert METRICS[name].definition.startswith(METRICS[name].label)
 
 
 def test_directions_are_those_in_which_metrics_move() -> None:
     target = tones([440.0, 1000.0], [0.3, 0.1], [0.0, 1.0], 0.5)
     target[:, :1000] = 0  # an onset
     near, far = (measure(target + share * noise(0.5), target, RATE) for share in (0.05, 1.0))
-    for name, (_, unit, direction) in text.LABELS.items():
+    for name, spec in METRICS.items():
         better, worse = near[name].value, far[name].value
-        assert direction == ("higher is better" if better > worse else "lower is better"), name
-        assert unit == ("dB" if name.endswith("_db") else "")
+        assert spec.better == ("higher" if better > worse else "lower"), name
+        assert spec.unit == ("dB" if name.endswith("_db") else "")
 
 
 def test_an_unknown_metric_is_told_by_its_name(report: Report) -> None:

@@ -1,0 +1,148 @@
+"""The metrics: a row each. Imports no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ddaudio.options.registry import Registry
+
+FRAME_S = 0.046
+"""Length of the frames of the log-spectral, mel and onset metrics."""
+BAND_FRAME_S = 0.37
+"""Length of the frames of the octave bands: bins of 2.7 Hz at 44.1 kHz, eight of them in the lowest band."""
+FLOOR_DB = 80.0
+"""A magnitude this far below the target's peak sample counts as silence."""
+BAND_FLOOR_DB = 120.0
+"""A band this far below the target's total energy counts as empty: float32 rounding is at 140."""
+MELS_PER_FILTER = 50.0
+FIRST_BAND_HZ = 31.25
+
+_FRAMES = f"Hann frames of the power of two nearest to {FRAME_S:g} s (at least 16 samples), hop a quarter of it"
+_LEVELS = (
+    "Magnitudes are scaled so that a sinusoid shows its amplitude, and divided by the target's peak sample (by 1.0 if "
+    f"that is 0); levels below -{FLOOR_DB:g} dB are raised to it."
+)
+BANDS = (
+    "SNR by octave band: 10 log10(target energy / residual energy) within the band, from power spectra of "
+    f"Hann frames of the power of two nearest to {BAND_FRAME_S:g} s, hop a quarter of it, added up over frames and "
+    f"channels. Bands are centred on {FIRST_BAND_HZ:g} Hz times powers of two and the last ends at Nyquist. A band "
+    f"where the target lies {BAND_FLOOR_DB:g} dB or more below its total energy has none."
+)
+"""Definition of the octave bands of a report."""
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """A metric: what it is called, what it means, how it is shown."""
+
+    name: str
+    """Name in reports and tables, with its unit as in ``snr_db``."""
+    label: str
+    """Name in sentences and pages."""
+    better: Literal["higher", "lower"]
+    """Which values are better."""
+    definition: str
+    """Formula, parameters, source."""
+    path: str
+    """A function of a `ddaudio.metrics.signals.SignalPair` that returns a number or a `Metric`, as ``module:function``; or
+    those of several rows by name, and is then called once for all of them."""
+    unit: str = ""
+    """Its unit; empty for a plain number."""
+    short: str = ""
+    """Heading of a table's column, without the unit (default: the label)."""
+    decimals: int = 3
+    """Digits behind the point, in tables."""
+    is_compared: bool = True
+    """Whether it is a column of the table of a comparison."""
+
+    @property
+    def summary(self) -> str:
+        """The label."""
+        return self.label
+
+    @property
+    def heading(self) -> str:
+        """Heading of a table's column."""
+        return f"{self.short or self.label}{self.unit and f' ({self.unit})'}"
+
+
+_SAMPLES, _FRAMEWISE = "ddaudio.metrics.measure:sample_metrics", "ddaudio.metrics.spectrogram:frame_metrics"
+METRICS = Registry(
+    "ddaudio.metrics",
+    MetricSpec,
+    [
+        MetricSpec(
+            "snr_db",
+            "SNR",
+            "higher",
+            "Signal-to-noise ratio: 10 log10(sum target^2 / sum (target - estimate)^2), over samples and channels.",
+            _SAMPLES,
+            unit="dB",
+            decimals=2,
+        ),
+        MetricSpec(
+            "si_sdr_db",
+            "SI-SDR",
+            "higher",
+            "Scale-invariant signal-to-distortion ratio (Le Roux et al. 2019): "
+            "10 log10(|a target|^2 / |a target - estimate|^2) with a = <estimate, target> / <target, target>, one for all "
+            "channels. No mean is taken away.",
+            _SAMPLES,
+            unit="dB",
+            decimals=2,
+            is_compared=False,
+        ),
+        MetricSpec(
+            "mse",
+            "Mean squared error",
+            "lower",
+            "Mean squared error: the mean of (target - estimate)^2 over samples and channels; full scale is 1.0.",
+            _SAMPLES,
+            short="MSE",
+            is_compared=False,
+        ),
+        MetricSpec(
+            "lsd_db",
+            "Log-spectral distance",
+            "lower",
+            f"Log-spectral distance (Gray & Markel 1976) over {_FRAMES}: the root of the mean over bins of "
+            f"(20 log10 |ESTIMATE| - 20 log10 |TARGET|)^2, then the mean over frames and channels. {_LEVELS}",
+            _FRAMEWISE,
+            unit="dB",
+            short="LSD",
+            decimals=2,
+        ),
+        MetricSpec(
+            "mr_stft",
+            "Multi-resolution STFT distance",
+            "lower",
+            "Multi-resolution STFT distance as auraloss 0.4's MultiResolutionSTFTLoss defines it (Yamamoto et al. "
+            "2020), with its defaults: spectral convergence plus mean absolute difference of log magnitudes, mean over FFTs of "
+            "1024, 2048, 512. Channels are pooled; recordings shorter than 2048 samples are padded with zeros.",
+            "ddaudio.metrics.multi_resolution_stft:mr_stft",
+            short="MR-STFT",
+        ),
+        MetricSpec(
+            "mel_db",
+            "Mel distance",
+            "lower",
+            "Mel distance: the mean over mel filters, frames and channels of |10 log10 MEL_ESTIMATE - 10 log10 "
+            f"MEL_TARGET|, from power spectra of {_FRAMES}, and triangular filters of height 1, one per {MELS_PER_FILTER:g} "
+            f"mel (HTK) from 0 Hz to Nyquist. {_LEVELS}",
+            _FRAMEWISE,
+            unit="dB",
+            decimals=2,
+            is_compared=False,
+        ),
+        MetricSpec(
+            "onset_flux",
+            "Onset-flux error",
+            "lower",
+            "Onset-flux error: sum |flux_estimate - flux_target| / sum flux_target over frames and channels. The "
+            "flux of a frame is the mean over filters of the rise of its mel levels in dB (those of the mel distance) over the "
+            "frame before, falls counted as zero; before the first frame there is silence. 0 is best; silence scores 1.",
+            _FRAMEWISE,
+            is_compared=False,
+        ),
+    ],
+)
+"""The metrics, by name, in the order in which reports list them."""

@@ -1,0 +1,133 @@
+"""Metrics of short-time spectra: log-spectral distance, mel distance, onset flux, and the SNR of octave bands."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ddaudio.io.samples import Samples, on_cpu
+from ddaudio.metrics import signals
+from ddaudio.metrics.registry import BAND_FLOOR_DB, BAND_FRAME_S, FIRST_BAND_HZ, FLOOR_DB, FRAME_S, MELS_PER_FILTER
+from ddaudio.metrics.signals import NO_BAND, NO_ONSET, Metric, SignalPair, defined, ratio_db
+
+
+@dataclass(frozen=True)
+class Band:
+    """The signal-to-noise ratio within one octave band, ``low_hz <= frequency < high_hz``."""
+
+    low_hz: float
+    high_hz: float
+    snr_db: float | None
+    """Always finite; None where it is undefined."""
+    reason: str | None
+    """Why ``snr_db`` is None; None where it is not."""
+
+
+# Sums over frames. Frame f holds samples (f + 1) hop - n_fft up to (f + 1) hop, zero outside the signal: with a hop of
+# n_fft / 4 every sample lies in four frames, and the squares of their four Hann windows add up to the same for each.
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """How two signals are cut into frames, and what their samples are divided by."""
+
+    n_fft: int
+    peak: float
+
+    @classmethod
+    def of(cls, peak: float, sample_rate: int, frame_s: float) -> "_Frames":
+        """Return frames of the power of two nearest to ``frame_s`` on a log scale, at least 16 samples."""
+        return cls(2 ** max(4, round(math.log2(frame_s * sample_rate))), peak or 1.0)
+
+    def blocks(self, estimate: Samples, target: Samples) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the samples of both signals, divided by the peak, that the frames of each block need."""
+        channels, n_samples = target.shape
+        hop = self.n_fft // 4
+        n_frames, step = -(-n_samples // hop) + 3, max(1, signals.BLOCK_SAMPLES // (channels * hop))
+        for first in range(0, n_frames, step):
+            start, stop = (first + 1) * hop - self.n_fft, min(first + step, n_frames) * hop
+            zeros = max(-start, 0), max(stop - n_samples, 0)
+            inside = slice(max(start, 0), min(stop, n_samples))
+            part, wanted = (pad(on_cpu(signal[:, inside]) / self.peak, zeros) for signal in (estimate, target))
+            yield part, wanted
+
+    def magnitudes(self, samples: Tensor) -> Tensor:
+        """Return the magnitudes ``[C, bins, frames]`` of a block: a sinusoid as loud as the peak shows 1."""
+        window = torch.hann_window(self.n_fft)
+        spectra = torch.stft(samples, self.n_fft, self.n_fft // 4, window=window, center=False, return_complex=True)
+        return spectra.abs() * (2.0 / float(window.sum()))
+
+
+def frame_metrics(pair: SignalPair) -> dict[str, Metric]:
+    """Return log-spectral distance, mel distance and onset-flux error, by name."""
+    estimate, target, sample_rate = pair.estimate, pair.target, pair.sample_rate
+    frames = _Frames.of(pair.sums.peak, sample_rate, FRAME_S)
+    filters = _mel_filters(frames.n_fft, sample_rate)
+    sums = torch.zeros(4, dtype=torch.float64)
+    count = 0
+    before = before_target = torch.full((target.shape[0], filters.shape[0], 1), -FLOOR_DB)
+    for part, wanted in frames.blocks(estimate, target):
+        powers, wanted_powers = frames.magnitudes(part).square(), frames.magnitudes(wanted).square()
+        lsd = (_levels(powers) - _levels(wanted_powers)).square().mean(1).sqrt()
+        mels, wanted_mels = _levels(filters @ powers), _levels(filters @ wanted_powers)
+        flux, wanted_flux = _rise(before, mels), _rise(before_target, wanted_mels)
+        terms = lsd, (mels - wanted_mels).abs().mean(1), (flux - wanted_flux).abs(), wanted_flux
+        sums += torch.stack([term.sum(dtype=torch.float64) for term in terms])
+        count += lsd.numel()
+        before, before_target = mels[..., -1:], wanted_mels[..., -1:]
+    lsd_sum, mel_sum, flux_error, flux_target = sums.tolist()
+    onset_flux = defined(flux_error / flux_target) if flux_target else Metric(None, NO_ONSET)
+    return {"lsd_db": defined(lsd_sum / count), "mel_db": defined(mel_sum / count), "onset_flux": onset_flux}
+
+
+def _levels(powers: Tensor) -> Tensor:
+    """Return powers in dB, floored."""
+    return 10.0 * powers.clamp(min=10.0 ** (-FLOOR_DB / 10.0)).log10()
+
+
+def _rise(before: Tensor, levels: Tensor) -> Tensor:
+    """Return the flux ``[C, frames]`` of levels ``[C, filters, frames]`` after the frame ``before``."""
+    return torch.cat([before, levels], dim=-1).diff(dim=-1).clamp(min=0.0).mean(1)
+
+
+@cache
+def _mel_filters(n_fft: int, sample_rate: int) -> Tensor:
+    """Return triangular mel filters ``[filters, bins]``: 50 mel apart, and with frames of 46 ms, each has a bin."""
+    from torchaudio.functional import melscale_fbanks  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    mels = 2595.0 * math.log10(1.0 + sample_rate / 1400.0)
+    count = max(1, round(mels / MELS_PER_FILTER) - 1)
+    filters: Tensor = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2.0, count, sample_rate)
+    return filters.T.contiguous()
+
+
+def band_snrs(pair: SignalPair) -> list[Band]:
+    """Return the SNR of each octave band."""
+    estimate, target, sample_rate = pair.estimate, pair.target, pair.sample_rate
+    frames = _Frames.of(pair.sums.peak, sample_rate, BAND_FRAME_S)
+    signal = torch.zeros(frames.n_fft // 2 + 1, dtype=torch.float64)
+    noise = torch.zeros_like(signal)
+    for part, wanted in frames.blocks(estimate, target):
+        signal += frames.magnitudes(wanted).square().sum((0, 2), dtype=torch.float64)
+        noise += frames.magnitudes(wanted - part).square().sum((0, 2), dtype=torch.float64)
+    frequencies_hz = torch.arange(len(signal), dtype=torch.float64) * (sample_rate / frames.n_fft)
+    floor = float(signal.sum()) * 10.0 ** (-BAND_FLOOR_DB / 10.0)
+    rows = []
+    for low_hz, high_hz in _octaves(sample_rate / 2.0):
+        inside = (frequencies_hz >= low_hz) & ((frequencies_hz < high_hz) | (high_hz == sample_rate / 2.0))
+        energy = float(signal[inside].sum())
+        ratio = ratio_db(0.0 if energy <= floor else energy, float(noise[inside].sum()), NO_BAND)
+        rows.append(Band(low_hz, high_hz, ratio.value, ratio.reason))
+    return rows
+
+
+def _octaves(nyquist_hz: float) -> Iterator[tuple[float, float]]:
+    """Yield the edges of the octave bands in Hz: an octave apart, around their centres on a log scale."""
+    low_hz = FIRST_BAND_HZ / math.sqrt(2.0)
+    while low_hz < nyquist_hz:
+        yield low_hz, min(2.0 * low_hz, nyquist_hz)
+        low_hz *= 2.0
