@@ -155,7 +155,7 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
     terms, joint = options.model.terms, None
     if len(terms) > 1:
         # Networks with a Jacobian and others take different optimisers, unless one is asked for.
-        second_order = all(map(options.has_jacobian, terms))
+        second_order = all(map(options.second_order, terms))
         joint = options.training.resolved(second_order=second_order)
         options = replace(options, training=joint) if second_order else options
     stages = tuple(_plan_stage(_resolved_term(options, recording, index), recording) for index in range(len(terms)))
@@ -240,11 +240,8 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
 
 
 def _resolved_training(options: FitOptions, name: str) -> TrainingOptions:
-    """Return the training of one network, filled in; raises `OptionError` where its optimiser cannot train it."""
-    kind, second_order = NETWORKS[name], options.has_jacobian(name)
-    if options.training.optimiser == "gauss-newton" and not second_order:
-        problem = f"but Gauss-Newton needs a Jacobian, which this {options.model.model} does not have"
-        raise OptionError(problem, setting="optimiser", value="gauss-newton", hint="use {optimiser=adam}")
+    """Return the training of one network, filled in."""
+    kind, second_order = NETWORKS[name], options.second_order(name)
     return options.training.resolved(kind.exchanges, second_order=second_order, first_order_steps=kind.first_order_steps)
 
 

@@ -1,4 +1,4 @@
-"""What every network offers: one contract, so that one trainer, one file format and one report serve them all."""
+"""The interface of every network, which trainer, file format and reports use."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from ddaudio.options import StartingPoint
 
 
 class Jacobian(ABC):
-    """A linear map from small changes of a network's parameters to changes of its signals (the Jacobian), and its adjoint."""
+    """The Jacobian of a network's signals with respect to its parameters, as a linear map, and its adjoint."""
 
     @abstractmethod
     def forward(self, changes: Sequence[Tensor]) -> Tensor:
@@ -27,78 +27,75 @@ class Jacobian(ABC):
 
     @abstractmethod
     def squares(self) -> list[Tensor]:
-        """Return the squared change of the signals for a change of 1 of each single parameter (the Jacobian's columns)."""
+        """Return the squared norm of the column of each single parameter, in the shapes of the parameters."""
 
 
 class AtBounds(NamedTuple):
-    """Values of one kind that lie at the bounds that `Network.project` keeps them in."""
+    """Count of the values that are at the bounds of `Network.project`."""
 
     held: int
-    """How many do."""
+    """Values at a bound."""
     total: int
-    """How many there are."""
+    """All values that have such bounds."""
     where: str
-    """What they are and where they lie, in words: ``partials lie at 0 Hz or Nyquist``."""
+    """Which values and bounds these are: ``values of frequency are at 0 or 4000 Hz``."""
     usual: float
-    """Share of them, 0 to 1, that may lie there in a good fit."""
+    """Share of them, 0 to 1, that may be at a bound in a good fit."""
 
 
 class Network(nn.Module, ABC):
-    """Something with parameters that says signals ``[B, T]``.
+    """A differentiable model of signals ``[B, T]``.
 
-    Parameters are in units in which a step of equal size means about equally much for each, so that one learning rate
-    fits all; files and tables hold natural units (Hz, full scale).
+    Parameters are scaled so that a step of equal size changes the signals about equally, and one learning rate fits all; files
+    and tables hold natural units (Hz, full scale).
     """
 
     @property
     @abstractmethod
     def terms(self) -> list["FramedNetwork"]:
-        """The networks that add up to this one; itself alone unless it is a sum."""
+        """The networks of which this one is the sum; only itself unless it is a sum."""
 
     @abstractmethod
     def estimate(self) -> Tensor:
         """Return the signals ``[B, T]``."""
 
     def estimates(self) -> list[Tensor]:
-        """Return the signals ``[B, T]`` that each have a training loss of their own: one, unless layers are trained locally."""
+        """Return the signals ``[B, T]`` that have a training loss each: one, unless layers are trained locally."""
         return [self.estimate()]
 
     @abstractmethod
     def jacobian(self) -> "Jacobian":
-        """Return how the signals change with the parameters, to first order, at the parameters as they are.
-
-        Networks without one, which `ddaudio.FitOptions.has_jacobian` tells, raise `OptionError`.
-        """
+        """Return the Jacobian of the signals with respect to the parameters, at their present values."""
 
     @abstractmethod
     def component_energies(self) -> Tensor:
-        """Return the energy of each part that can be left out by itself, as far as it sounds alone, ``[P]``.
+        """Return the energy of each component that can be pruned, as if it were alone, ``[P]``.
 
-        Empty for a network that is a whole: it is neither ranked nor extended, and all of it is kept.
+        Empty for a network whose components cannot be pruned: it is neither ranked nor extended.
         """
 
     @abstractmethod
     def amplitudes(self) -> Tensor:
-        """Return the amplitude of each wave in full scale, 0 or more, ``[P]``, with its gradient: what penalties look at.
+        """Return the amplitude of each wave in full scale, 0 or more, ``[P]``, with its gradient, for penalties.
 
-        At least those of all parts that can be left out; of a network that is a whole, those of its own waves.
+        At least those of all components that can be pruned.
         """
 
     @abstractmethod
     def pruned(self, keep: int) -> "Network":
-        """Return a copy with only the ``keep`` parts of highest energy, and all that cannot be left out."""
+        """Return a copy with the ``keep`` components of highest energy, and all that cannot be pruned."""
 
     @abstractmethod
     def extend(self, target: Tensor, size: Budget) -> bool:
-        """Add parameters for what the network leaves of ``target``, within ``size``; return whether any were added."""
+        """Add components that model the residual of ``target``, within ``size``; return whether any were added."""
 
     @abstractmethod
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return what is written to a file: named tensors of float32 and int32 on the CPU, in natural units."""
+        """Return the contents of a file: named tensors of float32 and int32 on the CPU, in natural units."""
 
     @abstractmethod
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `stored` gave; raises `ModelError` when the tensors do not fit the grid."""
+        """Set the parameters from the result of `to_tensors`; raises `ModelError` when the tensors do not fit the grid."""
 
     @abstractmethod
     def describe(self) -> dict[str, Tensor]:
@@ -106,30 +103,30 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def project(self) -> None:
-        """Bring parameters back into their bounds; called after each step of the optimiser."""
+        """Clamp parameters to their bounds; called after each step of the optimiser."""
 
     @abstractmethod
     def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
-        """Return changes of the parameters with those that enter nonlinearly kept within ``most`` of their units."""
+        """Return changes of the parameters, with those that enter nonlinearly limited to ``most`` of their scales."""
 
     @abstractmethod
     def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-        """Sort ``values``, one tensor of its shape for each of ``parameters()``, by layer and kind of parameter.
+        """Group ``values``, one tensor of its shape for each of ``parameters()``, by layer and kind of parameter.
 
-        Every value is in one layer, and no layer is empty.
+        Every value is in exactly one layer, and no layer is empty.
         """
 
     def frequencies(self) -> list[Tensor]:
-        """Return the frequency, in radians a sample, of the wave that each value of each of ``parameters()`` belongs to.
+        """Return the frequency, in radians per sample, of the wave that each value of each of ``parameters()`` belongs to.
 
-        One tensor of the parameter's shape for each; none at all where parameters belong to no waves.
+        One tensor of the parameter's shape for each; an empty list where parameters do not belong to waves.
         """
         return []
 
     def gradient_norms(self, gradients: Sequence[Tensor]) -> dict[str, float]:
-        """Return the root of the sum of squares of ``gradients``, one for each of ``parameters()``, in each of the `layers`.
+        """Return the norm of ``gradients``, one for each of ``parameters()``, in each of the `layers`.
 
-        Always finite: a layer with a NaN or infinity in it is left out.
+        Always finite: layers with a NaN or infinity are left out.
         """
         squares = {
             name: sum(float(part.detach().double().square().sum()) for part in parts)
@@ -139,7 +136,7 @@ class Network(nn.Module, ABC):
 
     @property
     def title(self) -> str:
-        """The names of all networks, such as ``sine+double-dutch``."""
+        """Names of all networks, such as ``sine+double-dutch``."""
         return "+".join(term.name for term in self.terms)
 
     @property
@@ -154,22 +151,25 @@ class Network(nn.Module, ABC):
         return grid.n_signals, grid.n_samples
 
     def n_prunable(self) -> int:
-        """Return how many parts the network has that can be left out one by one, the weakest last."""
+        """Return the number of components that can be pruned."""
         return self.component_energies().numel()
 
     def n_components(self) -> int:
-        """Return how many parts the network has, those included that cannot be left out."""
+        """Return the number of components, including those that cannot be pruned."""
         return self.n_prunable()
 
     def n_parameters(self) -> int:
-        """Return how many numbers a file of this network holds, the divisions of time included."""
+        """Return the number of parameters that a file of this network holds, including the divisions of time."""
         return sum(tensor.numel() for tensor in self.to_tensors().values()) + sum(
             encode(term.grid)[1].numel() for term in self.terms
         )
 
 
 class FramedNetwork(Network):
-    """A network that fits the signals of a time grid: ``forward()`` gives frames, not yet windowed."""
+    """A network that models the signals of a time grid: ``forward()`` returns frames, not yet windowed.
+
+    New networks derive from `ddaudio.models.DeclaredNetwork`, or from `ddaudio.models.ComponentNetwork`.
+    """
 
     name: str
     """Name in the registry and in files."""
@@ -195,7 +195,7 @@ class FramedNetwork(Network):
     def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
         """Return the ``[N, length]`` frames of one group at another sample rate, ``ratio`` times the network's own.
 
-        The first sample of a frame lies ``offset [N]`` new samples after the frame's own beginning.
+        The first sample of a frame is ``offset [N]`` new samples after the frame's own beginning.
         """
 
     @abstractmethod
@@ -203,20 +203,24 @@ class FramedNetwork(Network):
         """Set a starting point for ``target [B, T]`` from the data; replaces all parameters."""
 
     @abstractmethod
+    def frames_of_rows(self) -> list[Tensor]:
+        """Return the frame that each row of each of ``parameters()`` belongs to, ``[N]`` int64."""
+
+    @abstractmethod
     def pruned(self, keep: int) -> "FramedNetwork":
-        """Return a copy with only the ``keep`` parts of highest energy."""
+        """Return a copy with the ``keep`` components of highest energy, and all that cannot be pruned."""
 
     @abstractmethod
     def regridded(self, grid: TimeGrid, pieces: Sequence[tuple["FramedNetwork", Tensor]]) -> "FramedNetwork":
         """Return a network on ``grid`` that takes its cells from ``pieces``, networks of this kind.
 
-        Each piece comes with the place of each of its cells among the cells of ``grid``, ``[F]`` int64; -1 leaves it out.
+        Each piece comes with the cell of ``grid`` that each of its own cells becomes, ``[F]`` int64; -1 leaves it out.
         """
 
     @abstractmethod
     def at_bounds(self) -> AtBounds:
-        """Return how many values lie at their bounds, as far as float32 can tell."""
+        """Return how many values are at their bounds, as far as float32 can tell."""
 
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return the settings, by name, that a file needs to make the network again."""
-        return {}

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ddaudio.analysis.budget import Budget
 from ddaudio.models.coordinate import CoordinateNetwork, Times
+from ddaudio.models.parameters import Parameter
 from ddaudio.models.partial_bank import smooth_hypot
 from ddaudio.options import MOST_UNITS, SirenOptions, StartingPoint
 
@@ -59,36 +60,23 @@ class SirenNetwork(CoordinateNetwork):
         """Return weights, biases and the level."""
         return sum((before + 1) * after for before, after in pairwise((1, *widths, 1))) + 1
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def declared(self) -> tuple[Parameter, ...]:
         """Return weights ``[out, in]`` and biases of each layer, and the level."""
-        found: dict[str, tuple[int, ...]] = {}
+        unit = WEIGHT_UNIT * PUBLISHED_WIDTH / max(self.widths)
+        found: list[Parameter] = []
         for layer, (before, after) in enumerate(pairwise((1, *self.widths, 1)), 1):
-            found |= {f"weight_{layer}": (after, before), f"bias_{layer}": (after,)}
-        return found | {"level": ()}
-
-    def natural(self, name: str, trained: Tensor) -> Tensor:
-        """Return weights and biases of their units; the level is its own."""
-        return trained if name == "level" else trained * self._unit
-
-    def trained(self, name: str, natural: Tensor) -> Tensor:
-        """Return weights and biases in their units."""
-        return natural if name == "level" else natural / self._unit
-
-    @property
-    def _unit(self) -> float:
-        """Unit of weights and biases."""
-        return WEIGHT_UNIT * PUBLISHED_WIDTH / max(self.widths)
+            for kind, shape in (("weight", (after, before)), ("bias", (after,))):
+                found.append(Parameter(f"{kind}_{layer}", kind=f"layer {layer}: {kind}", shape=shape, scale=unit))
+        return (*found, Parameter("level", "full scale", linear=False))
 
     def output(self, time: Times, values: Mapping[str, Tensor]) -> Tensor:
         """Return what frames say; piece by piece, where that is much, and then anew for the gradient."""
-        spelled = time.spelled(values["level"])
-        n_frames, length = spelled.shape
+        times = time.all(values["level"])
+        n_frames, length = times.shape
         step = max(1, PIECE_UNITS // max(1, n_frames * max(self.widths)))
         if step >= length:
-            return self._output(spelled, *values.values())
-        pieces = [
-            checkpoint(self._output, piece, *values.values(), use_reentrant=False) for piece in torch.split(spelled, step, 1)
-        ]
+            return self._output(times, *values.values())
+        pieces = [checkpoint(self._output, piece, *values.values(), use_reentrant=False) for piece in torch.split(times, step, 1)]
         return torch.cat(pieces, 1)
 
     def _output(self, time: Tensor, *parameters: Tensor) -> Tensor:
@@ -104,16 +92,16 @@ class SirenNetwork(CoordinateNetwork):
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Set the published start, which is random whatever ``start`` is."""
         del start
-        sounding = self.loudest(target, size.n_parameters)
+        active = self.loudest(target, size.n_parameters)
         values: dict[str, Tensor] = {}
         for layer, (before, after) in enumerate(pairwise((1, *self.widths, 1)), 1):
             bound = 1.0 if layer == 1 else math.sqrt(6 / before) / self.options.omega
             shapes = {f"weight_{layer}": (bound, (after, before)), f"bias_{layer}": (1 / math.sqrt(before), (after,))}
             for name, (most, shape) in shapes.items():
-                uniform = torch.rand(int(sounding.sum()), *shape, generator=generator)
+                uniform = torch.rand(int(active.sum()), *shape, generator=generator)
                 values[name] = (most * (2 * uniform - 1)).to(target)
-        values["level"] = torch.cat([frames.abs().amax(1) for frames in self.grid.windowed(self.grid.frame(target))])[sounding]
-        self.set_frames(sounding, values)
+        values["level"] = torch.cat([frames.abs().amax(1) for frames in self.grid.windowed(self.grid.frame(target))])[active]
+        self.set_frames(active, values)
 
     def amplitudes(self) -> Tensor:
         """Return the amplitude with which each unit of the last layer of sines is heard, frame by frame.
@@ -124,15 +112,6 @@ class SirenNetwork(CoordinateNetwork):
         heard = (values["level"][:, None] * values[f"weight_{len(self.widths) + 1}"][:, 0]).flatten()
         return smooth_hypot(heard, torch.zeros_like(heard))
 
-    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-        """Return ``layer 1: weight``, ``layer 1: bias`` and so on, and ``level``."""
-        names = list(self.shapes())
-        return {
-            f"layer {name[-1]}: {name[:-2]}" if name != "level" else name: [value]
-            for name, value in zip(names, values, strict=True)
-            if value.numel()
-        }
-
     def describe(self) -> dict[str, Tensor]:
         """Return the sine units: signal, frame time, layer, frequency in Hz (of the first layer), and amplitude.
 
@@ -140,7 +119,7 @@ class SirenNetwork(CoordinateNetwork):
         one times the level: full scale.
         """
         values = self.values()
-        times = self.times(self.rows, torch.zeros(len(self.rows)), 1, 1.0)
+        times = self.times(self.active, torch.zeros(len(self.active)), 1, 1.0)
         rate = times.step[:, None] * (self.grid.sample_rate / (2 * math.pi))
         layers = []
         for layer, width in enumerate(self.widths, 1):
@@ -148,6 +127,6 @@ class SirenNetwork(CoordinateNetwork):
             amplitude = values[f"weight_{layer + 1}"].square().sum(1).sqrt()
             if layer == len(self.widths):
                 amplitude = amplitude * values["level"][:, None]
-            unknown = torch.full((len(self.rows), width), torch.nan)
+            unknown = torch.full((len(self.active), width), torch.nan)
             layers.append({"frequency_hz": hz if layer == 1 else unknown, "amplitude": amplitude})
         return self.table(layers)

@@ -12,8 +12,8 @@ from torch.nn.functional import softplus
 from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.analysis.partials import Partials
-from ddaudio.models.base import AtBounds
 from ddaudio.models.coordinate import CoordinateNetwork, Times
+from ddaudio.models.parameters import Parameter
 from ddaudio.models.partial_bank import smooth_hypot
 from ddaudio.options import MOST_UNITS, StackOptions, StartingPoint
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
@@ -61,39 +61,43 @@ class StackNetwork(CoordinateNetwork):
         """Return three numbers a unit."""
         return len(KINDS) * sum(widths)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return frequencies, phases and amplitudes of each layer."""
-        return {f"{kind}_{layer}": (width,) for layer, width in enumerate(self.widths, 1) for kind in KINDS}
+    def declared(self) -> tuple[Parameter, ...]:
+        """Return frequencies, phases and amplitudes of each layer; what softplus makes positive has no bound."""
+        above_0: dict[str, Any] = {"bounds": (0.0, math.inf), "usually_at_bounds": 0.5}
+        free: dict[str, Any] = {}
+        own = {kind: free if kind == "amplitude" or self.options.positive == "softplus" else above_0 for kind in KINDS}
+        return tuple(
+            Parameter(f"{kind}_{layer}", kind=f"layer {layer}: {kind}", shape=(width,), **own[kind])
+            for layer, width in enumerate(self.widths, 1)
+            for kind in KINDS
+        )
 
-    def set_frames(self, sounding: Tensor, values: Mapping[str, Tensor] | None = None) -> None:
-        """Take over which frames sound, and parameters in natural units (default: all 0); set the units of what is trained."""
-        rows = int(sounding.sum())
-        values = values or {name: torch.zeros(rows, *shape) for name, shape in self.shapes().items()}
+    def scales_of(self, values: Mapping[str, Tensor]) -> dict[str, Tensor | float]:
+        """Return the scales for natural values: those of the first layer depend on the span, of the others on its level."""
         first = values["amplitude_1"]
         level = first.square().sum(1, keepdim=True).sqrt()
         level = torch.where(level > 0, level, torch.ones_like(level))
         own = (first.abs() * level).sqrt()
         seconds = float(self.grid.frames.length.max()) / self.grid.sample_rate
         low, high = (0.0, seconds) if self.options.span == "seconds" else self.options.ends or self.FIRST_SPAN
-        self.units: dict[str, Tensor | float] = {}
+        scales: dict[str, Tensor | float] = {}
         for layer in range(1, len(self.widths) + 1):
-            self.units[f"frequency_{layer}"] = 2 / (high - low) if layer == 1 else LINEAR_SHARE / level
-            self.units[f"phase_{layer}"] = 1.0 if layer == 1 else LINEAR_SHARE
-            self.units[f"amplitude_{layer}"] = torch.where(own > 0, own, level) if layer == 1 else level
-        super().set_frames(sounding, values)
+            scales[f"frequency_{layer}"] = 2 / (high - low) if layer == 1 else LINEAR_SHARE / level
+            scales[f"phase_{layer}"] = 1.0 if layer == 1 else LINEAR_SHARE
+            scales[f"amplitude_{layer}"] = torch.where(own > 0, own, level) if layer == 1 else level
+        return scales
 
-    def natural(self, name: str, trained: Tensor) -> Tensor:
+    def to_natural(self, name: str, trained: Tensor) -> Tensor:
         """Return frequencies and phases made positive, in radians and radians per unit of time; amplitudes at full scale 1."""
         if name.startswith("amplitude") or self.options.positive == "project":
             positive = trained
         else:
             positive = softplus(trained) if self.options.positive == "softplus" else trained.relu()
-        value: Tensor = positive * self.units[name]
-        return value
+        return positive * self.scales[name]
 
-    def trained(self, name: str, natural: Tensor) -> Tensor:
-        """Return what is trained."""
-        value: Tensor = natural / self.units[name]
+    def to_trained(self, name: str, natural: Tensor) -> Tensor:
+        """Return the values that are trained."""
+        value = natural / self.scales[name]
         if not name.startswith("amplitude") and self.options.positive == "softplus":
             value = value.clamp(min=LEAST_POSITIVE)
             value = value + torch.log(-torch.expm1(-value))
@@ -123,13 +127,13 @@ class StackNetwork(CoordinateNetwork):
         later layer nearly passes it through, the others are silent. ``random`` and ``equal``: frequencies up to Nyquist, phases
         and amplitudes at random, or equal, in all layers.
         """
-        sounding = self.loudest(target, size.n_parameters)
-        values = self._random(target, sounding, generator if start != "equal" else None)
+        active = self.loudest(target, size.n_parameters)
+        values = self._random(target, active, generator if start != "equal" else None)
         if start == "peaks":
-            most = Budget(self.widths[0] * int(sounding.sum()), most_per_frame=self.widths[0])
-            values |= self._bank(pursue(target, self.grid, most)[0], sounding, generator)
+            most = Budget(self.widths[0] * int(active.sum()), most_per_frame=self.widths[0])
+            values |= self._bank(pursue(target, self.grid, most)[0], active, generator)
             self._pass_through(values, generator)
-        self.set_frames(sounding, {name: values[name].to(target) for name in self.shapes()})
+        self.set_frames(active, {one.name: values[one.name].to(target) for one in self.declared()})
 
     def _pass_through(self, values: dict[str, Tensor], generator: torch.Generator) -> None:
         """Let the first unit of each later layer nearly pass the first layer through, and the others be silent."""
@@ -149,9 +153,9 @@ class StackNetwork(CoordinateNetwork):
             values[f"amplitude_{layer}"][:, :1] = 1 / heard[:, :1]
             values[f"frequency_{layer}"], values[f"phase_{layer}"] = frequency, phase
 
-    def _random(self, target: Tensor, sounding: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def _random(self, target: Tensor, active: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Return values of all layers, random or (without a generator) equal; each layer about as loud as its frame."""
-        rows = sounding.nonzero()[:, 0]
+        rows = active.nonzero()[:, 0]
         frames = torch.cat([part.square().mean(1) for part in self.grid.frame(target)])[rows].sqrt().cpu().float()
         rate = self.times(rows, torch.zeros(len(rows)), 1, 1.0).step[:, None].float()
         values = {}
@@ -166,10 +170,10 @@ class StackNetwork(CoordinateNetwork):
             values[f"amplitude_{layer}"] = frames[:, None] * (0.5 + drawn[2]) * math.sqrt(2 / width)
         return values
 
-    def _bank(self, partials: Partials, sounding: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def _bank(self, partials: Partials, active: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the first layer that says ``partials``; units beyond them are silent, at random frequencies."""
-        rows = sounding.nonzero()[:, 0]
-        partials = partials.keep(sounding[partials.frame])
+        rows = active.nonzero()[:, 0]
+        partials = partials.keep(active[partials.frame])
         times = self.times(rows, torch.zeros(len(rows)), 1, 1.0)
         row = torch.searchsorted(rows, partials.frame)
         slot = torch.arange(len(partials)) - torch.searchsorted(partials.frame, partials.frame)
@@ -193,25 +197,11 @@ class StackNetwork(CoordinateNetwork):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Keep frequencies and phases positive, where that is to be done by a projection."""
+        """Clamp frequencies and phases to 0 or more, if they are kept positive by a projection."""
         if self.options.positive == "project":
-            for name in self.shapes():
-                if not name.startswith("amplitude"):
-                    getattr(self, name).clamp_(min=0)
-
-    def at_bounds(self) -> AtBounds:
-        """Return how many frequencies and phases lie at 0, where that is a bound."""
-        if self.options.positive == "softplus":
-            return super().at_bounds()
-        bounded = [value.detach() for name, value in self.values().items() if not name.startswith("amplitude")]
-        held = sum(int((value <= 0).sum()) for value in bounded)
-        return AtBounds(held, sum(value.numel() for value in bounded), "frequencies and phases lie at 0", 0.5)
-
-    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-        """Return ``layer 1: frequency``, ``layer 1: phase``, ``layer 1: amplitude`` and so on."""
-        names = [name.rsplit("_", 1) for name in self.shapes()]
-        found = {f"layer {layer}: {kind}": [value] for (kind, layer), value in zip(names, values, strict=True)}
-        return found if len(self.rows) else {}
+            for one in self.declared():
+                if one.is_bounded:
+                    getattr(self, one.name).clamp_(min=0)
 
     def describe(self) -> dict[str, Tensor]:
         """Return the units: signal, frame time, layer, frequency, amplitude, phase in radians.
@@ -219,7 +209,7 @@ class StackNetwork(CoordinateNetwork):
         ``frequency_hz`` is known of the first layer alone; ``frequency`` is in radians per unit of what the unit takes in.
         """
         values = self.values()
-        times = self.times(self.rows, torch.zeros(len(self.rows)), 1, 1.0)
+        times = self.times(self.active, torch.zeros(len(self.active)), 1, 1.0)
         rate = times.step[:, None] * (self.grid.sample_rate / (2 * math.pi))
         layers = []
         for layer in range(1, len(self.widths) + 1):
@@ -235,12 +225,13 @@ def _falling(first: int) -> tuple[int, ...]:
 
 
 class _SumOfSines(torch.autograd.Function):
-    """``sum_j a_j sin(f_j x + p_j)`` for ``x [S, L]`` and ``[S, J]`` of the others; spelled out piece by piece, both ways."""
+    """``sum_j a_j sin(f_j x + p_j)`` for ``x [S, L]`` and ``[S, J]`` of the others; computed piece by piece, both ways."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, frequency: Tensor, phase: Tensor, amplitude: Tensor) -> Tensor:
         """Return the sum ``[S, L]``."""
         ctx.save_for_backward(x, frequency, phase, amplitude)
+        ctx.save_for_forward(x, frequency, phase, amplitude)
         said = torch.empty_like(x)
         for part in _pieces(x, frequency):
             waves = torch.sin(frequency[:, :, None] * x[:, None, part] + phase[:, :, None])
@@ -263,6 +254,22 @@ class _SumOfSines(torch.autograd.Function):
             to_frequency += amplitude * torch.bmm(slope, here * x[:, part, None])[..., 0]
             to_x[:, part] = gradient[:, part] * torch.bmm((amplitude * frequency)[:, None], slope)[:, 0]
         return to_x, to_frequency, to_phase, to_amplitude
+
+    @staticmethod
+    def jvp(ctx: Any, *changes: Tensor | None) -> Tensor:
+        """Return the change of the sum for changes of the four tensors; None for no change."""
+        x, frequency, phase, amplitude = ctx.saved_tensors
+        pairs = zip(changes, ctx.saved_tensors, strict=True)
+        to_x, to_frequency, to_phase, to_amplitude = (torch.zeros_like(own) if one is None else one for one, own in pairs)
+        total = torch.empty_like(x)
+        for part in _pieces(x, frequency):
+            angle = frequency[:, :, None] * x[:, None, part] + phase[:, :, None]
+            total[:, part] = torch.bmm(to_amplitude[:, None], angle.sin())[:, 0]
+            slope = angle.cos_()
+            total[:, part] += torch.bmm((amplitude * to_phase)[:, None], slope)[:, 0]
+            total[:, part] += torch.bmm((amplitude * to_frequency)[:, None], slope)[:, 0] * x[:, part]
+            total[:, part] += torch.bmm((amplitude * frequency)[:, None], slope)[:, 0] * to_x[:, part]
+        return total
 
 
 def _pieces(x: Tensor, frequency: Tensor) -> list[slice]:

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import pursue
-from ddaudio.analysis.partials import Banks, Layout, Partials, damped_moments
-from ddaudio.errors import ModelError
+from ddaudio.analysis.partials import Banks, Partials, damped_moments
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import Jacobian
-from ddaudio.models.partial_bank import PartialBankNetwork, smooth_hypot, trained_unit
-from ddaudio.synthesis.oscillators import synthesise_frames
+from ddaudio.models.parameters import Parameter
+from ddaudio.models.partial_bank import COSINE, FREQUENCY, SINE, PartialBankNetwork
 
 PARAMETERS_PER_EXPONENTIAL = 4
 """Frequency, decay, and the real and imaginary part of ``c``."""
@@ -33,57 +32,62 @@ class SurrogateNetwork(PartialBankNetwork):
 
     ``arg z`` is the frequency and ``-log |z|`` the decay per sample; ``c = a - i b`` with cosine and sine amplitudes ``a, b`` at
     the frame's first sample. Trained are the real and the imaginary part of ``z`` in units of the frame's bins, as the
-    frequency of the network ``sine``, and ``a`` and ``b``.
+    frequency of the network ``sine``, and ``a`` and ``b``; files hold frequency, decay, ``a`` and ``b``.
     """
 
     name = "surrogate"
+    PARAMETERS = (
+        Parameter("real", kind="z", scale="bin"),
+        Parameter("imaginary", kind="z", scale="bin"),
+        COSINE,
+        SINE,
+    )
+    real: nn.Parameter
+    imaginary: nn.Parameter
+    cosine: nn.Parameter
+    sine: nn.Parameter
+    STORED = (FREQUENCY, Parameter("decay", "1/s", bounds=(0, -math.log(LEAST_MODULUS))), COSINE, SINE)
 
-    def __init__(self, grid: TimeGrid) -> None:
-        super().__init__(grid)
-        self.replace_partials(Partials.none(torch.zeros(0)))
-
-    def silent(self, grid: TimeGrid) -> "SurrogateNetwork":
-        """Return a network without exponentials."""
-        return SurrogateNetwork(grid)
+    def stored(self) -> tuple[Parameter, ...]:
+        """Return frequency and decay in place of ``z``."""
+        return self.STORED
 
     def replace_partials(self, partials: Partials) -> None:
-        """Take over partials, and set the units of their parameters; those without decay are turned to the frame's beginning."""
-        partials = from_beginning(partials, self.grid)
-        decay = torch.zeros_like(partials.cosine) if partials.decay is None else partials.decay
-        self.layout = Layout(self.grid, partials.counts(self.grid))
-        self.unit = trained_unit(partials, self.grid)
-        self.step_rad = 1 / self.grid.spread.to(partials.frequency)[partials.frame]
-        modulus, angle = torch.exp(-decay.double()), partials.frequency.double()
-        self.real = nn.Parameter((modulus * torch.cos(angle)).to(partials.cosine) / self.step_rad)
-        self.imaginary = nn.Parameter((modulus * torch.sin(angle)).to(partials.cosine) / self.step_rad)
-        self.cosine = nn.Parameter(partials.cosine / self.unit)
-        self.sine = nn.Parameter(partials.sine / self.unit)
+        """Replace all exponentials; the phases of partials without decay are referred to the first sample of their frame."""
+        super().replace_partials(from_beginning(partials, self.grid))
 
-    def _waves(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return frequency and decay per sample, cosine and sine amplitude of each exponential, ``[P]`` each."""
-        real, imaginary = (self.real * self.step_rad).double(), (self.imaginary * self.step_rad).double()
-        frequency, decay = torch.atan2(imaginary, real), -0.5 * torch.log(real.square() + imaginary.square())
-        return frequency.to(self.real), decay.to(self.real), self.cosine * self.unit, self.sine * self.unit
+    def set_components(self, counts: Tensor, values: Mapping[str, Tensor]) -> None:
+        """Replace all parameters: frequencies and decays ``[P]`` become ``z``."""
+        modulus, angle = torch.exp(-values["decay"].double()), values["frequency"].double()
+        real, imaginary = ((modulus * part(angle)).to(values["cosine"]) for part in (torch.cos, torch.sin))
+        super().set_components(counts, {**values, "real": real, "imaginary": imaginary})
 
     @property
-    def partials(self) -> Partials:
-        """The exponentials in natural units, cut off from the parameters; their frequencies are 0 to pi."""
-        frequency, decay, cosine, sine = (part.detach() for part in self._waves())
+    def step_rad(self) -> Tensor | float:
+        """Scale of both parts of ``z``, ``[P]``."""
+        return self.scales["real"]
+
+    def values(self) -> dict[str, Tensor]:
+        """Return frequency and decay per sample, cosine and sine amplitude of each exponential, ``[P]`` each."""
+        real, imaginary = self.value("real").double(), self.value("imaginary").double()
+        frequency, decay = torch.atan2(imaginary, real), -0.5 * torch.log(real.square() + imaginary.square())
+        return {
+            "frequency": frequency.to(self.real),
+            "decay": decay.to(self.real),
+            "cosine": self.value("cosine"),
+            "sine": self.value("sine"),
+        }
+
+    def natural(self) -> dict[str, Tensor]:
+        """Return the same without gradients, with frequencies of 0 to pi."""
+        frequency, decay, cosine, sine = (part.detach() for part in self.values().values())
         # z and its conjugate are the same wave.
         sine = torch.where(frequency < 0, -sine, sine)
-        return Partials(self.layout.frame_of_partial, frequency.abs(), cosine, sine, decay.clamp(min=0))
+        return {"frequency": frequency.abs(), "decay": decay.clamp(min=0), "cosine": cosine, "sine": sine}
 
-    def forward(self) -> list[Tensor]:
-        """Return the frames of all signals, one tensor a group of the grid."""
-        frequency, decay, cosine, sine = self._waves()
-        return [
-            synthesise_frames(frequency[share], cosine[share], sine[share], packing, 0.0, decay[share])
-            for share, packing in zip(self.layout.shares, self.layout.packings, strict=True)
-        ]
-
-    def jacobian(self) -> "SurrogateTangent":
+    def jacobian(self) -> "SurrogateJacobian":
         """Return the Jacobian at the parameters as they are."""
-        return SurrogateTangent(self)
+        return SurrogateJacobian(self)
 
     def extend(self, target: Tensor, size: Budget) -> bool:
         """Add undamped exponentials that take away most of the residual."""
@@ -94,26 +98,6 @@ class SurrogateNetwork(PartialBankNetwork):
         if len(found):
             self.replace_partials(self.partials.joined(from_beginning(found, self.grid)))
         return self.n_prunable() > before
-
-    def amplitudes(self) -> Tensor:
-        """Return the amplitude of each exponential at the frame's first sample, where it is largest."""
-        return smooth_hypot(self.cosine * self.unit, self.sine * self.unit)
-
-    def columns(self, partials: Partials) -> dict[str, Tensor]:
-        """Return frequencies in Hz, decays per second and amplitudes at the beginning of the frame."""
-        rate = self.grid.sample_rate
-        decay = torch.zeros_like(partials.cosine) if partials.decay is None else partials.decay
-        hz = partials.frequency.double() * (rate / (2 * math.pi))
-        return {"frequency_hz": hz, "decay_per_s": decay.double() * rate, "cosine": partials.cosine, "sine": partials.sine}
-
-    def from_columns(self, columns: Mapping[str, Tensor], counts: Tensor) -> Partials:
-        """Return the exponentials of stored columns."""
-        radians = self.checked_radians(columns["frequency_hz"], 0, self.grid.nyquist_hz)
-        decay = (columns["decay_per_s"].double() / self.grid.sample_rate).float()
-        most = -math.log(LEAST_MODULUS)
-        if decay.numel() and not (float(decay.min()) >= 0 and float(decay.max()) <= most * (1 + 1e-6)):
-            raise ModelError(f"decay_per_s must lie in 0 to {most * self.grid.sample_rate:g}")
-        return Partials(self.frames_of_cells(counts), radians, columns["cosine"], columns["sine"], decay)
 
     @torch.no_grad()
     def project(self) -> None:
@@ -144,15 +128,6 @@ class SurrogateNetwork(PartialBankNetwork):
             sine + grown * self.sine.detach(),
         ]
 
-    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-        """Return the layers ``z``, of its real and imaginary part, and ``amplitude``, of cosine and sine."""
-        real, imaginary, *amplitudes = values
-        return {"z": [real, imaginary], "amplitude": amplitudes} if real.numel() else {}
-
-    def frequencies(self) -> list[Tensor]:
-        """Return the exponentials' frequencies, for each of the four parameters."""
-        return [self.partials.frequency] * 4
-
 
 def from_beginning(partials: Partials, grid: TimeGrid) -> Partials:
     """Return partials with their phases counted from the first sample of their frames, undamped ones with a decay of 0."""
@@ -169,11 +144,11 @@ def from_beginning(partials: Partials, grid: TimeGrid) -> Partials:
     )
 
 
-class SurrogateTangent(Jacobian):
+class SurrogateJacobian(Jacobian):
     """The Jacobian of a surrogate network: ``d/dz c z^n = n c z^n / z``."""
 
     def __init__(self, network: SurrogateNetwork) -> None:
-        frequency, decay, cosine, sine = (part.detach() for part in network._waves())
+        frequency, decay, cosine, sine = (part.detach() for part in network.values().values())
         self._grid, self._unit = network.grid, network.unit
         self._banks = Banks(frequency, network.layout, decay)
         # c z^n / z has the amplitude c / z: with a - i b = c, its real and negative imaginary part.
@@ -203,5 +178,5 @@ class SurrogateTangent(Jacobian):
         return [real, imaginary, cosine * self._unit, sine * self._unit]
 
     def squares(self) -> list[Tensor]:
-        """Return the energy that a change of 1 of each parameter brings into the signals, for one in its frame alone."""
+        """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` taken for their mean, 1/2."""
         return self._squares

@@ -40,7 +40,7 @@ class CascadeOptions(NetworkOptions):
         check_range(self, "layer_decay", 0.9, 1)
 
     @property
-    def has_jacobian(self) -> bool:
+    def second_order(self) -> bool:
         """Whether the layers are a plain sum, trained together."""
         return self.activation == "none" and not self.local
 
@@ -49,3 +49,9 @@ class CascadeOptions(NetworkOptions):
         if self.greedy and initialisation != "peaks":
             others, hint = {"initialisation": initialisation}, "give only one of the two"
             raise OptionError("but a greedy cascade finds its own start", setting="greedy", value=True, others=others, hint=hint)
+
+    def check_optimiser(self, optimiser: str | None) -> None:
+        """Raise `OptionError` for layers that are trained locally by steps that lower the error of their sum."""
+        if self.local and optimiser == "gauss-newton":
+            problem, others = "but Gauss-Newton lowers the error of the sum, not that of each layer", {"optimiser": optimiser}
+            raise OptionError(problem, setting="local", value=True, others=others, hint="use {optimiser=adam}")

@@ -41,6 +41,7 @@ class FitOptions:
             _check_of_model(self.model.model, {f"{name}.{setting}": value for setting, value in own.changes().items()})
         for own in given.values():
             own.check_start(self.model.initialisation)
+            own.check_optimiser(self.training.optimiser)
         if self.grid.whole and not any(NETWORKS[name].takes_whole for name in self.model.terms):
             having = " or ".join(name for name, spec in NETWORKS.items() if spec.takes_whole)
             others = {"model": self.model.model}
@@ -49,16 +50,16 @@ class FitOptions:
             other: dict[str, object] = {"frame_s": self.grid.frame_s}
             raise OptionError(setting="whole", value=True, others=other, hint="give only one of the two")
         training = self.training
-        if training.optimiser is None and training.least_squares and any(map(self.has_jacobian, self.model.terms)):
+        if training.optimiser is None and training.least_squares and any(map(self.second_order, self.model.terms)):
             check_rateless(training, "the default for mse alone, ")
 
     def network(self, name: str) -> Any:
         """Return the settings of a network: an instance of its row's option class."""
         return self.networks.get(name) or NETWORKS[name].options()
 
-    def has_jacobian(self, name: str) -> bool:
-        """Return whether a network, with these settings, takes Gauss-Newton steps unless another optimiser is asked for."""
-        return NETWORKS[name].has_jacobian and bool(self.network(name).has_jacobian)
+    def second_order(self, name: str) -> bool:
+        """Return whether Gauss-Newton is the default optimiser of a network with these settings."""
+        return NETWORKS[name].second_order and bool(self.network(name).second_order)
 
     def with_settings(self, settings: Mapping[str, Any]) -> "FitOptions":
         """Return these options with some settings replaced, each by its field's name, such as ``target_snr_db``.

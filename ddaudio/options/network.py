@@ -12,8 +12,8 @@ class NetworkOptions:
     """Settings that a model's file does not need, since they concern the fit alone."""
 
     @property
-    def has_jacobian(self) -> bool:
-        """Whether Gauss-Newton steps can be taken with these settings."""
+    def second_order(self) -> bool:
+        """Whether Gauss-Newton is the default optimiser with these settings, if it is the network's."""
         return True
 
     @property
@@ -23,6 +23,9 @@ class NetworkOptions:
 
     def check_start(self, initialisation: str) -> None:
         """Raise `OptionError` for settings that contradict the starting point that was chosen."""
+
+    def check_optimiser(self, optimiser: str | None) -> None:
+        """Raise `OptionError` for settings that contradict the optimiser that was chosen."""
 
     def changes(self) -> dict[str, Any]:
         """Return the settings that are not the defaults, by name."""

@@ -43,7 +43,7 @@ class NetworkSpec:
     """Times that weak components are exchanged, unless it is set."""
     first_order_steps: int = 80
     """Steps of a first-order optimiser, unless they are set."""
-    has_jacobian: bool = True
+    second_order: bool = True
     """Whether Gauss-Newton is its default optimiser, unless its settings exclude it."""
     has_frequencies: bool = True
     """Whether each parameter belongs to a frequency, see `Network.frequencies`."""
@@ -139,7 +139,7 @@ NETWORKS = Registry(
             frames="equal",
             expected_gain_db=0.0,
             exchanges=0,
-            has_jacobian=False,
+            second_order=False,
             has_frequencies=False,
             takes_whole=True,
             has_widths=True,
@@ -157,7 +157,7 @@ NETWORKS = Registry(
             expected_gain_db=0.0,
             exchanges=0,
             first_order_steps=150,
-            has_jacobian=False,
+            second_order=False,
             has_frequencies=False,
             takes_whole=True,
             has_widths=True,

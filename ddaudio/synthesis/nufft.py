@@ -114,6 +114,11 @@ class NufftBank:
             out[0, samples] = made[: samples.stop - samples.start].to(out.dtype)
         return out
 
+    def weighted_forward(self, plain: tuple[Tensor, Tensor], weighted: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the samples ``[1, N]`` for amplitudes ``plain``, and those for ``weighted`` times ``n - origin`` added."""
+        distance = torch.arange(self.n_samples, device=self._frequency.device, dtype=torch.float64) - self.origin
+        return self.forward(*plain) + self.forward(*weighted) * distance.to(plain[0])
+
     def adjoint(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Return each partial's product with ``frames [1, N]``: its cosine's and its sine's, ``[K]`` each."""
         (products,) = self._products(frames, weighted=False)

@@ -11,6 +11,9 @@ and the gradient ``g`` with respect to ``s``, the adjoint gives
 and from the derivatives of each sample
 
     gradient of a = C,    of b = S,    of w = b C' - a S',    of d = -(a C' + b S').
+
+Forward, small changes of the parameters change the sum as if its amplitudes changed by ``da, db``, with a sum of the amplitudes
+``b dw - a dd, -(a dw + b dd)``, weighted by ``n - m``, added.
 """
 
 import math
@@ -51,6 +54,9 @@ class _LinearBank(Protocol):
     def forward(self, cosine: Tensor, sine: Tensor) -> Tensor:
         """Return the frames ``[F, L]`` for amplitudes ``[P]``."""
 
+    def weighted_forward(self, plain: tuple[Tensor, Tensor], weighted: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the frames for amplitudes ``plain``, and those for ``weighted`` times ``n - origin`` added."""
+
     def adjoint(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Return each partial's products ``C, S`` with the frames, ``[P]`` each."""
 
@@ -69,8 +75,10 @@ class _Synthesis(torch.autograd.Function):
         """Sum the partials, and keep the tables for the way back."""
         ctx.bank = make_bank(frequency, decay)
         ctx.save_for_backward(cosine, sine)
+        ctx.save_for_forward(cosine, sine)
         frames: Tensor = ctx.bank.forward(cosine, sine)
-        return frames
+        # The same memory, but no view: forward-mode differentiation takes no views that were made in here.
+        return frames.new_empty(0).set_(frames.untyped_storage(), frames.storage_offset(), frames.shape, frames.stride())
 
     @staticmethod
     @once_differentiable
@@ -84,6 +92,18 @@ class _Synthesis(torch.autograd.Function):
         to_frequency = sine * weighted_cosine - cosine * weighted_sine if for_frequency else None
         to_decay = -(cosine * weighted_cosine + sine * weighted_sine) if for_decay else None
         return to_frequency, *plain, to_decay, None
+
+    @staticmethod
+    def jvp(
+        ctx: Any, frequency: Tensor | None, cosine: Tensor | None, sine: Tensor | None, decay: Tensor | None, _: None
+    ) -> Tensor:
+        """Return the change of the frames for changes of frequency, amplitudes and decay; None for no change."""
+        a, b = ctx.saved_tensors
+        nothing = torch.zeros_like(a)
+        bend, fall = nothing if frequency is None else frequency, nothing if decay is None else decay
+        plain = nothing if cosine is None else cosine, nothing if sine is None else sine
+        change: Tensor = ctx.bank.weighted_forward(plain, (b * bend - a * fall, -(a * bend + b * fall)))
+        return change
 
 
 def synthesise_frames(

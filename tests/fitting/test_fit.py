@@ -181,12 +181,12 @@ def test_parts_at_their_bounds_are_told(monkeypatch: pytest.MonkeyPatch) -> None
     """Two of 100 partials are usual, and so are two of four; three of 100 are not."""
     told = {}
     for held, total in ((0, 100), (2, 4), (2, 100), (3, 150), (3, 100), (12, 300)):
-        bounds = AtBounds(held, total, "partials lie at 0 Hz or Nyquist", 0.02)
+        bounds = AtBounds(held, total, "values of frequency are at 0 or 4000 Hz", 0.02)
         monkeypatch.setattr(SineNetwork, "at_bounds", lambda _, bounds=bounds: bounds)
         doubts = fit(Recording(tones([440.0], [0.5], [0.0], 0.1), RATE), **QUICK).warnings
         told[held, total] = [doubt for doubt in doubts if doubt.startswith("at a bound")]
     assert {key for key, doubts in told.items() if doubts} == {(3, 100), (12, 300)}
-    assert told[12, 300] == ["at a bound: 12 of 300 partials lie at 0 Hz or Nyquist"]
+    assert told[12, 300] == ["at a bound: 12 of 300 values of frequency are at 0 or 4000 Hz"]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_cutoffs_at_their_bounds_are_told(settings: dict[str, str]) -> None:
     assert isinstance(trees, DoubleDutchNetwork)
     held, total = int((trees.cutoffs.abs() == 1).sum()), trees.cutoffs.numel()
     assert [doubt for doubt in result.warnings if doubt.startswith("at a bound")] == [
-        f"at a bound: {held} of {total} cutoffs lie at -1 or 1"
+        f"at a bound: {held} of {total} values of cutoff are at -1 or 1"
     ]
 
 

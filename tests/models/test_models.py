@@ -1,20 +1,20 @@
 """The networks: one conformance suite for all, and the starting point against known mixtures."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from network_cases import BINARY, CASES, EVERYTHING, LADDERS, SHALLOW, SOME, TREES, UNITS, WHOLE, fitted, grid_for, made
 from sounds import noise, tones
 from torch.func import functional_call
 
 from ddaudio.analysis.matching_pursuit import pursue, render, solve_amplitudes
 from ddaudio.analysis.peaks import spectral_peaks
 from ddaudio.editing.render import render as render_network
-from ddaudio.errors import ModelError, OptionError
+from ddaudio.errors import ModelError
 from ddaudio.grid.coding import encode
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models import (
@@ -26,82 +26,9 @@ from ddaudio.models import (
     Partials,
     SineNetwork,
     SurrogateNetwork,
-    make_network,
 )
 from ddaudio.models.partial_bank import PartialBankNetwork
-from ddaudio.options import NETWORKS, CascadeOptions, DoubleDutchOptions, SirenOptions, StackOptions
-
-# Cells of 64 to 512 samples, divided otherwise in each signal; the last ones reach beyond the end.
-ROWS = [
-    [512, 256, 128, 64, 64, 512, 512],
-    [256, 64, 64, 128, 512, 512, 512],
-    [512, 512, 256, 256, 512],
-]
-
-
-# Networks as they are made: by name, and in several settings.
-CASES: dict[str, tuple[str, Any]] = {name: (name, kind.options()) for name, kind in NETWORKS.items()}
-CASES |= {
-    f"trees, {value}": ("double-dutch", DoubleDutchOptions(**{setting: value, **more}))
-    for setting, value, more in (
-        ("gating", "soft", {"depth": 5}),
-        ("gating", "beam", {"depth": 4}),
-        ("cutoffs", "learned", {}),
-        ("pair", "quadrature", {"ropes": "sine", "gating": "hard"}),
-        ("ropes", "square", {}),
-        ("reading", "leaf", {"gating": "hard"}),
-        ("reading", "binary", {"depth": 4, "cutoffs": "learned"}),
-        ("denominators", "300,128,50,20", {}),
-    )
-}
-CASES |= {
-    f"cascade, {value}": ("cascade", CascadeOptions(**{setting: value}))
-    for setting, value in (
-        ("ladder", "linear"),
-        ("ladder", "octave"),
-        ("ladder", "above-nyquist"),
-        ("phase", "centred"),
-        ("activation", "tanh"),
-        ("layer_decay", 0.95),
-        ("greedy", True),
-    )
-}
-CASES |= {
-    f"stack, {value}": ("stack", StackOptions(widths="5,3,1", **{setting: value}))
-    for setting, value in (("positive", "relu"), ("positive", "project"), ("pass_on", True), ("span", "4,7"), ("span", "seconds"))
-}
-CASES["stack"], CASES["siren"] = ("stack", StackOptions(widths="6,2,1")), ("siren", SirenOptions(widths="6,5", span="-3,3"))
-CASES["siren, seconds"] = ("siren", SirenOptions(widths="4,4,4,4", span="seconds", omega=10.0))
-UNITS = [name for name, (kind, _) in CASES.items() if NETWORKS[kind].has_widths]
-"""Networks of sine units: each is a whole in its frame, of which nothing can be left out."""
-BINARY = "trees, binary"
-LADDERS = ("cascade, linear", "cascade, octave")
-"""Ladders that are given: none of their rungs can be left out or added."""
-WHOLE = (*LADDERS, *UNITS)
-SOME = [name for name in CASES if name not in (BINARY, *WHOLE)]
-"""Those that may have more parts or fewer; read as binary, a tree has two levels a frame."""
-TREES = [name for name, (kind, _) in CASES.items() if kind == "double-dutch"]
-SHALLOW = [name for name in TREES if CASES[name][1].depth or CASES[name][1].denominators]
-EVERYTHING = 10**6
-
-
-def grid_for(signals: int = 1, n_samples: int = 2000, name: str = "sine") -> TimeGrid:
-    """The grid that a network is meant for: trees stand in equal cells of a power of two, without fades."""
-    if NETWORKS[CASES[name][0]].frames == "adaptive":
-        return TimeGrid.of_sizes(8000, n_samples, ROWS[:signals])
-    overlap = 0.25 if name in UNITS else 0.0
-    return TimeGrid.uniform(8000, signals, n_samples, 256 / 8000, overlap)
-
-
-def made(name: str, grid: TimeGrid) -> FramedNetwork:
-    kind, options = CASES[name]
-    return make_network(kind, grid, options)
-
-
-def fitted(name: str, target: torch.Tensor, grid: TimeGrid | None = None, most: int = 60) -> FramedNetwork:
-    network = made(name, grid or grid_for(*target.shape, name))
-    network.initialise(target, Budget(most), "peaks", torch.Generator().manual_seed(0))
-    return network
+from ddaudio.options import NETWORKS
 
 
 def frames_of(network: FramedNetwork) -> list[torch.Tensor]:
@@ -379,7 +306,7 @@ class TestEveryNetwork:
         total = sum(piece.estimate() for piece, _ in pieces)
         assert torch.allclose(total, network.estimate(), atol=1e-6)
         # Pieces may come in any order.
-        whole = pieces[0][0].moved(grid, [pieces[1], pieces[2], pieces[0]])
+        whole = pieces[0][0].regridded(grid, [pieces[1], pieces[2], pieces[0]])
         assert torch.allclose(whole.estimate(), network.estimate(), atol=1e-6)
         ours, theirs = whole.to_tensors(), network.to_tensors()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours if ours[key].dtype == torch.int32)
@@ -398,8 +325,8 @@ class TestEveryNetwork:
         assert all(torch.allclose(after[i], before[i], atol=1e-6) for i in others)
 
     def test_gradients_are_those_of_differences(self, name: str) -> None:
-        """Autograd, the tangent and its adjoint against central differences in float64, in the parameters as they are trained."""
-        kind, options = CASES[name]
+        """Autograd, the Jacobian and its adjoint against central differences in float64, by what is trained."""
+        kind, _ = CASES[name]
         if kind == "double-dutch":
             return  # See test_double_dutch_network: hard gates take the gradient of soft ones.
         target = noise(0.02, channels=2).double()
@@ -418,11 +345,7 @@ class TestEveryNetwork:
         assert sum(map(torch.numel, values)) >= 6
         # gradcheck's own defaults for float64
         assert torch.autograd.gradcheck(said, values)
-        if not (NETWORKS[kind].has_jacobian and options.has_jacobian):
-            with pytest.raises(OptionError, match="Jacobian"):
-                network.jacobian()
-            return
-        tangent, generator = network.jacobian(), torch.Generator().manual_seed(5)
+        jacobian, generator = network.jacobian(), torch.Generator().manual_seed(5)
         changes = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in network.parameters()]
         signals = torch.randn(target.shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
@@ -434,17 +357,17 @@ class TestEveryNetwork:
                 for parameter, change in zip(network.parameters(), changes, strict=True):
                     parameter.sub_(side * change)
             # The second derivative over a step of 1e-5 and float64 rounding over it: about 1e-9 of signals of 1.
-            torch.testing.assert_close(tangent.forward(changes), (sides[0] - sides[1]) / 2e-5, rtol=1e-5, atol=1e-7)
+            torch.testing.assert_close(jacobian.forward(changes), (sides[0] - sides[1]) / 2e-5, rtol=1e-5, atol=1e-7)
         wanted = torch.autograd.grad((network.estimate() * signals).sum(), list(network.parameters()), allow_unused=True)
-        for found, one, parameter in zip(tangent.adjoint(signals), wanted, network.parameters(), strict=True):
+        for found, one, parameter in zip(jacobian.adjoint(signals), wanted, network.parameters(), strict=True):
             torch.testing.assert_close(found, torch.zeros_like(parameter) if one is None else one, rtol=1e-9, atol=1e-10)
         # cos^2 is taken for 1/2, which a wave at Nyquist or 0 Hz is not; all of a kind together come near.
-        for index, square in enumerate(tangent.squares()):
+        for index, square in enumerate(jacobian.squares()):
             columns = []
             for place in range(square.numel()):
                 unit = [torch.zeros_like(part) for part in changes]
                 unit[index].view(-1)[place] = 1
-                columns.append(float(tangent.forward(unit).square().sum()))
+                columns.append(float(jacobian.forward(unit).square().sum()))
             assert sum(columns) / 2 <= float(square.sum()) <= 2 * sum(columns)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,11 @@ from torch import Tensor, nn
 from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.analysis.partials import Banks, Layout, Partials, middle
-from ddaudio.errors import OptionError
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models.base import AtBounds, Jacobian
+from ddaudio.models.base import Jacobian
 from ddaudio.models.cascade import ladder
+from ddaudio.models.declared import Rows
+from ddaudio.models.parameters import Parameter
 from ddaudio.models.partial_bank import PartialBankNetwork, partial_frames_at, smooth_hypot, trained_unit
 from ddaudio.options import CascadeOptions, StartingPoint
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
@@ -31,15 +33,34 @@ class CascadeNetwork(PartialBankNetwork):
     """
 
     name = "cascade"
+    PARAMETERS = (
+        Parameter("amplitude", "full scale", scale="level", linear=True),
+        Parameter("phase", "rad"),
+        Parameter("centre", "rad", kind="phase", per="frame"),
+        Parameter("frequency", "Hz", scale="bin", bounds=(0, math.pi), usually_at_bounds=0.02),
+    )
+    amplitude: nn.Parameter
+    phase: nn.Parameter
+    centre: nn.Parameter
+    frequency: nn.Parameter
 
     def __init__(self, grid: TimeGrid, options: CascadeOptions | None = None) -> None:
-        super().__init__(grid)
-        self.options = options or CascadeOptions()
-        self.replace_partials(Partials.none(torch.zeros(0)))
+        """Make a network without layers."""
+        super().__init__(grid, options or CascadeOptions())
 
-    def silent(self, grid: TimeGrid) -> "CascadeNetwork":
-        """Return a network without layers."""
-        return CascadeNetwork(grid, self.options)
+    def declared(self) -> tuple[Parameter, ...]:
+        """Return the parameters; above Nyquist frequencies have other bounds."""
+        *others, frequency = self.PARAMETERS
+        if self.options.ladder == "above-nyquist":
+            frequency = replace(frequency, bounds=(math.pi, 2 * math.pi))
+        return (*others, frequency if self.learns_frequency else replace(frequency, bounds=(-math.inf, math.inf)))
+
+    def stored(self) -> tuple[Parameter, ...]:
+        """Return those parameters that the settings leave: frequencies that are learned, and centres of phases."""
+        unused = set() if self.learns_frequency else {"frequency"}
+        unused |= set() if self.options.phase == "centred" else {"centre"}
+        amplitude, phase, centre, frequency = self.declared()
+        return tuple(one for one in (frequency, amplitude, phase, centre) if one.name not in unused)
 
     def replace_partials(self, partials: Partials) -> None:
         """Take over partials as they are to be heard, one a layer, and set the units of their parameters."""
@@ -51,21 +72,27 @@ class CascadeNetwork(PartialBankNetwork):
         """Layers before each in its frame, ``[P]``."""
         after = (count - 1 - self.rank).to(partials.cosine)
         self.weight = torch.pow(self.options.layer_decay, after).clamp(min=LEAST_WEIGHT)
-        self.unit = trained_unit(partials, self.grid)
-        self.step_rad = 1 / self.grid.spread.to(partials.frequency)[partials.frame]
+        unit = trained_unit(partials, self.grid)
+        step = 1 / self.grid.spread.to(partials.frequency)[partials.frame]
+        self.scales = {"amplitude": unit, "phase": 1.0, "centre": 1.0, "frequency": step if self.learns_frequency else 1.0}
         phase = torch.atan2(-partials.sine, partials.cosine)
         centre = phase.new_zeros(0)
         if self.options.phase == "centred":
             centre = ladder.centres(partials, self.grid)
             phase = phase - centre[partials.frame]
         own = torch.hypot(partials.cosine, partials.sine) / self.weight
-        self.amplitude = nn.Parameter(own / self.unit)
+        self.amplitude = nn.Parameter(own / unit)
         self.phase = nn.Parameter(phase)
         self.centre = nn.Parameter(centre)
         # A ladder that is given is no parameter.
         self.rungs = partials.frequency
-        learned = partials.frequency / self.step_rad if self.learns_frequency else phase.new_zeros(0)
+        learned = partials.frequency / step if self.learns_frequency else phase.new_zeros(0)
         self.frequency = nn.Parameter(learned)
+
+    @property
+    def unit(self) -> Tensor | float:
+        """Scale of the amplitudes, ``[P]``."""
+        return self.scales["amplitude"]
 
     @property
     def learns_frequency(self) -> bool:
@@ -146,18 +173,8 @@ class CascadeNetwork(PartialBankNetwork):
             yield before
 
     def jacobian(self) -> Jacobian:
-        """Return the Jacobian at the parameters as they are.
-
-        Raises `OptionError` with an activation: such a cascade is trained by its gradient alone.
-        """
-        if self.options.activation != "none":
-            raise OptionError(
-                "but such a cascade has no Jacobian",
-                setting="activation",
-                value=self.options.activation,
-                hint="use {optimiser=adam}",
-            )
-        return CascadeTangent(self)
+        """Return the Jacobian at the parameters as they are; with an activation by automatic differentiation."""
+        return CascadeJacobian(self) if self.options.activation == "none" else super().jacobian()
 
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Set the starting point: peaks or the ladder's rungs with least squares, all at once or layer by layer."""
@@ -195,12 +212,6 @@ class CascadeNetwork(PartialBankNetwork):
         """Return the energy of each layer; a ladder that is given is a whole, of which no rung can be left out."""
         return super().component_energies() if self.learns_frequency else self.phase.new_zeros(0)
 
-    def pruned(self, keep: int) -> "CascadeNetwork":
-        """Return a copy with only the ``keep`` layers of highest energy, or the whole ladder that is given."""
-        network = self.silent(self.grid)
-        network.replace_partials(self.partials.strongest(keep, self.grid) if self.learns_frequency else self.partials)
-        return network
-
     def n_components(self) -> int:
         """Return how many layers all frames have."""
         return self.phase.numel()
@@ -223,85 +234,43 @@ class CascadeNetwork(PartialBankNetwork):
             total = torch.where((counts > layer)[:, None], carried + wave, total)
         return total
 
-    def settings(self) -> dict[str, object]:
-        """Return the settings that make the same ladder again."""
-        return self.options.table()
-
     def amplitudes(self) -> Tensor:
         """Return the amplitude of each layer's wave, as it is heard without activation."""
         heard = self.amplitude * self.unit * self.weight
         return smooth_hypot(heard, torch.zeros_like(heard))
 
-    def columns(self, partials: Partials) -> dict[str, Tensor]:
-        """Return frequencies in Hz where they are learned, amplitudes, phases, and the centre of each frame's phases."""
-        # The order of a cell's layers is that of the partials; what is stored is what is trained.
-        order = torch.argsort(self.grid.order[self.layout.frame_of_partial], stable=True)
-        own = self._turned(partials).frequency.double() * (self.grid.sample_rate / (2 * math.pi))
-        columns = {"frequency_hz": own} if self.learns_frequency else {}
-        columns |= {"amplitude": (self.amplitude.detach() * self.unit)[order], "phase_rad": self.phase.detach()[order]}
-        if self.options.phase == "centred":
-            centre = self.centre if self.centre.numel() else self.phase.new_zeros(self.grid.n_frames)
-            columns["centre_rad"] = centre.detach()[torch.argsort(self.grid.order)]
-        return columns
+    def natural(self) -> dict[str, Tensor]:
+        """Return each layer's own amplitude, phase and frequency, and the centre of each frame's phases, without gradients."""
+        centre = self.centre if self.centre.numel() else self.phase.new_zeros(self.grid.n_frames)
+        frequency = self._turned(self.partials).frequency
+        amplitude = self.amplitude * self.unit
+        values = {"frequency": frequency, "amplitude": amplitude, "phase": self.phase, "centre": centre}
+        return {one.name: values[one.name].detach() for one in self.stored()}
 
-    def column_length(self, name: str, n_partials: int) -> int:
-        """Return how many values a stored column has."""
-        return self.grid.n_frames if name == "centre_rad" else n_partials
+    def set_components(self, counts: Tensor, values: Mapping[str, Tensor]) -> None:
+        """Replace all layers by others of natural values, as they are heard."""
+        frame = torch.arange(counts.numel()).repeat_interleave(counts)
+        radians = values["frequency"] if self.learns_frequency else ladder.rungs(counts, self.options.ladder)
+        phase = values["phase"] + (values["centre"][frame] if "centre" in values else 0.0)
+        rank = torch.arange(frame.numel()) - (counts.cumsum(0) - counts)[frame]
+        weight = torch.pow(self.options.layer_decay, (counts[frame] - 1 - rank).float()).clamp(min=LEAST_WEIGHT)
+        heard = values["amplitude"] * weight
+        self.replace_partials(self._turned(Partials(frame, radians, heard * torch.cos(phase), -heard * torch.sin(phase))))
 
-    def from_columns(self, columns: Mapping[str, Tensor], counts: Tensor) -> Partials:
-        """Return the waves of stored columns as they are heard."""
-        cell = torch.arange(counts.numel()).repeat_interleave(counts)
-        if self.learns_frequency:
-            nyquist = self.grid.nyquist_hz
-            low, high = (nyquist, 2 * nyquist) if self.options.ladder == "above-nyquist" else (0.0, nyquist)
-            radians = self.checked_radians(columns["frequency_hz"], low, high)
-        else:
-            radians = ladder.rungs(counts, self.options.ladder)
-        phase = columns["phase_rad"] + (columns["centre_rad"][cell] if "centre_rad" in columns else 0.0)
-        rank = torch.arange(cell.numel()) - (counts.cumsum(0) - counts)[cell]
-        weight = torch.pow(self.options.layer_decay, (counts[cell] - 1 - rank).float()).clamp(min=LEAST_WEIGHT)
-        heard = columns["amplitude"] * weight
-        return self._turned(Partials(self.frames_of_cells(counts), radians, heard * torch.cos(phase), -heard * torch.sin(phase)))
+    def assembled(self, grid: TimeGrid, rows: Sequence[Rows]) -> Self:
+        """Return a network on ``grid`` of layers of other networks, as they are heard there: a decay depends on the others."""
+        network = self.silent(grid)
+        each = [(piece, kept, frame) for piece, kept, frame in rows if isinstance(piece, CascadeNetwork)]
+        first, *others = [replace(piece.partials.keep(kept), frame=frame) for piece, kept, frame in each]
+        network.replace_partials(first.keep(torch.argsort(first.frame, stable=True)).joined(*others))
+        return network
 
-    @torch.no_grad()
-    def project(self) -> None:
-        """Keep frequencies between 0 and Nyquist, or between Nyquist and the sample rate."""
-        if self.learns_frequency:
-            low = math.pi if self.options.ladder == "above-nyquist" else 0.0
-            self.frequency.copy_((self.frequency * self.step_rad).clamp(low, low + math.pi) / self.step_rad)
-
-    def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
-        """Keep frequencies from jumping to the next peak, and phases from turning over."""
-        amplitude, *others = changes
-        return [amplitude, *(part.clamp(-most, most) for part in others)]
-
-    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-        """Return the layers ``amplitude``, ``phase`` and ``frequency``, as far as there are any; centres belong to the phase."""
-        amplitude, phase, centre, frequency = values
-        found = {"amplitude": [amplitude], "phase": [phase, centre], "frequency": [frequency]}
-        return {name: parts for name, parts in found.items() if any(part.numel() for part in parts)}
-
-    @torch.no_grad()
-    def frequencies(self) -> list[Tensor]:
-        """Return the frequencies of the layers' own waves; of a centre, the geometric mean of its frame's."""
-        radians, frame = self._waves()[0], self.layout.frame_of_partial
-        found = [radians, radians, radians.new_zeros(0), radians if self.learns_frequency else radians.new_zeros(0)]
-        if self.centre.numel():
-            logs = radians.double().clamp(min=1e-12).log()
-            sums = logs.new_zeros(self.grid.n_frames).index_add(0, frame, logs)
-            # A centre without waves belongs to none: it counts as the mean of all, and so for nothing.
-            everywhere = logs.mean() if logs.numel() else logs.sum()
-            counts = self.layout.counts
-            found[2] = torch.where(counts > 0, sums / counts.clamp(min=1), everywhere).exp().to(radians)
-        return found
-
-    def at_bounds(self) -> AtBounds:
-        """Return how many learned frequencies lie at 0 Hz or Nyquist."""
-        bounds = super().at_bounds()
-        return bounds if self.learns_frequency else bounds._replace(held=0, total=0)
+    def wave_frequencies(self) -> Tensor:
+        """Return the frequency of each layer's own wave."""
+        return self._waves()[0].detach()
 
 
-class CascadeTangent(Jacobian):
+class CascadeJacobian(Jacobian):
     """The Jacobian of a cascade without activation: it is linear in what is heard of each layer."""
 
     def __init__(self, network: CascadeNetwork) -> None:
@@ -351,7 +320,7 @@ class CascadeTangent(Jacobian):
         return [amplitude, phase, centre, frequency]
 
     def squares(self) -> list[Tensor]:
-        """Return the energy that a change of 1 of each parameter brings into the signals, for one in its frame alone."""
+        """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` taken for their mean, 1/2."""
         return self._squares
 
 

@@ -10,21 +10,23 @@ from torch import Tensor, nn
 from ddaudio.analysis.budget import Budget
 from ddaudio.errors import ModelError
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models.base import AtBounds, FramedNetwork
+from ddaudio.models.base import FramedNetwork
+from ddaudio.models.declared import DeclaredNetwork
 from ddaudio.models.double_dutch import binary_reading
 from ddaudio.models.double_dutch.coding import read_shape, shape_of, words_of
 from ddaudio.models.double_dutch.initialisation import LevelByLevel, jointly
-from ddaudio.models.double_dutch.tangent import DoubleDutchTangent, Speak
+from ddaudio.models.double_dutch.jacobian import DoubleDutchJacobian, Speak
 from ddaudio.models.double_dutch.trees import Plan, Trees
+from ddaudio.models.parameters import Parameter
 from ddaudio.options import DoubleDutchOptions, StartingPoint
 
 CUTOFF_UNIT = 0.25
-"""What a step of 1 in a cutoff's parameter means. Cutoffs stay within the reach of their ropes, -1 to 1."""
+"""Scale of the cutoffs, which are kept within the range of their ropes, -1 to 1."""
 USUALLY_AT_BOUNDS = 0.15
-"""Share of the learned cutoffs that may lie at -1 or 1, where a gate stays open or shut: real recordings have 4 to 10 %."""
+"""Share of the learned cutoffs that may be at -1 or 1, where a gate stays open or shut: real recordings have 4 to 10 %."""
 
 
-class DoubleDutchNetwork(FramedNetwork):
+class DoubleDutchNetwork(DeclaredNetwork):
     """``sum_l G_l (g_l a+ r_l - (1 - g_l) a- r_l)`` in each frame, ``G_l`` the product of the gates above; see `Ladder`.
 
     A rope of level ``l`` sounds for about ``T / 2^l`` samples, and so do gradients by its amplitude, in natural units, fall
@@ -32,14 +34,20 @@ class DoubleDutchNetwork(FramedNetwork):
     """
 
     name = "double-dutch"
+    PARAMETERS = (
+        Parameter("amplitude", "full scale", scale="level", linear=True),
+        Parameter("cutoff", scale=CUTOFF_UNIT, bounds=(-1, 1), usually_at_bounds=USUALLY_AT_BOUNDS),
+    )
+    amplitude: nn.Parameter
+    cutoff: nn.Parameter
 
     def __init__(self, grid: TimeGrid, options: DoubleDutchOptions | None = None) -> None:
         """Make a silent network.
 
         Raises `OptionError` when the options ask for a tree that its frames have no room for.
         """
-        super().__init__(grid)
-        self.plan = Plan(grid, (options or DoubleDutchOptions()).filled())
+        super().__init__(grid, (options or DoubleDutchOptions()).filled())
+        self.plan = Plan(grid, self.options)
         trees = Trees.silent(self.plan)
         self._set(trees, torch.zeros(trees.frame.numel(), self.plan.voices.n_waves), None)
 
@@ -52,6 +60,7 @@ class DoubleDutchNetwork(FramedNetwork):
         unit = (power * level[trees.frame]).pow(0.25)
         # A silent rope still needs a unit to grow in: full scale.
         self.unit = torch.where(unit > 0, unit, torch.ones_like(unit))[:, None] / energies.sqrt()
+        self.scales = {"amplitude": self.unit, "cutoff": CUTOFF_UNIT}
         self.amplitude = nn.Parameter(amplitudes / self.unit)
         learned = amplitudes.new_zeros(0)
         if self.plan.learns_cutoffs:
@@ -73,9 +82,9 @@ class DoubleDutchNetwork(FramedNetwork):
         sound: Tensor = Speak.apply(self.trees, self.amplitude * self.unit, self.cutoff * CUTOFF_UNIT)  # type: ignore[no-untyped-call]
         return self.plan.frames(sound)
 
-    def jacobian(self) -> DoubleDutchTangent:
+    def jacobian(self) -> DoubleDutchJacobian:
         """Return the Jacobian at the parameters as they are; that of hard gates takes the derivative of soft ones."""
-        return DoubleDutchTangent(self.trees, self.rope_amplitudes, self.cutoff.detach() * CUTOFF_UNIT, (self.unit, CUTOFF_UNIT))
+        return DoubleDutchJacobian(self.trees, self.rope_amplitudes, self.cutoff.detach() * CUTOFF_UNIT, (self.unit, CUTOFF_UNIT))
 
     def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
         """Return the frames of a group at ``ratio`` times the sample rate, without waves beyond Nyquist."""
@@ -239,15 +248,14 @@ class DoubleDutchNetwork(FramedNetwork):
         """
         return self.trees.table(self.rope_amplitudes)
 
-    @torch.no_grad()
-    def project(self) -> None:
-        """Keep cutoffs where their ropes reach them."""
-        self.cutoff.clamp_(-1 / CUTOFF_UNIT, 1 / CUTOFF_UNIT)
+    def frames_of_rows(self) -> list[Tensor]:
+        """Return the frame of each amplitude and of each learned cutoff."""
+        nodes = self.trees.shape.nodes.nonzero()[:, 0]
+        return [self.trees.frame, nodes[: len(self.cutoff)]]
 
-    def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
-        """Keep cutoffs from jumping."""
-        amplitude, cutoff = changes
-        return [amplitude, cutoff.clamp(-most, most)]
+    def n_components(self) -> int:
+        """Return the number of ropes, or of levels if read as binary."""
+        return self.n_prunable()
 
     def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """Return the layers ``amplitude, level 1``, ``cutoff, level 1`` and so on, of levels that have such parameters."""
@@ -261,8 +269,3 @@ class DoubleDutchNetwork(FramedNetwork):
         """Return the frequencies of the ropes, for amplitudes and cutoffs."""
         of_level = 2 * math.pi / torch.tensor(self.plan.ladder.denominators)
         return [of_level[self.trees.level][:, None].expand_as(self.amplitude), of_level[self.trees.cutoff_level]]
-
-    def at_bounds(self) -> AtBounds:
-        """Return how many of the learned cutoffs lie at -1 or 1."""
-        held = int((self.cutoff.detach().abs() * CUTOFF_UNIT >= 1).sum())
-        return AtBounds(held, self.cutoff.numel(), "cutoffs lie at -1 or 1", USUALLY_AT_BOUNDS)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -29,7 +30,7 @@ class Speak(Function):
     @staticmethod
     def forward(ctx: Any, trees: Trees, spoken: Tensor, learned: Tensor) -> Tensor:
         """Add up."""
-        ctx.trees, ctx.opened = trees, open_trees(trees, spoken, learned)
+        ctx.trees, ctx.opened, ctx.none = trees, open_trees(trees, spoken, learned), torch.zeros_like(spoken)
         sound: Tensor = ctx.opened.sound(trees.all_amplitudes(spoken))
         return sound
 
@@ -39,8 +40,17 @@ class Speak(Function):
         """Apply the adjoint."""
         return (None, *ctx.trees.kept(*ctx.opened.correlate(gradient)))
 
+    @staticmethod
+    def jvp(ctx: Any, _: None, spoken: Tensor | None, learned: Tensor | None) -> Tensor:
+        """Return the change of the sum for changes of amplitudes and cutoffs; None for no change."""
+        own: Trees = ctx.trees
+        amplitudes = own.all_amplitudes(ctx.none if spoken is None else spoken)
+        shifts = own.all_cutoffs(learned) if learned is not None and own.plan.learns_cutoffs else None
+        change: Tensor = ctx.opened.sound(amplitudes, shifts)
+        return change
 
-class DoubleDutchTangent(Jacobian):
+
+class DoubleDutchJacobian(Jacobian):
     """The Jacobian of a double-dutch network."""
 
     def __init__(self, trees: Trees, amplitudes: Tensor, cutoffs: Tensor, units: tuple[Tensor, float]) -> None:

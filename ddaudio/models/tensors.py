@@ -1,0 +1,116 @@
+"""Declared parameters as named tensors of a file, and as a table."""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from ddaudio.analysis.partials import Layout
+from ddaudio.errors import ModelError
+from ddaudio.grid.coding import WORD, pack, unpack
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.models.parameters import Parameter
+
+
+class Declared(Protocol):
+    """What files and tables need of a network; see `ddaudio.models.DeclaredNetwork`."""
+
+    COUNTS: ClassVar[str]
+    AT_MOST_ONE: ClassVar[bool]
+    name: str
+    grid: TimeGrid
+    layout: Layout
+
+    def stored(self) -> tuple[Parameter, ...]:
+        """Return the parameters of files and tables."""
+
+    def natural(self) -> dict[str, Tensor]:
+        """Return the natural values of these parameters, by name."""
+
+    def rows(self) -> dict[str, Tensor]:
+        """Return the frame of each of their rows, by name."""
+
+    def amplitudes(self) -> Tensor:
+        """Return the amplitude of each component."""
+
+
+def stored_tensors(network: Declared) -> dict[str, Tensor]:
+    """Return what a file holds of a network: counts, then values in natural units, cell by cell."""
+    grid = network.grid
+    counts = network.layout.counts[torch.argsort(grid.order)]
+    tensors = {network.COUNTS: pack(counts > 0) if network.AT_MOST_ONE else counts.to("cpu", torch.int32)}
+    natural, frames = network.natural(), network.rows()
+    for one in network.stored():
+        order = torch.argsort(grid.order[frames[one.name]], stable=True)
+        tensors[one.column] = one.in_units(natural[one.name][order], grid.sample_rate).flatten().float().cpu()
+    return tensors
+
+
+def components_of(network: Declared, tensors: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return components in each frame and natural values, of a file's tensors; raises `ModelError` where they do not fit."""
+    stored = network.stored()
+    expected = [network.COUNTS, *(one.column for one in stored)]
+    if sorted(tensors) != sorted(expected):
+        raise ModelError(
+            f"a {network.name} model holds the tensors {', '.join(expected)}; this file has {', '.join(sorted(tensors))}"
+        )
+    grid = network.grid
+    in_cell = _counts(network, tensors[network.COUNTS])
+    frame = torch.argsort(grid.order)[torch.arange(in_cell.numel()).repeat_interleave(in_cell)]
+    orders = {"component": torch.argsort(frame, stable=True), "frame": grid.order}
+    values = {}
+    for one in stored:
+        rows = orders[one.per]
+        checked = _checked(one, tensors[one.column], len(rows), network.COUNTS)
+        values[one.name] = one.from_units(checked, grid.sample_rate)[rows]
+    return in_cell[grid.order], values
+
+
+def _counts(network: Declared, counts: Tensor) -> Tensor:
+    """Return the components in each cell ``[F]`` int64."""
+    n_frames = network.grid.n_frames
+    if not network.AT_MOST_ONE:
+        if counts.dtype != torch.int32 or counts.shape != (n_frames,) or bool((counts < 0).any()):
+            raise ModelError(f"{network.COUNTS} must be {n_frames} whole numbers (int32), none below 0")
+        return counts.long()
+    if counts.dtype != torch.int32 or counts.shape != (math.ceil(n_frames / WORD),):
+        raise ModelError(f"{network.COUNTS} must be the bits of {n_frames} frames, int32 words")
+    bits = unpack(counts)
+    if bool(bits[n_frames:].any()):
+        raise ModelError(f"{network.COUNTS} has bits beyond the last of {n_frames} frames")
+    return bits[:n_frames].long()
+
+
+def _checked(one: Parameter, values: Tensor, n_rows: int, counts: str) -> Tensor:
+    """Return values of a file in the shape of their rows."""
+    size = n_rows * math.prod(one.shape)
+    if values.dtype != torch.float32 or values.shape != (size,):
+        raise ModelError(f"{one.column} must be {size} float32, as {counts} says")
+    if not bool(values.isfinite().all()):
+        raise ModelError(f"{one.column} must be finite; this file has NaN or infinity in it")
+    return values.reshape(n_rows, *one.shape)
+
+
+def table_of(network: Declared) -> dict[str, Tensor]:
+    """Return a table of the components: signal, time of the frame's middle, frequency and amplitude, and all other values."""
+    grid, frame = network.grid, network.layout.frame_of_partial
+    order = torch.argsort(grid.order[frame], stable=True)
+    frame = frame[order]
+    middle = grid.start[frame].double() + (grid.frames.length[frame].double() - 1) / 2
+    unknown = torch.full((len(frame),), math.nan, dtype=torch.float64)
+    table = {
+        "signal": grid.frames.signal[frame],
+        "time_s": middle / grid.sample_rate,
+        "frequency_hz": unknown,
+        "amplitude": network.amplitudes().detach().double().cpu()[order],
+    }
+    natural = network.natural()
+    for one in network.stored():
+        rows = natural[one.name][order if one.per == "component" else frame]
+        columns = one.in_units(rows, grid.sample_rate).double().cpu().reshape(len(frame), math.prod(one.shape))
+        for number, column in enumerate(columns.unbind(1), 1):
+            name = one.column if not one.shape else f"{one.column}_{number}"
+            table[name] = column.abs() if name == "amplitude" else column
+    return table
