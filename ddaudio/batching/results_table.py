@@ -81,7 +81,7 @@ class Row:
             n_parameters=model["n_parameters"],
             parameters_per_sample=model["parameters_per_sample"],
             n_components=model["n_components"],
-            **{name: report["metrics"][name]["value"] for name in METRICS},
+            metrics={name: metric["value"] for name, metric in report["metrics"].items()},
             mdct_snr_db=report["baseline"]["snr_db"],
             training_gain_db=report["training"]["gain_db"],
             seconds=seconds["reading"] + seconds["fitting"] + seconds["measuring"],

@@ -64,9 +64,8 @@ class Run:
     """The status in a sentence."""
     warnings: str = ""
     """Warnings, joined by ``; ``."""
-    snr_db: float | None = None
-    lsd_db: float | None = None
-    mr_stft: float | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """Value of each metric, by name."""
     n_parameters: int | None = None
     seconds: float | None = None
     """Of the fit, start included."""
