@@ -75,4 +75,4 @@ def _with_equal_frames(recording: Recording, numbers: int, frame_s: float) -> fl
     """Return the SNR with frames of one length; -inf where the budget has no room for them."""
     if recording.n_channels * (recording.duration_s / (frame_s / 2) + 1) + 3 > numbers:
         return -torch.inf
-    return fit(recording, FitOptions().with_settings({"numbers": numbers, "frame_s": frame_s})).snr_db or 0.0
+    return fit(recording, FitOptions().with_settings({"budget": numbers, "frame_s": frame_s})).snr_db or 0.0
