@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-    import resource, sys
+    import sys
     from pathlib import Path
     import numpy as np, soundfile, torch
     from ddaudio.io import samples as io_samples
     from ddaudio.io.audio import read, resample
-    from ddaudio.io.samples import Difference, Spool, blocks
+    from ddaudio.io.samples import Difference, DiskSamples, blocks
     from ddaudio.io.wav import write_wav
     from ddaudio.metrics.mdct_baseline import best_k_snr
     from ddaudio.metrics.measure import measure
@@ -28,7 +28,7 @@ SCRIPT = """
             for number in range(seconds):
                 file.write(second * (1 + number % 7) / 7)
         recording = read(folder / "a.wav")
-        estimate = Spool(1)
+        estimate = DiskSamples(1)
         for block in blocks(recording.samples):
             estimate.append(block / 2)
         metrics = measure(estimate, recording.samples, rate)
@@ -37,27 +37,31 @@ SCRIPT = """
         again = resample(recording, 22_050)
         return recording.samples, recording.content_hash, metrics["snr_db"].value, again.n_samples
 
-    def reset_peak():
-        Path("/proc/self/clear_refs").write_text("5")  # imports reach higher than what they leave
+    def peak_kb(seconds):
+        Path("/proc/self/clear_refs").write_text("5")
+        found = through(seconds)
+        # Not by getrusage: its peak includes that of the process before this one replaced it.
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]), found
 
-    through(20)  # what is imported late, tables, and buffers of the libraries
-    reset_peak()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    samples, digest, snr_db, n_samples = through(360)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert isinstance(samples, Spool) and samples.shape == (1, 360 * rate) and n_samples == 180 * rate
-    print(snr_db, (after - before) // 1024)
+    through(50)  # what is imported late, tables, and buffers of the libraries
+    short_kb, _ = peak_kb(50)
+    long_kb, (samples, digest, snr_db, n_samples) = peak_kb(250)
+    assert isinstance(samples, DiskSamples) and samples.shape == (1, 250 * rate) and n_samples == 125 * rate
+    print(snr_db, (long_kb - short_kb) / 1024)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells and resets the peak of memory")
-def test_six_minutes_go_through_in_less_memory_than_they_are(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(tmp_path)]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # each has workspace of its own
-    done = subprocess.run(command, env=one_thread, capture_output=True, text=True, timeout=600, check=False)
+    # Each thread has workspace of its own; blocks that are freed go back to the system instead of staying in the heap.
+    steady = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    steady |= {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+    done = subprocess.run(command, env=os.environ | steady, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     snr_db, grown_mb = (float(word) for word in done.stdout.split())
     assert snr_db == pytest.approx(6.0206, abs=1e-4)
-    # The samples are 64 MB as float32, so one whole copy of them anywhere goes beyond. About 40 are needed: kept in
-    # memory may be 8 MB, and every block is one of 4 MB with a few products of it.
-    assert grown_mb < 60
+    # Both recordings are kept on disk, so both take the same blocks. The longer one has 34 MB more of float32: a whole copy of
+    # it anywhere goes far beyond.
+    assert grown_mb < 17

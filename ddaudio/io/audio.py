@@ -54,7 +54,7 @@ class Recording:
     truncated: bool = False
     """Whether sound is missing: the file ends before its own end mark or declared length, or a part cannot be decoded."""
     warnings: tuple[str, ...] = ()
-    """Problems found while the file was read, such as `cut short: ...`, `damaged: ...` or `incomplete: ...`."""
+    """Problems found while the file was read, such as `truncated: ...`, `damaged: ...` or `incomplete: ...`."""
     file_format: str = ""
     """Name of the file format in libsndfile, such as `FLAC (Free Lossless Audio Codec)`; empty without a file."""
     encoding: str = ""

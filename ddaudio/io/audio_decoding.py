@@ -116,7 +116,7 @@ class Decoder:
         if self._is_cut:
             of = f" of {self.declared_samples}" if self.declared_samples > self.n_samples else ""
             ending = f"the file ends after {self.n_samples}{of} samples, before its own end mark or declared length"
-            self.warnings.insert(0, f"cut short: {ending}")
+            self.warnings.insert(0, f"truncated: {ending}")
         self.is_truncated = self.is_truncated or self._is_cut
 
     def _next_decoder(self, number: int, stream: Stream) -> _StreamDecoder | None:
@@ -247,7 +247,7 @@ def _open(path: Path, file: BinaryIO, stream: Stream) -> _StreamDecoder:
     target = path.with_suffix(".wav").name if path.suffix != ".wav" else f"{path.stem}-converted.wav"
     command = f"`ffmpeg -i {shlex.quote(path.name)} {shlex.quote(target)}`"
     if reason and kind.startswith(DECODABLE):
-        remedy = f"copy it again if it is damaged or cut short, or convert it, for example with {command}"
+        remedy = f"copy it again if it is damaged or truncated, or convert it, for example with {command}"
         raise refusal(path, f"it begins like {kind}, but libsndfile cannot decode it ({reason})", remedy)
     if kind:
         raise refusal(path, f"it is {kind}, not a {READABLE} file", f"convert it, for example with {command}")

@@ -173,7 +173,7 @@ def test_a_flac_that_declares_too_few_samples_is_read_whole(declared: int, tmp_p
 def test_a_flac_of_unknown_length_that_is_cut_says_so() -> None:
     found = read(FAULTS / "piped-cut.flac")
     assert (found.n_samples, found.truncated) == (9 * 4608, True)  # whole frames
-    assert found.warnings == ("cut short: the file ends after 41472 samples, before its own end mark or declared length",)
+    assert found.warnings == ("truncated: the file ends after 41472 samples, before its own end mark or declared length",)
 
 
 def test_a_flac_with_damage_says_when_it_failed_and_not_that_it_ends(tmp_path: Path) -> None:
@@ -207,11 +207,11 @@ def test_a_wav_of_unknown_size_is_whole(size: int, tmp_path: Path) -> None:
         (1, 4000, ("header unfinished: it declares no samples; the 4000 after it were read",)),
         (7999, 3999, ()),
         (8001, 4000, ()),  # not a whole sample more than there is
-        (8002, 4000, ("cut short: the file ends after 4000 of 4001 samples, before its own end mark or declared length",)),
+        (8002, 4000, ("truncated: the file ends after 4000 of 4001 samples, before its own end mark or declared length",)),
         (
             3_000_000_000,
             4000,
-            ("cut short: the file ends after 4000 of 1500000000 samples, before its own end mark or declared length",),
+            ("truncated: the file ends after 4000 of 1500000000 samples, before its own end mark or declared length",),
         ),
         (4000, 2000, ("incomplete: 4000 bytes after the sound belong to no chunk and were not read",)),
     ],
@@ -221,7 +221,7 @@ def test_other_sizes_of_a_wav_say_what_they_can(size: int, n_samples: int, warni
     found = read_bytes(tmp_path, "b.wav", whole[:40] + struct.pack("<I", size) + whole[44:])
     assert same(found, noise(4000)[:, :n_samples])
     assert found.warnings == warnings
-    assert found.truncated == any(one.startswith(("cut", "incomplete")) for one in warnings)
+    assert found.truncated == any(one.startswith(("truncated", "incomplete")) for one in warnings)
 
 
 @pytest.mark.parametrize("name", ["data-size-0.wav", "data-size-ffffff00.wav"])
