@@ -1,13 +1,10 @@
 """The gallery over a batch: ``index.html``. Its rows are made where the fits were."""
 
-import tempfile
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from ddaudio.batching.up_to_date import PAGE
 from ddaudio.errors import DdaudioError
-from ddaudio.io.storage import REPORT, Storage, is_remote
+from ddaudio.io.fit_files import PAGE, REPORT
+from ddaudio.io.storage import Storage, is_remote
 
 GALLERY = "index.html"
 """Name of the gallery in the output."""
@@ -29,18 +26,13 @@ def gallery_row(shown: Shown) -> dict[str, Any] | None:
     from ddaudio.report import gallery  # noqa: PLC0415 - imports torch, which the process that steers does without
     from ddaudio.results.record import FitRecord  # noqa: PLC0415
 
-    output = shown.output
-    with nullcontext(output.address) if output.is_local else tempfile.TemporaryDirectory() as home:
-        folder = Path(home, shown.folder)
-        try:
-            if not output.is_local:
-                folder.mkdir(parents=True)
-                output.download(shown.folder, folder)
-            row = gallery.row(FitRecord.read(folder), folder, Path(home))
-        except (DdaudioError, OSError):
-            return None
-        page = folder / (PAGE if (folder / PAGE).exists() else REPORT)
-        row["page"] = gallery._address(page, Path(home))
+    try:
+        with shown.output.fetched(shown.folder) as folder:
+            home = folder.parents[shown.folder.count("/")]
+            row = gallery.row(FitRecord.read(folder), folder, home)
+            row["page"] = gallery._address(folder / (PAGE if (folder / PAGE).exists() else REPORT), home)
+    except (DdaudioError, OSError):
+        return None
     if is_remote(shown.place):
         row["sounds"].pop("original", None)
     return row

@@ -10,7 +10,7 @@ from typing import Any
 
 from ddaudio.errors import BatchError, RecordingError
 from ddaudio.io.paths import folder_of
-from ddaudio.io.storage import AT_ONCE, Storage, is_remote, local_path, remote, storage_errors
+from ddaudio.io.storage import AT_ONCE, Storage, is_remote, local_path, reason, remote, storage_errors
 
 SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc")
 """Names of recordings end in one of these, in any case, unless a pattern says otherwise."""
@@ -65,7 +65,7 @@ def find(inputs: Sequence[str | os.PathLike[str]], output: Storage, pattern: str
             found = [item for one in _looked_up(addresses, "") for item in _given(one, wanted, alone=False)]
     except storage_errors() as error:
         raise BatchError(
-            f"cannot list {', '.join(map(repr, addresses[:FEW]))}: {_reason(error)}", hint="check the address"
+            f"cannot list {', '.join(map(repr, addresses[:FEW]))}: {reason(error)}", hint="check the address"
         ) from None
     if not found:
         what = f"no name matches {pattern!r}" if pattern else f"no name ends in {', '.join(SUFFIXES)}"
@@ -81,7 +81,7 @@ def _tidy(address: str) -> str:
 
 def _check_apart(address: str, output: Storage) -> None:
     """Refuse an output that is the input, or lies inside it, and a recording that is in the output."""
-    if is_remote(address) == output.is_local:
+    if is_remote(address) != is_remote(output.address):
         return
     one, other = (address, output.address) if is_remote(address) else map(os.path.realpath, (address, output.address))
     if one == other:
@@ -224,10 +224,6 @@ def _cannot_be_listed(error: OSError) -> None:
 def _mark(info: dict[str, Any]) -> str:
     """Return what the storage says of a file's content, if anything."""
     return str(info.get("ETag") or info.get("etag") or info.get("md5Hash") or "").strip('"')
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def seconds_of_sound(items: Sequence[Input]) -> float:

@@ -19,7 +19,7 @@ from ddaudio.batching.results_table import Row, RowStore, read_table, write_tabl
 from ddaudio.batching.summary import Summary, summary_lines
 from ddaudio.batching.up_to_date import BatchJob, reusable_row
 from ddaudio.errors import BatchError, OutputError
-from ddaudio.io.storage import AT_ONCE, Storage
+from ddaudio.io.storage import AT_ONCE, Storage, open_storage
 from ddaudio.options import FitOptions
 from ddaudio.options.batch import STACKS_PER_WORKER, BatchOptions
 from ddaudio.parallel.executors import Executor, make_executor
@@ -81,7 +81,7 @@ class BatchResult:
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of ``results.parquet``; raises `BatchError` where there is none."""
-        return read_table(BytesIO(_results(Storage(self.output))))
+        return read_table(BytesIO(_results(open_storage(self.output))))
 
 
 def batch(
@@ -120,7 +120,7 @@ def batch(
     how = replace(batch or BatchOptions(), **{name: value for name, value in settings.items() if name in own})
     fits = (options or FitOptions()).with_settings({name: value for name, value in settings.items() if name not in own})
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
-    out = Storage.at(output)
+    out = open_storage(output)
     tell = progress or (lambda _: None)
     tell(BatchProgress("looking"))
     items = find(given, out, how.pattern)
@@ -146,11 +146,11 @@ class _Run:
                 todo = self._missing()
                 sound_s = seconds_of_sound([self.items[place] for place in todo])
                 return BatchResult(self.job.output.address, self._summary(began), None, stopped=False, planned_sound_s=sound_s)
-            self.job.output.check_writable()
-            self.job.output.clear_leftovers()
             if self.how.scheduler is not None:
                 with make_executor(0, 0, self.how.scheduler) as workers:  # first of all: it may not answer
+                    self.job.output.prepare()
                     return self._work(self._missing(), workers, began)
+            self.job.output.prepare()
             todo = self._missing()
             with make_executor(len(todo), self.how.n_workers) as workers:
                 return self._work(todo, workers, began)
@@ -259,7 +259,7 @@ class _Run:
                 tables = Path(folder, "results.csv"), Path(folder, "results.parquet")
                 write_tables(self.rows, *tables)
                 for table in tables:
-                    self.job.output.write_file(table.name, table)
+                    self.job.output.write(table.name, table)
         except OSError as error:
             raise OutputError(f"cannot make the tables: {error.strerror or error}", hint="free some space") from error
         self.job.output.write("summary.json", (json.dumps(contents, indent=1) + "\n").encode())

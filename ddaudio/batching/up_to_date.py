@@ -15,11 +15,9 @@ from typing import Any
 
 from ddaudio.batching.inputs import Input
 from ddaudio.batching.results_table import Row
-from ddaudio.io.storage import REPORT, Storage
+from ddaudio.io.fit_files import PAGE, REPORT
+from ddaudio.io.storage import Storage
 from ddaudio.options import FitOptions
-
-PAGE = "report.html"
-"""Name of the page in a fit's folder; see `ddaudio.report.page`."""
 
 
 @dataclass(frozen=True)

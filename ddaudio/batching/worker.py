@@ -12,21 +12,24 @@ import torch
 
 from ddaudio.batching.inputs import Input
 from ddaudio.batching.results_table import Outcome, Row, outcome_of
-from ddaudio.batching.up_to_date import PAGE, BatchJob, file_hash, is_same, lacks_page, read_existing_report
+from ddaudio.batching.up_to_date import BatchJob, file_hash, is_same, lacks_page, read_existing_report
 from ddaudio.errors import OutputError, RecordingError
 from ddaudio.fitting.plan import make_plan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
+from ddaudio.io.fit_files import FILES, PAGE
 from ddaudio.io.paths import printable, quoted
 from ddaudio.io.storage import remote, storage_errors
 from ddaudio.options import NETWORKS, FitOptions
 from ddaudio.parallel.lockstep import apart, side_by_side
 from ddaudio.parallel.threads import one_thread
 from ddaudio.report import save as saving
-from ddaudio.report import settings_hash, write_page
+from ddaudio.report import settings_hash
+from ddaudio.report.page import page
 from ddaudio.results.read import SCHEMA
+from ddaudio.results.record import FitRecord
 
 TOGETHER_SAMPLES = 1 << 18
 """Samples of all channels that are fitted side by side at most. Recordings of 50,000 samples take no less time so (a twentieth
@@ -133,19 +136,17 @@ def _tells_of(report: dict[str, Any], recording: Recording, job: BatchJob) -> bo
 def _kept(job: BatchJob, item: Input, report: dict[str, Any]) -> Row:
     """Return the row of a fit that is there; make its page if it should have one."""
     if lacks_page(job, item):
-        with tempfile.TemporaryDirectory() as copy:
-            folder = job.output.download(item.folder, Path(copy))
-            job.output.write(f"{item.folder}/{PAGE}", write_page(folder, home=".").read_bytes())
+        with job.output.fetched(item.folder) as folder:
+            job.output.write(f"{item.folder}/{PAGE}", page(FitRecord.read(folder), home=".").encode("utf-8", "backslashreplace"))
     return Row.of_report(item.place, item.folder, "kept", report)
 
 
 def _save(job: BatchJob, read: _Read, result: FitResult) -> Row:
     item = read.item
     try:
-        with job.output.making() as home:
-            made = home / "fit"
-            report = saving.save_fit(result, made, html=job.html, batch=read.noted)
-            job.output.publish(made, item.folder, saving.FILES)
+        with job.output.making() as folder:
+            report = saving.write_fit(result, folder, html=job.html, batch=read.noted)
+            job.output.publish(folder, item.folder, FILES)
     except storage_errors() as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise OutputError(

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ddaudio.errors import OptionError
 from ddaudio.io import audio
+from ddaudio.io.atomic import check_inside
 from ddaudio.io.audio import Recording
-from ddaudio.io.paths import ENDING, folder_of, printable
+from ddaudio.io.fit_files import ENDING
+from ddaudio.io.paths import folder_of, printable
 from ddaudio.io.wav import write_wav
 
 
@@ -46,6 +48,7 @@ class Excerpt:
         if self.samples is None:
             return str(Path(self.source).absolute())
         path = folder.absolute() / f"{self.folder}.wav"
+        check_inside(folder.parent, path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_wav(path, self.samples, self.sample_rate, "float32")
         return str(path)

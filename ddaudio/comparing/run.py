@@ -238,9 +238,8 @@ class _Comparing:
             home = f"fits/{kind.stretch.folder}/{_folder_of(kind.entry)}-{_key(kind.stretch, options)[:8]}"
             for seed in range(self.how.seeds):
                 run, sought = replace(kind.run(seed), folder=f"{home}/seed-{seed}"), options.with_settings({"seed": seed})
-                folder = str(self.folder.absolute() / str(run.folder))
-                place = self.places[kind.stretch.name]
-                job = CompareJob(_key(kind.stretch, sought), run, place, folder, sought, self.how.html)
+                place, output = self.places[kind.stretch.name], str(self.folder.absolute())
+                job = CompareJob(_key(kind.stretch, sought), run, place, output, sought, self.how.html)
                 there = None if self.how.force else worker.done(job)
                 if there is None:
                     missing.append(job)
@@ -254,7 +253,7 @@ class _Comparing:
 
         def landed(job: CompareJob, ending: Found | Exception) -> list[CompareJob]:
             """Keep what was found; return the job if it is to be tried again."""
-            if self._again(job.folder, ending):
+            if self._again(str(job.folder), ending):
                 return [job]
             found = (job.run.failure(_reason(ending)), None) if isinstance(ending, Exception) else ending
             self.found[_place(job.run)] = found

@@ -12,7 +12,7 @@ from ddaudio.comparing.results import NAMES, Curve, Found, Run
 from ddaudio.errors import DdaudioError
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
-from ddaudio.io.atomic import whole_file
+from ddaudio.io.atomic import check_inside, remove_file, whole_file
 from ddaudio.options import MOST_STEPS, FitOptions
 from ddaudio.parallel.threads import one_thread
 from ddaudio.report import save as saving
@@ -124,10 +124,15 @@ class CompareJob:
     run: Run
     """What is known beforehand."""
     recording: str
-    folder: str
-    """Path of the fit's folder."""
+    output: str
+    """Path of the comparison's folder."""
     options: FitOptions
     html: bool
+
+    @property
+    def folder(self) -> Path:
+        """Path of the fit's folder."""
+        return Path(self.output, str(self.run.folder))
 
 
 CURVE = "curve.json"
@@ -143,8 +148,9 @@ def make(job: CompareJob) -> Found:
         if result.stopped:
             raise KeyboardInterrupt
         run = _measured(job.run, result, seen)
-        folder = Path(job.folder)
-        (folder / CURVE).unlink(missing_ok=True)  # until there is a new one, nothing here is done
+        folder = job.folder
+        check_inside(job.output, folder)
+        remove_file(folder / CURVE, Path(job.output))  # until there is a new one, nothing here is done
         saving.save_fit(result, folder, force=True, html=job.html)
         kept = {"key": job.key, "html": job.html, "run": asdict(run), "curve": asdict(seen.curve)}
         with whole_file(folder / CURVE) as stream:
@@ -175,7 +181,7 @@ def _measured(run: Run, result: FitResult, seen: _Seen) -> Run:
 def done(job: CompareJob) -> Found | None:
     """Return what is there of a fit that was made before; None where there is none, or none that is whole and the same."""
     try:
-        kept = json.loads((Path(job.folder) / CURVE).read_bytes())
+        kept = json.loads((job.folder / CURVE).read_bytes())
         if kept["key"] != job.key or (job.html and not kept["html"]):
             return None
         run, curve = Run(**kept["run"]), Curve(**kept["curve"])

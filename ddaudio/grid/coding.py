@@ -55,10 +55,16 @@ def _bits(grid: TimeGrid, smallest: int, largest: int) -> list[int]:
 
 
 def decode(
-    sample_rate: int, n_signals: int, n_samples: int, window: WindowName, settings: dict[str, int], code: Tensor
+    shape: tuple[int, int, int], window: WindowName, settings: dict[str, int], code: Tensor, most_cells: int | None = None
 ) -> TimeGrid:
-    """Return the grid that `encode` was given; raises `ModelError` where the code does not divide these signals."""
+    """Return the grid that `encode` was given; raises `ModelError` where the code does not divide these signals.
+
+    ``shape`` is sample rate, signals and samples. A grid of more than ``most_cells`` cells is refused before it is made.
+    """
+    sample_rate, n_signals, n_samples = shape
     smallest, largest, longest_fade = (settings[name] for name in ("smallest_cell", "largest_cell", "longest_fade"))
+    if not all(type(value) is int and 0 <= value < 1 << 42 for value in (smallest, largest, longest_fade)):
+        raise ModelError("sizes of cells are not whole numbers of samples")
     halved = largest
     while halved > smallest > 1:
         halved //= 2
@@ -69,6 +75,9 @@ def decode(
             f"cells of {smallest} to {largest} samples, fades of {longest_fade} and a code of {code.dtype} {list(code.shape)} "
             "are no division of time: cells double in size, the code is int32 [W]"
         )
+    roots = n_signals * math.ceil(n_samples / largest)
+    if most_cells is not None and roots > most_cells:
+        raise ModelError(f"it has {roots} cells of time or more, but values for {most_cells} at most")
     bits = unpack(code).tolist()
     place, rows = 0, []
     for _ in range(n_signals):

@@ -1,13 +1,38 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all. All renaming and deleting of the library is done here.
+
+What is under way is written into a scratch folder beside its destination and then renamed. A scratch folder carries a
+mark, the file `OWNER`, locked for as long as its process lives: only what carries this mark is ever removed as a leftover.
+No function follows a symbolic link to delete, overwrite or rename something; a link in the place of a file is replaced.
+"""
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator
+import re
+import secrets
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from ddaudio.errors import OutputError
 from ddaudio.io.paths import quoted
+
+if sys.platform != "win32":
+    import fcntl
+
+SCRATCH = ".ddaudio-"
+"""How names of scratch folders and of temporary files begin."""
+_TEMPORARY = re.compile(re.escape(SCRATCH) + "[0-9a-f]{16}")
+OWNER, JOURNAL, NEW, OLD = "owner.json", "journal.json", "new", "old"
+"""What a scratch folder contains: its mark, what `install` is about to do, and new and replaced files."""
+STALE_S = 86_400
+"""Age in seconds from which on the scratch folder of another machine counts as a leftover."""
 
 
 @contextlib.contextmanager
@@ -17,19 +42,268 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises OutputError if it cannot be written; then an older file at `path` is untouched and no part of the new stays.
     """
     path = Path(path)
-    temporary = path.parent / f".{path.name[:100]}.tmp-{os.getpid()}"
+    temporary = path.parent / f"{SCRATCH}{secrets.token_hex(8)}"
+    made = False
     try:
         if path.exists() and not path.is_file():
             raise OutputError(f"cannot write {quoted(path)}: it is not a file", hint="give the path of a file")
-        with temporary.open("wb") as stream:
+        with temporary.open("xb") as stream:  # a new file: never through a link
+            made = True
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+        made = False
     except OSError as error:
         absent = isinstance(error, FileNotFoundError | NotADirectoryError)
         reason = f"there is no folder {quoted(path.parent)}" if absent else error.strerror
         raise OutputError(f"cannot write {quoted(path)}: {reason}", hint="choose a writable folder with enough space") from error
     finally:
+        if made:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def check_inside(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Raise `OutputError` if a path below the folder ``root`` leads through a symbolic link, or out of the folder."""
+    relative = os.path.relpath(os.path.abspath(path), os.path.abspath(root))  # noqa: PTH100 - keeps links
+    expected = os.path.normpath(os.path.join(os.path.realpath(root), relative))  # noqa: PTH118
+    found = os.path.realpath(path)
+    if Path(relative).parts[:1] == (os.pardir,) or found != expected:
+        raise OutputError(f"cannot write {quoted(path)}: a link leads to {quoted(found)}", hint="remove the link")
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder in ``parent`` for files that are under way, and remove it in the end with all that it contains.
+
+    Yields the empty folder in it that new files belong in. Raises OSError.
+    """
+    home = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=parent))
+    try:
+        with (home / OWNER).open("x", encoding="utf-8") as mark:
+            _lock(mark.fileno())
+            mark.write(json.dumps({"ddaudio": "scratch", "host": socket.gethostname(), "pid": os.getpid()}))
+            mark.flush()
+            (home / NEW).mkdir()
+            yield home / NEW
+    finally:
+        if not (home / JOURNAL).exists():  # else a move could be neither completed nor undone: `clear_leftovers` will
+            _remove_tree(home)
+
+
+def install(new: Path, folder: Path, names: Sequence[str]) -> None:
+    """Move the files of a `scratch_folder` to ``folder``, all or none; the last of ``names`` marks the set as complete.
+
+    Of ``names``, files of an older set that the new one lacks are removed; all other files in ``folder`` stay. Two processes
+    that install into one folder do so one after the other. A process that is killed meanwhile leaves a journal, from
+    which `clear_leftovers` completes the move.
+    Raises OSError, and then ``folder`` is as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(folder):
+        try:
+            new.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
+        else:
+            return
+    home = new.parent
+    to = os.path.relpath(os.path.realpath(folder), os.path.realpath(home.parent))
+    (home / OLD).mkdir(exist_ok=True)
+    with _folder_lock(folder):
+        there = [name for name in names if os.path.lexists(folder / name)]
+        with whole_file(home / JOURNAL) as stream:
+            stream.write(json.dumps({"to": to, "names": list(names), "new": os.listdir(new)}).encode())  # noqa: PTH208
+        done = False
+        try:
+            _replace_all(home, folder, names, {name for name in names if os.path.lexists(new / name)})
+            done = True
+        finally:
+            for name in () if done else names:
+                if os.path.lexists(home / OLD / name):
+                    (home / OLD / name).replace(folder / name)
+                elif name not in there:
+                    (folder / name).unlink(missing_ok=True)
+            (home / JOURNAL).unlink()
+
+
+def _replace_all(home: Path, folder: Path, names: Sequence[str], new: set[str]) -> None:
+    """Move older files out of ``folder`` and new ones in; the last name goes first and comes last. Can be repeated."""
+    for name in reversed(names):
+        waits = os.path.lexists(home / NEW / name)
+        if (waits or name not in new) and os.path.lexists(folder / name):
+            (folder / name).replace(home / OLD / name)
+    for name in names:
+        if os.path.lexists(home / NEW / name):
+            (home / NEW / name).replace(folder / name)
+
+
+def clear_leftovers(parent: Path) -> None:
+    """Remove scratch folders in ``parent`` that killed processes have left; complete what they were about to install.
+
+    Removed is only a folder, not a link, with the mark of `scratch_folder`, whose process on this machine has ended, or
+    which another machine has left for more than `STALE_S` seconds. Never raises.
+    """
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        found = [Path(entry.path) for entry in entries if entry.name.startswith(SCRATCH) and entry.is_dir(follow_symlinks=False)]
+        for home in found:
+            with contextlib.suppress(OSError, OutputError), _leftover(home) as is_leftover:
+                if is_leftover:
+                    _complete(home)
+                    _remove_tree(home)
+
+
+@contextlib.contextmanager
+def _leftover(home: Path) -> Iterator[bool]:
+    """Tell whether a folder is a scratch folder whose process has ended; its mark is locked meanwhile."""
+    with os.fdopen(os.open(home / OWNER, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as mark:
+        owner = _json_object(mark.read(10_000)) if stat.S_ISREG(os.fstat(mark.fileno()).st_mode) else {}
+        here = owner.get("host") == socket.gethostname()
+        ended = not _runs(owner.get("pid")) if here else time.time() - home.stat().st_mtime > STALE_S
+        yield owner.get("ddaudio") == "scratch" and ended and _lock(mark.fileno())
+
+
+def _complete(home: Path) -> None:
+    """Complete the move that a journal describes; it leads nowhere but to a folder beside, or to the one around."""
+    try:
+        journal = _json_object((home / JOURNAL).read_bytes())
+    except FileNotFoundError:
+        return
+    names, new, to = journal.get("names"), journal.get("new"), journal.get("to")
+    if not isinstance(to, str) or not _are_names(names) or not _are_names(new):
+        return
+    folder = home.parent / to
+    check_inside(home.parent, folder)
+    folder.mkdir(exist_ok=True)
+    (home / OLD).mkdir(exist_ok=True)
+    with _folder_lock(folder):
+        _replace_all(home, folder, names, set(new))
+
+
+def _are_names(names: object) -> TypeGuard[list[str]]:
+    return isinstance(names, list) and all(isinstance(name, str) and Path(name).parts == (name,) for name in names)
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _remove_tree(home: Path) -> None:
+    """Remove a scratch folder, if it is still there; links in it are removed, not followed."""
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def temporary_files(folder: Path) -> list[str]:
+    """Return the names of files in a folder that killed processes were writing by `whole_file`."""
+    return [path.name for path in folder.glob(f"{SCRATCH}*") if _TEMPORARY.fullmatch(path.name)]
+
+
+def remove_file(path: Path, root: Path) -> None:
+    """Remove a file below the folder ``root``, or a link in its place.
+
+    Raises `OutputError` if a link leads to it; OSError if it cannot be removed. One that is not there is none.
+    """
+    if os.path.lexists(path):
+        check_inside(root, path.parent)
+        path.unlink(missing_ok=True)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder if it is empty and no link."""
+    if not folder.is_symlink():
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            folder.rmdir()
+
+
+def is_inside_only(folder: Path) -> bool:
+    """Return whether nothing can be made beside a folder: it is mounted, or its parent is closed to us."""
+    folder = folder.absolute()
+    return folder.parent == folder or (os.path.isdir(folder) and not os.access(folder.parent, os.W_OK))  # noqa: PTH112
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file ``path``, which is made and in the end removed, with folders above it that were made for it.
+
+    Raises `OutputError` if another process, or another thread, holds it, with ``what`` that one is doing.
+    """
+    made = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked_file(path, what)
+    except OSError as error:
+        raise OutputError(f"cannot write {quoted(path)}: {error.strerror or error}", hint="choose another {out}") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+        for folder in made:
+            remove_empty(folder)
+
+
+def _locked_file(path: Path, what: str) -> int:
+    """Return the descriptor of a lock file that is ours; another process may remove one before it is locked."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        holder = os.read(descriptor, 500)
+        if holder and _json_object(holder).get("ddaudio") != "lock":
+            os.close(descriptor)
+            raise OutputError(f"{quoted(path)} is not a lock of ddaudio", hint="move it away")
+        if not _lock(descriptor):
+            os.close(descriptor)
+            pid, host = (_json_object(holder).get(name, "unknown") for name in ("pid", "host"))
+            raise OutputError(f"{what} (process {pid} on {host})", hint="wait until it ends, or choose another {out}")
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                break
+        os.close(descriptor)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps({"ddaudio": "lock", "pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+    return descriptor
+
+
+@contextlib.contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; wait until it is free. Where folders cannot be locked, go on without."""
+    descriptor = None
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        _lock(descriptor, wait=True)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, *, wait: bool = False) -> bool:
+    """Lock an open file and return True; False if another one holds it. Where there are no locks, every one is free."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def _runs(pid: object) -> bool:
+    """Return whether a process of this machine runs."""
+    if not isinstance(pid, int) or not 0 < pid < 1 << 31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

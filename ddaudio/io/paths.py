@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ddaudio.io.fit_files import ENDING
+
 
 def quoted(path: str | os.PathLike[str]) -> str:
     """Return a path in quotes, on one line whatever characters it has."""
@@ -20,8 +22,8 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-ENDING = "-fit"
-"""What the folder of a fit ends in, and no other one."""
+LONGEST_NAME = 255
+"""Bytes of a name that file systems allow."""
 TABLES = ("results.csv", "results.parquet", "summary.json", "index.html")
 """What the output holds beside the fits."""
 LONGEST_BYTES = 100
@@ -33,6 +35,19 @@ _SIGNS = " _+.,=()-"
 _PLAIN = re.compile(rf"[a-z0-9]([a-z0-9{re.escape(_SIGNS)}]*[a-z0-9_+=)-])?")
 
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])([. ].*)?")
+
+
+def short_name(stem: str, ending: str) -> str:
+    """Return a stem and an ending as a name; one that would be too long is cut, with a hash that keeps it apart from others.
+
+    >>> short_name("bark", "-fit"), len(short_name("b" * 255, "-fit"))
+    ('bark-fit', 255)
+    """
+    whole = os.fsencode(stem)
+    if len(whole) + len(ending) <= LONGEST_NAME:
+        return stem + ending
+    mark = "~" + hashlib.sha256(whole).hexdigest()[:HASH_DIGITS] + ending
+    return os.fsdecode(whole[: LONGEST_NAME - len(mark)]).encode("utf-8", "ignore").decode() + mark
 
 
 def folder_of(parts: Sequence[str], root: str = "") -> str:

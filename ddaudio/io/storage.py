@@ -5,55 +5,51 @@ whole, and a fit's report last of all.
 """
 
 import contextlib
-import itertools
+import json
 import os
 import secrets
-import shutil
-import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ddaudio.errors import BatchError, OutputError
+from ddaudio.io.atomic import check_inside, clear_leftovers, install, scratch_folder, whole_file
+from ddaudio.io.fit_files import REPORT
+from ddaudio.io.paths import TABLES, quoted
 
-REPORT = "report.json"
-"""The file that marks a folder as a complete fit; see `ddaudio.results.read`."""
-UNFINISHED = ".unfinished"
-"""Where, in a local output, fits are made before they take their place."""
+MARK = ".ddaudio"
+"""File that marks an output as one of ddaudio, whose tables may be replaced."""
 AT_ONCE = 16
 """Requests to object storage at a time."""
-STALE_S = 86_400
-"""Age from which on what another machine left unfinished counts as left for good."""
-_MOST_TRIES = 20
+_LOCAL = ("file://", "local://")
 
 
 def is_remote(address: str) -> bool:
     """Return whether an address names object storage, or another file system of fsspec, rather than a local path."""
-    return "://" in address and not address.startswith("file://")
+    return "://" in address and not address.startswith(_LOCAL)
 
 
 def local_path(address: str) -> str:
-    """Return the path that a local address means; ``file://`` is taken off."""
-    return unquote(urlsplit(address).path) if address.startswith("file://") else address
+    """Return the path of a local address, without ``file://``."""
+    return unquote(urlsplit(address).path) if address.startswith(_LOCAL) else address
 
 
 @cache
 def _file_system(protocol: str) -> Any:
-    """Return a file system of fsspec; nothing is kept of what it lists."""
+    """Return a file system of fsspec that caches no listings."""
     import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415 - not needed for local files
 
     return fsspec.filesystem(protocol, use_listings_cache=False)
 
 
 def storage_errors() -> tuple[type[Exception], ...]:
-    """Return what object storage raises when it does not do what it is asked: missing credentials are no OSError."""
+    """Return the exceptions that storage raises; in object storage missing credentials are no OSError."""
     boto = sys.modules.get("botocore.exceptions")
     return (OSError, ValueError, ImportError, *((boto.BotoCoreError, boto.ClientError) if boto else ()))
 
@@ -63,90 +59,181 @@ def remote(address: str) -> tuple[Any, str]:
     protocol, _, path = address.partition("://")
     try:
         return _file_system(protocol), path.rstrip("/")
-    except storage_errors() as error:
+    except Exception as error:  # an address of any protocol: what its package raises is not known
         hint = "pip install 'ddaudio[s3]'" if protocol in ("s3", "s3a") else "install its package"
-        raise BatchError(f"cannot use {address!r}: {error}", hint=f"{hint}, or check the address") from None
+        raise BatchError(f"cannot use {address!r}: {reason(error)}", hint=f"{hint}, or check the address") from None
 
 
-@dataclass(frozen=True)
-class Storage:
-    """Where fits and tables go: a local folder or one in object storage."""
-
-    address: str
-    """An absolute local path, or an address such as ``s3://bucket/fits``."""
-
-    @classmethod
-    def at(cls, address: str | os.PathLike[str]) -> "Storage":
-        """Return the output at a path or address."""
-        text = os.fspath(address)
-        return cls(text.rstrip("/") if is_remote(text) else os.path.abspath(local_path(text)))  # noqa: PTH100 - keeps links
+class Storage(Protocol):
+    """Where fits and tables go. Names are relative to it, with ``/`` between parts."""
 
     @property
-    def is_local(self) -> bool:
-        """Whether it is a folder on a local disk."""
-        return not is_remote(self.address)
+    def address(self) -> str:
+        """An absolute local path, or an address such as ``s3://bucket/fits``."""
+        ...
 
     def path(self, name: str) -> str:
         """Return the path or address of something in it."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """Return the contents of a file; None where there is none. Raises OSError, or what the storage raises."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is such a file."""
+        ...
+
+    def write(self, name: str, content: bytes | Path) -> None:
+        """Write bytes or a copy of a local file, whole or not at all; raises `OutputError`."""
+        ...
+
+    def finished(self) -> set[str]:
+        """Return the folders that contain a report."""
+        ...
+
+    def making(self) -> contextlib.AbstractContextManager[Path]:
+        """Give an empty local folder for the files of a fit that is being made; it is removed in the end."""
+        ...
+
+    def publish(self, made: Path, name: str, order: Sequence[str]) -> None:
+        """Put the files of a folder from `making` into the folder ``name``, the last of ``order`` last of all.
+
+        Of the names in ``order``, older files that the new fit lacks are removed; all other files stay. Raises `OutputError`,
+        OSError, or what the storage raises.
+        """
+        ...
+
+    def fetched(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """Give a folder as a local one, itself or a copy, below as many folders as ``name`` has parts."""
+        ...
+
+    def prepare(self) -> None:
+        """Check before the work that it can be written to and is no folder of something else; remove leftovers.
+
+        Raises `OutputError`.
+        """
+        ...
+
+
+def open_storage(address: str | os.PathLike[str]) -> Storage:
+    """Return the storage at a path or address."""
+    text = os.fspath(address)
+    if is_remote(text):
+        return ObjectStorage(text.rstrip("/"))
+    return LocalStorage(os.path.abspath(local_path(text)))  # noqa: PTH100 - keeps links
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """A folder on a local disk. Nothing is written, replaced or removed through a link in it."""
+
+    address: str
+
+    def path(self, name: str) -> str:
+        """Return the path of something in it."""
         return f"{self.address}/{name}"
 
     def read(self, name: str) -> bytes | None:
-        """Return what a file holds; None where there is none. Raises OSError, or what the storage raises."""
+        """Return the contents of a file; None where there is none. Raises OSError."""
         try:
-            if self.is_local:
-                return Path(self.path(name)).read_bytes()
-            system, path = remote(self.path(name))
+            return Path(self.path(name)).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is such a file."""
+        return os.path.isfile(self.path(name))  # noqa: PTH113 - no error where it cannot be looked at
+
+    def write(self, name: str, content: bytes | Path) -> None:
+        """Write bytes or a copy of a file, whole or not at all; raises `OutputError`."""
+        place = Path(self.path(name))
+        check_inside(self.address, place.parent)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            data = content if isinstance(content, bytes) else content.read_bytes()
+        except OSError as error:
+            raise _unwritable(str(place), error) from error
+        with whole_file(place) as stream:
+            stream.write(data)
+
+    def finished(self) -> set[str]:
+        """Return the folders that contain a report; hidden folders are not looked at."""
+        return set(self._finished())
+
+    def _finished(self) -> Iterator[str]:
+        for folder, below, files in os.walk(self.address):
+            below[:] = [name for name in below if not name.startswith(".")]
+            if REPORT in files:
+                yield os.path.relpath(folder, self.address).replace(os.sep, "/")
+
+    @contextlib.contextmanager
+    def making(self) -> Iterator[Path]:
+        """Give an empty folder for the files of a fit that is being made; it is removed in the end."""
+        Path(self.address).mkdir(parents=True, exist_ok=True)
+        with scratch_folder(Path(self.address)) as folder:
+            yield folder
+
+    def publish(self, made: Path, name: str, order: Sequence[str]) -> None:
+        """Move the files of a folder from `making` into the folder ``name``, all or none; raises `OutputError` or OSError."""
+        place = Path(self.path(name))
+        check_inside(self.address, place)
+        if place.exists() and not place.is_dir():
+            raise OutputError(f"cannot write {str(place)!r}: it is a file", hint="move it away")
+        install(made, place, order)
+
+    @contextlib.contextmanager
+    def fetched(self, name: str) -> Iterator[Path]:
+        """Give a folder itself."""
+        yield Path(self.path(name))
+
+    def prepare(self) -> None:
+        """Check that it can be written to and is no folder of something else, and remove leftovers; raises `OutputError`."""
+        place = Path(self.address)
+        above = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            what = "is not a folder" if not above.is_dir() else "cannot be written to"
+            raise OutputError(f"cannot write to {self.address!r}: {str(above)!r} {what}", hint="choose another {out}")
+        _mark(self)
+        clear_leftovers(place)
+
+
+@dataclass(frozen=True)
+class ObjectStorage:
+    """A folder in object storage, or in another file system of fsspec."""
+
+    address: str
+
+    def path(self, name: str) -> str:
+        """Return the address of something in it."""
+        return f"{self.address}/{name}"
+
+    def read(self, name: str) -> bytes | None:
+        """Return the contents of a file; None where there is none. Raises what the storage raises."""
+        system, path = remote(self.path(name))
+        try:
             return bytes(system.cat_file(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def exists(self, name: str) -> bool:
         """Return whether there is such a file."""
-        if self.is_local:
-            return Path(self.path(name)).is_file()
         system, path = remote(self.path(name))
         return bool(system.exists(path))
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all; raises `OutputError`."""
-        with self._whole(name) as place:
-            if isinstance(place, Path):
-                place.write_bytes(content)
-            else:
-                place[0].pipe_file(place[1], content)
-
-    def write_file(self, name: str, file: Path) -> None:
-        """Write a copy of a local file, whole or not at all; raises `OutputError`."""
-        with self._whole(name) as place:
-            if isinstance(place, Path):
-                shutil.copyfile(file, place)
-            else:
-                place[0].put_file(str(file), place[1])
-
-    @contextlib.contextmanager
-    def _whole(self, name: str) -> Iterator[Path | tuple[Any, str]]:
-        """Give where to write a file: a local path from which it goes to its place, or a file system and the place itself."""
+    def write(self, name: str, content: bytes | Path) -> None:
+        """Put bytes or a copy of a local file; raises `OutputError`."""
+        system, path = remote(self.path(name))
         try:
-            if not self.is_local:
-                yield remote(self.path(name))
-                return
-            place = Path(self.path(name))
-            place.parent.mkdir(parents=True, exist_ok=True)
-            temporary = place.with_name(f".{place.name}.{os.getpid()}-{secrets.token_hex(4)}")
-            try:
-                yield temporary
-                temporary.replace(place)
-            finally:
-                temporary.unlink(missing_ok=True)
+            if isinstance(content, bytes):
+                system.pipe_file(path, content)
+            else:
+                system.put_file(str(content), path)
         except storage_errors() as error:
-            raise OutputError(
-                f"cannot write {self.path(name)!r}: {_reason(error)}", hint="choose a writable {out} with enough space"
-            ) from error
+            raise _unwritable(self.path(name), error) from error
 
     def finished(self) -> set[str]:
-        """Return the folders, relative to the output, that hold a report."""
-        if self.is_local:
-            return set(self._finished_here())
+        """Return the folders that contain a report."""
         system, path = remote(self.address)
         try:
             found = system.find(path)
@@ -155,127 +242,57 @@ class Storage:
         start = len(str(system._strip_protocol(path))) + 1
         return {name[start : -len(REPORT) - 1] for name in found if name.endswith("/" + REPORT)}
 
-    def _finished_here(self) -> Iterator[str]:
-        """Yield the folders of fits of a local output; hidden folders hold none."""
-        for folder, below, files in os.walk(self.address):
-            below[:] = [name for name in below if not name.startswith(".")]
-            if REPORT in files:
-                yield os.path.relpath(folder, self.address).replace(os.sep, "/")
-
     @contextlib.contextmanager
     def making(self) -> Iterator[Path]:
-        """Give an empty local folder to make a fit's folder in; it goes at the end with all that is left in it."""
-        home = Path(self.address, UNFINISHED) if self.is_local else Path(tempfile.gettempdir())
-        if self.is_local:
-            home.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=home, prefix=f"{socket.gethostname()[:60]}.{os.getpid()}."))
-        try:
+        """Give an empty local folder for the files of a fit that is being made; it is removed in the end."""
+        with scratch_folder(Path(tempfile.gettempdir())) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            if self.is_local:
-                with contextlib.suppress(OSError):
-                    home.rmdir()  # fails while other fits are being made
 
     def publish(self, made: Path, name: str, order: Sequence[str]) -> None:
-        """Put a fit's folder that was made in `making` into its place ``name``, instead of what is there.
-
-        A local folder takes its place whole, whoever else does the same at the same time; files in the older one that are not
-        in ``order`` stay. In object storage the old report goes first and the new one comes last. Raises OSError, or what
-        the storage raises.
-        """
-        if not self.is_local:
-            system, path = remote(self.path(name))
-            # The report first; with it what the new fit lacks, such as a page that tells of the old one.
-            for file in (REPORT, *(file for file in order if not (made / file).exists())):
-                with contextlib.suppress(FileNotFoundError):
-                    system.rm_file(f"{path}/{file}")
-            for file in order:
-                if (made / file).exists():
-                    system.put_file(str(made / file), f"{path}/{file}")
-            return
-        place = Path(self.path(name))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        self._check_inside(place)
-        for tries in itertools.count():
-            old = made.parent / f"old-{tries}"
-            try:
-                with contextlib.suppress(FileNotFoundError):
-                    place.rename(old)
-                    _keep_others(old, made, order)
-                made.rename(place)
-            except OSError:
-                # Another process that fits the same recording may have been faster: then its folder is taken away again.
-                if tries == _MOST_TRIES or not place.is_dir():
-                    if old.exists() and not place.exists():
-                        old.rename(place)
-                    raise
-            else:
-                return
-
-    def _check_inside(self, place: Path) -> None:
-        """Refuse a place that a link in the output leads out of it."""
-        root, found = os.path.realpath(self.address), os.path.realpath(place)
-        if place.is_symlink() or os.path.commonpath([root, found]) != root:
-            raise OutputError(f"cannot write {str(place)!r}: a link leads out of the output to {found!r}", hint="remove the link")
-        if place.exists() and not place.is_dir():
-            raise OutputError(f"cannot write {str(place)!r}: it is a file", hint="move it away")
-
-    def clear_leftovers(self) -> None:
-        """Take away what batches that were killed left unfinished: those of this machine that no longer run, and old ones."""
-        home = Path(self.address, UNFINISHED)
-        if not self.is_local or not home.is_dir():
-            return
-        for folder in list(home.iterdir()):
-            host, _, rest = folder.name.rpartition(".")[0].rpartition(".")
-            with contextlib.suppress(OSError):
-                dead = host == socket.gethostname()[:60] and rest.isdecimal() and not _runs(int(rest))
-                if dead or time.time() - folder.stat().st_mtime > STALE_S:
-                    shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            home.rmdir()
-
-    def download(self, name: str, folder: Path) -> Path:
-        """Return a local folder with the files of a fit: its own if it is local, else a copy in ``folder``."""
-        if self.is_local:
-            return Path(self.path(name))
+        """Put the files of a folder from `making` into the folder ``name``: the old report is removed first."""
         system, path = remote(self.path(name))
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        # With the report whatever the new fit lacks, such as a page of the old one.
+        for file in (REPORT, *(file for file in order if not (made / file).exists())):
+            with contextlib.suppress(FileNotFoundError):
+                system.rm_file(f"{path}/{file}")
+        for file in order:
+            if (made / file).exists():
+                system.put_file(str(made / file), f"{path}/{file}")
+
+    @contextlib.contextmanager
+    def fetched(self, name: str) -> Iterator[Path]:
+        """Give a copy of a folder."""
+        system, path = remote(self.path(name))
+        with tempfile.TemporaryDirectory() as home, ThreadPoolExecutor(AT_ONCE) as pool:
+            folder = Path(home, *PurePosixPath(name).parts)
+            folder.mkdir(parents=True)
             list(pool.map(lambda file: system.get_file(file, str(folder / file.rpartition("/")[2])), system.find(path)))
-        return folder
+            yield folder
 
-    def check_writable(self) -> None:
-        """Raise `OutputError` where nothing can be written: call it before the work."""
-        if not self.is_local:
-            self.write(".writable", b"")
-            system, path = remote(self.path(".writable"))
-            with contextlib.suppress(*storage_errors()):
-                system.rm_file(path)
-            return
-        place = Path(self.address)
-        above = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            what = "is not a folder" if not above.is_dir() else "cannot be written to"
-            raise OutputError(f"cannot write to {self.address!r}: {str(above)!r} {what}", hint="choose another {out}")
+    def prepare(self) -> None:
+        """Check that it can be written to and is no folder of something else, and remove leftovers; raises `OutputError`."""
+        _mark(self)
+        clear_leftovers(Path(tempfile.gettempdir()))
 
 
-def _keep_others(old: Path, new: Path, order: Sequence[str]) -> None:
-    """Move what a user put into an older folder into the new one."""
-    for entry in list(old.iterdir()):
-        if entry.name not in order and not (new / entry.name).exists():
-            entry.rename(new / entry.name)
-
-
-def _runs(pid: int) -> bool:
-    """Return whether a process of this machine runs."""
+def _mark(output: Storage) -> None:
+    """Mark an output as one of ddaudio; refuse one whose tables or gallery would replace files of something else."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        if output.exists(MARK):
+            return
+        there = [name for name in TABLES if output.exists(name)]
+    except storage_errors() as error:
+        raise _unwritable(output.address, error) from error
+    if there:
+        problem = f"{quoted(output.path(there[0]))} is not of a batch of ddaudio and would be replaced"
+        raise OutputError(problem, hint="move it away, or choose another {out}")
+    output.write(MARK, json.dumps({"ddaudio": "batch", "id": secrets.token_hex(8)}).encode())
 
 
-def _reason(error: Exception) -> str:
+def _unwritable(place: str, error: Exception) -> OutputError:
+    return OutputError(f"cannot write {place!r}: {reason(error)}", hint="choose a writable {out} with enough space")
+
+
+def reason(error: Exception) -> str:
+    """Return why an operation on storage failed."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

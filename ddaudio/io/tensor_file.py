@@ -2,11 +2,55 @@
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from safetensors.torch import save
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
+
+_TYPES = (
+    *(torch.float32, torch.float64),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
+)
+"""Types of tensors that are read; all are types of numpy as well."""
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return metadata and tensors of a safetensors file, whatever it contains; the path may be any bytes.
+
+    Raises OSError where the file cannot be read, and ValueError with a reason where it is not such a file.
+    """
+    data = Path(path).read_bytes()
+    try:
+        tensors = load(data)
+        (size,) = struct.unpack_from("<Q", data)
+        metadata = json.loads(data[8 : 8 + size]).get("__metadata__") or {}
+    except (SafetensorError, KeyError, TypeError, RuntimeError, OverflowError, RecursionError, struct.error) as error:
+        raise ValueError(f"{error}") from None
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _TYPES:
+            raise ValueError(f"the tensor {name!r} is of the type {tensor.dtype}")
+    return metadata, tensors
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """Return the settings in the metadata of a file; raises ValueError if they are no JSON object of finite numbers."""
+    try:
+        found = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("the settings are nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("the settings are not a JSON object")
+    return found
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"the settings contain {name}")
 
 
 def checksum(settings: str, tensors: Mapping[str, Tensor]) -> str:

@@ -6,18 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ddaudio.errors import ModelError, OptionError
-from ddaudio.grid.coding import decode, encode
-from ddaudio.io.tensor_file import checksum, checksummed_safetensors
+from ddaudio.errors import DdaudioError, ModelError
+from ddaudio.grid.coding import WORD, decode, encode
+from ddaudio.io.fit_files import MODEL
+from ddaudio.io.paths import quoted
+from ddaudio.io.statistics import MAX_CHANNELS
+from ddaudio.io.tensor_file import checksum, checksummed_safetensors, read_settings, read_tensors
 from ddaudio.models import FramedNetwork, Network, SumNetwork
 from ddaudio.models.registry import make_network
-from ddaudio.options import NETWORKS
+from ddaudio.options import MAX_SAMPLE_RATE, NETWORKS
 
-MODEL_VERSION = "3"
+MODEL_VERSION = "4"
 """Version of the model file; files of another one are refused."""
+MOST_SAMPLES = 1 << 40
+"""Samples of a signal; a month of sound at 384 kHz."""
+_UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, RecursionError, DdaudioError)
+"""Exceptions of settings and tensors that do not fit a network."""
 CODE = "division"
 """Tensor of a model file that says how time is divided."""
 
@@ -41,42 +47,52 @@ def load_model(path: str | os.PathLike[str]) -> Network:
     Raises `ModelError` when the file is missing, is not a ddaudio model, is of another version, or was changed.
     """
     path = Path(path)
-    if path.is_dir() and (path / "model.safetensors").is_file():
-        path = path / "model.safetensors"
-    if not path.is_file():
-        raise ModelError(f"there is no model file {str(path)!r}", hint="give the folder of a fit, or its model.safetensors")
+    if os.path.isfile(path / MODEL):  # noqa: PTH113 - no error where it cannot be looked at
+        path = path / MODEL
+    if not os.path.isfile(path):  # noqa: PTH113 - no error where it cannot be looked at
+        raise ModelError(f"there is no model file {quoted(path)}", hint="give the folder of a fit, or its model.safetensors")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{str(path)!r} cannot be read as a model: {error}", hint="give model.safetensors of a fit") from None
+        metadata, tensors = read_tensors(path)
+    except OSError as error:
+        raise ModelError(f"{quoted(path)} cannot be read: {error.strerror or error}", hint="check the permissions") from None
+    except ValueError as error:
+        raise ModelError(f"{quoted(path)} cannot be read as a model: {error}", hint="give model.safetensors of a fit") from None
     found = metadata.get("ddaudio_model")
     if found is None:
-        raise ModelError(f"{str(path)!r} is a safetensors file, but not a ddaudio model", hint="give model.safetensors of a fit")
+        raise ModelError(f"{quoted(path)} is a safetensors file, but not a ddaudio model", hint="give model.safetensors of a fit")
     if found != MODEL_VERSION:
         raise ModelError(
-            f"{str(path)!r} is a model of version {found}; this ddaudio reads version {MODEL_VERSION}",
+            f"{quoted(path)} is a model of version {found[:20]!r}, which the ddaudio that wrote it reads; this one reads version "
+            f"{MODEL_VERSION}",
             hint="fit the recording again",
         )
     text = metadata.get("settings", "")
     if metadata.get("sha256") != checksum(text, tensors):
-        raise ModelError(f"{str(path)!r} was changed after it was written: its checksum differs", hint="fit the recording again")
+        raise ModelError(f"{quoted(path)} was changed after it was written: its checksum differs", hint="fit the recording again")
     return _build(path, text, tensors)
 
 
 def _build(path: Path, text: str, tensors: dict[str, Tensor]) -> Network:
     try:
-        settings = json.loads(text)
+        settings = read_settings(text)
+        _check_shape(settings)
         terms = [_build_term(settings, place, tensors) for place in range(len(settings["terms"]))]
         if tensors:
             raise ModelError(f"the tensors {', '.join(sorted(tensors))} belong to no network")
         network = SumNetwork(terms) if len(terms) > 1 else terms[0]
-    except (KeyError, IndexError, TypeError, ValueError, ModelError, OptionError) as error:
-        raise ModelError(
-            f"{str(path)!r} holds no model that fits its settings: {error}", hint="fit the recording again"
-        ) from None
+    except _UNFIT as error:
+        problem = f"{quoted(path)} contains no model that fits its settings: {error}"
+        raise ModelError(problem, hint="fit the recording again") from None
     return network
+
+
+def _check_shape(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for signals that cannot be."""
+    allowed = {"signals": MAX_CHANNELS, "samples": MOST_SAMPLES, "sample_rate": MAX_SAMPLE_RATE}
+    for name, most in allowed.items():
+        value = settings[name]
+        if type(value) is not int or not 1 <= value <= most:
+            raise ValueError(f"{name} is {value!r:.50}; allowed: 1 to {most}")
 
 
 def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tensor]) -> FramedNetwork:
@@ -84,7 +100,10 @@ def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tens
     term, start = settings["terms"][place], f"{place}."
     own = {name.removeprefix(start): tensors.pop(name) for name in list(tensors) if name.startswith(start)}
     sample_rate, signals, samples = (settings[name] for name in ("sample_rate", "signals", "samples"))
-    grid = decode(sample_rate, signals, samples, term["window"], term, own.pop(CODE))
+    code = own.pop(CODE)
+    # Each cell has a value at least, or a bit.
+    most_cells = sum(tensor.numel() for tensor in own.values()) + WORD * code.numel()
+    grid = decode((sample_rate, signals, samples), term["window"], term, code, most_cells)
     network = make_network(term["model"], grid, NETWORKS[term["model"]].options(**term["network"]))
     network.from_tensors(own)
     return network

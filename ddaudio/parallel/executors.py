@@ -290,7 +290,9 @@ def make_executor(n_tasks: int, n_workers: int, scheduler: str | None = None) ->
 def _local_cluster(n_workers: int) -> Iterator[DaskExecutor]:
     """Give worker processes on this machine, with a thread each.
 
-    They are forked off a process that has loaded torch: it is loaded once, and its memory is shared.
+    They are forked off a process that has loaded torch: it is loaded once, and its memory is shared. Connections are
+    encrypted and authenticated with a key made for this cluster, which exists in memory only: other users of the machine
+    can reach the ports, but not run anything.
     """
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     with _environment(), contextlib.ExitStack() as settings:
@@ -300,7 +302,7 @@ def _local_cluster(n_workers: int) -> Iterator[DaskExecutor]:
             forkserver.set_forkserver_preload(["distributed", "ddaudio.report.save"])
             forkserver.ensure_running()  # loads these while we load Dask
         import dask  # noqa: PLC0415 - slow to import
-        from distributed import Client, LocalCluster  # noqa: PLC0415
+        from distributed import Client, LocalCluster, Security  # noqa: PLC0415
 
         settings.enter_context(dask.config.set(_DASK | ({_START_METHOD: "forkserver"} if forks else {})))
         # Loopback alone: Dask's dashboard would listen on every address of the machine.
@@ -309,6 +311,8 @@ def _local_cluster(n_workers: int) -> Iterator[DaskExecutor]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
+            protocol="tls://",
+            security=Security.temporary(),
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
             env=dict(os.environ),  # the process they are forked off may be older than ours is now

@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from ddaudio.errors import DdaudioError, OptionError, OutputError, ReportError
 from ddaudio.io.atomic import whole_file
+from ddaudio.io.fit_files import PAGE, REPORT, RESIDUAL, RESYNTHESIS
 from ddaudio.report import plot_data, text
-from ddaudio.report.page import PAGE, array, asset, environment, plotly_script, write_page
-from ddaudio.results.read import REPORT, original_file
+from ddaudio.report.page import array, asset, environment, plotly_script, write_page
+from ddaudio.results.read import original_file
 from ddaudio.results.record import FitRecord
 
 SMALL_COLUMNS, SMALL_ROWS = 96, 40
@@ -76,8 +77,16 @@ def write_pages(
 def _fits(folders: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
     """Yield the folders of fits that are meant; one without any fit in or below it is left for `Evidence.read` to refuse."""
     for folder in map(Path, folders):
-        below = [] if (folder / REPORT).exists() else sorted(path.parent for path in folder.rglob(REPORT))
+        below = [] if (folder / REPORT).exists() else sorted(_reports_below(folder))
         yield from below or [folder]
+
+
+def _reports_below(home: Path) -> Iterator[Path]:
+    """Yield the folders with a report, except in hidden folders, such as those of fits that are being written."""
+    for folder, below, files in os.walk(home):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if REPORT in files:
+            yield Path(folder)
 
 
 def _check_gallery(path: Path, fits: Sequence[Path]) -> None:
@@ -155,8 +164,8 @@ def _sounds(folder: Path, original: Path | None, home: Path) -> Iterator[tuple[s
     """Yield the name and address of each sound that there is."""
     if original is not None:
         yield "original", _address(original, home)
-    yield "resynthesis", _address(folder / "resynth.wav", home)
-    yield "residual", _address(folder / "residual.wav", home)
+    yield "resynthesis", _address(folder / RESYNTHESIS, home)
+    yield "residual", _address(folder / RESIDUAL, home)
 
 
 def page_over(rows: Sequence[dict[str, Any]], template: str = "gallery.html.jinja", **more: Any) -> str:

@@ -16,12 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from ddaudio.io.atomic import whole_file
+from ddaudio.io.fit_files import PAGE
 from ddaudio.models import DoubleDutchNetwork, SineNetwork
 from ddaudio.report import audio_clips, plot_data, text, training_curves
 from ddaudio.results.record import FitRecord
 
-PAGE = "report.html"
-"""Name of the page in a fit's folder."""
 COLUMNS, ROWS = 800, 513
 """Cells of a spectrogram across and up; half of both for more than two channels."""
 FEW_CHANNELS = 2

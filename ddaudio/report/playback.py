@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ddaudio.editing.render import render
 from ddaudio.errors import OptionError, PlaybackError
-from ddaudio.io import audio
+from ddaudio.io import audio, fit_files
 from ddaudio.io.paths import quoted
 from ddaudio.io.samples import Samples, on_cpu
 from ddaudio.io.statistics import sample_statistics
@@ -54,10 +54,10 @@ def read_sources(path: str | os.PathLike[str]) -> Sources:
     Raises `ReportError`, `ModelError`, `RecordingError` or `OutputError` as `read_sounds`, `load_model`, `audio.read`.
     """
     path = Path(path)
-    lone_model = path.is_dir() and not (path / results_reader.REPORT).exists() and (path / "model.safetensors").exists()
+    lone_model = path.is_dir() and not (path / fit_files.REPORT).exists() and (path / fit_files.MODEL).exists()
     if lone_model or path.suffix == ".safetensors":
         network = load_model(path)
-        beside = (path if lone_model else path.parent) / "resynth.wav"
+        beside = (path if lone_model else path.parent) / fit_files.RESYNTHESIS
         return Sources({RESYNTHESIS: render(network)}, network.sample_rate, (beside,) if beside.is_file() else ())
     if not path.is_dir():
         recording = audio.read(path)
@@ -65,7 +65,7 @@ def read_sources(path: str | os.PathLike[str]) -> Sources:
     report = results_reader.read_report(path)
     sounds = results_reader.read_audio(path, report)
     source = results_reader.original_file(report)
-    files = (path / "resynth.wav", path / "residual.wav", *([] if source is None else [source]))
+    files = (path / fit_files.RESYNTHESIS, path / fit_files.RESIDUAL, *([] if source is None else [source]))
     return Sources(dict(zip((ORIGINAL, RESYNTHESIS, RESIDUAL), sounds, strict=True)), sounds.sample_rate, files)
 
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from ddaudio.errors import RecordingError, ReportError
 from ddaudio.io import audio
+from ddaudio.io.fit_files import REPORT, RESIDUAL, RESYNTHESIS
+from ddaudio.io.paths import quoted
 from ddaudio.io.samples import Samples, Scaled, Total
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-SCHEMA = 5
+SCHEMA = 6
 """Version of the report's schema; it rises with every change that a reader could stumble over."""
-REPORT = "report.json"
-"""The file that marks a folder as a complete fit."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
     found = contents.get("schema") if isinstance(contents, dict) else None
     if isinstance(found, int) and found != SCHEMA:
         remedy = "update ddaudio" if found > SCHEMA else "fit the recording again"
-        raise ReportError(f"{str(path)!r} has schema {found}; this ddaudio reads schema {SCHEMA}", hint=remedy)
+        what = f"has schema {found}, which the ddaudio that wrote it reads; this one reads schema {SCHEMA}"
+        raise ReportError(f"{quoted(path)} {what}", hint=remedy)
     try:
         problem = next(iter(sorted(_validator().iter_errors(contents), key=lambda error: error.json_path)), None)
     except RecursionError as error:
@@ -108,7 +109,7 @@ def read_audio(folder: str | os.PathLike[str], report: dict[str, Any]) -> FitAud
     recording = report["recording"]
     expected = recording["channels"], recording["samples"], recording["sample_rate"]
     parts: list[Samples] = []
-    for name in ("resynth.wav", "residual.wav"):
+    for name in (RESYNTHESIS, RESIDUAL):
         try:
             found = audio.read(Path(folder) / name)
         except RecordingError as error:

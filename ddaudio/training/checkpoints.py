@@ -14,22 +14,27 @@ on (one for each finished run), and ``state.safetensors`` (the run under way). E
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ddaudio.errors import CheckpointError, OutputError
-from ddaudio.io.tensor_file import checksum, checksummed_safetensors
+from ddaudio.io.atomic import is_inside_only, remove_empty, remove_file, temporary_files, whole_file
+from ddaudio.io.fit_files import CHECKPOINT
+from ddaudio.io.paths import quoted, short_name
+from ddaudio.io.tensor_file import checksum, checksummed_safetensors, read_settings, read_tensors
 
-VERSION = "1"
+VERSION = "2"
 """Version of the checkpoint; others are refused."""
 KIND = "ddaudio_checkpoint"
 """Name of the version in the files' metadata."""
-HEAD, STATE = "checkpoint.json", "state.safetensors"
+HEAD, STATE, MARK = "checkpoint.json", "state.safetensors", ".ddaudio"
+"""Names of files; only a folder with the mark is ever cleared."""
+_RUN = re.compile(r"run-[0-9]{5,}\.safetensors")
 START_AGAIN = "leave {resume} out and set {force=True} to start again"
 
 
@@ -96,6 +101,8 @@ class Checkpoint(TrainingLog):
         self._state: Snapshot | None = None
         self._start = ""
         self._fresh = True
+        if (resume or force) and exists(folder):
+            self._check_mark()
         if resume:
             self._take_up()
         elif exists(folder) and not force:
@@ -148,6 +155,7 @@ class Checkpoint(TrainingLog):
             if self._fresh:
                 discard(self._folder)
                 self._folder.mkdir(parents=True, exist_ok=True)
+                self._write(MARK, b"")
                 self._write(HEAD, json.dumps(self._about, indent=1).encode())
                 self._fresh = False
             while self._pending:
@@ -156,20 +164,17 @@ class Checkpoint(TrainingLog):
                 self._pending.pop(0)
             if state is not None:
                 self._write(STATE, state)
-        except OSError as error:
+        except (OSError, OutputError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
             raise OutputError(
-                f"cannot write to {str(self._folder)!r}: {error.strerror or error}",
+                f"cannot write to {str(self._folder)!r}: {getattr(cause, 'strerror', None) or error}",
                 hint="free some space, and resume with {resume=True}",
             ) from error
         self._last = time.monotonic()
 
     def _write(self, name: str, data: bytes) -> None:
-        beside = self._folder / f".{name}.tmp"
-        with beside.open("wb") as stream:
+        with whole_file(self._folder / name) as stream:
             stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(self._folder / name)
 
     def _take_up(self) -> None:
         """Read what the folder holds, all of it before any work is done."""
@@ -179,7 +184,7 @@ class Checkpoint(TrainingLog):
         while (self._folder / _run_name(self._written)).exists():
             self._check(self._read(_run_name(self._written)), self._written, _run_name(self._written))
             self._written += 1
-        runs = sorted(path.name for path in self._folder.glob("run-[0-9]*.safetensors"))
+        runs = _run_files(self._folder)
         if len(runs) != self._written:
             self._refuse(f"{_run_name(self._written)} is missing")
         if (self._folder / STATE).exists():
@@ -192,15 +197,28 @@ class Checkpoint(TrainingLog):
             self._state = state if index == self._written else None
         self._fresh = False
 
+    def _check_mark(self) -> None:
+        """Refuse a link, and a folder that no checkpoint was written to by this version: what is in it is not to be replaced."""
+        if not self._folder.is_symlink() and (self._folder / MARK).is_file():
+            return
+        what = (
+            "is a link" if self._folder.is_symlink() else f"is not a checkpoint of version {VERSION}, which this ddaudio resumes"
+        )
+        raise CheckpointError(f"{str(self._folder)!r} {what}", hint="resume it with the ddaudio that wrote it, or move it away")
+
     def _check_head(self) -> None:
         try:
-            found = json.loads((self._folder / HEAD).read_text(encoding="utf-8"))
+            found = read_settings((self._folder / HEAD).read_text(encoding="utf-8"))
         except FileNotFoundError:
             self._refuse(f"{HEAD} is missing")
         except (OSError, ValueError) as error:
             self._refuse(f"{HEAD} cannot be read: {error}")
-        if not isinstance(found, dict) or not isinstance(found.get("settings", {}), dict):
+        if not isinstance(found.get("settings", {}), dict):
             self._refuse(f"{HEAD} is not what was written")
+        if found.get("version") != VERSION:
+            problem = f"{quoted(self._folder)} is a checkpoint of version {str(found.get('version'))[:20]}"
+            problem += f", which the ddaudio that wrote it resumes; this one resumes version {VERSION}"
+            raise CheckpointError(problem, hint=START_AGAIN)
         differences = _differences(found, self._about)
         if differences:
             raise CheckpointError(f"{str(self._folder)!r} belongs to another fit: {'; '.join(differences)}", hint=START_AGAIN)
@@ -211,14 +229,14 @@ class Checkpoint(TrainingLog):
 
     def _read(self, name: str) -> Snapshot:
         try:
-            with safe_open(self._folder / name, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - not a mapping
+            metadata, tensors = read_tensors(self._folder / name)
             text = metadata.get("settings", "")
             if metadata.get(KIND) != VERSION or metadata.get("sha256") != checksum(text, tensors):
                 self._refuse(f"{name} was changed after it was written")
-            facts = json.loads(text)
-        except (SafetensorError, OSError, ValueError) as error:
+            facts = read_settings(text)
+        except OSError as error:
+            raise CheckpointError(f"{quoted(self._folder / name)} cannot be read: {error.strerror or error}") from None
+        except ValueError as error:
             self._refuse(f"{name} cannot be read: {error}")
         return Snapshot(tensors, facts)
 
@@ -245,22 +263,26 @@ def restored(entry: Snapshot, name: str, like: Sequence[Tensor]) -> list[Tensor]
 def exists(folder: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds a checkpoint, or part of one."""
     folder = Path(folder)
-    return (folder / HEAD).exists() or (folder / STATE).exists() or next(folder.glob("run-[0-9]*.safetensors"), None) is not None
+    return (folder / HEAD).exists() or (folder / STATE).exists() or bool(_run_files(folder))
+
+
+def _run_files(folder: Path) -> list[str]:
+    """Return the names of the files of finished runs, in order."""
+    return sorted(path.name for path in folder.glob("run-*.safetensors") if _RUN.fullmatch(path.name))
 
 
 def discard(folder: str | os.PathLike[str]) -> None:
-    """Remove a checkpoint, whole or not; other files in its folder stay, and then so does the folder."""
+    """Remove a checkpoint, whole or not; other files in its folder stay, and then so does the folder.
+
+    Nothing is removed from a folder without the mark of a checkpoint, or through a link.
+    """
     folder = Path(folder)
-    if not folder.is_dir():
+    if folder.is_symlink() or not (folder / MARK).is_file():
         return
     # The head goes last: without it the rest is refused.
-    runs = [path.name for path in folder.glob("run-[0-9]*.safetensors")]
-    for name in (STATE, *sorted(runs, reverse=True), HEAD):
-        (folder / name).unlink(missing_ok=True)
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    for name in (STATE, *sorted(_run_files(folder), reverse=True), HEAD, *temporary_files(folder), MARK):
+        remove_file(folder / name, folder)
+    remove_empty(folder)
 
 
 def folder_beside(out: str | os.PathLike[str]) -> Path:
@@ -270,9 +292,7 @@ def folder_beside(out: str | os.PathLike[str]) -> Path:
     'bark-fit.checkpoint'
     """
     out = Path(out).absolute()
-    # A folder that is mounted, or whose parent is closed to us, is all that there is.
-    inside = out.is_dir() and not os.access(out.parent, os.W_OK)
-    return out / "checkpoint" if inside else out.with_name(f"{out.name}.checkpoint")
+    return out / CHECKPOINT if is_inside_only(out) else out.parent / short_name(out.name, f".{CHECKPOINT}")
 
 
 def _run_name(index: int) -> str:

@@ -55,6 +55,7 @@ def test_a_folder_is_fitted_into_a_tree_that_mirrors_it(tmp_path: Path) -> None:
     result = batch(sounds, output)
     assert set(fits(output)) == {"tone 0.wav-fit", "tone 1.wav-fit", "sub/tone 2.wav-fit", "tone 3.wav-fit"}
     assert sorted(path.name for path in output.iterdir() if path.is_file()) == [
+        ".ddaudio",
         "index.html",
         "results.csv",
         "results.parquet",
@@ -223,7 +224,7 @@ def test_a_file_that_changes_while_it_is_read_is_tried_again(tmp_path: Path, mon
 
 def test_a_full_disk_is_tried_again_and_then_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sounds, output = write_tones(tmp_path / "in", 3), tmp_path / "out"
-    save, tries = worker.saving.save_fit, []
+    save, tries = worker.saving.write_fit, []
 
     def full(result: Any, *arguments: Any, **options: Any) -> Any:
         if "tone 1" in result.recording.source:
@@ -231,15 +232,14 @@ def test_a_full_disk_is_tried_again_and_then_a_row(tmp_path: Path, monkeypatch: 
             raise OSError(28, "No space left on device")
         return save(result, *arguments, **options)
 
-    monkeypatch.setattr(worker.saving, "save_fit", full)
+    monkeypatch.setattr(worker.saving, "write_fit", full)
     result = batch(sounds, output, retries=1)
     assert len(tries) == 2
     assert status_of(result) == {"tone 0.wav": "fitted", "tone 1.wav": "failed", "tone 2.wav": "fitted"}
     (row,) = (row for row in result.rows() if row.status == "failed")
     assert "No space left on device" in str(row.reason)
     assert row.attempts == 2
-    assert not list(output.glob("*/.*")), "nothing half-made stays"
-    assert not (output / ".unfinished").exists()
+    assert not [*output.glob("**/.ddaudio-*")], "nothing half-made stays"
 
 
 def test_a_bug_in_one_fit_does_not_end_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,15 +410,15 @@ def test_what_a_user_put_into_a_fits_folder_stays(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"inputs": "in/none"}, ("1 of 1 inputs are missing", "in/none")),
-        ({"inputs": "empty"}, ("no recordings in 'empty'", "see --pattern")),
+        ({"inputs": "empty"}, ("no recordings in 'empty'", "give another pattern")),
         ({"inputs": "in", "output": "in/out"}, ("is inside the input",)),
         ({"inputs": "in", "output": "in"}, ("input and output are the same",)),
         ({"inputs": "link", "output": "in/out"}, ("is inside the input",)),
         ({"inputs": "in", "pattern": "*.flac"}, ("no name that fits '*.flac'",)),
-        ({"inputs": "missing.txt"}, ("2 of 3 inputs are missing", "gone.wav", "lost.wav", "take them off the list")),
-        ({"inputs": "nothing.txt"}, ("names nothing", "on each line")),
-        ({"inputs": ["in/tone 0.wav", "out2/x.wav"], "output": "out2"}, ("lies in the output",)),
-        ({"inputs": []}, ("there is no input",)),
+        ({"inputs": "missing.txt"}, ("2 of 3 inputs are missing", "gone.wav", "lost.wav", "remove them from the list")),
+        ({"inputs": "nothing.txt"}, ("is empty", "on each line")),
+        ({"inputs": ["in/tone 0.wav", "out2/x.wav"], "output": "out2"}, ("is in the output",)),
+        ({"inputs": []}, ("no input",)),
         ({"inputs": "nowhere://bucket/x"}, ("nowhere", "cannot use")),
     ],
 )
@@ -530,19 +530,17 @@ def test_a_link_in_the_output_leads_nothing_out_of_it(tmp_path: Path) -> None:
     result = batch(sounds, output, retries=0)
     assert status_of(result) == {"tone 0.wav": "failed", "tone 1.wav": "fitted", "tone 2.wav": "failed"}
     assert list(outside.iterdir()) == []
-    assert "leads out of the output" in str(result.contents["failures"][0]["reason"])
+    assert "a link leads to" in str(result.contents["failures"][0]["reason"])
 
 
-def test_leftovers_of_killed_batches_are_cleared_and_those_of_running_ones_are_not(tmp_path: Path) -> None:
+def test_leftovers_of_killed_batches_are_cleared(tmp_path: Path) -> None:
     sounds, output = write_tones(tmp_path / "in", 1), tmp_path / "out"
-    host = socket.gethostname()[:60]
-    dead, runs, old = (output / ".unfinished" / name for name in (f"{host}.4194304.abc", f"{host}.1.abc", "other.7.abc"))
-    for folder in (dead, runs, old):
-        folder.mkdir(parents=True)
-        (folder / "report.json").write_text("{}")
-    os.utime(old, (0, 0))
+    dead = output / ".ddaudio-dead"
+    dead.mkdir(parents=True)
+    (dead / "owner.json").write_text(json.dumps({"ddaudio": "scratch", "host": socket.gethostname(), "pid": 1 << 22}))
+    (dead / "report.json").write_text("{}")
     batch(sounds, output)
-    assert [folder.exists() for folder in (dead, runs, old)] == [False, True, False]
+    assert not dead.exists()
 
 
 def test_names_of_settings_are_unique_over_fit_and_batch() -> None:

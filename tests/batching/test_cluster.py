@@ -1,5 +1,6 @@
 """Batches on Dask: a local cluster, a scheduler with workers of its own, and what happens when processes are killed."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,6 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 from batches import FLAGS, QUICK, assert_same_sounds, fits, models, write_tone, write_tones
+from distributed.comm.core import connect
+from distributed.security import Security
 
 import ddaudio
 from ddaudio.batching import BatchProgress
@@ -88,6 +91,26 @@ def test_the_local_cluster_listens_on_loopback_alone(tmp_path: Path) -> None:
     result = ddaudio.batch(write_tones(tmp_path / "in", 3), tmp_path / "out", progress=look, workers=2, **QUICK)
     assert result.contents["fitted"] == 3
     assert addresses == {"127.0.0.1"}
+
+
+def test_nobody_without_its_key_reaches_the_local_cluster() -> None:
+    """Neither without TLS nor with another key: who reaches a scheduler or a worker can run programs there."""
+    with make_executor(2, 2) as workers:
+        client = workers._client
+        places = [client.scheduler.address, *client.scheduler_info(n_workers=-1)["workers"]]
+        assert len(places) == 3
+        assert {place.partition("://")[0] for place in places} == {"tls"}
+        for place in places:
+            for address, security in ((place, Security.temporary()), (place.replace("tls:", "tcp:"), Security())):
+                with pytest.raises(OSError, match=r"in: |Timed out|SSL"):
+                    asyncio.run(knock(address, security))
+            asyncio.run(knock(place, client.security))
+        assert workers.call(os.getenv, ["OMP_NUM_THREADS"]) == ["1"]
+
+
+async def knock(address: str, security: Security) -> None:
+    """Connect, as a client of Dask does, and shake hands."""
+    (await connect(address, timeout=3, **security.get_connection_args("client"))).abort()
 
 
 def workers_of(client: psutil.Process) -> list[psutil.Process]:
@@ -204,7 +227,7 @@ def test_two_batches_at_once_on_one_output(sounds: Path, undisturbed: Path, tmp_
         done = [each.result() for each in both]
     assert [each.returncode for each in done] == [0, 0], done
     assert_same_sounds(output, undisturbed)
-    assert not (output / ".unfinished").exists()
+    assert not [*output.glob("**/.ddaudio-*")]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import ddaudio
 from ddaudio.batching import BatchOptions, run, worker
 from ddaudio.batching.inputs import Input
 from ddaudio.batching.up_to_date import BatchJob
-from ddaudio.io.storage import Storage
+from ddaudio.io.storage import LocalStorage
 from ddaudio.options import FitOptions
 from ddaudio.options.batch import STACKS_PER_WORKER
 from ddaudio.parallel import lockstep
@@ -83,7 +83,7 @@ def test_starts_that_take_gradients_are_not_put_together(tmp_path: Path, togethe
 
 def test_an_interrupt_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sounds, output = write_tones(tmp_path / "in", 12), tmp_path / "out"
-    save, saved = worker.saving.save_fit, []
+    save, saved = worker.saving.write_fit, []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         if len(saved) == 4:
@@ -91,10 +91,10 @@ def test_an_interrupt_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pyte
         saved.append(1)
         return save(*arguments, **options)
 
-    monkeypatch.setattr(worker.saving, "save_fit", interrupted)
+    monkeypatch.setattr(worker.saving, "write_fit", interrupted)
     result = ddaudio.batch(sounds, output, workers=1, **QUICK)
     assert (result.stopped, len(fits(output))) == (True, 4)
-    assert not (output / ".unfinished").exists()
+    assert not [*output.glob(".ddaudio-*")]
     monkeypatch.undo()
     work_alone(monkeypatch, run)
     again = ddaudio.batch(sounds, output, workers=1, **QUICK)
@@ -112,7 +112,7 @@ def test_stacks_hold_each_recording_once_and_no_more_than_they_may(
 ) -> None:
     items = [Input(f"/in/{place}{suffix}", f"{place}-fit", size, "") for place, size in enumerate(sizes)]
     how = BatchOptions(stack=stack, workers=workers)
-    planned = run._Run(items, BatchJob(Storage("/out"), FitOptions(), html=False, force=False), how, lambda _: None)
+    planned = run._Run(items, BatchJob(LocalStorage("/out"), FitOptions(), html=False, force=False), how, lambda _: None)
     stacks = list(planned._stacks(range(len(items))))
     planned.rows.close()
     assert sorted(one.place for each in stacks for one in each) == list(range(len(items)))

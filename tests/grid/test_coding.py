@@ -65,7 +65,7 @@ def test_a_division_comes_back_from_its_code(tree, longest_fade):
     grid = grid_of(*tree, longest_fade)
     options, code = encode(grid)
     assert code.dtype == torch.int32
-    again = decode(8000, grid.n_signals, grid.n_samples, "sine", options, code)
+    again = decode((8000, grid.n_signals, grid.n_samples), "sine", options, code)
     assert all(torch.equal(one, two) for one, two in zip(grid.cells, again.cells, strict=True))
     assert again.window == "sine"
 
@@ -92,7 +92,7 @@ def test_equal_cells_have_no_code():
         options, code = encode(grid)
         assert code.shape == (0,)
         assert options["smallest_cell"] == options["largest_cell"] == int(grid.cells.size[0])
-        again = decode(8000, grid.n_signals, 5000, "hann", options, code)
+        again = decode((8000, grid.n_signals, 5000), "hann", options, code)
         assert all(torch.equal(one, two) for one, two in zip(grid.cells, again.cells, strict=True))
 
 
@@ -103,7 +103,7 @@ def test_a_code_of_another_division_is_refused(words):
     assert code.shape == (2,)  # 40 roots of 8 samples, a bit each
     wrong = torch.cat([code, code])[:words]
     with pytest.raises(ModelError, match="the division of time"):
-        decode(8000, 1, 8 * 40, "hann", options, wrong)
+        decode((8000, 1, 8 * 40), "hann", options, wrong)
 
 
 def test_the_highest_bit_of_a_word_is_a_bit_as_any_other():
@@ -112,4 +112,4 @@ def test_the_highest_bit_of_a_word_is_a_bit_as_any_other():
         grid = TimeGrid.of_sizes(8000, 320, rows)
         options, code = encode(grid)
         assert code.tolist() == ([-(2**31), 0] if divided == 31 else [0, 1])
-        assert decode(8000, 1, 320, "hann", options, code).cells.size.tolist() == rows[0]
+        assert decode((8000, 1, 320), "hann", options, code).cells.size.tolist() == rows[0]

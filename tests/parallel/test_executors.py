@@ -13,12 +13,12 @@ from ddaudio.batching.dispatch import QueuedInput, fit_all
 from ddaudio.batching.inputs import Input
 from ddaudio.batching.results_table import Outcome, Row
 from ddaudio.batching.up_to_date import BatchJob
-from ddaudio.io.storage import Storage
+from ddaudio.io.storage import LocalStorage
 from ddaudio.options import FitOptions
 from ddaudio.parallel import executors
 from ddaudio.parallel.executors import DaskExecutor
 
-JOB = BatchJob(Storage("/out"), FitOptions(), html=False, force=False)
+JOB = BatchJob(LocalStorage("/out"), FitOptions(), html=False, force=False)
 
 
 class KilledWorker(Exception):  # noqa: N818 - as Dask calls it

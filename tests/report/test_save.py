@@ -154,14 +154,20 @@ def test_a_failure_leaves_everything_as_it_was(
     if force:
         saving.save_fit(result, target)
     before = {path.name: path.read_bytes() for path in target.iterdir()} if force else None
-    move = Path.replace
+    move, move_folder = Path.replace, Path.rename
 
     def failing(self: Path, to: Path) -> Path:
         if self.name == fails_at and Path(to).parent == target and "old" not in self.parts:
             raise OSError(28, "No space left on device")
         return move(self, to)
 
+    def failing_folder(self: Path, to: Path) -> Path:
+        if to == target:
+            raise OSError(28, "No space left on device")
+        return move_folder(self, to)
+
     monkeypatch.setattr(Path, "replace", failing)
+    monkeypatch.setattr(Path, "rename", failing_folder)
     with pytest.raises(OutputError, match="No space left on device"):
         saving.save_fit(fit(pluck(), steps=0), target, force=force)
     monkeypatch.undo()
@@ -212,11 +218,11 @@ BAD_MODELS = {
     "foreign": (lambda path: rewritten(path, ddaudio_model=None), "not a ddaudio model"),
     "another version": (
         lambda path: rewritten(path, ddaudio_model="99"),
-        "version 99; this ddaudio reads version 3: fit it again",
+        "a model of version '99', which the ddaudio that wrote it reads; this one reads version 4; fit the recording again",
     ),
     "the version before": (
-        lambda path: rewritten(path, ddaudio_model="2"),
-        "version 2; this ddaudio reads version 3: fit it again",
+        lambda path: rewritten(path, ddaudio_model="3"),
+        "a model of version '3', which the ddaudio that wrote it reads; this one reads version 4; fit the recording again",
     ),
     "settings changed": (lambda path: rewritten(path, settings='{"model": "sine"}'), "was changed after it was written"),
     "a division changed": (

@@ -153,7 +153,7 @@ def test_another_schema_is_named_with_its_remedy(whole: Path, broken: Path, foun
     contents = changed(whole, ("schema",), found) if rest else {"schema": found}
     said = refusal_of(broken, json.dumps(contents))
     remedy, other = ("update ddaudio", AGAIN) if found > SCHEMA else (AGAIN, "update ddaudio")
-    assert is_one_line_that_says(said, (repr(str(broken / REPORT)), f"has schema {found};", f"reads schema {SCHEMA}", remedy))
+    assert is_one_line_that_says(said, (repr(str(broken / REPORT)), f"has schema {found},", f"reads schema {SCHEMA}", remedy))
     assert other not in said
 
 

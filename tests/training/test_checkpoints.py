@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from ddaudio_cli import main
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sounds import pluck
 
@@ -90,7 +91,7 @@ def test_the_command_killed_from_outside_goes_on(tmp_path: Path, capfd: pytest.C
     assert process.wait() == -signal.SIGKILL, "killed on its way"
     assert not (tmp_path / "fit").exists()
     assert main(command) == 2
-    assert "holds a fit that is under way; go on with it by --resume, or use --force" in capfd.readouterr().err
+    assert "is the checkpoint of an unfinished fit; resume it with --resume, or start again" in capfd.readouterr().err
     assert main([*command, "--resume"]) == 0
     assert not kept.exists(), "a complete fit needs none"
     assert main(["fit", str(sound), "--out", str(tmp_path / "unbroken"), *FLAGS, "--no-html"]) == 0
@@ -122,7 +123,12 @@ def begun(folder: Path, until: int = 4, **settings: Any) -> Path:
 
 def test_steps_that_were_done_are_not_done_again(tmp_path: Path) -> None:
     folder, told = begun(tmp_path / "kept", until=16), []
-    assert sorted(path.name for path in folder.iterdir()) == [checkpoints.HEAD, "run-00000.safetensors", checkpoints.STATE]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        checkpoints.MARK,
+        checkpoints.HEAD,
+        "run-00000.safetensors",
+        checkpoints.STATE,
+    ]
 
     def note(progress: Progress) -> None:
         told.append(progress)
@@ -158,7 +164,7 @@ def changed_text(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path]
 def moved_parameter(folder: Path) -> None:
     """Change one number of the state, its metadata left as they are."""
     path = folder / checkpoints.STATE
-    with checkpoints.safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     tensors = load_file(path)
     tensors["parameter.0"].reshape(-1)[0] += 1e-6
@@ -168,7 +174,7 @@ def moved_parameter(folder: Path) -> None:
 def resealed(folder: Path) -> None:
     """Give the state a parameter of another shape, with a checksum that is right."""
     path = folder / checkpoints.STATE
-    with checkpoints.safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         settings = file.metadata()["settings"]
     tensors = load_file(path) | {"parameter.0": torch.zeros(2)}
     path.write_bytes(checksummed_safetensors(checkpoints.KIND, checkpoints.VERSION, settings, tensors))
@@ -177,7 +183,7 @@ def resealed(folder: Path) -> None:
 def resealed_run(folder: Path) -> None:
     """Let a run that ended have begun elsewhere."""
     path = folder / "run-00000.safetensors"
-    with checkpoints.safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         facts = json.loads(file.metadata()["settings"])
     tensors = load_file(path)
     path.write_bytes(
@@ -190,7 +196,10 @@ DAMAGE = {
     "state emptied": (changed_text(checkpoints.STATE, lambda _: b""), "state.safetensors cannot be read"),
     "a number changed": (moved_parameter, "state.safetensors was changed"),
     "head is no JSON": (changed_text(checkpoints.HEAD, lambda _: b"{"), "checkpoint.json cannot be read"),
-    "head is a list": (changed_text(checkpoints.HEAD, lambda _: b"[]"), "checkpoint.json is not what was written"),
+    "head is a list": (
+        changed_text(checkpoints.HEAD, lambda _: b"[]"),
+        "checkpoint.json cannot be read: the settings are not a JSON object",
+    ),
     "head is gone": (lambda folder: (folder / checkpoints.HEAD).unlink(), "checkpoint.json is missing"),
     "a run is gone": (lambda folder: (folder / "run-00000.safetensors").unlink(), "state.safetensors belongs to a run"),
     "a run is out of place": (
@@ -202,8 +211,8 @@ DAMAGE = {
         "run-00000.safetensors belongs to another fit",
     ),
     "another version": (
-        changed_text(checkpoints.HEAD, lambda data: data.replace(b'"version": "1"', b'"version": "0"')),
-        'version was "0" and is "1"',
+        changed_text(checkpoints.HEAD, lambda data: data.replace(b'"version": "2"', b'"version": "1"')),
+        "is a checkpoint of version 1, which the ddaudio that wrote it resumes; this one resumes version 2",
     ),
     "another torch": (
         changed_text(checkpoints.HEAD, lambda data: data.replace(torch.__version__.encode(), b"1.13.1")),
@@ -279,7 +288,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(
     assert main([*command, "--checkpoint-every", "0"]) == 130
     assert "resume with --resume --force" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 2
-    assert "holds a fit already" in capsys.readouterr().err
+    assert "already contains a fit" in capsys.readouterr().err
     assert main([*command, "--resume", "--force"]) == 0
     run = json.loads((tmp_path / "fit" / "report.json").read_text())["training"]["stages"][0]["blocks"][0][0]
     assert (run["status"], len(run["losses"]), steps) == ("step limit", 400, 400)
@@ -295,9 +304,10 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def test_only_the_checkpoint_is_removed(tmp_path: Path) -> None:
     folder = begun(tmp_path / "kept")
     (folder / "mine.txt").write_text("mine")
-    (folder / ".state.safetensors.tmp").write_text("half")
+    (folder / ".ddaudio-0123456789abcdef").write_text("half")
+    (folder / "run-1-best.safetensors").write_text("mine")
     checkpoints.discard(folder)
-    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["mine.txt", "run-1-best.safetensors"]
     checkpoints.discard(tmp_path / "none")
 
 
