@@ -36,6 +36,6 @@ class Group(NamedTuple):
     length: int
     """Samples in each frame, ``L``."""
     sample_index: Tensor
-    """Where each sample of each frame lies in the signals, ``[N, L]`` int32; ``B T`` where it lies in none."""
+    """Index of each sample of each frame in the signals, ``[N, L]`` int32; ``B T`` for none."""
     windows: Tensor
     """``[N, L]`` float32."""

@@ -1,9 +1,9 @@
 """The time grid: how signals are cut into overlapping frames, and put together again without a seam.
 
-Each signal is divided into cells, one after the other. At the edge between two cells their sounds fade into each other
+Each signal is divided into cells, one after the other. At the edge between two cells they fade into each other
 over ``2 h`` samples, with ``h`` at most half of the shorter cell. A frame is a cell with its fades: its window is 1 in
 the middle and falls to 0 over the fades, and the windows sum to one over every sample. Cells may be of any length: short
-ones at an attack, long ones where a sound rings on (window switching: Edler, 1989, "Coding of audio signals with
+ones at an attack, long ones where a sound decays slowly (window switching: Edler, 1989, "Coding of audio signals with
 overlapping block transform and adaptive window functions", Frequenz 43).
 """
 
@@ -166,12 +166,12 @@ class TimeGrid:
 
     @cached_property
     def n_valid(self) -> Tensor:
-        """Samples of each frame's cell that lie within its signal, ``[F]``."""
+        """Samples of each frame's cell within its signal, ``[F]``."""
         return torch.minimum(self.frames.size, self._ends - self.frames.first)
 
     @cached_property
     def start(self) -> Tensor:
-        """First sample of each frame, ``[F]``; negative where it lies before its signal."""
+        """First sample of each frame, ``[F]``; negative before the start of its signal."""
         return self.frames.first - self.frames.pre_roll
 
     @cached_property
@@ -240,7 +240,7 @@ class TimeGrid:
 
     @cached_property
     def _contributions(self) -> tuple[Tensor, Tensor]:
-        """Where the two frames that each sample lies in hold it, ``[B T]`` int32 each; the number of frame samples for none."""
+        """Index of each sample in the one or two frames that contain it, ``[B T]`` int32 each; their total for none."""
         total = sum(group.sample_index.numel() for group in self.groups)
         first, second = torch.full((2, self.n_signals * self.n_samples + 1), total, dtype=torch.int32)
         offset = 0
@@ -281,7 +281,7 @@ class TimeGrid:
         return self._added(flat.mul_(self._laid_out[2].to(flat)))
 
     def add(self, windowed: Sequence[Tensor]) -> Tensor:
-        """`overlap_add` without gradient: every sample lies in one frame's cell and in one fade at most."""
+        """`overlap_add` without gradient: every sample is in the cell of one frame and in at most one fade."""
         return self._added(torch.cat([part.reshape(-1) for part in windowed]))
 
     def _added(self, windowed: Tensor) -> Tensor:
@@ -309,7 +309,7 @@ class _OverlapAdd(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Hand each sample's gradient to the frames that it lies in."""
+        """Copy each sample's gradient to the frames that contain it."""
         grid: TimeGrid = ctx.grid
         frames = grid.frame(gradient)
         # Outside the window a frame's samples are not added up.

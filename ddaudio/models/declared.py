@@ -187,7 +187,7 @@ class DeclaredNetwork(FramedNetwork):
         return files.stored_tensors(self)
 
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over stored parameters; raises `ModelError` when they do not fit the grid or are out of bounds."""
+        """Set the parameters from stored ones; raises `ModelError` when they do not fit the grid or are out of bounds."""
         self.set_components(*files.components_of(self, tensors))
 
     def describe(self) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ MOST_SAMPLES = 1 << 40
 _UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, RecursionError, DdaudioError)
 """Exceptions of settings and tensors that do not fit a network."""
 CODE = "division"
-"""Tensor of a model file that says how time is divided."""
+"""Tensor of a model file that holds the division of time."""
 
 
 def model_bytes(network: Network) -> bytes:
@@ -96,7 +96,7 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
 
 
 def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tensor]) -> FramedNetwork:
-    """Return the network at a place of a sum; what it takes leaves ``tensors``."""
+    """Return one term of a sum; its tensors are removed from ``tensors``."""
     term, start = settings["terms"][place], f"{place}."
     own = {name.removeprefix(start): tensors.pop(name) for name in list(tensors) if name.startswith(start)}
     sample_rate, signals, samples = (settings[name] for name in ("sample_rate", "signals", "samples"))

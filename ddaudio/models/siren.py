@@ -33,7 +33,7 @@ PIECE_UNITS = 1 << 26
 class SirenNetwork(CoordinateNetwork):
     """``x_1 = sin(omega (W_0 t + b_0))``, ``x_{l+1} = sin(omega (W_l x_l + b_l))``, ``s = level (W x + b)`` in each frame.
 
-    ``level`` is the peak of the frame, to which the published signal was scaled; it is a number as the others are.
+    ``level`` is the peak of the frame, to which the published signal was scaled; it is a parameter as well.
     """
 
     name = "siren"
@@ -70,7 +70,7 @@ class SirenNetwork(CoordinateNetwork):
         return (*found, Parameter("level", "full scale", linear=False))
 
     def output(self, time: Times, values: Mapping[str, Tensor]) -> Tensor:
-        """Return what frames say; piece by piece, where that is much, and then anew for the gradient."""
+        """Return the frames; long ones piece by piece, and again for the gradient."""
         times = time.all(values["level"])
         n_frames, length = times.shape
         step = max(1, PIECE_UNITS // max(1, n_frames * max(self.widths)))
@@ -80,7 +80,7 @@ class SirenNetwork(CoordinateNetwork):
         return torch.cat(pieces, 1)
 
     def _output(self, time: Tensor, *parameters: Tensor) -> Tensor:
-        """Return what frames say at ``time [S, L]``."""
+        """Return the frames at ``time [S, L]``."""
         *layered, level = parameters
         values = time[..., None]
         for place, (weight, bias) in enumerate(zip(layered[::2], layered[1::2], strict=True)):
@@ -104,9 +104,9 @@ class SirenNetwork(CoordinateNetwork):
         self.set_frames(active, values)
 
     def amplitudes(self) -> Tensor:
-        """Return the amplitude with which each unit of the last layer of sines is heard, frame by frame.
+        """Return the amplitude of each unit of the last layer of sines in the output, frame by frame.
 
-        What the layers before it say is at no scale of the signal.
+        The outputs of the layers before it have no relation to full scale.
         """
         values = self.values()
         heard = (values["level"][:, None] * values[f"weight_{len(self.widths) + 1}"][:, 0]).flatten()
@@ -115,7 +115,7 @@ class SirenNetwork(CoordinateNetwork):
     def describe(self) -> dict[str, Tensor]:
         """Return the sine units: signal, frame time, layer, frequency in Hz (of the first layer), and amplitude.
 
-        The amplitude is the root of the sum of squares of the weights by which a unit is heard in the next layer, in the last
+        The amplitude is the root of the sum of squares of the weights of a unit in the next layer, in the last
         one times the level: full scale.
         """
         values = self.values()

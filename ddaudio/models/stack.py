@@ -25,12 +25,12 @@ LINEAR_SHARE = 0.2
 LEAST_POSITIVE = 1e-12
 """What softplus gives is never 0; a value that is read as 0 counts as this."""
 CHUNK_ELEMENTS = 1 << 22
-"""Units times samples that are spelled out at once."""
+"""Units times samples that are computed at once."""
 KINDS = ("frequency", "phase", "amplitude")
 
 
 class StackNetwork(CoordinateNetwork):
-    """``x_0 = t``, ``x_l = sum_j a_lj sin(f_lj x_{l-1} + p_lj)`` in each frame, the last layer of one unit: 3 numbers a unit.
+    """``x_0 = t``, ``x_l = sum_j a_lj sin(f_lj x_{l-1} + p_lj)`` in each frame, the last layer of one unit.
 
     Frequencies and phases are kept positive, amplitudes are free. With ``pass_on`` the units of a layer add the means of the
     frequencies and of the phases of the layer before to their own.
@@ -58,7 +58,7 @@ class StackNetwork(CoordinateNetwork):
 
     @classmethod
     def count(cls, widths: Sequence[int]) -> int:
-        """Return three numbers a unit."""
+        """Return three parameters a unit."""
         return len(KINDS) * sum(widths)
 
     def declared(self) -> tuple[Parameter, ...]:
@@ -104,7 +104,7 @@ class StackNetwork(CoordinateNetwork):
         return value
 
     def output(self, time: Times, values: Mapping[str, Tensor]) -> Tensor:
-        """Return what frames say: the first layer is a bank of sinusoids, the others are spelled out."""
+        """Return the frames: the first layer is a bank of sinusoids, the others are computed sample by sample."""
         frequency, phase, amplitude = (values[f"{kind}_1"] for kind in KINDS)
         passed = frequency.mean(1, keepdim=True), phase.mean(1, keepdim=True)
         turned = (phase.double() + frequency.double() * time.first[:, None]).remainder(2 * math.pi).to(phase)
@@ -171,7 +171,7 @@ class StackNetwork(CoordinateNetwork):
         return values
 
     def _bank(self, partials: Partials, active: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the first layer that says ``partials``; units beyond them are silent, at random frequencies."""
+        """Return the first layer for ``partials``; further units are silent, at random frequencies."""
         rows = active.nonzero()[:, 0]
         partials = partials.keep(active[partials.frame])
         times = self.times(rows, torch.zeros(len(rows)), 1, 1.0)

@@ -1,4 +1,4 @@
-"""Sums of networks: what they say is added up, and they can be trained together."""
+"""Sums of networks, which can be trained together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ class SumNetwork(Network):
     """Two networks or more on the same signals, each with its own division of time."""
 
     def __init__(self, terms: Sequence[FramedNetwork]) -> None:
-        """Take over the networks."""
+        """Make the sum of some networks."""
         super().__init__()
         self._terms = nn.ModuleList(terms)
 
@@ -62,7 +62,7 @@ class SumNetwork(Network):
         return {f"{place}.{name}": tensor for place, term in enumerate(self.terms) for name, tensor in term.to_tensors().items()}
 
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `stored` gave; raises `ModelError` when the tensors do not fit."""
+        """Set the parameters from the result of `to_tensors`; raises `ModelError` when the tensors do not fit."""
         parts: list[dict[str, Tensor]] = [{} for _ in self.terms]
         for name, tensor in tensors.items():
             place, _, own = name.partition(".")
@@ -73,7 +73,7 @@ class SumNetwork(Network):
             term.from_tensors(part)
 
     def describe(self) -> dict[str, Tensor]:
-        """Return the tables of all networks below each other, with the place of the network first; NaN where one says nothing."""
+        """Return the tables of all networks, concatenated, with the index of the network first; NaN where one lacks a column."""
         tables = [term.describe() for term in self.terms]
         names = list(dict.fromkeys(name for table in tables for name in table))
         lengths = [table["signal"].numel() for table in tables]

@@ -48,7 +48,7 @@ def climb(target: Tensor, grid: TimeGrid, size: Budget, options: CascadeOptions)
         most = most.clamp(max=size.most_per_frame)
 
     def of(share: float) -> Tensor:
-        """Return the rungs of each frame for a share of the most, at least one where there is sound."""
+        """Return the rungs of each frame for a share of the most, at least one in frames that are not silent."""
         if options.ladder == "octave":
             return most.clamp(max=round(share * int(most.max()))) if most.numel() else most
         return torch.where(most > 0, (share * most).long().clamp(min=1), 0)

@@ -28,7 +28,7 @@ class CascadeNetwork(PartialBankNetwork):
     """``s_l(n) = decay activation(s_{l-1}(n)) + A_l cos(w_l (n - m) + phi_l)`` in each frame, ``s_0 = 0``, ``m`` its middle.
 
     Layer 1 has the highest frequency and is the farthest from the cost. Without activation a layer only adds: it is heard
-    with the weight ``decay^(layers after it)``. Amplitudes are trained in units of what is heard at weight 1, so that a decay
+    with the weight ``decay^(layers after it)``. Amplitudes are trained in units of the output at weight 1, so that a decay
     slows far layers down; frequency in bins, phase in radians.
     """
 
@@ -63,7 +63,7 @@ class CascadeNetwork(PartialBankNetwork):
         return tuple(one for one in (frequency, amplitude, phase, centre) if one.name not in unused)
 
     def replace_partials(self, partials: Partials) -> None:
-        """Take over partials as they are to be heard, one a layer, and set the units of their parameters."""
+        """Replace all layers by partials of the output, one a layer, and set the scales of their parameters."""
         partials = self._turned(partials).falling()
         self.layout = Layout(self.grid, partials.counts(self.grid))
         count = self.layout.counts[partials.frame]
@@ -100,9 +100,9 @@ class CascadeNetwork(PartialBankNetwork):
         return self.options.ladder in ("free", "above-nyquist")
 
     def _turned(self, partials: Partials) -> Partials:
-        """Return waves as they are trained, of those that are heard, or the other way round: above Nyquist each other's aliases.
+        """Return waves as they are trained, of those of the output, or vice versa: above Nyquist they are each other's aliases.
 
-        At a whole sample ``cos((2 pi - w) n + p) = cos(w n - p)``; the middle of a frame may lie half a sample between two.
+        At a whole sample ``cos((2 pi - w) n + p) = cos(w n - p)``; the middle of a frame may be half-way between two samples.
         """
         if self.options.ladder != "above-nyquist":
             return partials
@@ -124,7 +124,7 @@ class CascadeNetwork(PartialBankNetwork):
 
     @property
     def partials(self) -> Partials:
-        """The waves as they are heard without activation, in natural units, cut off from the parameters."""
+        """The waves in the output, without activation, in natural units, without gradients."""
         radians, cosine, sine = (part.detach() for part in self._waves())
         return self._turned(Partials(self.layout.frame_of_partial, radians, cosine * self.weight, sine * self.weight))
 
@@ -202,7 +202,7 @@ class CascadeNetwork(PartialBankNetwork):
         return self.n_prunable() > before
 
     def _affordable(self, size: Budget) -> Budget:
-        """Return the size in layers that the numbers pay for."""
+        """Return the size in layers for a budget of parameters."""
         if size.n_parameters is None:
             return size
         spare = size.n_parameters - (self.grid.n_frames if self.options.phase == "centred" else 0)
@@ -219,7 +219,7 @@ class CascadeNetwork(PartialBankNetwork):
     def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
         """Return the frames of a group at ``ratio`` times the sample rate, without waves beyond Nyquist.
 
-        A wave above Nyquist is heard as its alias at every rate: it is what was fitted.
+        A wave above Nyquist is rendered as its alias at every rate, which is what was fitted.
         """
         if self.options.activation == "none":
             return super().frames_at_rate(group, offset, length, ratio)
@@ -235,7 +235,7 @@ class CascadeNetwork(PartialBankNetwork):
         return total
 
     def amplitudes(self) -> Tensor:
-        """Return the amplitude of each layer's wave, as it is heard without activation."""
+        """Return the amplitude of each layer's wave in the output, without activation."""
         heard = self.amplitude * self.unit * self.weight
         return smooth_hypot(heard, torch.zeros_like(heard))
 
@@ -248,7 +248,7 @@ class CascadeNetwork(PartialBankNetwork):
         return {one.name: values[one.name].detach() for one in self.stored()}
 
     def set_components(self, counts: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Replace all layers by others of natural values, as they are heard."""
+        """Replace all layers by others of natural values."""
         frame = torch.arange(counts.numel()).repeat_interleave(counts)
         radians = values["frequency"] if self.learns_frequency else ladder.rungs(counts, self.options.ladder)
         phase = values["phase"] + (values["centre"][frame] if "centre" in values else 0.0)
@@ -258,7 +258,7 @@ class CascadeNetwork(PartialBankNetwork):
         self.replace_partials(self._turned(Partials(frame, radians, heard * torch.cos(phase), -heard * torch.sin(phase))))
 
     def assembled(self, grid: TimeGrid, rows: Sequence[Rows]) -> Self:
-        """Return a network on ``grid`` of layers of other networks, as they are heard there: a decay depends on the others."""
+        """Return a network on ``grid`` of layers of other networks, as in their output: decays depend on the other layers."""
         network = self.silent(grid)
         each = [(piece, kept, frame) for piece, kept, frame in rows if isinstance(piece, CascadeNetwork)]
         first, *others = [replace(piece.partials.keep(kept), frame=frame) for piece, kept, frame in each]
@@ -271,7 +271,7 @@ class CascadeNetwork(PartialBankNetwork):
 
 
 class CascadeJacobian(Jacobian):
-    """The Jacobian of a cascade without activation: it is linear in what is heard of each layer."""
+    """The Jacobian of a cascade without activation: it is linear in the weighted output of each layer."""
 
     def __init__(self, network: CascadeNetwork) -> None:
         radians, cosine, sine = (part.detach() for part in network._waves())
@@ -279,7 +279,7 @@ class CascadeJacobian(Jacobian):
         self._banks = Banks(radians, network.layout)
         self._distance = [torch.arange(group.length) - middle(group.length) for group in network.grid.groups]
         self._counts = [parameter.numel() for parameter in network.parameters()]
-        # d/dA: cos(phase), -sin(phase); d/dphase: sine, -cosine of the layer itself, as heard; d/dw: that times the distance.
+        # d/dA: cos(phase), -sin(phase); d/dphase: sine, -cosine of the layer itself, weighted; d/dw: that times the distance.
         phase, level = network._phases().detach(), network.weight * network.unit
         self._amplitude = level * torch.cos(phase), -level * torch.sin(phase)
         self._phase = sine * network.weight, -cosine * network.weight

@@ -1,4 +1,4 @@
-"""Which ropes of a tree speak, as a file holds it: a bit or two for each rope on the way to one that does."""
+"""Encoding of the active ropes of a tree in a file: a bit or two for each rope on the path to an active one."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ class Shape(NamedTuple):
     """What is kept of each window's tree."""
 
     bits: Tensor
-    """The code, ``[N]`` bool: for each window whether anything speaks; then level by level, for each rope below a node that
-    is kept, whether it speaks, and whether there is a node below it."""
+    """The code, ``[N]`` bool: for each window whether any rope is active; then level by level, for each rope below a node that
+    is kept, whether it is active, and whether there is a node below it."""
     nodes: Tensor
-    """Whether each node is kept, ``[W, N]`` bool: whether anything speaks at it or below it."""
+    """Whether each node is kept, ``[W, N]`` bool: whether any rope at it or below it is active."""
 
 
 def shape_of(speaks: Tensor, voices: Voices) -> Shape:
-    """Return the shape of trees in which the ropes ``speaks [W, R]`` (bool) speak."""
+    """Return the shape of trees with the active ropes ``speaks [W, R]`` (bool)."""
     depth, n_windows = voices.ladder.depth, speaks.shape[0]
     below = torch.zeros(n_windows, 2 * 2**depth // 2, dtype=torch.bool)
     kept, divided = [], []
@@ -46,7 +46,7 @@ def words_of(shape: Shape) -> Tensor:
 
 
 def read_shape(words: Tensor, n_windows: int, voices: Voices) -> Tensor:
-    """Return which ropes speak, ``[W, R]`` bool; raises `ModelError` where the words are no code of such trees."""
+    """Return the active ropes, ``[W, R]`` bool; raises `ModelError` where the words are no code of such trees."""
     depth, bits = voices.ladder.depth, unpack(words)
     speaks, place = torch.zeros(n_windows, voices.ladder.n_ropes, dtype=torch.bool), 0
 

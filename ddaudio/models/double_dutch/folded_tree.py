@@ -1,6 +1,6 @@
 """A tree whose denominators halve, folded: exact for soft and hard gates, in time and memory of ``T D``.
 
-Below level ``l`` all cosines are even about the multiples of ``d_l / 2``, so what a node of that level says, at any
+Below level ``l`` all cosines are even about the multiples of ``d_l / 2``, so the output of a node of that level, at any
 sample, depends only on where the sample lies when time is folded like a fan into one cell of ``d_l / 2`` samples. A node
 so has ``d_l / 2`` different values, and all nodes of a level have ``T`` of them, although there are ``2^(l-1)`` nodes and
 gates of any softness. A child's cell is its parent's, folded once more:
@@ -53,7 +53,7 @@ class FoldedTree(OpenedTree):
         return self._whole(self._ascend(amplitudes, shifts, None))
 
     def settle(self, amplitudes: Tensor) -> None:
-        """Note the difference between both sides of each gate."""
+        """Keep the difference between both sides of each gate."""
         self._differences = []
         self._ascend(amplitudes, None, self._differences)
         self._differences.reverse()
@@ -67,7 +67,7 @@ class FoldedTree(OpenedTree):
         return self._descend(self._root(weights), torch.square)
 
     def _ascend(self, amplitudes: Tensor, shifts: Tensor | None, differences: list[Tensor] | None) -> Tensor:
-        """Return what the root says over its cell, ``[W, 1, 2 s]``; from the deepest level up."""
+        """Return the output of the root over its cell, ``[W, 1, 2 s]``; from the deepest level up."""
         said = amplitudes.new_zeros(())
         for level in reversed(range(self._ladder.depth)):
             first, count = 2 ** (level + 1) - 2, 2**level
@@ -111,7 +111,7 @@ class FoldedTree(OpenedTree):
         return amplitudes, cutoffs
 
     def _unfolded(self, cells: Tensor) -> Tensor:
-        """Return what cells ``[W, N, s]`` say over the cells that they are halves of, ``[W, N, 2 s]``."""
+        """Return cells ``[W, N, s]``, extended to the cells that they are halves of, ``[W, N, 2 s]``."""
         return torch.cat([cells, cells if self._ladder.rope == "sine" else cells.flip(-1)], -1)
 
     def _folded(self, cells: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gates, and what every tree with its gates set can do: it is linear in its amplitudes."""
+"""Gates, and the interface of trees with fixed gates, which are linear in their amplitudes."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from ddaudio.options import ReadingName
 
 @dataclass(frozen=True)
 class Voices:
-    """What the ropes of a ladder say: one wave or two each, at every level or only at the deepest."""
+    """Waveforms of the ropes of a ladder: one wave or two each, at every level or only at the deepest."""
 
     ladder: Ladder
     reading: ReadingName = "every"
     quadrature: bool = False
-    """Whether a rope says a second wave, a quarter period off."""
+    """Whether a rope has a second wave, a quarter period off."""
     folded: bool = True
     """Whether that wave is folded with the tree: it has then one sign over each cell. A node of a ladder whose root has one cell
     lives in one cell, where its amplitude takes up the sign."""
@@ -75,11 +75,11 @@ class OpenedTree(ABC):
 
     @abstractmethod
     def sound(self, amplitudes: Tensor, shifts: Tensor | None = None) -> Tensor:
-        """Return the sum ``[W, T]``, linear in amplitudes; with the change that ``shifts [W, N]`` of the cutoffs bring."""
+        """Return the sum ``[W, T]``, linear in amplitudes; plus its change for ``shifts [W, N]`` of the cutoffs."""
 
     @abstractmethod
     def settle(self, amplitudes: Tensor) -> None:
-        """Note what both sides of each gate say with these amplitudes: derivatives by cutoffs are taken there."""
+        """Keep the outputs of both sides of each gate for these amplitudes: derivatives by cutoffs are taken there."""
 
     @abstractmethod
     def correlate(self, signals: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -87,4 +87,4 @@ class OpenedTree(ABC):
 
     @abstractmethod
     def squares(self, weights: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the energy that a change of 1 of each amplitude and cutoff brings, samples weighted by ``[W, T]``."""
+        """Return the squared norms of the columns for each amplitude and cutoff, samples weighted by ``[W, T]``."""

@@ -1,6 +1,6 @@
 """Where a tree starts: level by level, from the longest wave to the shortest, by least squares on what is left.
 
-Under hard gates that cut at zero the ropes of a level sound one after the other, never together, so each amplitude is
+Under hard gates that cut at zero the ropes of a level are active one after the other, never together, so each amplitude is
 solved for on its own and the residual's energy falls by exactly what it gains.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from ddaudio.models.double_dutch.gates import OpenedTree, Voices
 
 FLAT = 1e-6
-"""Least energy of a wave in a rope, as a share of the most in any; and least share of a determinant that tells two waves of
+"""Least energy of a wave in a rope, as a share of the most in any; and least share of a determinant that separates two waves of
 a rope apart."""
 TRIES, CLOSE = 24, 1.02
 """Bisections of a threshold, at most, and the factor within which it is found."""
@@ -30,12 +30,12 @@ LOWEST_SHARE = 1e-12
 
 @dataclass(frozen=True)
 class Start:
-    """What level by level was found in windows ``[W, T]``."""
+    """Amplitudes found level by level in windows ``[W, T]``."""
 
     amplitudes: Tensor
-    """``[W, R, P]``; zero where a rope does not speak."""
+    """``[W, R, P]``; zero for inactive ropes."""
     gains: Tensor
-    """Energy that each rope takes away, ``[W, R]``; zero where it does not speak."""
+    """Reduction of the error by each rope, ``[W, R]``; zero for inactive ropes."""
     residual: Tensor
     """What is left, ``[W, T]``."""
 
@@ -67,7 +67,7 @@ class LevelByLevel:
     def solve(self, target: Tensor, least_gain: float = 0.0, among: Tensor | None = None) -> Start:
         """Return the amplitudes for ``target [W, T]``, of those ropes that gain more than ``least_gain`` each.
 
-        Only ropes ``among [W, R]`` (bool; default: all) may speak.
+        Only ropes ``among [W, R]`` (bool; default: all) may become active.
         """
         ladder, n_waves = self._voices.ladder, self._voices.n_waves
         residual = target
@@ -94,10 +94,10 @@ class LevelByLevel:
 
         Args:
             target: ``[W, T]``.
-            affordable: whether ropes ``[W, R]`` (bool) may speak; with any, all fewer of them.
+            affordable: whether ropes ``[W, R]`` (bool) are affordable; with any, all fewer of them.
             goal_energy: energy of the residual that is good enough: the threshold is the highest that leaves no more, if
-                that is affordable; otherwise those speak that gain most, as many as are affordable.
-            among: ropes that may speak, ``[W, R]`` bool (default: all).
+                that is affordable; otherwise the ropes of the highest gain, as many as are affordable.
+            among: ropes that may become active, ``[W, R]`` bool (default: all).
 
         """
         energy = float(target.double().square().sum())
@@ -144,7 +144,7 @@ def _sums(values: Tensor, where: Tensor, count: int) -> Tensor:
 
 def _inverse(products: Tensor) -> Tensor:
     """Return the inverses of matrices ``[N, P, P]``, P 1 or 2; where two waves are alike, that of the first alone."""
-    # A rope whose few samples lie where its wave crosses zero says nothing.
+    # A rope whose few samples are at zeros of its wave has no effect.
     products = torch.where(products[:, :1, :1] > FLAT * products[:, 0, 0].max(), products, 0.0)
     if products.shape[-1] == 1:
         return torch.where(products > 0, 1 / products, 0.0)
@@ -157,14 +157,14 @@ def _inverse(products: Tensor) -> Tensor:
 
 
 def jointly(opened: OpenedTree, voices: Voices, target: Tensor, hard: Start, affordable: Callable[[Tensor], bool]) -> Start:
-    """Return a start for soft gates, whose ropes sound together: one least squares solve a level.
+    """Return a start for soft gates, whose ropes overlap: one least squares solve a level.
 
     Args:
         opened: the trees.
-        voices: what ropes say.
+        voices: waveforms of the ropes.
         target: ``[W, T]``.
-        hard: the start for hard gates: its weakest rope says what ropes must gain.
-        affordable: whether ropes ``[W, R]`` (bool) may speak.
+        hard: the start for hard gates: its weakest rope gives the least gain.
+        affordable: whether ropes ``[W, R]`` (bool) are affordable.
 
     """
     weakest = hard.gains[hard.gains > 0]

@@ -1,4 +1,4 @@
-"""How the sound of trees changes with their amplitudes and cutoffs."""
+"""Derivatives of trees with respect to their amplitudes and cutoffs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def open_trees(trees: Trees, spoken: Tensor, learned: Tensor) -> OpenedTree:
 
 
 class Speak(Function):
-    """What trees say, ``[F, T]``, of amplitudes ``[K, P]`` and learned cutoffs ``[N]``.
+    """Output of trees, ``[F, T]``, for amplitudes ``[K, P]`` and learned cutoffs ``[N]``.
 
     Under hard gates the gradient by cutoffs is straight-through: that of soft gates around the same hard paths.
     """
@@ -73,7 +73,7 @@ class DoubleDutchJacobian(Jacobian):
         return [amplitude * self._units[0], cutoff * self._units[1]]
 
     def squares(self) -> list[Tensor]:
-        """Return the energy that a change of 1 of each parameter brings into the signals."""
+        """Return the squared norms of the columns."""
         unit, cutoff_unit = self._units
         weights = [group.windows.square().to(unit) for group in self._trees.plan.grid.groups]
         amplitude, cutoff = self._trees.kept(*self._opened.squares(self._trees.plan.windows(weights)))

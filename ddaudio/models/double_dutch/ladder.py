@@ -18,7 +18,7 @@ from ddaudio.errors import OptionError
 from ddaudio.options import RopeName
 
 NYQUIST_DENOMINATOR = 2.0
-"""A wave with fewer samples per period than this lies above Nyquist."""
+"""A wave with fewer samples per period is above the Nyquist frequency."""
 
 
 @dataclass(frozen=True)

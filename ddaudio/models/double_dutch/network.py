@@ -1,4 +1,4 @@
-"""The ``double-dutch`` network: in each frame a tree of waves, of which some ropes speak."""
+"""The ``double-dutch`` network: a tree of waves in each frame, of which some ropes are active."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ USUALLY_AT_BOUNDS = 0.15
 class DoubleDutchNetwork(DeclaredNetwork):
     """``sum_l G_l (g_l a+ r_l - (1 - g_l) a- r_l)`` in each frame, ``G_l`` the product of the gates above; see `Ladder`.
 
-    A rope of level ``l`` sounds for about ``T / 2^l`` samples, and so do gradients by its amplitude, in natural units, fall
+    A rope of level ``l`` is active for about ``T / 2^l`` samples, so gradients by its amplitude, in natural units, fall
     from level to level. Amplitudes are trained in units of their waves' energy, where all levels have one scale.
     """
 
@@ -52,7 +52,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         self._set(trees, torch.zeros(trees.frame.numel(), self.plan.voices.n_waves), None)
 
     def _set(self, trees: Trees, amplitudes: Tensor, cutoffs: Tensor | None) -> None:
-        """Take over trees with amplitudes ``[K, P]`` and cutoffs ``[F, N]``, and set the units of the parameters."""
+        """Replace the trees, with amplitudes ``[K, P]`` and cutoffs ``[F, N]``, and set the scales of the parameters."""
         self.trees = trees
         energies = self.plan.energies.to(amplitudes)[trees.level]
         power = (amplitudes.square() * energies).sum(1)
@@ -109,11 +109,11 @@ class DoubleDutchNetwork(DeclaredNetwork):
             self._spread(windows, size, start, generator)
 
     def _find(self, windows: Tensor, size: Budget, taken: Tensor) -> None:
-        """Let ropes speak that take away most of ``windows [F, T]``, beside those that are ``taken [F, R]``."""
+        """Add the ropes that reduce ``windows [F, T]`` most to those that are ``taken [F, R]``."""
         levels = LevelByLevel(self.plan.voices, self.plan.n_samples, windows)
 
         def affordable(speaks: Tensor) -> bool:
-            """Return whether ropes can be paid for beside those that are taken."""
+            """Return whether ropes are affordable, together with those that are taken."""
             return self._affordable(speaks | taken, size)
 
         found = levels.within(windows, affordable, size.goal_energy, ~taken)
@@ -137,7 +137,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return int(speaks.sum()) * self.plan.voices.n_waves + words_of(shape).numel() + learned <= size.n_parameters
 
     def _spread(self, windows: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
-        """Let the longest waves of all frames that sound speak, as many as can be paid for, about as loud as the frames."""
+        """Activate the longest waves of all frames that are not silent, as many as are affordable, as loud as the frames."""
         n_ropes = self.plan.ladder.n_ropes
         heard = torch.tensor([self.plan.voices.speaks(level) for level in range(self.plan.ladder.depth)])
         heard = heard.repeat_interleave(2 ** torch.arange(1, self.plan.ladder.depth + 1))
@@ -154,7 +154,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         self._set(trees, loudness * (random if start == "random" else 1.0) / math.sqrt(self.plan.ladder.depth), None)
 
     def extend(self, target: Tensor, size: Budget) -> bool:
-        """Let the ropes speak that take away most of the residual."""
+        """Add the ropes that reduce the residual most."""
         if self.plan.binary:
             return False
         with torch.no_grad():
@@ -164,16 +164,16 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return self.n_prunable() > before
 
     def component_energies(self) -> Tensor:
-        """Return the energy of each rope that speaks; read as binary, of each level."""
+        """Return the energy of each active rope; read as binary, of each level."""
         return (self.rope_amplitudes.square() * self.plan.energies.to(self.unit)[self.trees.level]).sum(1)
 
     def amplitudes(self) -> Tensor:
-        """Return the amplitude of each rope that speaks."""
+        """Return the amplitude of each active rope."""
         # The root has no gradient at a silent rope: hence the tiny addend.
         return ((self.amplitude * self.unit).square().sum(1) + 1e-24).sqrt()
 
     def pruned(self, keep: int) -> "DoubleDutchNetwork":
-        """Return a copy in which only the ``keep`` ropes of highest energy speak; read as binary, the loudest levels."""
+        """Return a copy with only the ``keep`` ropes of highest energy; read as binary, the loudest levels."""
         kept = torch.argsort(self.component_energies(), descending=True, stable=True)[:keep].sort().values
         network = DoubleDutchNetwork(self.grid, self.plan.options)
         if self.plan.binary:
@@ -208,7 +208,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
     def to_tensors(self) -> dict[str, Tensor]:
         """Return shapes (int32 words), amplitudes ``[K, P]`` and learned cutoffs ``[N]`` (float32), frame by frame.
 
-        Read as binary there is no shape: all deepest ropes speak.
+        Read as binary there is no shape: all deepest ropes are active.
         """
         tensors = {"amplitude": self.rope_amplitudes.float().cpu()}
         if not self.plan.binary:
@@ -218,7 +218,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return tensors
 
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over stored trees; raises `ModelError` when they do not fit the grid or are out of bounds."""
+        """Set the trees from stored tensors; raises `ModelError` when they do not fit the grid or are out of bounds."""
         expected = sorted(DoubleDutchNetwork(self.grid, self.plan.options).to_tensors())
         if sorted(tensors) != expected:
             raise ModelError(f"this double-dutch model holds the tensors {', '.join(expected)}, not {', '.join(sorted(tensors))}")
@@ -241,7 +241,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         self._set(trees, tensors["amplitude"], cutoffs)
 
     def describe(self) -> dict[str, Tensor]:
-        """Return the ropes that speak, in the order of signal, then time, then level.
+        """Return the active ropes, in the order of signal, then time, then level.
 
         ``time_s`` is the mean time of the samples that the rope's address names and ``frequency_hz`` the rope's; the address
         is that down to its level, the root's bit the highest.

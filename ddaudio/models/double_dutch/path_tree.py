@@ -1,9 +1,9 @@
-"""A tree of any denominators, walked: each sample goes down the paths that its gates leave open.
+"""A tree of any denominators, evaluated path by path: each sample follows the paths that its gates leave open.
 
 A state is one path of one sample. Soft gates leave all paths open, ``2^D`` a sample: that is the product of gates
 multiplied out, for small trees. A beam keeps the most open ones, their weights summing to one again. Hard gates leave
 one; where cutoffs are learned, at each node on it the shut side is walked too, because the derivative by the node's
-cutoff is the difference between what both sides say.
+cutoff is the difference between the outputs of both sides.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Step:
     slope: Tensor
     """Derivative of the gate by minus the cutoff."""
     children: tuple[Tensor, Tensor]
-    """Which state of the next level goes on below the rope, and below its opposite; -1 where none does."""
+    """State of the next level below the rope, and below its opposite; -1 for none."""
 
 
 class WalkedTree(OpenedTree):
@@ -94,7 +94,7 @@ class WalkedTree(OpenedTree):
         return total.reshape(self._n_windows, -1)
 
     def settle(self, amplitudes: Tensor) -> None:
-        """Note the difference between both sides of each gate, from the deepest level up."""
+        """Keep the difference between both sides of each gate, from the deepest level up."""
         self._differences = []
         said: Tensor | None = None
         for level in reversed(range(len(self._steps))):
@@ -133,7 +133,7 @@ class WalkedTree(OpenedTree):
         return shaped, None if cutoffs is None else cutoffs.reshape(self._n_windows, -1)
 
     def _sides(self, amplitudes: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """Return what the rope and its opposite say themselves at each state of a level, ``[S, W T]``."""
+        """Return the waves of the rope and of its opposite at each state of a level, ``[S, W T]``."""
         flat, node = amplitudes.reshape(-1, self._voices.n_waves), self._steps[level].node
         near, far = ((flat[2 * node + side] * self._waves[level].T).sum(-1) for side in range(2))
         return near, self._voices.opposite * far

@@ -1,4 +1,4 @@
-"""Trees side by side, one in each frame: which ropes speak, and the way between parameters and the tables of all ropes."""
+"""One tree in each frame: the active ropes, and the map between parameters and the tables of all ropes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ PATHS_BETWEEN = 32
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What all trees of a network have in common."""
+    """Properties that all trees of a network share."""
 
     grid: TimeGrid
     """Frames; each has a tree."""
@@ -43,7 +43,7 @@ class Plan:
 
     @cached_property
     def voices(self) -> Voices:
-        """What ropes say."""
+        """Waveforms of the ropes."""
         return Voices(self.ladder, self.options.reading, self.options.pair == "quadrature", self.folds)
 
     @property
@@ -66,7 +66,7 @@ class Plan:
 
     @property
     def binary(self) -> bool:
-        """Whether only the deepest gates are heard: each frame then has two levels, one for each state of them."""
+        """Whether the output is that of the deepest gates alone: each frame then has two levels, one for each state of them."""
         return self.options.reading == "binary"
 
     @property
@@ -102,35 +102,35 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """Trees of which some ropes speak."""
+    """Trees of which some ropes are active."""
 
     plan: Plan
-    """What they have in common."""
+    """Properties that they share."""
     ropes: Tensor
-    """Ropes that speak, ``[K]`` rising: frame times ropes in a tree, plus rope."""
+    """Active ropes, ``[K]`` rising: frame times ropes in a tree, plus rope."""
 
     @classmethod
     def of(cls, plan: Plan, speaks: Tensor) -> "Trees":
-        """Return trees in which the ropes ``speaks [F, R]`` (bool) speak."""
+        """Return trees with the active ropes ``speaks [F, R]`` (bool)."""
         return cls(plan, speaks.reshape(-1).nonzero()[:, 0])
 
     @classmethod
     def silent(cls, plan: Plan) -> "Trees":
-        """Return trees in which nothing speaks; read as binary, all deepest ropes do."""
+        """Return trees without active ropes; read as binary, with all deepest ropes active."""
         speaks = torch.zeros(plan.grid.n_frames, plan.ladder.n_ropes, dtype=torch.bool)
         speaks[:, 2**plan.ladder.depth - 2 :] = plan.binary
         return cls.of(plan, speaks)
 
     @cached_property
     def speaks(self) -> Tensor:
-        """Which ropes speak, ``[F, R]`` bool."""
+        """Active ropes, ``[F, R]`` bool."""
         speaks = torch.zeros(self.plan.grid.n_frames * self.plan.ladder.n_ropes, dtype=torch.bool)
         speaks[self.ropes] = True
         return speaks.reshape(self.plan.grid.n_frames, -1)
 
     @cached_property
     def shape(self) -> Shape:
-        """What is kept of each tree."""
+        """Nodes and bits of each tree."""
         return shape_of(self.speaks, self.plan.voices)
 
     @cached_property
@@ -156,7 +156,7 @@ class Trees:
 
     @cached_property
     def _source(self) -> Tensor:
-        """Amplitude of each rope that speaks, ``[K]``; read as binary, each frame's open ropes share one, the others one."""
+        """Amplitude of each active rope, ``[K]``; read as binary, each frame's open ropes share one, the others one."""
         if not self.plan.binary:
             return torch.arange(self.ropes.numel())
         return 2 * torch.div(self.ropes, self.plan.ladder.n_ropes, rounding_mode="floor") + self.ropes % 2
