@@ -10,7 +10,7 @@ from ddaudio.batching.results_table import Row
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEW = 5
 """The worst recordings that are named, and failures."""
-MEASURED = ("snr_db", "over_mdct_db", "lsd_db", "parameters_per_sample", "seconds_per_second")
+MEASURED = ("snr_db", "over_mdct_db", "lsd_db", "erb_db", "dead_bands", "parameters_per_sample", "seconds_per_second")
 """What quantiles are taken of."""
 
 
@@ -93,6 +93,8 @@ def summary_lines(contents: dict[str, Any]) -> list[str]:
     names = {
         "snr_db": "SNR",
         "over_mdct_db": "over MDCT",
+        "erb_db": "ERB dist",
+        "dead_bands": "dead bands",
         "parameters_per_sample": "per sample",
         "seconds_per_second": "s per s",
     }

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from ddaudio.fitting.budget import allowance
 from ddaudio.fitting.stagewise import Stage
 from ddaudio.io.audio import Recording
+from ddaudio.metrics.erb_distance import MissingBand
 from ddaudio.metrics.mdct_baseline import MdctBaseline
 from ddaudio.metrics.measure import Metrics
+from ddaudio.metrics.registry import DEAD_DB
 from ddaudio.metrics.spectral_flatness import flatness
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Network
 from ddaudio.options import NETWORKS, FitOptions
@@ -27,6 +29,10 @@ NOISY, CLICKING = 0.14, 0.7
 """Range of the spectral flatness of recordings that are mostly noise; above it they are clicks. See `spectral_flatness`."""
 AT_BOUNDS = 3
 """Fewest values at their bounds for a warning, if they are also more than usual."""
+DEAD_SHARE = 0.05
+"""Share of the audible cells that are dead, beside those in missing bands, from which on there is a warning."""
+KILOHERTZ_FROM_HZ = 1000.0
+"""Frequencies from here on are written in kHz."""
 CLIPPED_SHARE = 1e-4
 """Share of samples in flat tops from which on the recording counts as clipped."""
 
@@ -86,6 +92,8 @@ def diagnose_warnings(
             else f"with {spent:.3g}"
         )
         yield f"goal missed: {snr_db:.1f} of {model.target_snr_db:g} dB {size} parameters per sample"
+    if status != "not fitted":
+        yield from _missing_band_warnings(metrics, recording.sample_rate / 2)
     if (missed or not has_goal) and snr_db is not None and snr_db < POOR_DB:
         yield from _noise_warnings(recording, network)
     if status == "step limit" and (missed or not has_goal):
@@ -96,6 +104,25 @@ def diagnose_warnings(
         if bounds.held >= AT_BOUNDS and bounds.held > bounds.usual * bounds.total:
             yield f"at a bound: {bounds.held} of {bounds.total} {bounds.where}"
     yield from _input_warnings(recording)
+
+
+def _missing_band_warnings(metrics: Metrics, nyquist_hz: float) -> Iterator[str]:
+    """Yield warnings about what is audible in the recording and missing in the result: whole bands, and the rest."""
+    bands, dead = metrics.missing_bands, metrics["dead_bands"].value or 0.0
+    named = sum(band.share for band in bands)
+    if bands:
+        where = " and ".join(_range_in_words(band, nyquist_hz) for band in bands)
+        yield f"nothing {where}, where the recording has {100 * named:.0f} % of its audible energy in time and frequency"
+    if (rest := dead - named) >= DEAD_SHARE:
+        more = "more " if bands else ""
+        yield f"{100 * rest:.0f} % {more}of the audible energy in time and frequency is {DEAD_DB:g} dB or more too soft"
+
+
+def _range_in_words(band: MissingBand, nyquist_hz: float) -> str:
+    low, high = (f"{hz / 1000:.1f} kHz" if hz >= KILOHERTZ_FROM_HZ else f"{hz:.0f} Hz" for hz in (band.low_hz, band.high_hz))
+    if band.high_hz >= nyquist_hz:
+        return f"above {low}"
+    return f"from {low} to {high}" if band.low_hz > 0 else f"below {high}"
 
 
 def _noise_warnings(recording: Recording, network: Network) -> Iterator[str]:

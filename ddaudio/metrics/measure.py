@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddaudio.errors import PluginError
 from ddaudio.io.samples import Samples
+from ddaudio.metrics.erb_distance import MissingBand
 from ddaudio.metrics.registry import METRICS, MetricSpec
 from ddaudio.metrics.signals import ORTHOGONAL, SILENT, Metric, SignalPair, decibels, defined, pieces, ratio_db, sums_of
 from ddaudio.metrics.spectrogram import Band, band_snrs
@@ -27,6 +28,8 @@ class Metrics(Mapping[str, Metric]):
     values_by_name: dict[str, Metric]
     bands: list[Band]
     """The SNR by octave band."""
+    missing_bands: list[MissingBand]
+    """Ranges of frequencies that are audible in the target and missing in the estimate."""
 
     def __getitem__(self, name: str) -> Metric:
         """Return a metric."""
@@ -45,13 +48,13 @@ def measure(estimate: Samples, target: Samples, sample_rate: int) -> Metrics:
     """Compare an estimate with its target by every metric in `METRICS`.
 
     Args:
-        estimate: Output of the model, ``[C, T]``, full scale 1.0, any length of at least one sample; read seven times,
+        estimate: Output of the model, ``[C, T]``, full scale 1.0, any length of at least one sample; read eight times,
             block by block: samples that are costly to compute are better stored first.
         target: What was recorded, of the same shape.
         sample_rate: Samples per second, in Hz, above 0.
 
     Returns:
-        One `Metric` per name and the octave `Band` rows; every value is finite, or None with a reason.
+        One `Metric` per name the octave `Band` rows and the `MissingBand` rows; every value is finite, or None with a reason.
 
     Raises:
         ValueError: The shapes differ, are not ``[C, T]``, or are empty, or the sample rate is not above 0.
@@ -74,7 +77,8 @@ def measure(estimate: Samples, target: Samples, sample_rate: int) -> Metrics:
     for spec in METRICS.values():
         if spec.path not in found:
             found[spec.path] = load(spec)(pair)
-    return Metrics({name: _metric(spec, found[spec.path]) for name, spec in METRICS.items()}, band_snrs(pair))
+    values = {name: _metric(spec, found[spec.path]) for name, spec in METRICS.items()}
+    return Metrics(values, band_snrs(pair), found[METRICS["erb_db"].path]["missing_bands"])
 
 
 def _metric(spec: MetricSpec, found: Any) -> Metric:

@@ -15,6 +15,20 @@ BAND_FLOOR_DB = 120.0
 """A band this far below the target's total energy counts as empty: float32 rounding is at 140."""
 MELS_PER_FILTER = 50.0
 FIRST_BAND_HZ = 31.25
+ERB_BANDS, ERB_FRAME_S = 24, 0.020
+"""Bands and length of the frames of the ERB distance."""
+LOWEST_ERB_HZ, HIGHEST_ERB_HZ = 50.0, 16000.0
+"""Edges of its bands."""
+AUDIBLE_DB = 50.0
+"""Cells (a band of a frame) down to this far below the target's loudest are audible."""
+ERB_FLOOR_DB = 65.0
+"""Level of the floor that is added to all powers, below the target's loudest cell."""
+DEAD_DB = 15.0
+"""A cell of the estimate this far below the target, or further, is dead."""
+MISSING_SHARE = 0.8
+"""A band is missing where at least this share of its audible cells is dead."""
+REPORTED_SHARE = 0.02
+"""Missing bands beside each other are reported from this share of all audible cells on."""
 
 _FRAMES = f"Hann frames of the power of two nearest to {FRAME_S:g} s (at least 16 samples), hop a quarter of it"
 _LEVELS = (
@@ -66,6 +80,7 @@ class MetricSpec:
 
 
 _SAMPLES, _FRAMEWISE = "ddaudio.metrics.measure:sample_metrics", "ddaudio.metrics.spectrogram:frame_metrics"
+_ERB = "ddaudio.metrics.erb_distance:erb_metrics"
 METRICS = Registry(
     "ddaudio.metrics",
     MetricSpec,
@@ -142,6 +157,28 @@ METRICS = Registry(
             "frame before, falls counted as zero; before the first frame there is silence. 0 is best; silence scores 1.",
             _FRAMEWISE,
             is_compared=False,
+        ),
+        MetricSpec(
+            "erb_db",
+            "ERB distance",
+            "lower",
+            "ERB distance: the root mean square over the audible bands of a frame of the difference in level between "
+            f"estimate and target, then the mean over the frames that have audible bands. Frames of {1000 * ERB_FRAME_S:g} ms "
+            f"without overlap, with a Hann window, in {ERB_BANDS} bands of equal width in ERB number (Glasberg & Moore 1990) "
+            f"from {LOWEST_ERB_HZ:g} Hz to {HIGHEST_ERB_HZ / 1000:g} kHz or Nyquist. A band of a frame is audible where the "
+            f"target is within {AUDIBLE_DB:g} dB of its loudest; a floor {ERB_FLOOR_DB:g} dB below the loudest is added to all "
+            "powers. Two realisations of the same white noise are 3.7 dB apart.",
+            _ERB,
+            unit="dB",
+            decimals=2,
+        ),
+        MetricSpec(
+            "dead_bands",
+            "Dead bands",
+            "lower",
+            "Dead bands: the share, 0 to 1, of the audible bands of all frames, as in the ERB distance, where the estimate is "
+            f"{DEAD_DB:g} dB or more below the target.",
+            _ERB,
         ),
     ],
 )

@@ -152,7 +152,8 @@ def row(evidence: FitRecord, folder: Path, home: Path) -> dict[str, Any]:
         "model": report["model"]["name"],
         "snr_db": ours,
         "gain_db": None if ours is None or theirs is None else round(ours - theirs, 1) + 0.0,  # not -0.0
-        "lsd_db": metrics["lsd_db"]["value"],
+        "erb_db": metrics["erb_db"]["value"],
+        "dead_bands": metrics["dead_bands"]["value"],
         "parameters_per_sample": report["model"]["parameters_per_sample"],
         "duration_s": report["recording"]["duration_s"],
         "seconds": report["seconds"]["reading"] + report["seconds"]["fitting"] + report["seconds"]["measuring"],

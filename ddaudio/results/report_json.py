@@ -61,6 +61,7 @@ def build(result: FitResult) -> dict[str, Any]:
         },
         "metrics": {name: asdict(metric) | {"definition": METRICS[name].definition} for name, metric in result.metrics.items()},
         "bands": [asdict(band) for band in result.metrics.bands],
+        "missing_bands": [asdict(band) for band in result.metrics.missing_bands],
         "baseline": asdict(result.baseline) | {"name": "best-k MDCT", "n_parameters": 2 * result.baseline.coefficients},
         "training": {
             "gain_db": result.training_gain_db,

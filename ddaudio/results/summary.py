@@ -17,7 +17,7 @@ def summary(result: FitResult) -> list[str]:
     trained = f"training gain {gain:+.2f} dB" if gain is not None else "training gain undefined"
     return [
         "warnings " + ("; ".join(result.warnings) or f"none ({as_clause(result.reason)})"),
-        f"reached  SNR {_in_words(metrics['snr_db'], 'dB')}, log-spectral distance {_in_words(metrics['lsd_db'], 'dB')}; "
+        f"reached  SNR {_in_words(metrics['snr_db'], 'dB')}, ERB distance {_in_words(metrics['erb_db'], 'dB')}; "
         f"the MDCT baseline {beside}",
         f"size     {result.n_parameters} parameters ({result.parameters_per_sample:.3g} per sample): "
         + " and ".join(_size_in_words(term) for term in result.network.terms),

@@ -403,3 +403,18 @@ def test_a_sound_that_strikes_and_rings_gains_from_cells_of_its_own(name: str, r
     assert adaptive.snr_db > max(equal_db) + 4.5
     sizes = adaptive.network.grid.cells.size
     assert int(sizes.max()) >= 16 * int(sizes.min())
+
+
+def test_a_band_that_is_missing_is_named_whatever_the_snr() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tone = torch.sin(2 * math.pi * 440 * torch.arange(16000) / 16000)[None]
+    # Hiss above 4 kHz, 34 dB below the tone in energy: a fit at 30 dB need not contain it, and yet it is audible.
+    hiss = torch.fft.rfft(torch.randn(1, 16000, generator=generator))
+    hiss[:, torch.fft.rfftfreq(16000, 1 / 16000) < 4000] = 0
+    recording = Recording(tone + 0.02 * torch.fft.irfft(hiss, 16000), sample_rate=16000)
+    result = fit(recording, target_snr_db=30, steps=0)
+    assert result.reached_goal
+    # The band that contains 4 kHz begins at 3.84 kHz; it is one of 7 of the 24, and half of the cells that are audible.
+    (named,) = [re.match(r"nothing above (3\.8) kHz, where the recording has (\d+) %", one) for one in result.warnings[:1]]
+    assert named is not None
+    assert 40 < float(named[2]) < 60

@@ -268,11 +268,12 @@ def test_the_reasons_say_which_case_it_is():
     target = noise(1, 3000)
     reasons = {name: metric.reason for name, metric in measure(target, target, RATE).items() if name != "bands"}
     assert reasons["snr_db"] == reasons["si_sdr_db"] == "exact: the residual is zero"
-    assert all(reasons[name] is None for name in ("mse", "lsd_db", "mr_stft", "mel_db", "onset_flux"))
+    assert all(reasons[name] is None for name in ("mse", "lsd_db", "mr_stft", "mel_db", "onset_flux", "erb_db", "dead_bands"))
     silent = measure(target, 0 * target, RATE)
     assert silent["snr_db"].reason == silent["si_sdr_db"].reason == "the target is digital silence"
     assert silent["mr_stft"].reason.startswith("the target is silent")
     assert silent["onset_flux"].reason.startswith("the target has no onset")
+    assert silent["erb_db"].reason == silent["dead_bands"].reason == "the target is digital silence"
     assert silent["lsd_db"].value > 0 < silent["mel_db"].value
     assert measure(0 * target, target, RATE)["si_sdr_db"].reason == "the estimate holds nothing of the target"
 
@@ -364,3 +365,7 @@ def test_real_sound_through_a_low_pass_loses_its_high_bands(shared_recordings: P
     assert 0 < result["lsd_db"].value < 80
     assert 0 < result["mel_db"].value < 80
     assert 0 < result["onset_flux"].value < 1
+    (missing,) = result.missing_bands
+    # the first edge of a band, 1.2 ERB wide, beyond the brick wall
+    assert (1414 < missing.low_hz < 1650, missing.high_hz) == (True, 8000)
+    assert 0.2 < missing.share <= result["dead_bands"].value
