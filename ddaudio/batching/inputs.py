@@ -3,13 +3,13 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from ddaudio.errors import BatchError, RecordingError
-from ddaudio.io.paths import folder_of
+from ddaudio.io.paths import apart, folder_of, quoted
 from ddaudio.io.storage import AT_ONCE, Storage, is_remote, local_path, reason, remote, storage_errors
 
 SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc")
@@ -32,6 +32,8 @@ class Input:
     """Bytes of the file."""
     mark: str = ""
     """What the storage says of the content (ETag): equal only for the same content. Empty for local files."""
+    problem: str = ""
+    """Why it cannot be read, where that is known: a folder that cannot be listed is an input that fails."""
 
     @property
     def is_local(self) -> bool:
@@ -72,7 +74,9 @@ def find(inputs: Sequence[str | os.PathLike[str]], output: Storage, pattern: str
         raise BatchError(f"no recordings in {', '.join(map(repr, addresses[:FEW]))}: {what}", hint="give another {pattern}")
     for item in found:
         _check_apart(item.place, output)
-    return sorted({item.folder: item for item in found}.values(), key=lambda item: item.folder)
+    once = {item.folder: item for item in found}
+    folders = apart(once)
+    return sorted((replace(item, folder=folders[name]) for name, item in once.items()), key=lambda item: item.folder)
 
 
 def _tidy(address: str) -> str:
@@ -181,9 +185,9 @@ def _given(entry: _Entry, wanted: Callable[[str], bool], *, alone: bool) -> Iter
         yield Input(entry.place, folder_of(*_parts(entry)), int(info["size"] or 0), _mark(info))
         return
     above, root = ([], "") if alone else _parts(entry)
-    for path, place, size, mark in _below(entry.place):
-        if wanted(path):
-            yield Input(place, folder_of([*above, *path.split("/")], root), size, mark)
+    for path, place, size, mark, problem in _below(entry.place):
+        if problem or wanted(path):
+            yield Input(place, folder_of([*above, *path.split("/")], root), size, mark, problem)
 
 
 def _parts(entry: _Entry) -> tuple[list[str], str]:
@@ -198,8 +202,11 @@ def _parts(entry: _Entry) -> tuple[list[str], str]:
     return list(Path(path).parts[bool(root) :]) or ["."], root
 
 
-def _below(place: str) -> Iterator[tuple[str, str, int, str]]:
-    """Yield path below the folder, place, size in bytes and mark of each file in a folder; nothing that is hidden."""
+def _below(place: str) -> Iterator[tuple[str, str, int, str, str]]:
+    """Yield path below the folder, place, size in bytes, mark and problem of each file in a folder, except hidden ones.
+
+    A folder below it that cannot be listed counts as a file with a problem; the folder itself raises OSError.
+    """
     if is_remote(place):
         system, root = remote(place)
         protocol = place.partition("://")[0]
@@ -207,18 +214,28 @@ def _below(place: str) -> Iterator[tuple[str, str, int, str]]:
         for name, info in system.find(root, detail=True).items():
             path = name[start:]
             if info["type"] == "file" and not any(part.startswith(".") for part in path.split("/")):
-                yield path, f"{protocol}://{name.lstrip('/')}", int(info["size"] or 0), _mark(info)
+                yield path, f"{protocol}://{name.lstrip('/')}", int(info["size"] or 0), _mark(info), ""
         return
-    for folder, below, files in os.walk(place, onerror=_cannot_be_listed):
+    problems: list[OSError] = []
+    for folder, below, files in os.walk(place, onerror=problems.append):
         below[:] = [name for name in below if not name.startswith(".")]
         for name in files:
             if not name.startswith("."):
                 full = Path(folder, name)
-                yield full.relative_to(place).as_posix(), str(full), full.stat().st_size if full.exists() else 0, ""
+                yield full.relative_to(place).as_posix(), str(full), _size(full), "", ""
+    for error in problems:
+        if error.filename is None or str(error.filename) == place:
+            raise error
+        problem = f"cannot list {quoted(error.filename)}: {reason(error)}"
+        yield Path(error.filename).relative_to(place).as_posix(), str(error.filename), 0, "", problem
 
 
-def _cannot_be_listed(error: OSError) -> None:
-    raise error
+def _size(path: Path) -> int:
+    """Return the bytes of a file; 0 where it cannot be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _mark(info: dict[str, Any]) -> str:
@@ -242,7 +259,8 @@ def _duration_s(item: Input) -> float:
 
     try:
         if item.is_local:
-            return length_s(Path(item.place))
+            # Anything else, such as a pipe, is refused by the fit, and might be waited for without end.
+            return length_s(Path(item.place)) if os.path.isfile(item.place) else 0.0  # noqa: PTH113
         system, place = remote(item.place)
         with system.open(place, "rb") as file:
             return declared_length_s(file)

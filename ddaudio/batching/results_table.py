@@ -122,11 +122,17 @@ class Outcome(NamedTuple):
     """Whether it makes sense to try again."""
 
 
+_NO_MEMORY = ("allocate memory", "out of memory")
+"""In the messages of torch's RuntimeError where memory is lacking, on the CPU and on a GPU."""
+
+
 def outcome_of(place: str, folder: str, error: Exception, passing: tuple[type[Exception], ...]) -> Outcome:
     """Return what became of a recording when something went wrong; errors of the kinds ``passing`` may pass by themselves."""
     known = isinstance(error, (DdaudioError, *passing))
     reason = str(error) if known and str(error) else f"{type(error).__name__}: {error}"
+    lacks_memory = isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
     again = isinstance(error, (OutputError, MemoryError, *passing)) and not isinstance(error, ValueError | ImportError)
+    again = again or lacks_memory
     return Outcome(Row.failure(place, folder, reason, 1), again or isinstance(error.__cause__, OSError))
 
 

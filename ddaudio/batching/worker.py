@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -80,6 +81,8 @@ class _Room:
 
 def _fit_item(job: BatchJob, item: Input, fit_one: Callable[[Recording, FitOptions], FitResult]) -> Outcome:
     try:
+        if item.problem:
+            raise RecordingError(item.problem, hint="check its permissions")
         with _fetched(item) as path:
             read = _read(job, item, path)
             if isinstance(read, Row):
@@ -110,7 +113,7 @@ def _fetched(item: Input) -> Iterator[Path]:
 
 def _read(job: BatchJob, item: Input, path: Path) -> _Read | Row:
     """Read a recording; return it, or its row if its fit is there already."""
-    asked, hashed = job.asked_sha256, file_hash(path) if path.is_file() else ""
+    asked, hashed = job.asked_sha256, file_hash(path) if os.path.isfile(path) else ""  # noqa: PTH113
     report = read_existing_report(job, item, SCHEMA)
     if report is not None and is_same(report, item, asked, lambda: hashed):
         return _kept(job, item, report)

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from ddaudio.io.fit_files import ENDING
@@ -32,9 +32,29 @@ HASH_DIGITS = 12
 """Hexadecimal digits of the hash: it only has to tell apart paths that look alike."""
 _SIGNS = " _+.,=()-"
 
-_PLAIN = re.compile(rf"[a-z0-9]([a-z0-9{re.escape(_SIGNS)}]*[a-z0-9_+=)-])?")
+_PLAIN = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9{re.escape(_SIGNS)}]*[A-Za-z0-9_+=)-])?")
 
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])([. ].*)?")
+
+
+def apart(folders: Iterable[str]) -> dict[str, str]:
+    """Return the name for each of some folders of fits; those that differ from another only by capitals get a hash.
+
+    On a disk that takes ``a`` for ``A`` they would be one folder.
+
+    >>> apart(["b/A.wav-fit", "c.wav-fit"])
+    {'b/A.wav-fit': 'b/A.wav-fit', 'c.wav-fit': 'c.wav-fit'}
+    >>> apart(["a.wav-fit", "A.wav-fit"])["a.wav-fit"]
+    'a.wav-fit'
+    """
+    alike: dict[str, list[str]] = {}
+    for folder in folders:
+        alike.setdefault(folder.casefold(), []).append(folder)
+    return {
+        one: one if len(group) == 1 or one == one.casefold() else f"{one.removesuffix(ENDING)}~{_hash([one], '')}{ENDING}"
+        for group in alike.values()
+        for one in group
+    }
 
 
 def short_name(stem: str, ending: str) -> str:
@@ -58,7 +78,7 @@ def folder_of(parts: Sequence[str], root: str = "") -> str:
         root: what stands before a path that is not below any input: ``/``, or the beginning of an address.
 
     >>> folder_of(["birds", "a.wav"]), folder_of(["A.wav"])
-    ('birds/a.wav-fit', 'A.wav~aa591aded1d0-fit')
+    ('birds/a.wav-fit', 'A.wav-fit')
     """
     *folders, name = parts
     plain = not root and _is_plain(name) and all(_is_plain(part) and part == _as_folder(part) for part in folders)
@@ -73,8 +93,8 @@ def _hash(parts: Sequence[str], root: str) -> str:
 
 
 def _is_plain(part: str) -> bool:
-    """Return whether a part of a path is safe as it stands, and equal to no other one anywhere."""
-    return len(part) <= LONGEST_BYTES and bool(_PLAIN.fullmatch(part)) and not _DEVICES.fullmatch(part)
+    """Return whether a part of a path is safe as it stands, and equal to no other one but for capitals."""
+    return len(part) <= LONGEST_BYTES and bool(_PLAIN.fullmatch(part)) and not _DEVICES.fullmatch(part.lower())
 
 
 def _shown(part: str) -> str:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from ddaudio.errors import BatchError, OutputError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 CONNECT_S = 5
 """Time in which a scheduler has to answer."""
@@ -242,10 +242,11 @@ class _Pending(Generic[Task, Returned]):
             self.is_lost = True
             return None
         del self.tasks[key]
-        if future.status != "error":
+        try:
+            # The worker may die between the end of a task and this, after which it is done again, or has failed.
             return task, future.result()
-        error = future.exception()
-        return task, WorkerKilledError() if type(error).__name__ == "KilledWorker" else error
+        except Exception as error:
+            return task, WorkerKilledError() if type(error).__name__ == "KilledWorker" else error
 
     def cancel(self) -> None:
         """Call all back."""
@@ -294,34 +295,44 @@ def _local_cluster(n_workers: int) -> Iterator[DaskExecutor]:
     encrypted and authenticated with a key made for this cluster, which exists in memory only: other users of the machine
     can reach the ports, but not run anything.
     """
-    forks = "forkserver" in multiprocessing.get_all_start_methods()
-    with _environment(), contextlib.ExitStack() as settings:
-        if forks:
-            from multiprocessing import forkserver  # noqa: PLC0415 - not everywhere
-
-            forkserver.set_forkserver_preload(["distributed", "ddaudio.report.save"])
-            forkserver.ensure_running()  # loads these while we load Dask
-        import dask  # noqa: PLC0415 - slow to import
-        from distributed import Client, LocalCluster, Security  # noqa: PLC0415
-
-        settings.enter_context(dask.config.set(_DASK | ({_START_METHOD: "forkserver"} if forks else {})))
-        # Loopback alone: Dask's dashboard would listen on every address of the machine.
-        local = LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            protocol="tls://",
-            security=Security.temporary(),
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-            env=dict(os.environ),  # the process they are forked off may be older than ours is now
-            preload=[__name__],  # for `dask_setup`
-        )
-        with local, Client(local, set_as_default=False) as client:
+    with _environment(), contextlib.ExitStack() as running:
+        try:
+            local, client = _started(n_workers, running)
+        except (OSError, RuntimeError) as error:  # no shared memory, no folder for temporary files, too few open files
+            problem = f"the local cluster cannot start: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise BatchError(problem, hint="fit one recording at a time, or name a {scheduler}") from error
+        else:
             cluster = DaskExecutor(client, "of the local cluster")
             cluster.dashboard = local.dashboard_link if find_spec("bokeh") else None
             yield cluster
+
+
+def _started(n_workers: int, running: contextlib.ExitStack) -> "tuple[LocalCluster, Client]":
+    """Start a local cluster and its client, which end with ``running``; raises OSError or RuntimeError."""
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    if forks:
+        from multiprocessing import forkserver  # noqa: PLC0415 - not everywhere
+
+        forkserver.set_forkserver_preload(["distributed", "ddaudio.report.save"])
+        forkserver.ensure_running()  # loads these while we load Dask
+    import dask  # noqa: PLC0415 - slow to import
+    from distributed import Client, LocalCluster, Security  # noqa: PLC0415
+
+    running.enter_context(dask.config.set(_DASK | ({_START_METHOD: "forkserver"} if forks else {})))
+    # Loopback alone: Dask's dashboard would listen on every address of the machine.
+    local = LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        protocol="tls://",
+        security=Security.temporary(),
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+        env=dict(os.environ),  # the process they are forked off may be older than ours is now
+        preload=[__name__],  # for `dask_setup`
+    )
+    return running.enter_context(local), running.enter_context(Client(local, set_as_default=False))
 
 
 def dask_setup(_worker: object) -> None:

@@ -414,7 +414,7 @@ def test_what_a_user_put_into_a_fits_folder_stays(tmp_path: Path) -> None:
         ({"inputs": "in", "output": "in/out"}, ("is inside the input",)),
         ({"inputs": "in", "output": "in"}, ("input and output are the same",)),
         ({"inputs": "link", "output": "in/out"}, ("is inside the input",)),
-        ({"inputs": "in", "pattern": "*.flac"}, ("no name that fits '*.flac'",)),
+        ({"inputs": "in", "pattern": "*.flac"}, ("no name matches '*.flac'",)),
         ({"inputs": "missing.txt"}, ("2 of 3 inputs are missing", "gone.wav", "lost.wav", "remove them from the list")),
         ({"inputs": "nothing.txt"}, ("is empty", "on each line")),
         ({"inputs": ["in/tone 0.wav", "out2/x.wav"], "output": "out2"}, ("is in the output",)),
@@ -541,6 +541,41 @@ def test_leftovers_of_killed_batches_are_cleared(tmp_path: Path) -> None:
     (dead / "report.json").write_text("{}")
     batch(sounds, output)
     assert not dead.exists()
+
+
+def test_a_folder_that_cannot_be_listed_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run as somebody who may read everything: then only the system can be made to refuse."""
+    sounds, output, scandir = write_tones(tmp_path / "in", 3), tmp_path / "out", os.scandir
+
+    def closed(path: Any) -> Any:
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert batch(sounds, output, dry_run=True).contents["left"] == 3
+    result = batch(sounds, output)
+    assert status_of(result) == {"tone 0.wav": "fitted", "tone 1.wav": "fitted", "sub": "failed"}
+    assert "Permission denied; check its permissions" in str(result.contents["failures"][0]["reason"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has pipes with names")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    sounds, output = write_tones(tmp_path / "in", 1), tmp_path / "out"
+    os.mkfifo(sounds / "pipe.wav")
+    assert batch(sounds, output, dry_run=True).planned_sound_s == pytest.approx(0.1)
+    assert status_of(batch(sounds, output)) == {"tone 0.wav": "fitted", "pipe.wav": "failed"}
+
+
+def test_a_protocol_without_an_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `ftp:///x`, whose file system needs a host, and is not even made."""
+
+    def no_host(*_: object, **__: object) -> None:
+        raise TypeError("FTPFileSystem.__init__() missing 1 required positional argument: 'host'")
+
+    monkeypatch.setattr("fsspec.filesystem", no_host)
+    with pytest.raises(BatchError, match="cannot use 'ftp:///x'"):
+        batch("ftp:///x", tmp_path / "out")
 
 
 def test_names_of_settings_are_unique_over_fit_and_batch() -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from ddaudio.batching.dispatch import QueuedInput, fit_all
 from ddaudio.batching.inputs import Input
-from ddaudio.batching.results_table import Outcome, Row
+from ddaudio.batching.results_table import Outcome, Row, outcome_of
 from ddaudio.batching.up_to_date import BatchJob
+from ddaudio.errors import BatchError
 from ddaudio.io.storage import LocalStorage
 from ddaudio.options import FitOptions
 from ddaudio.parallel import executors
@@ -37,10 +38,8 @@ class Future:
 
     def result(self) -> Any:
         self.client.in_flight -= 1
-        return self.ending
-
-    def exception(self) -> Any:
-        self.client.in_flight -= 1
+        if isinstance(self.ending, Exception):
+            raise self.ending
         return self.ending
 
 
@@ -144,6 +143,46 @@ def test_a_task_that_the_worker_cannot_load_is_a_row() -> None:
     )
 
 
+class Vanishing(Future):
+    """A task that ended well, whose worker dies before its result is fetched."""
+
+    def __init__(self, client: "Client") -> None:
+        super().__init__(client, KilledWorker())
+        self.status = "finished"
+
+
+def test_a_worker_that_dies_between_finishing_and_being_read_is_one_that_was_killed() -> None:
+    class Forgetful(Client):
+        def submit(self, *arguments: Any, **how: Any) -> Future:
+            future = super().submit(*arguments, **how)
+            return Vanishing(self) if len(self.resources) == 1 else future
+
+    rows = fit(Forgetful(done), waiting(3), retries=2)
+    assert [(rows[place].status, rows[place].attempts) for place in range(3)] == [("fitted", 2), ("fitted", 1), ("fitted", 1)]
+
+
+def test_a_local_cluster_that_cannot_start_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(executors, "_started", failing)
+    with pytest.raises(BatchError, match="the local cluster cannot start: FileNotFoundError"), executors.make_executor(4, 2):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"), True),
+        (RuntimeError("shapes do not match"), False),
+        (MemoryError(), True),
+    ],
+)
+def test_lack_of_memory_may_pass(error: Exception, again: bool) -> None:
+    assert outcome_of("a.wav", "a.wav-fit", error, (OSError,)).again is again
+
+
 class SilentClient(Client):
     """A client that has given up on its scheduler: nothing that it sends is ever heard of again."""
 
@@ -166,7 +205,7 @@ def test_when_the_scheduler_is_gone_all_that_is_left_says_so(kind: type[Client])
     assert sorted(rows) == list(range(30))
     failed = {place for place, row in rows.items() if row.status == "failed"}
     assert failed >= set(range(10, 30))
-    assert all(rows[place].reason == "the scheduler tcp://x is gone; run it again to go on" for place in failed)
+    assert all(rows[place].reason == "the connection to the scheduler tcp://x was lost" for place in failed)
     assert (0 in failed) == (kind is SilentClient)
 
 
