@@ -13,6 +13,9 @@ from ddaudio.fitting.segmentation import cell_sizes
 from ddaudio.grid.coding import WORD
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
+from ddaudio.losses import make_loss
+from ddaudio.metrics.registry import METRICS
+from ddaudio.models import network_class
 from ddaudio.models.double_dutch import sizing
 from ddaudio.options import (
     MAX_FRAME_S,
@@ -24,6 +27,7 @@ from ddaudio.options import (
     NetworkSpec,
     TrainingOptions,
     check_lags,
+    parse_terms,
 )
 from ddaudio.options.registry import load
 
@@ -170,7 +174,12 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
 
 
 def _check(options: FitOptions, recording: Recording) -> None:
-    """Raise `OptionError` for options that contradict each other or the recording."""
+    """Raise `OptionError` for options that contradict each other or the recording, and `PluginError` for broken packages."""
+    METRICS.check()
+    for name in options.model.terms:
+        network_class(name)
+    for name in parse_terms(options.training.losses):
+        make_loss(name, recording.sample_rate)
     _check_rates(options)
     if options.grid.whole and recording.duration_s > LONGEST_WHOLE_S:
         raise OptionError(

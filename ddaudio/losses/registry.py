@@ -10,7 +10,7 @@ from ddaudio.losses.differences import Pdl
 from ddaudio.losses.pointwise import huber
 from ddaudio.losses.spectral import Spectral
 from ddaudio.options import HUBER_DELTA, LOSSES, Choice, parse_loss
-from ddaudio.options.registry import load
+from ddaudio.options.registry import REMEDY, load
 
 
 def make_loss(name: str, sample_rate: int | None = None) -> Loss:
@@ -23,7 +23,7 @@ def make_loss(name: str, sample_rate: int | None = None) -> Loss:
     spec = LOSSES[choice.kind]
     code = load(spec)
     if not callable(code):
-        raise PluginError(f"the loss {name!r} cannot be used: {spec.path} is a {type(code).__name__}; update the package")
+        raise PluginError(f"the loss {name!r} cannot be used: {spec.path} is a {type(code).__name__}", hint=REMEDY)
     if isinstance(code, type) and issubclass(code, Loss):
         code = code()
     found = code(choice, sample_rate) if spec.is_factory else code

@@ -18,7 +18,7 @@ from ddaudio.metrics.erb_distance import MissingBand
 from ddaudio.metrics.registry import METRICS, MetricSpec
 from ddaudio.metrics.signals import ORTHOGONAL, SILENT, Metric, SignalPair, decibels, defined, pieces, ratio_db, sums_of
 from ddaudio.metrics.spectrogram import Band, band_snrs
-from ddaudio.options.registry import load
+from ddaudio.options.registry import REMEDY, load
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _metric(spec: MetricSpec, found: Any) -> Metric:
         return defined(float(value))
     except (TypeError, ValueError):
         problem = f"the metric {spec.name!r} cannot be used: {spec.path} returned a {type(value).__name__} in place of a number"
-        raise PluginError(problem, hint="update or uninstall the package") from None
+        raise PluginError(problem, hint=REMEDY) from None
 
 
 def snr_db(estimate: Samples, target: Samples) -> float:

@@ -50,13 +50,17 @@ class Sums:
 class SignalPair:
     """An estimate and its target, ``[C, T]`` each, full scale 1.0.
 
-    They may be longer than memory: read them block by block, as ``pair.target[:, first:last]``.
+    They may be longer than memory: go through them by `blocks`, or read parts, as ``pair.target[:, first:last]``.
     """
 
     estimate: Samples
     target: Samples
     sample_rate: int
     """Samples per second."""
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield both signals block by block, ``[C, n]`` each, in float64 on the CPU."""
+        return pieces(self.estimate, self.target)
 
     @cached_property
     def sums(self) -> "Sums":

@@ -6,7 +6,7 @@ from ddaudio.errors import PluginError
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import FramedNetwork
 from ddaudio.options import NETWORKS, NetworkOptions
-from ddaudio.options.registry import load
+from ddaudio.options.registry import REMEDY, load
 
 
 def network_class(name: str) -> type[FramedNetwork]:
@@ -17,7 +17,7 @@ def network_class(name: str) -> type[FramedNetwork]:
     spec = NETWORKS[name]
     found = load(spec)
     if not (isinstance(found, type) and issubclass(found, FramedNetwork) and found.name == name):
-        raise PluginError(f"the network {name!r} cannot be used: {spec.path} is no such network; update the package")
+        raise PluginError(f"the network {name!r} cannot be used: {spec.path} is no such network", hint=REMEDY)
     return found
 
 

@@ -17,6 +17,10 @@ NAME = re.compile(r"[a-z][a-z0-9_-]*")
 """Names of rows: they have to fit into flags, TOML tables and sums such as ``sine+cascade``."""
 
 
+REMEDY = "update or uninstall the package"
+"""What to do about a row of another package that cannot be used."""
+
+
 class Row(Protocol):
     """What every row of a registry has."""
 
@@ -40,7 +44,7 @@ class Registry(Mapping[str, RowT], Generic[RowT]):
     """Rows by name: those of ddaudio in their order, then those of other packages, by name.
 
     Args:
-        group: Group of the entry points, such as ``ddaudio.networks``; the last word in the singular is used in errors.
+        group: Group of the entry points, such as ``ddaudio.networks``.
         row_type: Class of the rows.
         rows: The rows of ddaudio.
         check: Raises `ValueError` for a row of another package that cannot be used, given all rows before it.
@@ -72,7 +76,8 @@ class Registry(Mapping[str, RowT], Generic[RowT]):
                 problems.setdefault(point.name, f"{_origin(point)}: {type(error).__name__}: {error}")
             else:
                 rows[row.name] = row
-        return rows, problems
+        # Of two rows with one name neither is taken: which one was meant is not known.
+        return {name: row for name, row in rows.items() if name not in problems}, problems
 
     def _loaded(self, point: EntryPoint) -> RowT:
         row = point.load()
@@ -88,7 +93,7 @@ class Registry(Mapping[str, RowT], Generic[RowT]):
         """Return a row; raises `PluginError` for one of another package that is broken, `KeyError` for an unknown one."""
         rows, problems = self._found
         if name in problems:
-            raise PluginError(f"{self.group} {name!r} cannot be used: {problems[name]}; update or uninstall the package")
+            raise PluginError(f"{self.group} {name!r} cannot be used: {problems[name]}", hint=REMEDY)
         return rows[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -147,4 +152,4 @@ def load(row: Row) -> Any:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise PluginError(f"{row.name!r} cannot be loaded from {row.path}: {error}; update or uninstall the package") from error
+        raise PluginError(f"{row.name!r} cannot be loaded from {row.path}: {error}", hint=REMEDY) from error
