@@ -59,7 +59,7 @@ def _show(facts: dict[str, Any]) -> None:
 
 
 def _label(name: str) -> str:
-    return name.removesuffix("_s").removesuffix("_dbfs").replace("_", " ")
+    return name.removeprefix("n_").removesuffix("_s").removesuffix("_dbfs").replace("_", " ")
 
 
 def _in_words(name: str, value: Any) -> str:

@@ -60,3 +60,19 @@ def test_control_characters_of_a_name_are_escaped(tmp_path: Path) -> None:
         _, out, err = run(*arguments)
         assert "\x1b" not in out + err
         assert "x1b[2J" in out + err
+
+
+def test_matplotlib_is_silent_without_a_home(tmp_path: Path) -> None:
+    """It reports that it keeps its cache elsewhere, which nobody asked."""
+    arguments = ("landscape", "--tone", "1000", "--samples", "64", "--losses", "mse", "--out", tmp_path / "a.png")
+    done = shell("", *arguments, HOME="/dev/null", XDG_CONFIG_HOME="/dev/null/a", XDG_CACHE_HOME="/dev/null/a")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_quiet_components_are_shown_with_their_digits(tmp_path: Path) -> None:
+    sound = tmp_path / "quiet.wav"
+    soundfile.write(sound, 1e-5 * chirp()[:800], 8000, subtype="FLOAT")
+    assert run("fit", sound, "--out", tmp_path / "fit", "--no-html", *QUICK)[0] == 0
+    _, out, _ = run("info", tmp_path / "fit")
+    assert "0.0000" not in out
+    assert "e-0" in out

@@ -326,7 +326,7 @@ def test_four_lines_sum_it_up(result: FitResult) -> None:
     lines = report.summary(result)
     assert [line.split()[0] for line in lines] == ["warnings", "reached", "size", "time"]
     assert f"{result.snr_db:.2f} dB" in lines[1]
-    assert f"{result.n_parameters} numbers" in lines[2]
+    assert f"{result.n_parameters} parameters" in lines[2]
 
 
 def test_error_by_time_of_many_blocks_is_pooled() -> None:

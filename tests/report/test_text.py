@@ -380,6 +380,12 @@ def test_the_command_holds_the_name_as_one_word(plucked: Report, source: str) ->
     assert found == ["ddaudio", "fit", source, "--config", "fit.toml", "--out", "again"]
 
 
+def test_folders_that_begin_with_a_dash_are_no_flags(plucked: Report) -> None:
+    """A word that begins with a dash would be taken for a flag."""
+    found = shlex.split(text.command(of_source(plucked, "-a.wav"), "-a-fit"))
+    assert found == ["ddaudio", "fit", "./-a.wav", "--config", "./-a-fit/fit.toml", "--out", "./-a-fit/again"]
+
+
 @pytest.mark.parametrize("source", HOSTILE)
 def test_a_shell_takes_the_name_for_a_name(plucked: Report, source: str, tmp_path: Path) -> None:
     # A function in place of the program prints what it is given, a word a line that ends in a zero.
