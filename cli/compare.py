@@ -69,7 +69,9 @@ def _of_file(config: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
     if config is None:
         return {}
     goals = GOALS if any(name in flags for name in GOALS) else ()
-    return {name: value for name, value in read_settings(config).items() if name in SHARED and name not in goals}
+    return {
+        name: value for name, value in read_settings(config).items() if name.rpartition(".")[2] in SHARED and name not in goals
+    }
 
 
 def show_table(found: "Comparison") -> None:

@@ -15,7 +15,16 @@ from ddaudio.options.double_dutch import (
     ReadingName,
     RopeName,
 )
-from ddaudio.options.fit import GOALS, FitOptions, field_docs, option_tables, read_settings, setting_docs, setting_groups
+from ddaudio.options.fit import (
+    GOALS,
+    FitOptions,
+    field_docs,
+    is_setting_of,
+    option_tables,
+    read_settings,
+    setting_docs,
+    setting_groups,
+)
 from ddaudio.options.loss_specs import HUBER_DELTA, LOSSES, PENALTIES, ZERO_WIDTH, LossSpec, PenaltySpec
 from ddaudio.options.losses import Choice, check_lags, parse_loss, parse_penalties, parse_penalty, parse_terms
 from ddaudio.options.model import (
@@ -95,6 +104,7 @@ __all__ = [
     "WindowName",
     "check_lags",
     "field_docs",
+    "is_setting_of",
     "option_tables",
     "parse_loss",
     "parse_penalties",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ddaudio.errors import OptionError, nearest
-from ddaudio.options import GOALS, FitOptions, parse_terms, setting_groups
+from ddaudio.options import GOALS, FitOptions, is_setting_of, parse_terms, setting_groups
 from ddaudio.options.batch import cores
 from ddaudio.options.checks import check_one_of, check_range, check_whole
 
@@ -90,9 +90,12 @@ class CompareOptions:
         losses = [changes["losses"]] if "losses" in changes else _parts("losses", self.losses or defaults["losses"])
         goal = any(key in changes for key in GOALS)
         shared = {key: value for key, value in settings.items() if not (goal and key in GOALS)}
+        # A setting of one network is for the fits of that network; if there are none, it is refused.
+        elsewhere = {key for key in shared if any(is_setting_of(key, model) for model in models)}
         for model in models:
             for loss in losses:
-                asked = {**EVEN, **shared, **changes, "model": model, "losses": loss}
+                own = {key: value for key, value in shared.items() if key not in elsewhere or is_setting_of(key, model)}
+                asked = {**EVEN, **own, **changes, "model": model, "losses": loss}
                 try:
                     options = FitOptions().with_settings(asked)
                 except OptionError as error:

@@ -154,14 +154,19 @@ def _homes(name: str, model: str) -> Iterable[str]:
     return (table,) if table else [group for group in groups[plain] if group in _CORE or group in _terms(model)]
 
 
+def is_setting_of(name: str, model: str) -> bool:
+    """Return whether a setting concerns all fits, or one of the networks of a model such as ``sine+double-dutch``."""
+    table, _, plain = name.rpartition(".")
+    owners = (table,) if table else setting_groups().get(plain, ())
+    return not owners or any(owner in _CORE or owner in _terms(model) for owner in owners)
+
+
 def _check_of_model(model: str, given: Mapping[str, Any]) -> None:
     """Raise `OptionError` for a setting that none of the model's networks has."""
-    groups = setting_groups()
     for name, value in given.items():
-        table, _, plain = name.rpartition(".")
-        owners = (table,) if table else groups.get(plain, ())
-        if owners and not any(owner in _CORE or owner in _terms(model) for owner in owners):
-            problem = f"but it is a setting of {' or '.join(owners)}"
+        if not is_setting_of(name, model):
+            table, _, plain = name.rpartition(".")
+            problem = f"but it is a setting of {table or ' or '.join(setting_groups()[plain])}"
             raise OptionError(problem, setting=plain, value=value, others={"model": model})
 
 

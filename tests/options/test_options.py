@@ -500,3 +500,49 @@ def test_lbfgs_refuses_what_it_cannot_do(name):
 def test_a_teacher_needs_an_average():
     with refused(setting="teacher", value=1.0, hint="give {ema} as well, as in {ema=0.99}"):
         TrainingOptions(teacher=1.0, optimiser="adam")
+
+
+# --- settings of networks -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, groups in setting_groups().items() if groups[0] in NETWORKS and name not in ("widths", "span")]
+)
+def test_a_setting_of_a_network_that_is_not_in_the_model_is_refused_alike_for_all(name):
+    """Also where it is given with its default value."""
+    (owner,) = setting_groups()[name]
+    own = groups()[owner]()
+    first = RANGES[name][0] if name in RANGES else (CHOICES | TEXTS).get(name, [None])[0]
+    value = getattr(own, name) if getattr(own, name) is not None else first
+    for model in set(NETWORKS) - {owner}:
+        with pytest.raises(OptionError) as caught:
+            FitOptions().with_settings({"model": model, name: value})
+        error = caught.value
+        assert (error.setting, error.value, error.others) == (name, value, {"model": model})
+        assert error.problem == f"but it is a setting of {owner}"
+    assert FitOptions().with_settings({"model": f"sine+{owner}", name: value}).network(owner) is not None
+
+
+def test_networks_that_share_a_setting_have_a_value_each():
+    both = FitOptions().with_settings({"model": "stack+siren", "widths": "9,3,1", "siren.widths": "4,4"})
+    assert (both.network("stack").widths, both.network("siren").widths) == ("9,3,1", "4,4")
+    again = FitOptions().with_settings(
+        {name: value for name, value in both.flat().items() if value is not None and "." in name} | {"model": "stack+siren"}
+    )
+    assert again == both
+
+
+def test_options_made_by_hand_are_checked_like_others():
+    with pytest.raises(OptionError, match="ladder is 'linear' and model is 'sine', but it is a setting of cascade"):
+        FitOptions(networks={"cascade": options.CascadeOptions(ladder="linear")})
+    assert FitOptions(networks={"cascade": options.CascadeOptions()}) == FitOptions()
+
+
+def test_a_comparison_gives_settings_of_a_network_to_its_fits_alone():
+    from ddaudio.options.compare import CompareOptions  # noqa: PLC0415 - beside its only use
+
+    entries = CompareOptions(models="sine,double-dutch,cascade", losses="mse").entries({"depth": 5, "steps": 4})
+    assert [entry.options.network("double-dutch").depth for entry in entries] == [None, 5, None]
+    assert [entry.options.training.steps for entry in entries] == [4, 4, 4]
+    with pytest.raises(OptionError, match="omega is 3 and model is 'sine', but it is a setting of siren"):
+        CompareOptions(models="sine,cascade", losses="mse").entries({"omega": 3})
