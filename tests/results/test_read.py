@@ -163,15 +163,20 @@ def test_a_report_without_schema_is_damaged(whole: Path, broken: Path) -> None:
     assert is_one_line_that_says(refusal_of(broken, json.dumps(contents)), ("is damaged at $:", "'schema'", AGAIN))
 
 
+REQUIRED_METRICS = ("snr_db", "erb_db", "dead_bands")
+"""Metrics that pages and tables rely on; others are as many as are registered."""
+
+
 def keys_of(value: Any, above: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Return the path of each key of a report but those that are names: of settings, layers, losses, sizes."""
+    """Return the path of each key of a report but those that are names: of settings, layers, losses, sizes, metrics."""
     last = above[-1] if above else None
     if last in ("versions", "settings", "losses", "gradients", "cell_samples") or (last == "terms" and "evaluations" in above):
         return []
     if isinstance(value, list):
         return [path for place, part in enumerate(value[:1]) for path in keys_of(part, (*above, place))]
     if isinstance(value, dict):
-        return [path for key, part in value.items() for path in [(*above, key), *keys_of(part, (*above, key))]]
+        own = [(*above, key) for key in value if above != ("metrics",) or key in REQUIRED_METRICS]
+        return own + [path for key, part in value.items() for path in keys_of(part, (*above, key))]
     return []
 
 
@@ -197,14 +202,14 @@ WRONG: dict[str, tuple[tuple[str | int, ...], object]] = {
     "a fraction of a channel": (("recording", "channels"), 1.5),
     "no samples": (("recording", "samples"), 0),
     "null for a source": (("recording", "source"), None),
-    "true for a number": (("model", "numbers"), True),
+    "true for a number": (("model", "n_parameters"), True),
     "a doubt that is none": (("warnings",), [3]),
     "doubts in a line": (("warnings",), "clipped"),
     "an unknown status": (("status",), "fine"),
     "an unknown goal": (("goal", "name"), "loudness"),
     "text for an SNR": (("metrics", "snr_db", "value"), "40"),
     "a list for a metric": (("metrics", "mse"), [0.1]),
-    "a metric of its own": (("metrics", "beauty"), {"value": 1.0, "reason": None, "definition": "?"}),
+    "a metric without definition": (("metrics", "beauty"), {"value": 1.0, "reason": None}),
     "a setting that is a list": (("settings", "grid"), {"frame_s": [0.1]}),
     "no gain": (("wav", "gains", "resynth.wav"), 0),
     "a negative gain": (("wav", "gains", "residual.wav"), -0.5),
