@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
-from ddaudio.errors import DdaudioError, OutputError
+from ddaudio.errors import BatchError, DdaudioError, OutputError
 from ddaudio.io.paths import printable
 from ddaudio.metrics.registry import METRICS
 
@@ -188,12 +188,20 @@ def write_tables(rows: RowStore, csv_path: Path, parquet_path: Path) -> None:
     from pyarrow import parquet  # noqa: PLC0415
 
     types = schema()
-    with csv_path.open("w", encoding="utf-8", newline="") as file, parquet.ParquetWriter(parquet_path, types) as writer:
+    with (
+        csv_path.open("w", encoding="utf-8", newline="") as file,
+        parquet.ParquetWriter(parquet_path, types, write_page_checksum=True) as writer,
+    ):
         table = csv.writer(file, lineterminator="\n")
         table.writerow(columns())
         for some in _some_at_a_time(iter(rows)):
-            table.writerows(tuple(row.values()) for row in some)
+            table.writerows([_cell(value) for value in row.values()] for row in some)
             writer.write_table(pyarrow.Table.from_pylist(some, types))
+
+
+def _cell(value: object) -> object:
+    """Return a value for CSV: text that spreadsheets would take for a formula gets an apostrophe in front."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _some_at_a_time(rows: Iterator[Row]) -> Iterator[list[dict[str, Any]]]:
@@ -207,11 +215,18 @@ def _some_at_a_time(rows: Iterator[Row]) -> Iterator[list[dict[str, Any]]]:
 
 
 def read_table(file: IO[bytes] | Path) -> Iterator[Row]:
-    """Yield the rows of ``results.parquet``, some at a time in memory; columns that are not known are passed over."""
-    from pyarrow import parquet  # noqa: PLC0415 - slow to import
+    """Yield the rows of ``results.parquet``, some at a time in memory; columns that are not known are passed over.
 
-    table = parquet.ParquetFile(file)
-    names = [name for name in columns() if name in table.schema_arrow.names]
-    for batch in table.iter_batches(ROWS_AT_ONCE, columns=names):
-        for values in batch.to_pylist():
-            yield Row.of_flat(values)
+    Raises `BatchError` where it is damaged.
+    """
+    from pyarrow import ArrowException, parquet  # noqa: PLC0415 - slow to import
+
+    try:
+        table = parquet.ParquetFile(file, page_checksum_verification=True)
+        names = [name for name in columns() if name in table.schema_arrow.names]
+        for batch in table.iter_batches(ROWS_AT_ONCE, columns=names):
+            for values in batch.to_pylist():
+                yield Row.of_flat(values)
+    except (ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+        problem = f"the table of results is damaged: {' '.join(str(error).split())[:200]}"
+        raise BatchError(problem, hint="run the batch again") from None

@@ -15,9 +15,11 @@ from typing import Any
 
 from ddaudio.batching.inputs import Input
 from ddaudio.batching.results_table import Row
+from ddaudio.errors import ReportError
 from ddaudio.io.fit_files import PAGE, REPORT
 from ddaudio.io.storage import Storage
 from ddaudio.options import FitOptions
+from ddaudio.results.report_file import parse_report
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,17 @@ def file_hash(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_existing_report(job: BatchJob, item: Input, schema: int | None = None) -> dict[str, Any] | None:
+def read_existing_report(job: BatchJob, item: Input) -> dict[str, Any] | None:
     """Return the report of a recording's fit; None where there is none, or none that can be read, or all is done again.
 
     Raises OSError, or what the storage raises.
     """
-    content = None if job.force else job.output.read(f"{item.folder}/{REPORT}")
-    if content is None:
-        return None
+    name = f"{item.folder}/{REPORT}"
+    content = None if job.force else job.output.read(name)
     try:
-        report = json.loads(content)
-    except (ValueError, RecursionError):
+        return None if content is None else parse_report(content, job.output.path(name))
+    except ReportError:
         return None
-    return report if isinstance(report, dict) and schema in (None, report.get("schema")) else None
 
 
 def is_same(report: Mapping[str, Any], item: Input, asked_sha256: str, get_hash: Callable[[], str] | None) -> bool:

@@ -29,7 +29,6 @@ from ddaudio.parallel.threads import one_thread
 from ddaudio.report import save as saving
 from ddaudio.report import settings_hash
 from ddaudio.report.page import page
-from ddaudio.results.read import SCHEMA
 from ddaudio.results.record import FitRecord
 
 TOGETHER_SAMPLES = 1 << 18
@@ -114,7 +113,7 @@ def _fetched(item: Input) -> Iterator[Path]:
 def _read(job: BatchJob, item: Input, path: Path) -> _Read | Row:
     """Read a recording; return it, or its row if its fit is there already."""
     asked, hashed = job.asked_sha256, file_hash(path) if os.path.isfile(path) else ""  # noqa: PTH113
-    report = read_existing_report(job, item, SCHEMA)
+    report = read_existing_report(job, item)
     if report is not None and is_same(report, item, asked, lambda: hashed):
         return _kept(job, item, report)
     try:

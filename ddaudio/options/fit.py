@@ -213,7 +213,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise OptionError(f"there is no settings file {str(path)!r}", hint="give a TOML file such as fit.toml of a fit") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # all errors of TOML and of encodings are ValueErrors
         raise OptionError(f"{str(path)!r} cannot be read as TOML: {error}") from None
     groups, tables_known = option_tables(), setting_groups()
     settings: dict[str, Any] = {}

@@ -1,26 +1,17 @@
 """A fit's folder, read again: its report and its sounds."""
 
-import json
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ddaudio.errors import RecordingError, ReportError
 from ddaudio.io import audio
 from ddaudio.io.fit_files import REPORT, RESIDUAL, RESYNTHESIS
 from ddaudio.io.paths import quoted
 from ddaudio.io.samples import Samples, Scaled, Total
-
-if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
-
-SCHEMA = 6
-"""Version of the report's schema; it rises with every change that a reader could stumble over."""
+from ddaudio.results.report_file import parse_report
 
 
 @dataclass(frozen=True)
@@ -45,50 +36,15 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     folder = Path(folder)
     path = folder / REPORT
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
+    if not os.path.isdir(folder):  # noqa: PTH112 - no error where it cannot be looked at
+        what = "is a file" if os.path.exists(folder) else "does not exist"  # noqa: PTH110
         raise ReportError(f"{str(folder)!r} {what}", hint="give the folder of a fit, such as bark-fit")
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113
         raise ReportError(f"{str(folder)!r} has no {REPORT}: no fit was completed there", hint="fit the recording again")
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_whole)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ReportError(f"{str(path)!r} is damaged: {error}", hint="fit the recording again") from None
-    found = contents.get("schema") if isinstance(contents, dict) else None
-    if isinstance(found, int) and found != SCHEMA:
-        remedy = "update ddaudio" if found > SCHEMA else "fit the recording again"
-        what = f"has schema {found}, which the ddaudio that wrote it reads; this one reads schema {SCHEMA}"
-        raise ReportError(f"{quoted(path)} {what}", hint=remedy)
-    try:
-        problem = next(iter(sorted(_validator().iter_errors(contents), key=lambda error: error.json_path)), None)
-    except RecursionError as error:
-        raise ReportError(f"{str(path)!r} is damaged: {error}", hint="fit the recording again") from None
-    if problem is not None:
-        raise ReportError(
-            f"{str(path)!r} is damaged at {problem.json_path}: {problem.message[:200]}", hint="fit the recording again"
-        )
-    return dict(contents)
-
-
-def _finite(text: str) -> float:
-    """Return the number that JSON text stands for; raises ValueError for NaN and infinity, which JSON has not."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is no finite number")
-    return number
-
-
-def _whole(text: str) -> int:
-    """Return the whole number that JSON text stands for; raises ValueError for one that no float can hold."""
-    _finite(text)
-    return int(text)
-
-
-@cache
-def _validator() -> "Validator":
-    from jsonschema import Draft202012Validator  # noqa: PLC0415 - slow to import
-
-    return Draft202012Validator(json.loads((files("ddaudio.results") / "report.schema.json").read_text(encoding="utf-8")))
+        return parse_report(path.read_bytes(), path)
+    except OSError as error:
+        raise ReportError(f"{quoted(path)} cannot be read: {error.strerror or error}", hint="check the permissions") from None
 
 
 def original_file(report: dict[str, Any]) -> Path | None:

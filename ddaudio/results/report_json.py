@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from ddaudio.metrics.registry import METRICS
 from ddaudio.models import FramedNetwork
 from ddaudio.options import FitOptions
 from ddaudio.results.plan_text import goal_facts
-from ddaudio.results.read import SCHEMA
+from ddaudio.results.report_file import SCHEMA
 from ddaudio.training.history import MAX_INTERVALS, Evaluation, TrainingRun
 
 
@@ -92,7 +93,18 @@ def _goal(result: FitResult) -> dict[str, Any]:
 
 
 def _stage(run: TrainingRun, most_stretches: int) -> dict[str, Any]:
-    return {"status": run.status, "evaluations": [_look(look, most_stretches) for look in run.evaluations], "losses": run.losses}
+    """Return a run of training; values of one that diverged are None where they are not finite, as its status explains."""
+    evaluations = [_look(look, most_stretches) for look in run.evaluations]
+    return {"status": run.status, "evaluations": evaluations, "losses": _finite(run.losses)}
+
+
+def _finite(values: Any) -> Any:
+    """Return values, nested in dicts and lists, with None for those that are not finite."""
+    if isinstance(values, dict):
+        return {name: _finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _look(look: Evaluation, most_stretches: int) -> dict[str, Any]:
@@ -101,4 +113,5 @@ def _look(look: Evaluation, most_stretches: int) -> dict[str, Any]:
     edges = [round(place * len(errors) / count) for place in range(count + 1)] if count else []
     pooled = [float(f"{sum(errors[first:last]):.4g}") for first, last in pairwise(edges)]
     seen = {"step": look.step, "snr_db": look.snr_db, "terms": look.terms, "gradients": look.gradients}
-    return seen | {"error_by_time": pooled, "averaged": look.averaged}
+    found: dict[str, Any] = _finite(seen | {"error_by_time": pooled, "averaged": look.averaged})
+    return found

@@ -567,6 +567,17 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     assert status_of(batch(sounds, output)) == {"tone 0.wav": "fitted", "pipe.wav": "failed"}
 
 
+def test_names_are_no_formulas_for_spreadsheets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sounds, output = tmp_path / "in", tmp_path / "out"
+    for name in ("=1+1.wav", "@a.wav", "-b.wav", "c=.wav"):
+        write_tone(sounds / name)
+    monkeypatch.chdir(sounds)
+    result = batch(sorted(path.name for path in sounds.iterdir()), output)
+    table = list(csv.DictReader((output / "results.csv").read_text(encoding="utf-8").splitlines()))
+    assert sorted(row["path"] for row in table) == ["'-b.wav", "'=1+1.wav", "'@a.wav", "c=.wav"]
+    assert {Path(row.path).name for row in result.rows()} == {"=1+1.wav", "@a.wav", "-b.wav", "c=.wav"}
+
+
 def test_a_protocol_without_an_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `ftp:///x`, whose file system needs a host, and is not even made."""
 

@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import math
+import socket
 import struct
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,11 @@ from ddaudio.io.audio import Recording
 from ddaudio.io.tensor_file import checksum
 from ddaudio.metrics.registry import METRICS
 from ddaudio.options import FitOptions
+from ddaudio.report import gallery
 from ddaudio.report import save as saving
-from ddaudio.results import read as results_reader
+from ddaudio.results.read import read_report
+from ddaudio.results.report_file import SCHEMA
+from ddaudio.training.history import Progress
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +75,7 @@ def test_fit_toml_names_every_setting(result: FitResult, folder: Path) -> None:
 
 def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     contents = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    assert contents["schema"] == results_reader.SCHEMA
+    assert contents["schema"] == SCHEMA
     assert contents["status"] == result.status
     assert contents["model"]["n_parameters"] == result.n_parameters
     assert contents["metrics"]["snr_db"]["value"] == result.snr_db
@@ -100,7 +105,7 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
     missing = [key for key in _keys(contents) if f"`{key}`" not in page]
     assert not missing, f"docs/report.md does not explain {missing}"
-    assert f"schema {results_reader.SCHEMA}\n" in page
+    assert f"schema {SCHEMA}\n" in page
     tensors = {"division", *result.network.to_tensors()}
     assert {name for name in tensors if f"`{name}`" not in page} == set()
 
@@ -341,3 +346,46 @@ def test_error_by_time_of_many_blocks_is_pooled() -> None:
             assert len(look["error_by_time"]) == 21
             assert sum(look["error_by_time"]) == pytest.approx(sum(seen.error_by_time), rel=6e-4)
             assert look["error_by_time"][0] == pytest.approx(sum(seen.error_by_time[:3]), rel=6e-4)
+
+
+def test_two_fits_to_one_folder_at_once_are_refused_and_the_next_one_is_not(tmp_path: Path) -> None:
+    """The second used to end with "No such file ... free some space"."""
+    ddaudio.write_wav(tmp_path / "a.wav", pluck(0.1).samples, RATE, "float32")
+    folder, refusals = tmp_path / "fit", []
+
+    def second(_: Progress) -> None:
+        if not refusals:
+            with pytest.raises(
+                OutputError, match=r"another fit to .*fit' is running \(process \d+ on .*wait until it ends"
+            ) as caught:
+                saving.fit_to_folder(tmp_path / "a.wav", folder, force=True)
+            refusals.append(caught.value)
+
+    for _ in range(2):
+        saving.fit_to_folder(tmp_path / "a.wav", folder, force=True, progress=second, html=False)
+    assert len(refusals) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "fit"], "no lock is left"
+
+
+def test_what_a_killed_fit_left_is_removed_by_the_next_one_and_listed_by_no_gallery(result: FitResult, tmp_path: Path) -> None:
+    left = tmp_path / ".ddaudio-abcd"
+    saving.save_fit(result, left / "new", html=False)
+    (left / "owner.json").write_text(json.dumps({"ddaudio": "scratch", "host": socket.gethostname(), "pid": 1 << 22}))
+    assert [path.name for path in gallery._fits([tmp_path])] == [tmp_path.name]
+    saving.save_fit(result, tmp_path / "fit", html=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["fit"]
+
+
+def test_values_of_a_fit_that_diverged_are_null(result: FitResult, tmp_path: Path) -> None:
+    """With ``penalties="zero=1e30"`` a loss can overflow; the best point before that is kept, and saved."""
+    (stage,) = result.stages
+    ((run, *runs),) = stage.blocks
+    seen = replace(run.evaluations[0], terms={"mse": math.inf}, gradients={"all": math.nan}, error_by_time=[math.nan, 1.0])
+    diverged = replace(run, status="diverged", evaluations=[seen], losses=[{"mse": math.nan}, {"mse": 1.0}])
+    other = replace(result, stages=(replace(stage, blocks=((diverged, *runs),)),))
+    saving.save_fit(other, tmp_path / "fit")
+    found = read_report(tmp_path / "fit")["training"]["stages"][0]["blocks"][0][0]
+    assert found["status"] == "diverged"
+    assert found["losses"] == [{"mse": None}, {"mse": 1.0}]
+    (look,) = found["evaluations"]
+    assert (look["terms"], look["gradients"], look["error_by_time"]) == ({"mse": None}, {"all": None}, [None, 1.0])

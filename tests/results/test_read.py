@@ -25,10 +25,12 @@ from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.io import samples as io_samples
 from ddaudio.io.audio import Recording
+from ddaudio.io.fit_files import REPORT
 from ddaudio.options import Encoding
 from ddaudio.report.save import save_fit
-from ddaudio.results.read import REPORT, SCHEMA, read_audio, read_report
+from ddaudio.results.read import read_audio, read_report
 from ddaudio.results.record import FitRecord
+from ddaudio.results.report_file import SCHEMA
 
 WAVS = ("resynth.wav", "residual.wav")
 AGAIN = "fit the recording again"

@@ -1,0 +1,63 @@
+"""The contents of ``report.json``, checked against the schema. Needs no torch."""
+
+import json
+import math
+import os
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from ddaudio.errors import ReportError
+from ddaudio.io.paths import quoted
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+SCHEMA = 6
+"""Version of the report's schema; it rises with every change that a reader could stumble over."""
+
+
+def parse_report(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the contents of a report; ``path`` is where it was, for the error.
+
+    Raises `ReportError` where it is damaged, or of another schema.
+    """
+    try:
+        contents = json.loads(data.decode("utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_whole)
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{quoted(path)} is damaged: {error}", hint="fit the recording again") from None
+    found = contents.get("schema") if isinstance(contents, dict) else None
+    if isinstance(found, int) and found != SCHEMA:
+        remedy = "update ddaudio" if found > SCHEMA else "fit the recording again"
+        what = f"has schema {found}, which the ddaudio that wrote it reads; this one reads schema {SCHEMA}"
+        raise ReportError(f"{quoted(path)} {what}", hint=remedy)
+    try:
+        problem = next(iter(sorted(_validator().iter_errors(contents), key=lambda error: error.json_path)), None)
+    except RecursionError as error:
+        raise ReportError(f"{quoted(path)} is damaged: {error}", hint="fit the recording again") from None
+    if problem is not None:
+        raise ReportError(
+            f"{quoted(path)} is damaged at {problem.json_path}: {problem.message[:200]}", hint="fit the recording again"
+        )
+    return dict(contents)
+
+
+def _finite(text: str) -> float:
+    """Return the number that JSON text stands for; raises ValueError for NaN and infinity, which JSON has not."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
+
+
+def _whole(text: str) -> int:
+    """Return the whole number that JSON text stands for; raises ValueError for one that no float can hold."""
+    _finite(text)
+    return int(text)
+
+
+@cache
+def _validator() -> "Validator":
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - slow to import
+
+    return Draft202012Validator(json.loads((files("ddaudio.results") / "report.schema.json").read_text(encoding="utf-8")))

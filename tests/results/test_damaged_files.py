@@ -1,0 +1,216 @@
+"""Whatever is in a file, reading it ends in a result or a `DdaudioError`: mutations of each kind of file, with a fixed seed."""
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from batches import QUICK, write_tones
+from safetensors.torch import save
+from sounds import pluck
+
+import ddaudio
+from ddaudio.batching.results_table import read_table
+from ddaudio.errors import BatchError, DdaudioError, ModelError, ReportError
+from ddaudio.fitting.run import fit
+from ddaudio.io.tensor_file import checksummed_safetensors, read_tensors
+from ddaudio.models.file import MODEL_VERSION, load_model
+from ddaudio.options.fit import read_settings
+from ddaudio.results.read import read_report
+from ddaudio.training import checkpoints
+from ddaudio.training.checkpoints import Checkpoint
+
+CASES = 300
+ODD = [
+    *(None, True, 0, -1, 1, 2, 3.5, 1e300, 2**31, 2**63, 2**64, 10**30, "", "sine", "x" * 1000, "\ud800", [], [1], {}, {"a": 1}),
+    *([[[[]]]], 10**9, 10**12, -(2**63), "hann", 1e-320),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fit of two networks."""
+    folder = tmp_path_factory.mktemp("fits") / "pluck-fit"
+    ddaudio.save_fit(fit(pluck(0.1), steps=1, model="sine+stack", budget=400), folder, html=False)
+    return folder
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    """Change a few bytes, cut, repeat or insert."""
+    kind, at = chance.randrange(4), chance.randrange(len(data))
+    if kind == 0:
+        return data[:at]
+    if kind == 1:
+        return data[:at] + chance.randbytes(chance.randrange(1, 40)) + data[at:]
+    if kind == 2:
+        return data[:at] + data[chance.randrange(len(data)) :]
+    changed = bytearray(data)
+    for _ in range(chance.randrange(1, 6)):
+        changed[chance.randrange(len(data))] = chance.randrange(256)
+    return bytes(changed)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of everything in nested dicts and lists."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+def with_odd_value(contents: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    """Replace or remove something in nested dicts and lists."""
+    changed = json.loads(json.dumps(contents))
+    *above, last = chance.choice(list(places(changed)))
+    place = changed
+    for key in above:
+        place = place[key]
+    if chance.random() < 0.2:
+        del place[last]
+    else:
+        place[last] = chance.choice(ODD)
+    return changed
+
+
+def read_or_refused(read: Callable[[], object]) -> bool:
+    """Read; return whether it was refused, in words. Anything but a `DdaudioError` is a failure."""
+    try:
+        read()
+    except DdaudioError as error:
+        return bool(str(error))
+    return False
+
+
+def test_bytes_of_models(folder: Path, tmp_path: Path) -> None:
+    data, chance, path = (folder / "model.safetensors").read_bytes(), random.Random(1), tmp_path / "model.safetensors"
+    refused = 0
+    for _ in range(CASES):
+        path.write_bytes(changed := mutated(data, chance))
+        refused += read_or_refused(lambda: load_model(path)) or changed == data
+    # What is left are bytes that say the same, such as spaces of the header.
+    assert refused >= CASES * 0.95
+
+
+def test_settings_of_models_that_are_sealed_again(folder: Path, tmp_path: Path) -> None:
+    metadata, tensors = read_tensors(folder / "model.safetensors")
+    settings, chance, path = json.loads(metadata["settings"]), random.Random(2), tmp_path / "model.safetensors"
+    refused = 0
+    for _ in range(CASES):
+        text = json.dumps(with_odd_value(settings, chance))
+        path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_VERSION, text, tensors))
+        refused += read_or_refused(lambda: load_model(path))
+    assert refused >= CASES * 0.5
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", '"sine"', "3", "NaN", '{"signals": Infinity}', "[" * 50_000, '{"signals": 1' + "0" * 5000 + "}"]
+)
+def test_settings_of_models_that_are_none(text: str, folder: Path, tmp_path: Path) -> None:
+    _, tensors = read_tensors(folder / "model.safetensors")
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_VERSION, text, tensors))
+    with pytest.raises(ModelError, match="contains no model that fits its settings"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.complex64])
+def test_types_of_tensors_that_no_model_has(kind: torch.dtype, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save({"0.amplitude": torch.zeros(3).to(kind)}, {"ddaudio_model": MODEL_VERSION, "settings": "{}"}))
+    with pytest.raises(ModelError, match=r"cannot be read as a model: the tensor '0.amplitude' is of the type"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("samples", 10**9), ("samples", 10**13), ("signals", 10**9), ("signals", 1024)])
+def test_a_small_file_is_refused_before_it_takes_much_memory(name: str, value: int, folder: Path, tmp_path: Path) -> None:
+    """A model of a few kB whose settings claim a division into a thousand million cells; refused with the figure."""
+    metadata, tensors = read_tensors(folder / "model.safetensors")
+    settings, path = json.loads(metadata["settings"]) | {name: value}, tmp_path / "model.safetensors"
+    for term in settings["terms"]:
+        term["smallest_cell"] = term["largest_cell"] = 2
+    path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_VERSION, json.dumps(settings), tensors))
+    with pytest.raises(ModelError, match=r"it has \d+ cells of time or more, but values for \d+ at most|allowed: 1 to"):
+        load_model(path)
+
+
+def test_reports(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "fit")
+    path, data, chance = tmp_path / "fit" / "report.json", (folder / "report.json").read_bytes(), random.Random(3)
+    refused = 0
+    for case in range(CASES):
+        odd = case % 2 and json.dumps(with_odd_value(json.loads(data), chance)).encode()
+        path.write_bytes(odd or mutated(data, chance))
+        refused += read_or_refused(lambda: read_report(tmp_path / "fit"))
+    assert refused >= CASES * 0.5
+
+
+def test_a_report_whose_numbers_are_text_is_fitted_again_by_a_batch(tmp_path: Path) -> None:
+    """It ended the batch after all fits, without tables."""
+    sounds, output = write_tones(tmp_path / "in", 1), tmp_path / "out"
+    ddaudio.batch(sounds, output, **QUICK)
+    path = output / "tone 0.wav-fit" / "report.json"
+    contents = json.loads(path.read_text())
+    contents["metrics"]["snr_db"]["value"] = "12"
+    path.write_text(json.dumps(contents))
+    assert ddaudio.batch(sounds, output, **QUICK).contents["fitted"] == 1
+
+
+def test_results_of_batches(tmp_path: Path) -> None:
+    ddaudio.batch(write_tones(tmp_path / "in", 2), tmp_path / "out", **QUICK)
+    data, chance = (tmp_path / "out" / "results.parquet").read_bytes(), random.Random(4)
+    rows, refused = list(read_table(BytesIO(data))), 0
+    for _ in range(CASES):
+        changed = mutated(data, chance)
+        refused += read_or_refused(lambda changed=changed: list(read_table(BytesIO(changed)))) or changed == data
+    assert refused >= CASES * 0.75, "pages carry checksums; what is left is in the footer, such as statistics"
+    for cut in (b"", data[:100], data[4:]):
+        with pytest.raises(BatchError, match="the table of results is damaged"):
+            list(read_table(BytesIO(cut)))
+    assert len(rows) == 2
+
+
+def test_checkpoints(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    log = Checkpoint(whole, {"settings": {"steps": 3}}, 0.0)
+    log.begin([torch.zeros(3)])
+    log.end(lambda: checkpoints.Snapshot({"parameter.0": torch.ones(3)}, {"history": []}))
+    log.begin([torch.ones(3)])
+    log.note(lambda: checkpoints.Snapshot({"parameter.0": torch.ones(3)}, {"history": []}))
+    chance, refused, path = random.Random(5), 0, tmp_path / "kept"
+    for case in range(CASES):
+        shutil.copytree(whole, path)
+        name = (checkpoints.HEAD, checkpoints.STATE, "run-00000.safetensors")[case % 3]
+        data = (path / name).read_bytes()
+        (path / name).write_bytes(changed := mutated(data, chance))
+        refused += read_or_refused(lambda: Checkpoint(path, {"settings": {"steps": 3}}, 0.0, resume=True)) or changed == data
+        shutil.rmtree(path)
+    assert refused >= CASES * 0.9
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a = " + "[" * 50_000, "seed = 1" + "0" * 5000, "[training]\nsteps = 1" + "0" * 5000, "\ufeff[training]\nsteps = 2", "a"],
+)
+def test_settings_in_toml(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "fit.toml"
+    path.write_text(text, encoding="utf-8")
+    read_or_refused(lambda: read_settings(path))
+
+
+def test_bytes_of_toml(folder: Path, tmp_path: Path) -> None:
+    data, chance, path = (folder / "fit.toml").read_bytes(), random.Random(6), tmp_path / "fit.toml"
+    for _ in range(CASES):
+        path.write_bytes(mutated(data, chance))
+        read_or_refused(lambda: ddaudio.FitOptions().with_settings(read_settings(path)))
+
+
+def test_a_report_with_the_old_schema_says_who_reads_it(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "fit")
+    path = tmp_path / "fit" / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 5}))
+    with pytest.raises(ReportError, match="has schema 5, which the ddaudio that wrote it reads; this one reads schema 6"):
+        read_report(tmp_path / "fit")
