@@ -109,7 +109,35 @@ class FitOptions:
 _CORE: dict[str, type] = {name: hint for name, hint in get_type_hints(FitOptions).items() if name != "networks"}
 """Option classes of all fits, by group."""
 RESERVED = frozenset(
-    ("out", "force", "resume", "html", "to", "config", "quiet", "json", "settings", "help", "help_all", "version", "dry_run")
+    [
+        "out",
+        "force",
+        "resume",
+        "html",
+        "to",
+        "config",
+        "quiet",
+        "json",
+        "settings",
+        "help",
+        "help_all",
+        "version",
+        "dry_run",
+        "pattern",
+        "workers",
+        "scheduler",
+        "retries",
+        "limit",
+        "stack",
+        "retry_failed",
+        "models",
+        "variants",
+        "seeds",
+        "time_s",
+        "stretch_s",
+        "whole",
+        "losses",
+    ]
 )
 """Names that no setting of a network can have: the command line uses them."""
 

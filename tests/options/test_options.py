@@ -546,3 +546,12 @@ def test_a_comparison_gives_settings_of_a_network_to_its_fits_alone():
     assert [entry.options.training.steps for entry in entries] == [4, 4, 4]
     with pytest.raises(OptionError, match="omega is 3 and model is 'sine', but it is a setting of siren"):
         CompareOptions(models="sine,cascade", losses="mse").entries({"omega": 3})
+
+
+def test_settings_of_batches_and_comparisons_are_no_settings_of_networks():
+    from ddaudio.options.batch import BatchOptions  # noqa: PLC0415 - beside its only use
+    from ddaudio.options.compare import CompareOptions  # noqa: PLC0415
+    from ddaudio.options.fit import RESERVED  # noqa: PLC0415
+
+    assert {member.name for owner in (BatchOptions, CompareOptions) for member in fields(owner)} <= RESERVED
+    assert not {member.name for spec in NETWORKS.values() for member in fields(spec.options)} & RESERVED
