@@ -1,4 +1,4 @@
-"""Batches: against a shell loop, two workers against one, memory of the client, and what kills leave behind."""
+"""Batches: speed against a shell loop and by workers and stacks, memory of the client, and recovery from kills."""
 
 import contextlib
 import json
@@ -42,7 +42,7 @@ def _batch(*arguments: str | Path) -> tuple[float, dict]:
 
 
 def _snr_and_sound(output: Path) -> dict[str, tuple[float, np.ndarray]]:
-    """Return what all fits below an output that are whole reach and sound like, by folder."""
+    """Return SNR and samples of all complete fits below an output, by folder."""
     return {
         str(path.parent.relative_to(output)): (
             json.loads(path.read_text())["metrics"]["snr_db"]["value"],
@@ -53,7 +53,7 @@ def _snr_and_sound(output: Path) -> dict[str, tuple[float, np.ndarray]]:
 
 
 def _difference(some: Path, others: Path) -> tuple[bool, str]:
-    """Return whether two outputs hold the same fits, and by how much they differ, in words."""
+    """Return whether two outputs have the same fits, and a description of the largest differences."""
     one, other = _snr_and_sound(some), _snr_and_sound(others)
     if sorted(one) != sorted(other):
         return False, "not the same recordings"
@@ -97,7 +97,7 @@ def _against_a_loop(folder: Path) -> Sequence[str]:
 
 
 def _stacked(folder: Path) -> Sequence[str]:
-    """Fit copies of the spoken digits side by side and one by one."""
+    """Fit copies of the spoken digits in stacks and one by one."""
     _copies(folder / "in", STACKED_FILES)
     spent: dict[str, list[float]] = {"32": [], "1": []}
     for turn in range(TURNS):
@@ -107,7 +107,7 @@ def _stacked(folder: Path) -> Sequence[str]:
     stacked_s, single_s = map(median, spent.values())
     _, difference = _difference(folder / "out32-0", folder / "out1-0")
     return (
-        f"{STACKED_FILES} spoken digits, two workers, side by side against `--stack 1`",
+        f"{STACKED_FILES} spoken digits, two workers, in stacks against `--stack 1`",
         f"{single_s / stacked_s:.2f} times faster",
         f"{single_s:.1f} s and {stacked_s:.1f} s, start and gallery included, medians of {TURNS}; {difference}",
     )

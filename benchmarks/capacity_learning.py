@@ -184,9 +184,9 @@ def descents(opened: OpenedTree, target: Tensor, network: DoubleDutchNetwork, sc
     newton = GaussNewton(network, target)
     newton_rows = {}
     for step in range(1, LOOKS_AT[0] + 1):
-        moved = newton.step()
+        end = newton.step()
         newton_rows[step] = newton.energy
-        if not moved:
+        if end is not None:
             break
     solved = float(opened.sound(torch.where(deep, network.rope_amplitudes[None], 0.0)).square().sum())
 
@@ -250,11 +250,11 @@ def _adam(opened: OpenedTree, target: Tensor, unit: Tensor, rate: float) -> list
     parameter, seen = torch.nn.Parameter(torch.zeros_like(unit)), []
     descent = Adam([parameter])
 
-    def closure() -> float:
+    def closure() -> bool:
         """Set the gradient."""
         left = opened.sound(unit * parameter.detach()) - target
         parameter.grad = unit * opened.correlate(left)[0]
-        return float(left.square().sum())
+        return True
 
     for step in range(1, LOOKS_AT[-1] + 1):
         descent.step(closure, rate)

@@ -1,4 +1,4 @@
-"""Which optimiser brings most per second, from the same starting points on the same grids."""
+"""Optimisers compared by gain and time, from the same starting points on the same grids."""
 
 import copy
 import time

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from ddaudio.fitting.plan import FitPlan
     from ddaudio.fitting.result import FitResult
-    from ddaudio.fitting.run import fit, plan_fit
+    from ddaudio.fitting.run import fit, fit_many, plan_fit
     from ddaudio.grid.time_grid import TimeGrid
     from ddaudio.io.audio import Recording, read
     from ddaudio.io.wav import write_wav
@@ -56,7 +56,7 @@ _HOMES = {
         "RecordingError",
         "ReportError",
     ),
-    "fitting": ("FitPlan", "FitResult", "fit", "plan_fit"),
+    "fitting": ("FitPlan", "FitResult", "fit", "fit_many", "plan_fit"),
     "grid": ("TimeGrid",),
     "io.audio": ("Recording", "read"),
     "io.wav": ("write_wav",),
@@ -88,6 +88,7 @@ __all__ = [
     "batch",
     "compare",
     "fit",
+    "fit_many",
     "fit_to_folder",
     "load_model",
     "partials_table",

@@ -25,7 +25,7 @@ from ddaudio.options.batch import STACKS_PER_WORKER, BatchOptions
 from ddaudio.parallel.executors import Executor, make_executor
 
 SMALL_BYTES, STACK_BYTES = 1 << 17, 1 << 19
-"""Sound of one recording and of a stack, in about as many bytes: more is not faster side by side, see `worker`."""
+"""Largest recording in a stack, and largest stack, in bytes of sound: more is not faster, see `ddaudio.fitting.run`."""
 
 COMPRESSION = {".flac": 1.8, ".ogg": 10.0, ".oga": 10.0, ".opus": 12.0, ".mp3": 10.0}
 """How many times larger sound is than its file, about."""

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -17,23 +17,20 @@ from ddaudio.batching.up_to_date import BatchJob, file_hash, is_same, lacks_page
 from ddaudio.errors import OutputError, RecordingError
 from ddaudio.fitting.plan import make_plan
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.run import fit
+from ddaudio.fitting.run import can_batch, fit_many
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.io.fit_files import FILES, PAGE
 from ddaudio.io.paths import printable, quoted
 from ddaudio.io.storage import remote, storage_errors
-from ddaudio.options import NETWORKS, FitOptions
-from ddaudio.parallel.lockstep import apart, side_by_side
+from ddaudio.options import FitOptions
 from ddaudio.parallel.threads import one_thread
 from ddaudio.report import save as saving
 from ddaudio.report import settings_hash
 from ddaudio.report.page import page
 from ddaudio.results.record import FitRecord
 
-TOGETHER_SAMPLES = 1 << 18
-"""Samples of all channels that are fitted side by side at most. Recordings of 50,000 samples take no less time so (a twentieth
-more for 130,000), those of 10,000 half as much, those of 4,000 less than half (measured, 12 at a time)."""
+Returned = TypeVar("Returned")
 
 
 class _Read(NamedTuple):
@@ -46,52 +43,58 @@ class _Read(NamedTuple):
 
 
 def fit_stack(job: BatchJob, items: Sequence[Input]) -> list[Outcome]:
-    """Fit some recordings, short ones side by side, and return what became of each, in order; raises nothing but an interrupt."""
-    with one_thread():
-        if not _meets(job.options):
-            return [_fit_item(job, item, fit) for item in items]
-        room = _Room(TOGETHER_SAMPLES)
-        # No gradient is taken, and half a second of speech takes 7 to 22 % less time without what one needs.
-        with torch.inference_mode():
-            return side_by_side([partial(_fit_item, job, item, room.fit) for item in items])
+    """Fit some recordings, as a batch where possible; return the outcome of each, in order. Raises nothing but an interrupt."""
+    batched = can_batch(job.options)
+    stacks = [items] if batched else [[item] for item in items]
+    # No gradient is taken in a batch, and half a second of speech takes 7 to 22 % less time without what one needs.
+    with one_thread(), torch.inference_mode(batched):
+        return [outcome for stack in stacks for outcome in _fit_items(job, stack)]
 
 
-def _meets(options: FitOptions) -> bool:
-    """Return whether fits with these settings can be done side by side: no gradient is taken, and the network can be batched."""
-    second_order = options.training.resolved().optimiser == "gauss-newton"
-    batched = len(options.model.terms) == 1 and NETWORKS[options.model.terms[0]].is_batched
-    return batched and options.model.estimator is None and second_order
+def _fit_items(job: BatchJob, items: Sequence[Input]) -> list[Outcome]:
+    """Read recordings, fit them together, and save the fits."""
+    with contextlib.ExitStack() as files:
+        read = [_or_failure(item, partial(_fetched_and_read, job, item, files)) for item in items]
+        fits = iter(_fit_each([one.recording for one in read if isinstance(one, _Read)], job.options))
+        return [one if isinstance(one, Outcome) else _or_failure(one.item, partial(_saved, job, one, next(fits))) for one in read]
 
 
-class _Room:
-    """How many samples may still be fitted side by side."""
-
-    def __init__(self, n_samples: int) -> None:
-        self.left = n_samples
-
-    def fit(self, recording: Recording, options: FitOptions) -> FitResult:
-        """Fit a recording: beside others if there is room for it, else at once, before any other is read."""
-        n_samples = recording.n_channels * recording.n_samples
-        if n_samples > self.left:
-            return apart(lambda: fit(recording, options))
-        self.left -= n_samples
-        return fit(recording, options)
-
-
-def _fit_item(job: BatchJob, item: Input, fit_one: Callable[[Recording, FitOptions], FitResult]) -> Outcome:
+def _or_failure(item: Input, work: Callable[[], Returned]) -> Returned | Outcome:
+    """Return what some work returns, or the outcome of the error that it raises."""
     try:
-        if item.problem:
-            raise RecordingError(item.problem, hint="check its permissions")
-        with _fetched(item) as path:
-            read = _read(job, item, path)
-            if isinstance(read, Row):
-                return Outcome(read, again=False)
-            result = fit_one(read.recording, job.options)
-            if result.stopped:
-                raise KeyboardInterrupt
-            return Outcome(_save(job, read, result), again=False)
+        return work()
     except Exception as error:
         return outcome_of(item.place, item.folder, error, storage_errors())
+
+
+def _fit_each(recordings: Sequence[Recording], options: FitOptions) -> list[FitResult | Exception]:
+    """Fit recordings together; if that fails, in two halves, so that an error is returned only for the recording it is of."""
+    if not recordings:
+        return []
+    try:
+        return list(fit_many(recordings, options))
+    except Exception as error:
+        if len(recordings) == 1:
+            return [error]
+    half = len(recordings) // 2
+    return _fit_each(recordings[:half], options) + _fit_each(recordings[half:], options)
+
+
+def _saved(job: BatchJob, read: _Read, result: FitResult | Exception) -> Outcome:
+    """Save a fit; raises the error of one that failed."""
+    if isinstance(result, Exception):
+        raise result
+    if result.stopped:
+        raise KeyboardInterrupt
+    return Outcome(_save(job, read, result), again=False)
+
+
+def _fetched_and_read(job: BatchJob, item: Input, files: contextlib.ExitStack) -> _Read | Outcome:
+    """Read a recording; return it, or the outcome if its fit is there already. A temporary copy is deleted with ``files``."""
+    if item.problem:
+        raise RecordingError(item.problem, hint="check its permissions")
+    read = _read(job, item, files.enter_context(_fetched(item)))
+    return Outcome(read, again=False) if isinstance(read, Row) else read
 
 
 @contextlib.contextmanager

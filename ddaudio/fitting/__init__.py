@@ -2,6 +2,6 @@
 
 from ddaudio.fitting.plan import FitPlan
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.run import fit, plan_fit
+from ddaudio.fitting.run import fit, fit_many, plan_fit
 
-__all__ = ["FitPlan", "FitResult", "fit", "plan_fit"]
+__all__ = ["FitPlan", "FitResult", "fit", "fit_many", "plan_fit"]

@@ -36,11 +36,6 @@ class Shares(NamedTuple):
     """Parameters to spend: a share of the budget, or of the cap."""
 
 
-def whole(n_parameters: int, energy: float) -> Shares:
-    """Return the shares of a recording of one segment."""
-    return Shares(torch.tensor([energy], dtype=torch.float64), torch.tensor([float(n_parameters)], dtype=torch.float64))
-
-
 def allowance(options: ModelOptions, n_signals: int, n_samples: int) -> int:
     """Return how many parameters may be spent on ``n_signals`` signals of ``n_samples`` samples.
 

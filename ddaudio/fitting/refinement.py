@@ -1,24 +1,39 @@
-"""From a starting point to the goal: train, exchange weak parts for better ones, add what is missing, leave out the rest."""
+"""From a starting point to the goal: train, exchange weak components, add missing ones, prune those not needed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from ddaudio.losses import LONGEST_CROPS_S, Objective
 from ddaudio.models import Budget, Network
-from ddaudio.models.batched import estimate_of
+from ddaudio.models.batched import estimates, extend_many
 from ddaudio.options import TrainingOptions, parse_penalties, parse_terms
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import ProgressCallback, TrainingRun
-from ddaudio.training.trainer import train
+from ddaudio.training.run import TrainingTask
+from ddaudio.training.trainer import train_many
 
 MOST_EXTENSIONS = 4
-"""Times that parts are added when training stays short of the goal."""
+"""Most times that components are added when training does not reach the goal."""
 EXCHANGED_SHARE = 0.15
-"""Share of the parts that is exchanged for better ones at a time."""
+"""Share of the components that is exchanged at a time."""
 Kept = TypeVar("Kept", bound=Network)
+
+
+class RefinementTask(NamedTuple, Generic[Kept]):
+    """A network to be refined."""
+
+    network: Kept
+    target: Tensor
+    """What was recorded, ``[B, T]``."""
+    size: Budget
+    """How large the network may get, and its goal."""
+    tell: ProgressCallback
+    log: TrainingLog | None = None
+    """Checkpoint of the training runs, in order."""
 
 
 def refine(
@@ -30,126 +45,172 @@ def refine(
     tell: ProgressCallback,
     log: TrainingLog | None = None,
 ) -> tuple[Kept, list[TrainingRun]]:
-    """Train ``network`` on ``target [B, T]`` towards ``size``; return it and what was done.
+    """Train ``network`` on ``target [B, T]`` towards ``size``; return it and its training runs.
 
-    The network that comes back has gone through a file's units and rounding. `KeyboardInterrupt` ends with the best so far.
-    The ``log`` is told of each run of training, in order, and may know some of them.
+    The returned network has gone through a file's units and rounding. `KeyboardInterrupt` ends with the best so far.
+    Training runs that the ``log`` has are resumed, or taken from it.
     """
-    refining = _Refinement(target, size, training, (tell, log or TrainingLog()), network.sample_rate)
-    refining.train(network, training)
+    return refine_many([RefinementTask(network, target, size, tell, log)], training, exchanges)[0]
+
+
+def refine_many(
+    tasks: Sequence[RefinementTask[Kept]], training: TrainingOptions, exchanges: int
+) -> list[tuple[Kept, list[TrainingRun]]]:
+    """Refine several networks, all at the same time and independently: see `refine`. `KeyboardInterrupt` stops them all."""
+    fits = [_Refinement(task, training) for task in tasks]
+    later = replace(training, steps=math.ceil((training.steps or 0) / 2))
+    _train(fits, training)
     try:
-        for _ in range(exchanges if network.n_prunable() and training.steps else 0):
-            if refining.stopped:
-                break
-            other = refining.exchanged(network)
-            if other is None:
-                break
-            network = other
-        for _ in range(MOST_EXTENSIONS if size.goal_energy else 0):
-            if refining.stopped or refining.reached(network) or not network.extend(target, size):
-                break
-            refining.train(network, refining.later)
-        network.from_tensors(network.to_tensors())
-        network = refining.trimmed(network)
+        active = [fit for fit in fits if fit.network.n_prunable() and training.steps]
+        for _ in range(exchanges):
+            active = _exchange([fit for fit in active if not fit.stopped], later)
+        active = [fit for fit in fits if fit.size.goal_energy]
+        for _ in range(MOST_EXTENSIONS):
+            active = _extend(_short([fit for fit in active if not fit.stopped]), later)
+        for fit in fits:
+            fit.round_trip()
+        _trim(fits, later)
     except KeyboardInterrupt:
-        refining.stages[-1].status = "stopped"
-        network.from_tensors(network.to_tensors())
-    return network, refining.stages
+        for fit in fits:
+            fit.runs[-1].status = "stopped"
+            fit.round_trip()
+    return [(fit.network, fit.runs) for fit in fits]
 
 
-class _Refinement:
-    """Training runs on one target, and the steps between them."""
+class _Refinement(Generic[Kept]):
+    """A network on its way, and its training runs."""
 
-    def __init__(
-        self,
-        target: Tensor,
-        size: Budget,
-        training: TrainingOptions,
-        told: tuple[ProgressCallback, TrainingLog],
-        sample_rate: int,
-    ) -> None:
+    def __init__(self, task: RefinementTask[Kept], training: TrainingOptions) -> None:
+        self.network, self.target, self.size, self._tell, self._log = task
+        sample_rate = self.network.sample_rate
         crop_samples = max(1, round(training.crop_s * sample_rate))
         crops = max(1, round(LONGEST_CROPS_S / training.crop_s))
-        self.target, self.size, self.told = target, size, told
         terms, penalties = parse_terms(training.losses), parse_penalties(training.penalties)
-        self.objective = Objective(terms, target, crop_samples, crops, sample_rate, penalties)
-        self.later = replace(training, steps=math.ceil((training.steps or 0) / 2))
-        self.stages: list[TrainingRun] = []
+        self._objective = Objective(terms, self.target, crop_samples, crops, sample_rate, penalties)
+        self.runs: list[TrainingRun] = []
 
     @property
     def stopped(self) -> bool:
         """Whether the user has stopped the last run."""
-        return self.stages[-1].status == "stopped"
+        return self.runs[-1].status == "stopped"
 
-    def train(self, network: Network, training: TrainingOptions) -> None:
-        """Train, and note the run."""
-        self.stages.append(train(network, self.target, self.objective, training, *self.told))
+    def training(self, network: Network) -> TrainingTask:
+        """Return the task to train a network for this fit."""
+        return TrainingTask(network, self.target, self._objective, self._tell, self._log)
 
-    def try_out(self, network: Network) -> TrainingRun:
-        """Train a network that may be dropped; if the user stops it, that is noted all the same."""
-        run = train(network, self.target, self.objective, self.later, *self.told)
+    def round_trip(self) -> None:
+        """Convert the parameters to the units and the rounding of a file, and back."""
+        self.network.from_tensors(self.network.to_tensors())
+
+
+def _train(fits: Sequence[_Refinement[Kept]], training: TrainingOptions) -> None:
+    """Train the networks, and note the runs."""
+    runs = train_many([fit.training(fit.network) for fit in fits], training)
+    for fit, run in zip(fits, runs, strict=True):
+        fit.runs.append(run)
+
+
+def _try_out(fits: Sequence[_Refinement[Kept]], networks: Sequence[Kept], training: TrainingOptions) -> list[TrainingRun]:
+    """Train networks that may be dropped; if the user stops a run, that is noted even then."""
+    runs = train_many([fit.training(network) for fit, network in zip(fits, networks, strict=True)], training)
+    for fit, run in zip(fits, runs, strict=True):
         if run.status == "stopped":
-            self.stages[-1].status = "stopped"
-        return run
-
-    def reached(self, network: Network) -> bool:
-        """Return whether there is a goal, and it is reached."""
-        return self.size.goal_energy > 0 and left_over(network, self.target) <= self.size.goal_energy
-
-    def exchanged(self, network: Kept) -> Kept | None:
-        """Return the network with its weakest parts exchanged for what fits best beside the others; None if that is no better."""
-        count = network.n_prunable()
-        other = _without_last(network, count - max(1, round(EXCHANGED_SHARE * count)))
-        other.extend(self.target, replace(self.size, most=count, goal_energy=0.0))
-        run = self.try_out(other)
-        if run.best.total >= self.stages[-1].best.total:
-            return None
-        self.stages.append(run)
-        return other
-
-    def trimmed(self, network: Kept) -> Kept:
-        """Leave out what the goal does not need; train what is left, and if that helps leave out what is not needed then."""
-        if not self.reached(network):
-            return network
-        trimmed = _trimmed(network, self.target, self.size.goal_energy)
-        if trimmed.n_prunable() == network.n_prunable() or not self.later.steps or self.stopped:
-            return trimmed
-        trained = _copy(trimmed)
-        run = self.try_out(trained)
-        trained.from_tensors(trained.to_tensors())
-        if not self.reached(trained):
-            return trimmed
-        self.stages.append(run)
-        return _trimmed(trained, self.target, self.size.goal_energy)
+            fit.runs[-1].status = "stopped"
+    return runs
 
 
-def left_over(network: Network, target: Tensor) -> float:
-    """Return the energy of what the network leaves of ``target [B, T]``."""
-    return float((target - estimate_of(network)).double().square().sum())
+def _exchange(fits: Sequence[_Refinement[Kept]], training: TrainingOptions) -> list[_Refinement[Kept]]:
+    """Exchange the weakest components for what fits best beside the others; return the fits that this improved."""
+    counts = [fit.network.n_prunable() for fit in fits]
+    weakened = [max(1, round(EXCHANGED_SHARE * count)) for count in counts]
+    others = [_pruned(fit.network, count - weak) for fit, count, weak in zip(fits, counts, weakened, strict=True)]
+    sizes = [replace(fit.size, most=count, goal_energy=0.0) for fit, count in zip(fits, counts, strict=True)]
+    extend_many(others, [fit.target for fit in fits], sizes)
+    improved = []
+    for fit, other, run in zip(fits, others, _try_out(fits, others, training), strict=True):
+        if run.best.total < fit.runs[-1].best.total:
+            fit.network = other
+            fit.runs.append(run)
+            improved.append(fit)
+    return improved
 
 
-def _trimmed(network: Kept, target: Tensor, goal_energy: float) -> Kept:
-    """Return ``network``, which reaches the goal, without the weakest parts that the goal does not need.
+def _extend(fits: Sequence[_Refinement[Kept]], training: TrainingOptions) -> list[_Refinement[Kept]]:
+    """Add components, and train with them; return the fits that could be extended."""
+    extended = extend_many([fit.network for fit in fits], [fit.target for fit in fits], [fit.size for fit in fits])
+    longer = [fit for fit, added in zip(fits, extended, strict=True) if added]
+    _train(longer, training)
+    return longer
 
-    What is kept reaches the goal, and misses it with its own weakest part left out: the bisection holds this at every step.
-    """
-    misses, reaches = -1, network.n_prunable()
-    while reaches - misses > 1:
-        half = (misses + reaches) // 2
-        if left_over(network.pruned(half), target) <= goal_energy:
-            reaches = half
+
+def _short(fits: Sequence[_Refinement[Kept]]) -> list[_Refinement[Kept]]:
+    """Return the fits that have not reached their goals."""
+    left = _residuals(fits, [fit.network for fit in fits])
+    return [fit for fit, energy in zip(fits, left, strict=True) if not energy <= fit.size.goal_energy]
+
+
+def _trim(fits: Sequence[_Refinement[Kept]], training: TrainingOptions) -> None:
+    """Prune what goals that are reached do not need; train what is left, and prune again if the goal is still reached."""
+    fits = [fit for fit in fits if fit.size.goal_energy]
+    short = _short(fits)
+    fits = [fit for fit in fits if fit not in short]
+    again = []
+    for fit, trimmed in zip(fits, _trimmed(fits, [fit.network for fit in fits]), strict=True):
+        if trimmed.n_prunable() == fit.network.n_prunable() or not training.steps or fit.stopped:
+            fit.network = trimmed
         else:
-            misses = half
-    return _without_last(network, reaches)
+            again.append((fit, trimmed))
+    _retrain([fit for fit, _ in again], [trimmed for _, trimmed in again], training)
 
 
-def _copy(network: Kept) -> Kept:
-    return _without_last(network, network.n_prunable())
+def _retrain(fits: Sequence[_Refinement[Kept]], trimmed: Sequence[Kept], training: TrainingOptions) -> None:
+    """Train trimmed networks; keep the result, trimmed again, where it still reaches the goal."""
+    trained = [_pruned(network, network.n_prunable()) for network in trimmed]
+    runs = _try_out(fits, trained, training)
+    for network in trained:
+        network.from_tensors(network.to_tensors())
+    reached = []
+    for place, (fit, energy) in enumerate(zip(fits, _residuals(fits, trained), strict=True)):
+        if energy <= fit.size.goal_energy:
+            fit.runs.append(runs[place])
+            reached.append(place)
+        else:
+            fit.network = trimmed[place]
+    kept = [fits[place] for place in reached]
+    for fit, network in zip(kept, _trimmed(kept, [trained[place] for place in reached]), strict=True):
+        fit.network = network
 
 
-def _without_last(network: Kept, keep: int) -> Kept:
-    """`Network.without_last`, which gives a network of the same kind."""
+def _trimmed(fits: Sequence[_Refinement[Kept]], networks: Sequence[Kept]) -> list[Kept]:
+    """Return ``networks``, which reach the goals of ``fits``, without the weakest components that the goals do not need.
+
+    The result reaches the goal, and misses it without its own weakest component: an invariant of the bisection.
+    """
+    misses, reaches = [-1] * len(fits), [network.n_prunable() for network in networks]
+    while open_ := [place for place in range(len(fits)) if reaches[place] - misses[place] > 1]:
+        halves = [(misses[place] + reaches[place]) // 2 for place in open_]
+        tried = [_pruned(networks[place], half) for place, half in zip(open_, halves, strict=True)]
+        for place, half, energy in zip(open_, halves, _residuals([fits[place] for place in open_], tried), strict=True):
+            if energy <= fits[place].size.goal_energy:
+                reaches[place] = half
+            else:
+                misses[place] = half
+    return [_pruned(network, count) for network, count in zip(networks, reaches, strict=True)]
+
+
+def _residuals(fits: Sequence[_Refinement[Kept]], networks: Sequence[Network]) -> list[float]:
+    return residual_energies(networks, [fit.target for fit in fits])
+
+
+def residual_energies(networks: Sequence[Network], targets: Sequence[Tensor]) -> list[float]:
+    """Return the energy of each target ``[B, T]`` minus the signals of its network."""
+    pairs = zip(targets, estimates(networks), strict=True)
+    return [float((target - estimate).double().square().sum()) for target, estimate in pairs]
+
+
+def _pruned(network: Kept, keep: int) -> Kept:
+    """Return `Network.pruned`, which is a network of the same kind."""
     fewer = network.pruned(keep)
     if not isinstance(fewer, type(network)):
-        raise TypeError(f"{type(network).__name__} without parts is a {type(fewer).__name__}")
+        raise TypeError(f"{type(network).__name__} pruned is a {type(fewer).__name__}")
     return fewer

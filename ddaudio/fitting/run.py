@@ -1,7 +1,9 @@
-"""``fit``: from a recording to a trained network, its estimate, metrics and diagnosis."""
+"""``fit`` and ``fit_many``: from recordings to trained networks, with their estimates and metrics."""
 
 import math
 import os
+import time
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -11,16 +13,18 @@ from ddaudio.errors import OptionError, RecordingError
 from ddaudio.fitting.diagnosis import diagnose_status, diagnose_warnings
 from ddaudio.fitting.plan import FitPlan, make_plan
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.stagewise import fit_stagewise
+from ddaudio.fitting.stagewise import StagewiseFit, fit_single_stage_many, fit_stagewise
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.metrics.mdct_baseline import best_k_snr
 from ddaudio.metrics.measure import measure
-from ddaudio.options import FitOptions
-from ddaudio.parallel.lockstep import now_s
+from ddaudio.options import NETWORKS, FitOptions
 from ddaudio.training.checkpoints import Checkpoint, TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback
 
+BATCH_SAMPLES = 1 << 18
+"""Most samples of all channels in a batch. Recordings of 50,000 samples take no less time in one (a twentieth more for
+130,000), those of 10,000 half as much, those of 4,000 less than half (measured, 12 at a time)."""
 LOUDEST_PEAK = 1e6
 """Largest absolute sample value that is fitted; the squares of larger ones would overflow float32."""
 
@@ -72,6 +76,75 @@ def fit(
     fitted = fit_stagewise(recording, plan, tell, log)
     clock.lap("fitting")
     tell(Progress("measuring", 0, 0, math.nan, math.nan))
+    return _measured(recording, plan, fitted, clock)
+
+
+def fit_many(
+    recordings: Sequence[Recording | str | os.PathLike[str]], options: FitOptions | None = None, **settings: Any
+) -> list[FitResult]:
+    """Fit several recordings with the same settings; return their fits, in order.
+
+    Short recordings are fitted in batches where `can_batch` allows it, in less than half the time of one `fit` each. The
+    results differ from those by the rounding of float32 sums. `KeyboardInterrupt` stops all fits of a batch with the best so far.
+
+    Args:
+        recordings: each a `Recording`, or the path of a file to read.
+        options: all settings (default: ``FitOptions()``).
+        **settings: single settings by name, such as ``target_snr_db=30``; they replace those in ``options``.
+
+    Raises:
+        RecordingError, OptionError: what `fit` raises for any one of the recordings.
+
+    Example:
+        >>> tones = [Recording(torch.sin(torch.arange(4000) / period)[None], sample_rate=8000) for period in (3, 5)]
+        >>> [result.status for result in fit_many(tones, target_snr_db=40)]
+        ['converged', 'converged']
+
+    """
+    options = (options or FitOptions()).with_settings(settings)
+    clocks, read = [], []
+    for recording in recordings:
+        clocks.append(_Clock())
+        read.append(_read(recording, options))
+        clocks[-1].lap("reading")
+    plans = [make_plan(recording, options) for recording in read]
+    results: list[FitResult] = []
+    for batch in _batches(plans):
+        began = time.perf_counter()
+        if len(plans[batch]) == 1:
+            fitted = [fit_stagewise(read[batch][0], plans[batch][0], _silent)]
+        else:
+            fitted = fit_single_stage_many(read[batch], plans[batch], _silent)
+        per_sample = (time.perf_counter() - began) / sum(math.prod(plan.shape) for plan in plans[batch])
+        for one in zip(read[batch], plans[batch], fitted, clocks[batch], strict=True):
+            one[3].note("fitting", per_sample * math.prod(one[1].shape))
+            results.append(_measured(*one))
+    return results
+
+
+def can_batch(options: FitOptions) -> bool:
+    """Return whether recordings can be fitted in batches: by one network that can be computed as a batch, without gradients."""
+    second_order = options.training.resolved().optimiser == "gauss-newton"
+    batched = len(options.model.terms) == 1 and NETWORKS[options.model.terms[0]].is_batched
+    return batched and options.model.estimator is None and second_order
+
+
+def _batches(plans: Sequence[FitPlan]) -> Iterator[slice]:
+    """Yield which of successive recordings are fitted together."""
+    first, held = 0, 0
+    for place, plan in enumerate(plans):
+        alone = not can_batch(plan.options) or len(plan.stages[0].blocks.ranges) > 1
+        n_samples = BATCH_SAMPLES if alone else math.prod(plan.shape)
+        if place > first and held + n_samples > BATCH_SAMPLES:
+            yield slice(first, place)
+            first, held = place, 0
+        held += n_samples
+    if first < len(plans):
+        yield slice(first, len(plans))
+
+
+def _measured(recording: Recording, plan: FitPlan, fitted: StagewiseFit, clock: "_Clock") -> FitResult:
+    """Return the result of a fit, with its metrics."""
     metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
     baseline = best_k_snr(recording.samples, fitted.network.n_parameters())
     clock.lap("measuring")
@@ -155,14 +228,17 @@ def _silent(_: Progress) -> None:
 
 
 class _Clock:
-    """Wall time of the parts of a fit."""
+    """Wall time by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = now_s()
+        self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Record the seconds since the last lap, under a name."""
-        now = now_s()
-        self.seconds[name] = now - self._last
-        self._last = now
+        """Note the seconds since the last note under a name."""
+        self.note(name, time.perf_counter() - self._last)
+
+    def note(self, name: str, seconds: float) -> None:
+        """Note seconds under a name; the next lap begins now."""
+        self.seconds[name] = seconds
+        self._last = time.perf_counter()

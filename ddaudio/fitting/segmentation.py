@@ -1,38 +1,39 @@
-"""Division of time into cells: the best of all dyadic divisions, by trial.
+"""Time segmentation: the best dyadic division of time, by trial.
 
-A recording is a row of root cells, each either one cell or divided into two halves, and so on down to the smallest. On
-every level all cells are tried at once, as one uniform grid, with partials down to a fixed gain per parameter. A cell then
-costs its residual energy plus its parameters at that price, and bottom-up each pair of halves is taken if it costs
-less than the whole (Coifman and Wickerhauser, 1992, "Entropy-based algorithms for best basis selection", IEEE Trans.
-Inf. Theory 38(2); the price of a parameter is the Lagrange multiplier of Ramchandran and Vetterli, 1993, "Best wavelet
-packet bases in a rate-distortion sense", IEEE Trans. Image Processing 2(2)).
+A recording is a row of root cells, each of which is either one cell or divided into two halves, and so on down to the
+smallest. On every level all cells are tried at once, as one uniform grid, with partials down to a fixed gain per
+parameter. The cost of a cell is the energy of its residual plus its parameters at that price, and bottom-up each pair of
+halves is chosen if it costs less than the whole (Coifman and Wickerhauser, 1992, "Entropy-based algorithms for best basis
+selection", IEEE Trans. Inf. Theory 38(2); the price of a parameter is the Lagrange multiplier of Ramchandran and Vetterli,
+1993, "Best wavelet packet bases in a rate-distortion sense", IEEE Trans. Image Processing 2(2)).
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ddaudio.analysis.matching_pursuit import pursue
+from ddaudio.analysis.matching_pursuit import Pursuit, pursue_many
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget
 from ddaudio.options import WindowName
 
 SHORTEST_CELL_S = 0.003
-"""About the length of the shortest cells."""
+"""Approximate length of the shortest cells."""
 LEVELS = 8
 """Sizes of cells, each twice the one before: the longest are 0.38 s."""
 FIRST_LEVEL = 3
-"""Level (cells of 24 ms) on which the price of a parameter is found."""
+"""The level (cells of 24 ms) on which the price of a parameter is found."""
 TRIAL_ROUNDS = 3
-"""Rounds of a trial's pursuit."""
+"""Rounds of the pursuit of a trial."""
 PRICE_ROUNDS = 5
 """Rounds of the pursuit that finds the price of a parameter."""
 WEAK_SHARE, PRICE_OF_WEAK = 0.2, 0.5
-"""The price is half of what a partial at this quantile brings: about what the weakest do, the useless ones not counted.
-Half or twice the price changes the SNR by some hundredths of a decibel (tried on 15 recordings)."""
+"""The price is half the energy of a partial at this quantile, about that of the weakest useful ones. Half or twice the price
+changes the SNR by some hundredths of a decibel (measured on 15 recordings)."""
 
 
 def cell_sizes(sample_rate: int, n_samples: int) -> list[int]:
@@ -43,62 +44,95 @@ def cell_sizes(sample_rate: int, n_samples: int) -> list[int]:
     return sizes[: enough + 1]
 
 
+class Division(NamedTuple):
+    """Signals whose time is to be divided."""
+
+    target: Tensor
+    """What was recorded, ``[B, T]``."""
+    sample_rate: int
+    size: Budget
+    """Budget or goal of the fit; it determines the price of a parameter."""
+    window: WindowName
+    begun: Sequence[Sequence[int]] | None = None
+    """Sizes that the first cells of each signal must have, whole root cells (default: none)."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Sizes that cells may have, smallest first."""
+        return cell_sizes(self.sample_rate, self.target.shape[-1])
+
+    def equal_cells(self, cell: int) -> TimeGrid:
+        """Return the grid of equal cells of ``cell`` samples."""
+        n_signals, n_samples = self.target.shape
+        return TimeGrid.of_sizes(self.sample_rate, n_samples, [[cell] * math.ceil(n_samples / cell)] * n_signals, self.window)
+
+    def rows(self, divided: Sequence[Tensor]) -> list[list[int]]:
+        """Return the sizes of the cells of each signal, given which cells of each level are divided."""
+        sizes, rows = self.sizes, []
+        for signal in range(self.target.shape[0]):
+            row = list(self.begun[signal]) if self.begun is not None else []
+            for root in range(sum(row) // sizes[-1], divided[-1].shape[1]):
+                row += _leaves(divided, sizes, signal, len(sizes) - 1, root, self.target.shape[1])
+            rows.append(row)
+        return rows
+
+
 def divide(
     target: Tensor, sample_rate: int, size: Budget, window: WindowName, begun: Sequence[Sequence[int]] | None = None
 ) -> list[list[int]]:
-    """Return the sizes of the cells of each signal in ``target [B, T]``, from its first sample on.
-
-    Args:
-        target: the recording.
-        sample_rate: samples per second.
-        size: the goal of the fit, which sets the price of a parameter.
-        window: shape of the fades.
-        begun: sizes that the first cells of each signal must have, whole root cells of them (default: none).
-
-    """
-    sizes = cell_sizes(sample_rate, target.shape[-1])
-    price = _price(target, sample_rate, size, window, sizes[min(FIRST_LEVEL, len(sizes) - 1)])
-    if price <= 0:
-        divided = [torch.zeros(target.shape[0], math.ceil(target.shape[1] / size), dtype=torch.bool) for size in sizes]
-    else:
-        divided = _cheapest([_costs(target, sample_rate, window, cell, price) for cell in sizes])
-    rows = []
-    for signal in range(target.shape[0]):
-        row = list(begun[signal]) if begun is not None else []
-        for root in range(sum(row) // sizes[-1], divided[-1].shape[1]):
-            row += _leaves(divided, sizes, signal, len(sizes) - 1, root, target.shape[1])
-        rows.append(row)
-    return rows
+    """Return the sizes of the cells of each signal in ``target [B, T]``, from its first sample on; see `Division`."""
+    return divide_many([Division(target, sample_rate, size, window, begun)])[0]
 
 
-def _price(target: Tensor, sample_rate: int, size: Budget, window: WindowName, cell: int) -> float:
-    """Return the energy that the last parameters of a quick trial with equal cells fit; 0 where there is nothing to fit."""
-    grid = _equal_cells(target, sample_rate, window, cell)
-    partials, _ = pursue(target, grid, size, rounds=PRICE_ROUNDS)
-    if not len(partials):
-        return 0.0
-    energies = (partials.power * grid.energy.to(partials.power)[partials.frame]).sort().values
-    return PRICE_OF_WEAK * float(energies[int(WEAK_SHARE * len(energies))]) / PARAMETERS_PER_PARTIAL
+def divide_many(divisions: Sequence[Division]) -> list[list[list[int]]]:
+    """Return the sizes of the cells of each signal of several divisions, whose trials are done as one batch."""
+    prices = _prices(divisions)
+    costs: list[list[Tensor]] = [[] for _ in divisions]
+    for level in range(LEVELS):
+        tried = [place for place, one in enumerate(divisions) if prices[place] > 0 and level < len(one.sizes)]
+        found = _costs([divisions[place] for place in tried], level, [prices[place] for place in tried])
+        for place, cost in zip(tried, found, strict=True):
+            costs[place].append(cost)
+    return [one.rows(_cheapest(own) if own else _undivided(one)) for one, own in zip(divisions, costs, strict=True)]
 
 
-def _equal_cells(target: Tensor, sample_rate: int, window: WindowName, cell: int) -> TimeGrid:
-    n_signals, n_samples = target.shape
-    return TimeGrid.of_sizes(sample_rate, n_samples, [[cell] * math.ceil(n_samples / cell)] * n_signals, window)
+def _undivided(division: Division) -> list[Tensor]:
+    """Return for each level that none of its cells ``[B, N]`` is divided."""
+    n_signals, n_samples = division.target.shape
+    return [torch.zeros(n_signals, math.ceil(n_samples / size), dtype=torch.bool) for size in division.sizes]
 
 
-def _costs(target: Tensor, sample_rate: int, window: WindowName, cell: int, price: float) -> Tensor:
-    """Return the cost of each cell of a level, ``[B, N]``: its residual energy, and its parameters at their price."""
-    grid = _equal_cells(target, sample_rate, window, cell)
-    size = Budget(target.numel(), least_gain=PARAMETERS_PER_PARTIAL * price)
-    partials, residual = pursue(target, grid, size, rounds=TRIAL_ROUNDS)
-    counts = partials.counts(grid)[torch.argsort(grid.order)].reshape(target.shape[0], -1)
-    missing = counts.shape[1] * cell - target.shape[1]
-    left = pad(residual.double().square(), (0, missing)).reshape(target.shape[0], -1, cell).sum(2)
-    return left + price * (PARAMETERS_PER_PARTIAL * counts + 1)
+def _prices(divisions: Sequence[Division]) -> list[float]:
+    """Return the energy that the last parameters are worth in a quick trial with equal cells; 0 for silence."""
+    grids = [one.equal_cells(one.sizes[min(FIRST_LEVEL, len(one.sizes) - 1)]) for one in divisions]
+    trials = [Pursuit(one.target, grid, one.size, rounds=PRICE_ROUNDS) for one, grid in zip(divisions, grids, strict=True)]
+    prices = []
+    for grid, (partials, _) in zip(grids, pursue_many(trials), strict=True):
+        energies = (partials.power * grid.energy.to(partials.power)[partials.frame]).sort().values
+        weak = float(energies[int(WEAK_SHARE * len(energies))]) if len(energies) else 0.0
+        prices.append(PRICE_OF_WEAK * weak / PARAMETERS_PER_PARTIAL)
+    return prices
+
+
+def _costs(divisions: Sequence[Division], level: int, prices: Sequence[float]) -> list[Tensor]:
+    """Return the cost of each cell of a level, ``[B, N]``: the energy of its residual, and its parameters at their price."""
+    grids = [one.equal_cells(one.sizes[level]) for one in divisions]
+    trials = [
+        Pursuit(one.target, grid, Budget(one.target.numel(), least_gain=PARAMETERS_PER_PARTIAL * price), rounds=TRIAL_ROUNDS)
+        for one, grid, price in zip(divisions, grids, prices, strict=True)
+    ]
+    costs = []
+    for one, grid, price, (partials, residual) in zip(divisions, grids, prices, pursue_many(trials), strict=True):
+        cell, (n_signals, n_samples) = one.sizes[level], one.target.shape
+        counts = partials.counts(grid)[torch.argsort(grid.order)].reshape(n_signals, -1)
+        missing = counts.shape[1] * cell - n_samples
+        left = pad(residual.double().square(), (0, missing)).reshape(n_signals, -1, cell).sum(2)
+        costs.append(left + price * (PARAMETERS_PER_PARTIAL * counts + 1))
+    return costs
 
 
 def _cheapest(costs: Sequence[Tensor]) -> list[Tensor]:
-    """Return, for each level, which of its cells ``[B, N]`` are better divided in two; smallest cells first."""
+    """Return for each level which of its cells ``[B, N]`` are better divided in two; smallest cells first."""
     best, divided = costs[0], [torch.zeros_like(costs[0], dtype=torch.bool)]
     for whole in costs[1:]:
         halves = pad(best, (0, 2 * whole.shape[1] - best.shape[1])).reshape(*whole.shape, 2).sum(2)
@@ -108,7 +142,7 @@ def _cheapest(costs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _leaves(divided: Sequence[Tensor], sizes: Sequence[int], signal: int, level: int, index: int, n_samples: int) -> list[int]:
-    """Return the sizes of the cells that one cell ends up as, without those beyond the signal's end."""
+    """Return the sizes of the cells that one cell is divided into, without those beyond the signal's end."""
     if index * sizes[level] >= n_samples:
         return []
     if not divided[level][signal, index]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ddaudio.fitting.blockwise import fit_blocks
+from ddaudio.fitting.blockwise import BlockwiseTask, fit_blocks, fit_whole_many
 from ddaudio.fitting.plan import FitPlan
 from ddaudio.fitting.refinement import refine
 from ddaudio.io.audio import Recording
@@ -57,7 +57,7 @@ def fit_stagewise(recording: Recording, plan: FitPlan, tell: ProgressCallback, l
         spent = sum(network.n_parameters() for network in fitted)
         stage = planned.with_spent(spent, recording.energy, energy) if fitted else planned
         try:
-            found = fit_blocks(left, energy, stage, _telling(tell, plan, index), log)
+            found = fit_blocks(BlockwiseTask(left, energy, stage, _telling(tell, plan, index), log))
         except KeyboardInterrupt:
             if not fitted:
                 raise
@@ -79,6 +79,20 @@ def fit_stagewise(recording: Recording, plan: FitPlan, tell: ProgressCallback, l
         except KeyboardInterrupt:
             _stop(done)
     return StagewiseFit(SumNetwork(fitted), Difference(recording.samples, left), tuple(done))
+
+
+def fit_single_stage_many(
+    recordings: Sequence[Recording], plans: Sequence[FitPlan], tell: ProgressCallback
+) -> list[StagewiseFit]:
+    """Fit several recordings, whose plans have one stage with one block, all at the same time."""
+    tasks = [
+        BlockwiseTask(recording.samples, recording.energy, plan.stages[0], tell)
+        for recording, plan in zip(recordings, plans, strict=True)
+    ]
+    return [
+        StagewiseFit(found.network, found.estimate, (Stage(plan.stages[0].name, (tuple(found.blocks[0]),)),))
+        for found, plan in zip(fit_whole_many(tasks), plans, strict=True)
+    ]
 
 
 def _fit_together(

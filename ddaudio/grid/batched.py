@@ -1,6 +1,6 @@
-"""Several fits side by side as one: their signals in one tensor, their grids in one grid, and sums that stay apart.
+"""Batches of signals of different lengths: one tensor for all signals, one grid for all grids, and sums by member.
 
-Rows of one tensor are as long as the longest signal; what a shorter one lacks is silence, and no frame lies there.
+The rows of the tensor are as long as the longest signal; shorter ones are padded with zeros, and no frame covers the padding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,45 +15,45 @@ from torch import Tensor
 from ddaudio.grid.time_grid import TimeGrid
 
 Scalars = NDArray[np.float64]
-"""One number for each of ``M`` members, ``[M]``; numpy does such short rows several times faster than torch."""
+"""One value for each of ``M`` members of a batch, ``[M]``; on such short arrays numpy is several times faster than torch."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Which of some members each of ``N`` values belongs to."""
+    """The member of a batch that each of ``N`` values belongs to."""
 
     count: int
     """Members, ``M``."""
     index: Tensor | None = None
-    """Member of each value, ``[N]`` int64; None where there is one member alone."""
+    """Member of each value, ``[N]`` int64; None for a batch of one."""
 
     def segment_sum(self, values: Tensor) -> Scalars:
-        """Return the sum of each member's ``values [N]``, or of all its columns in ``values [W, N]``."""
+        """Return the sum of the ``values [N]``, or of the columns of ``values [W, N]``, of each member."""
         if self.index is None:
             return np.array([values.sum(dtype=torch.float64).item()])
         values = values.double().reshape(-1, self.index.numel()).sum(0)
         return values.new_zeros(self.count).index_add_(0, self.index, values).cpu().numpy()
 
     def broadcast(self, scalars: Scalars, like: Tensor) -> Tensor | float:
-        """Return what multiplies ``values [N]``, of the type and device of ``like``, by the scalar of each one's member."""
+        """Return the scalar of each value's member, ``[N]``, of the dtype and device of ``like``; a float for a batch of one."""
         if self.index is None:
             return float(scalars[0])
         return torch.from_numpy(scalars).to(like).index_select(0, self.index)
 
     def where(self, first: NDArray[np.bool_], some: Tensor, others: Tensor) -> Tensor:
-        """Return ``some [N]`` for the members where ``first [M]`` is true, and ``others [N]`` for those where it is not."""
+        """Return ``some [N]`` for the members where ``first [M]`` is true, and ``others [N]`` elsewhere."""
         if self.index is None:
             return some if first[0] else others
         return torch.where(torch.from_numpy(first).to(some.device)[self.index], some, others)
 
     @classmethod
     def beside(cls, each: Sequence["Segments"]) -> "Segments":
-        """Return the owners of several rows of values, one behind the other."""
+        """Return the segments of several arrays of values, concatenated."""
         known = [one.index for one in each if one.index is not None]
         return cls(each[0].count if each else 1, torch.cat(known) if known else None)
 
     def split(self, values: Tensor) -> list[Tensor]:
-        """Return each member's ``values [N]``, in the order in which they are."""
+        """Return the values of each member, of ``values [N]``, in their order."""
         if self.index is None:
             return [values]
         order, counts = self._sorted
@@ -61,50 +61,49 @@ class Segments:
 
     @cached_property
     def _sorted(self) -> tuple[Tensor, list[int]]:
-        """Where the values are, member by member, and how many each has."""
+        """Indices of the values, sorted by member, and how many each member has."""
         assert self.index is not None
         return torch.argsort(self.index, stable=True), torch.bincount(self.index, minlength=self.count).tolist()
 
 
 class BatchedGrid:
-    """Time grids side by side as one."""
+    """Several time grids as one; use `batched` to make one."""
 
     def __init__(self, grids: Sequence[TimeGrid]) -> None:
-        """Put grids beside one another; make it with `beside`."""
         self.grids = tuple(grids)
         alone = len(grids) == 1
         self.grid = grids[0] if alone else TimeGrid.beside(grids)
-        """Of all signals."""
+        """The grid of all signals."""
         counts = torch.tensor([grid.n_signals for grid in grids])
         self.rows = Segments(len(grids), None if alone else torch.arange(len(grids)).repeat_interleave(counts))
-        """Whose each signal is."""
+        """Member of each signal."""
 
     @cached_property
     def member_of_frame(self) -> Tensor:
-        """The grid that each frame is of, ``[F]``."""
+        """Member of each frame, ``[F]``."""
         signal = self.grid.frames.signal
         return torch.zeros_like(signal) if self.rows.index is None else self.rows.index[signal]
 
     def owners(self, frames: Tensor) -> Segments:
-        """Return whose each of some ``frames [N]`` is."""
+        """Return the members of some ``frames [N]``."""
         return self.rows if self.rows.index is None else Segments(self.rows.count, self.member_of_frame[frames])
 
     @cached_property
     def own_frames(self) -> list[Tensor]:
-        """Which of all frames each grid's own are, ``[F]`` each, rising."""
+        """Indices of the frames of each member, rising."""
         every = torch.arange(self.grid.n_frames)
         return self.owners(every).split(every)
 
     @cached_property
     def own_frame(self) -> Tensor:
-        """The number that each frame has in its own grid, ``[F]``."""
+        """Index of each frame within its own grid, ``[F]``."""
         numbers = torch.empty(self.grid.n_frames, dtype=torch.int64)
         for frames in self.own_frames:
             numbers[frames] = torch.arange(frames.numel())
         return numbers
 
     def signals(self, each: Sequence[Tensor]) -> Tensor:
-        """Return signals ``[B, T]`` of each grid in one tensor."""
+        """Return the signals ``[B, T]`` of all members as one tensor."""
         if len(each) == 1:
             return each[0]
         total = each[0].new_zeros(self.grid.n_signals, self.grid.n_samples)
@@ -113,19 +112,19 @@ class BatchedGrid:
         return total
 
     def own(self, signals: Tensor) -> Iterator[Tensor]:
-        """Yield each grid's part of all signals, ``[B, T]``."""
+        """Yield the signals of each member, ``[B, T]``."""
         first = 0
         for grid in self.grids:
             yield signals[first : first + grid.n_signals, : grid.n_samples]
             first += grid.n_signals
 
     def row_spread(self, scalars: Scalars, like: Tensor) -> Tensor | float:
-        """Return what multiplies signals ``[B, T]`` by the scalar of their member."""
+        """Return the scalar of the member of each signal, ``[B, 1]``; a float for a batch of one."""
         spread = self.rows.broadcast(scalars, like)
         return spread[:, None] if isinstance(spread, Tensor) else spread
 
     def energies(self, signals: Tensor) -> Scalars:
-        """Return the sum of squares of each grid's ``signals [B, T]``."""
+        """Return the sum of squares of the ``signals [B, T]`` of each member."""
         return self.rows.segment_sum(signals.double().square().sum(1))
 
 
@@ -135,10 +134,10 @@ def _several(grids: tuple[TimeGrid, ...]) -> BatchedGrid:
 
 
 def ratio(above: Scalars, below: Scalars, which: NDArray[np.bool_]) -> Scalars:
-    """Return a quotient for the members that count, and 0 for the others."""
+    """Return ``above / below`` for the members ``which [M]``, and 0 for the others."""
     return np.divide(above, below, out=np.zeros_like(above), where=which)
 
 
 def batched(grids: Sequence[TimeGrid]) -> BatchedGrid:
-    """Put grids beside one another; those of the last calls are kept."""
+    """Return several grids as one; the last two batches are cached."""
     return BatchedGrid(grids) if len(grids) == 1 else _several(tuple(grids))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ddaudio.analysis.budget import Budget
-from ddaudio.analysis.matching_pursuit import pursue
+from ddaudio.analysis.matching_pursuit import Pursuit, pursue_many
 from ddaudio.analysis.partials import Banks, Layout
 from ddaudio.grid.batched import BatchedGrid
 from ddaudio.models.base import Jacobian
@@ -14,6 +14,8 @@ from ddaudio.models.partial_bank import COSINE, FREQUENCY, SINE, PartialBankNetw
 
 PARAMETERS_PER_PARTIAL = 3
 """Frequency, cosine amplitude, sine amplitude."""
+EXTENSION_ROUNDS = 2
+"""Rounds of the pursuit that adds partials to a network."""
 
 
 class SineNetwork(PartialBankNetwork):
@@ -48,8 +50,13 @@ class SineNetwork(PartialBankNetwork):
     def extend(self, target: Tensor, size: Budget) -> bool:
         """Add the partials that reduce the residual most."""
         before = self.n_prunable()
-        self.replace_partials(pursue(target, self.grid, size, self.partials, rounds=2)[0])
+        ((partials, _),) = pursue_many([self.extension(target, size)])
+        self.replace_partials(partials)
         return self.n_prunable() > before
+
+    def extension(self, target: Tensor, size: Budget) -> Pursuit:
+        """Return the pursuit that `extend` does."""
+        return Pursuit(target, self.grid, size, self.partials, rounds=EXTENSION_ROUNDS)
 
 
 class SineJacobian(Jacobian):

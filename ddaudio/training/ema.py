@@ -1,4 +1,4 @@
-"""The exponential average of parameters over the steps, which may be the better fit, and can teach."""
+"""Exponential moving average of the parameters, as a candidate for the best fit and as a teacher."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ class Average:
     pulled to: Tarvainen and Valpola, 2017, "Mean teachers are better role models".
 
     Args:
-        parameters: what is averaged; each lies in a convex set, and so does its average.
+        parameters: the parameters; bounds are convex, so that the average is within them too.
         keep: share of the old average that stays at each step, 0 to 1.
 
     """
@@ -26,13 +26,13 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the parameters as they are."""
+        """Update the average with the current parameters."""
         for value, parameter in zip(self.values, self._parameters, strict=True):
             value.lerp_(parameter, 1 - self._keep)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the average stand in the parameters' place meanwhile; no gradients are kept."""
+        """Replace the parameters by their average within the context, without gradients."""
         with torch.no_grad():
             own = [parameter.clone() for parameter in self._parameters]
             try:

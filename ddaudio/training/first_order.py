@@ -1,64 +1,42 @@
-"""Optimisers: who moves the parameters along the gradients, what they remember, and how that is kept.
+"""Optimisers that follow gradients: Adam, stochastic gradient descent with momentum, and L-BFGS.
 
-Each takes the learning rate at every step, moves each value by its own share of it, and can say and take over all that
-its next step depends on.
+Each takes the learning rate at every step; Adam and SGD multiply it by a factor for each value.
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ddaudio.options import OptimiserName
-
-Closure = Callable[[], float]
-"""Evaluates the loss and its gradients, and returns the loss."""
-
-
-class Optimiser(ABC):
-    """Moves parameters by their gradients."""
-
-    @abstractmethod
-    def step(self, closure: Closure, rate: float) -> None:
-        """Evaluate the loss and its gradients by ``closure``, and move the parameters at a learning ``rate`` above 0."""
-
-    @abstractmethod
-    def state(self) -> dict[str, Tensor]:
-        """Return what the next step depends on besides parameters and loss, by name; the tensors are its own."""
-
-    @abstractmethod
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave."""
-
-    def restart(self) -> None:
-        """Take note that the loss is another one from now on; momentum is kept."""
-        return
+from ddaudio.training.history import Status
+from ddaudio.training.optimiser import Closure, Optimiser
 
 
 class FirstOrder(Optimiser):
-    """What Adam and SGD have in common: shares of the rate, and gradients that enter the momentum late.
+    """Base of Adam and SGD: factors of the rate, and momentum from delayed gradients.
 
     Args:
-        parameters: what is moved.
-        shares: what the rate is multiplied by, for each value of each parameter (default: 1).
-        delay: steps by which a gradient enters the momentum late: at step ``t`` that of step ``max(0, t - delay)``.
+        parameters: the parameters.
+        shares: factor of the rate for each value of each parameter (default: 1).
+        delay: steps by which gradients enter the momentum late: at step ``t`` that of step ``max(0, t - delay)``.
 
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], shares: Sequence[Tensor] | None = None, delay: int = 0) -> None:
-        self.parameters = list(parameters)
+        super().__init__(parameters)
         self.shares = None if shares is None else list(shares)
         self._waiting: deque[list[Tensor]] = deque(maxlen=delay + 1)
         self._steps = 0
 
-    def step(self, closure: Closure, rate: float) -> None:
-        """Evaluate the loss and its gradients by ``closure``, and move the parameters."""
-        closure()
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
-        late = gradients
+    def step(self, closure: Closure, rate: float) -> Status | None:
+        """Evaluate the loss and its gradients, and move the parameters."""
+        if not closure():
+            return "diverged"
+        late = gradients = self.gradients()
         if self._waiting.maxlen != 1:
             self._waiting.append([gradient.clone() for gradient in gradients])
             late = self._waiting[0]
@@ -66,21 +44,22 @@ class FirstOrder(Optimiser):
         with torch.no_grad():
             for place in range(len(self.parameters)):
                 self._move(place, gradients[place], late[place], rate)
+        return None
 
     @abstractmethod
     def _move(self, place: int, gradient: Tensor, late: Tensor, rate: float) -> None:
-        """Move a parameter by its gradient, and one from ``delay`` steps ago."""
+        """Move a parameter by its gradient and the one from ``delay`` steps ago."""
 
     def _shared(self, place: int, direction: Tensor) -> Tensor:
         return direction if self.shares is None else direction * self.shares[place]
 
     def state(self) -> dict[str, Tensor]:
-        """Return moments, gradients that wait, and the number of steps."""
+        """Return delayed gradients and the number of steps."""
         waiting = {f"waiting.{k}.{i}": one for k, row in enumerate(self._waiting) for i, one in enumerate(row)}
         return {"steps": torch.tensor(self._steps), **waiting}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave."""
+        """Set the state to one that `state` returned."""
         self._steps = int(state["steps"])
         count = sum(name.startswith("waiting.") for name in state) // max(1, len(self.parameters))
         self._waiting.extend([state[f"waiting.{k}.{i}"] for i in range(len(self.parameters))] for k in range(count))
@@ -89,9 +68,9 @@ class FirstOrder(Optimiser):
 class Adam(FirstOrder):
     """Adam (Kingma and Ba, 2015, algorithm 1) over all parameters.
 
-    The one of torch loads a compiler when it is first used, which takes longer than most fits here. Gradients of a
-    good fit are tiny, so there is next to no epsilon: with the usual 1e-8 they would not move anything. With a delay the
-    first moment averages late gradients, the second one those of now (AdaShift by Zhou et al., 2019, does the opposite).
+    Torch's own loads a compiler on first use, which takes longer than most fits here. Gradients of a good fit are tiny,
+    hence the small epsilon: at the usual 1e-8 nothing would move. With a delay the first moment averages delayed
+    gradients, the second one current gradients (AdaShift by Zhou et al., 2019, does the opposite).
     """
 
     BETAS = (0.9, 0.99)
@@ -110,18 +89,18 @@ class Adam(FirstOrder):
         self.parameters[place].addcdiv_(self._shared(place, first), scale, value=-rate / correction_1)
 
     def state(self) -> dict[str, Tensor]:
-        """Return both moments, gradients that wait, and the number of steps."""
+        """Return both moments, delayed gradients and the number of steps."""
         moments = {f"moment.{k}.{i}": one for i, pair in enumerate(self._moments) for k, one in enumerate(pair)}
         return {name: one.clone() for name, one in (super().state() | moments).items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave."""
+        """Set the state to one that `state` returned."""
         super().restore(state)
         self._moments = [(state[f"moment.0.{i}"], state[f"moment.1.{i}"]) for i in range(len(self.parameters))]
 
 
 class Sgd(FirstOrder):
-    """Gradient descent with Nesterov's momentum, as torch has it (Sutskever et al., 2013).
+    """Gradient descent with Nesterov's momentum, as in torch (Sutskever et al., 2013).
 
     ``v <- 0.9 v + g(t - delay)``, then ``p <- p - rate (g(t) + 0.9 v)``.
     """
@@ -137,30 +116,30 @@ class Sgd(FirstOrder):
         self.parameters[place].add_(self._shared(place, gradient.add(velocity, alpha=self.MOMENTUM)), alpha=-rate)
 
     def state(self) -> dict[str, Tensor]:
-        """Return velocities, gradients that wait, and the number of steps."""
+        """Return velocities, delayed gradients and the number of steps."""
         velocities = {f"velocity.{i}": one for i, one in enumerate(self._velocities)}
         return {name: one.clone() for name, one in (super().state() | velocities).items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave."""
+        """Set the state to one that `state` returned."""
         super().restore(state)
         self._velocities = [state[f"velocity.{i}"] for i in range(len(self.parameters))]
 
 
 class Lbfgs(Optimiser):
-    """L-BFGS without line search (Nocedal, 1980; Liu and Nocedal, 1989, algorithm 2.1), as torch has it.
+    """L-BFGS without line search (Nocedal, 1980; Liu and Nocedal, 1989, algorithm 2.1), as in torch.
 
-    At each step up to `TRIES` moves of length ``rate`` along ``-H g``, with ``H`` from the last `PAIRS` pairs of a move and
-    the change of the gradient that it brought; the first move is no longer than ``rate``. Pairs are of one loss, so it
-    starts anew when the loss is another one. Torch's loads a compiler, and drops pairs below a bound that good fits are under.
+    Each step makes up to `TRIES` moves of length ``rate`` along ``-H g``, with ``H`` from the last `PAIRS` pairs of a move
+    and the resulting change of the gradient; the first move is no longer than ``rate``. Pairs belong to one loss, so it
+    restarts with another one. Torch's own loads a compiler, and drops pairs below a bound that good fits stay under.
     """
 
     TRIES, PAIRS = 5, 10
     LEAST_CURVATURE = 1e-7
-    """Cosine of the angle between a move and the change of the gradient, from which on a pair is kept: float32 rounds beyond."""
+    """Least cosine of the angle between a move and the change of the gradient for a pair to be kept: float32 rounding."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self._parameters = list(parameters)
+        super().__init__(parameters)
         self.restart()
 
     def restart(self) -> None:
@@ -168,11 +147,12 @@ class Lbfgs(Optimiser):
         self._pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=self.PAIRS)
         self._last: tuple[Tensor, Tensor] | None = None
 
-    def step(self, closure: Closure, rate: float) -> None:
-        """Take up to 5 moves, with an evaluation before each; it ends early where no direction leads down."""
+    def step(self, closure: Closure, rate: float) -> Status | None:
+        """Make up to 5 moves, with an evaluation before each; stop early where no direction leads down."""
         for _ in range(self.TRIES):
-            closure()
-            gradient = self._gradient()
+            if not closure():
+                return "diverged"
+            gradient = torch.cat([part.reshape(-1) for part in self.gradients()])
             if self._last is None:
                 direction, length = -gradient, rate * min(1.0, 1 / max(float(gradient.abs().sum()), 1e-30))
             else:
@@ -183,14 +163,15 @@ class Lbfgs(Optimiser):
                 direction, length = -self._curved(gradient), rate
             if not _dot(gradient, direction) < 0:
                 self.restart()
-                return
+                break
             self._last = length * direction, gradient
             with torch.no_grad():
-                for parameter, part in zip(self._parameters, self._split(self._last[0]), strict=True):
+                for parameter, part in zip(self.parameters, self._split(self._last[0]), strict=True):
                     parameter.add_(part)
+        return None
 
     def _curved(self, gradient: Tensor) -> Tensor:
-        """Return ``H g`` by the two loops over the pairs."""
+        """Return ``H g`` by the two-loop recursion."""
         shares, vector = [], gradient
         for move, change in reversed(self._pairs):
             shares.append(_dot(move, vector) / _dot(move, change))
@@ -202,12 +183,9 @@ class Lbfgs(Optimiser):
             vector = vector + (share - _dot(change, vector) / _dot(move, change)) * move
         return vector
 
-    def _gradient(self) -> Tensor:
-        return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in self._parameters])
-
     def _split(self, flat: Tensor) -> list[Tensor]:
-        parts = torch.split(flat, [parameter.numel() for parameter in self._parameters])
-        return [part.reshape(parameter.shape) for part, parameter in zip(parts, self._parameters, strict=True)]
+        parts = torch.split(flat, [parameter.numel() for parameter in self.parameters])
+        return [part.reshape(parameter.shape) for part, parameter in zip(parts, self.parameters, strict=True)]
 
     def state(self) -> dict[str, Tensor]:
         """Return the pairs, and the last move with the gradient before it."""
@@ -215,7 +193,7 @@ class Lbfgs(Optimiser):
         return {f"{name}.{i}.{k}": one for name, row in rows.items() for i, pair in enumerate(row) for k, one in enumerate(pair)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave."""
+        """Set the state to one that `state` returned."""
         self.restart()
         for place in range(self.PAIRS):
             if f"pair.{place}.0" in state:

@@ -1,14 +1,14 @@
-"""Least squares of second order: Gauss-Newton steps with damping.
+"""Damped Gauss-Newton steps for least squares.
 
 With the residual ``r`` and the Jacobian ``J`` of the signals with respect to the parameters, a step solves
 
-    (J' J + mu D) step = J' r,    D = diag(J' J) of each partial on its own
+    (J' J + mu D) step = J' r,    D = diag(J' J), block by block for each partial
 
-by conjugate gradients, preconditioned with ``D``; ``J`` is never written out. The damping ``mu`` falls after a step that
-helped, and grows until one does (Marquardt, 1963, SIAM J. Appl. Math. 11(2)).
+by conjugate gradients, preconditioned with ``D``; ``J`` is never formed. The damping ``mu`` is reduced after a step that
+lowers the error, and increased until one does (Marquardt, 1963, SIAM J. Appl. Math. 11(2)).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,63 +16,94 @@ from torch import Tensor
 
 from ddaudio.grid.batched import Segments, ratio
 from ddaudio.models import Network
-from ddaudio.models.batched import BatchedNetwork, estimate_of
-from ddaudio.parallel.lockstep import meet
+from ddaudio.models.batched import BatchedNetwork, can_batch, estimates
+from ddaudio.training.history import Status
+from ddaudio.training.optimiser import Closure, Optimiser
 
 INNER_STEPS = 8
 """Conjugate gradient steps in one Gauss-Newton step."""
 FIRST_DAMPING, LEAST_DAMPING = 1e-2, 1e-6
 EASED, STIFFENED = 1 / 3, 4.0
-"""Factors of the damping after a step that helped, and after one that did not."""
+"""Factors of the damping after a step that lowers the error, and after one that does not."""
 TRIES = 5
-"""Steps that are tried, each shorter than the one before, until the error falls."""
+"""Most trials in a step, each shorter than the one before, until the error falls."""
 LONGEST_STEP = 0.7
-"""Bound on the change of a parameter that enters nonlinearly, in its own units; see `Network.bounded`."""
+"""Bound on the change of a parameter that enters nonlinearly, in its own units; see `Network.clip_step`."""
 SMALLEST_SQUARE = 1e-4
-"""Least entry of ``D``, as a share of its mean: parameters that change nothing must not be sent far away."""
+"""Least entry of ``D``, as a share of its mean: it bounds steps of parameters that change next to nothing."""
 
 
-class GaussNewton:
-    """Damped Gauss-Newton descent of the squared error between a network's signals and ``target [B, T]``."""
+class GaussNewton(Optimiser):
+    """Damped Gauss-Newton descent of the squared error between a network's signals and ``target [B, T]``.
 
-    def __init__(self, network: Network, target: Tensor) -> None:
-        self.network, self.target = network, target
+    Args:
+        network: its parameters are moved.
+        target: what was recorded, ``[B, T]``.
+        estimate: the signals of the network, ``[B, T]``, if known.
+        weight: factor from the sum of squares to the training loss, for `gradients`.
+
+    """
+
+    estimate: Tensor
+
+    def __init__(self, network: Network, target: Tensor, estimate: Tensor | None = None, weight: float = 1.0) -> None:
+        super().__init__(list(network.parameters()))
+        self.network, self.target, self.weight = network, target, weight
         self.damping = FIRST_DAMPING
         """``mu`` of the next step."""
-        self.estimate = estimate_of(network)
-        """What the network says, where the last step ended."""
-        self.energy = float((target - self.estimate).double().square().sum())
-        """Sum of squares of the residual, as it stands."""
-        self.slope: list[Tensor] = []
+        self.energy = 0.0
+        """Sum of squares of the residual."""
+        self.slope = [torch.zeros_like(parameter) for parameter in self.parameters]
         """``J' r`` for each parameter, where the last step began: minus half the gradient of the sum of squares."""
+        self._evaluate(estimate)
 
-    def step(self) -> bool:
-        """Take a step; return False, and leave the parameters as they were, if none is found that helps."""
-        return meet(_step, self)
+    def _evaluate(self, estimate: Tensor | None = None) -> None:
+        self.estimate = estimates([self.network])[0] if estimate is None else estimate
+        self.energy = float((self.target - self.estimate).double().square().sum())
+
+    def step(self, closure: Closure | None = None, rate: float = 1.0) -> Status | None:
+        """Take a step, which needs neither a closure nor a rate; return ``converged`` if no trial lowers the error."""
+        del closure, rate
+        return step_many([self])[0]
+
+    def gradients(self) -> list[Tensor]:
+        """Return the gradient of the training loss for each parameter, where the last step began."""
+        return [-2 * self.weight * part for part in self.slope]
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the damping."""
+        return {"damping": torch.tensor(self.damping, dtype=torch.float64)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Set the damping, and evaluate the network."""
+        self.damping = float(state["damping"])
+        self._evaluate()
 
 
 @torch.no_grad()
-def _step(descents: Sequence[GaussNewton]) -> list[bool]:
-    """Take a step in each of several descents; return which of them it helped."""
-    side = _Side(descents)
-    before = side.row()
-    slope, change = side.solve()
+def step_many(descents: Sequence[GaussNewton]) -> list[Status | None]:
+    """Take a step in each of several descents, as one batch if possible: see `GaussNewton.step`."""
+    if not can_batch([descent.network for descent in descents]):
+        return [step_many([descent])[0] for descent in descents]
+    batch = _Batch(descents)
+    before = batch.row()
+    slope, change = batch.solve()
     for _ in range(TRIES):
-        side.try_out(before + change)
-        if not side.waiting.any():
+        batch.try_out(before + change)
+        if not batch.waiting.any():
             break
         change = change * EASED
-    side.hand_out(slope)
-    return list(map(bool, ~side.waiting))
+    batch.hand_out(slope)
+    return ["converged" if waiting else None for waiting in batch.waiting]
 
 
-class _Side:
+class _Batch:
     """Several descents as one, with the values of all parameters in one row ``[N]``."""
 
     def __init__(self, descents: Sequence[GaussNewton]) -> None:
-        company = BatchedNetwork([descent.network for descent in descents])
-        self._descents, self._owners = descents, company.owners
-        self.network, self.grids = company.network, company.grids
+        batch = BatchedNetwork([descent.network for descent in descents])
+        self._descents, self._owners = descents, batch.owners
+        self.network, self.grids = batch.network, batch.grids
         self._parameters = list(self.network.parameters())
         self._all = Segments.beside(self._owners)
         self._target = self.grids.signals([descent.target for descent in descents])
@@ -80,7 +111,7 @@ class _Side:
         self._energy = np.array([descent.energy for descent in descents])
         self._damping = np.array([descent.damping for descent in descents])
         self.waiting = np.ones(len(descents), dtype=bool)
-        """Which descents no step has helped yet, ``[M]``."""
+        """Which descents have not found a step yet, ``[M]``."""
         self._kept, self._estimates = self.row(), [descent.estimate for descent in descents]
 
     def row(self) -> Tensor:
@@ -88,7 +119,7 @@ class _Side:
         return _row(self._parameters)
 
     def _parts(self, row: Tensor) -> list[Tensor]:
-        """Return what a row holds of each parameter, in its shape."""
+        """Return the part of a row that belongs to each parameter, in its shape."""
         pieces = torch.split(row, [parameter.numel() for parameter in self._parameters])
         return [piece.view(parameter.shape) for piece, parameter in zip(pieces, self._parameters, strict=True)]
 
@@ -109,16 +140,16 @@ class _Side:
         self._damping = np.where(self.waiting, self._damping * STIFFENED, self._damping)
 
     def hand_out(self, slope: Tensor) -> None:
-        """Give each descent what was kept for it, and its part of the slope."""
+        """Set each descent to the parameters kept for it, and its part of the slope."""
         kept, slopes = self._of_each(self._kept), self._of_each(slope)
         for place, descent in enumerate(self._descents):
-            for parameter, value in zip(descent.network.parameters(), kept[place], strict=True):
+            for parameter, value in zip(descent.parameters, kept[place], strict=True):
                 parameter.copy_(value)
             descent.estimate, descent.slope = self._estimates[place], slopes[place]
             descent.energy, descent.damping = float(self._energy[place]), float(self._damping[place])
 
     def _of_each(self, row: Tensor) -> list[list[Tensor]]:
-        """Return what a row holds of each parameter of each network."""
+        """Return the part of a row that belongs to each parameter of each network."""
         each = [owners.split(part) for owners, part in zip(self._owners, self._parts(row), strict=True)]
         return [list(parts) for parts in zip(*each, strict=True)]
 
@@ -135,7 +166,7 @@ class _Side:
         for _ in range(INNER_STEPS):
             curved = _row(tangent.adjoint(tangent.forward(self._parts(direction)))) + damped * direction
             curvature = owners.segment_sum(direction * curved)
-            # Where it is rounded away no step is long enough.
+            # Rounding can make it zero or negative: then no step length is defined.
             moving = moving & np.isfinite(size) & (size > 0) & (curvature > 0)
             if not moving.any():
                 break

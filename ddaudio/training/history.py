@@ -1,4 +1,4 @@
-"""What a training run records."""
+"""The record of a training run."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,24 +10,24 @@ from torch import Tensor
 
 Status = Literal["converged", "step limit", "diverged", "stopped", "not trained"]
 PATIENCE = 3
-"""Looks of the judge over which a gain must show."""
+"""Number of evaluations within which the loss must change."""
 MAX_INTERVALS = 64
-"""Stretches of time in which the error is noted, at most."""
+"""Most intervals of time in which the error is recorded."""
 
 
 class Progress(NamedTuple):
-    """What a progress callable is told."""
+    """Progress of a fit, as passed to a callback."""
 
     stage: str
-    """What is being done, in words."""
+    """Description of the stage."""
     step: int
     """Steps done in this stage."""
     steps: int
-    """Steps of this stage, at most."""
+    """Most steps of this stage."""
     loss: float
-    """Sum of the judge's terms, as last looked at."""
+    """Sum of the terms at the last evaluation."""
     snr_db: float
-    """SNR as last looked at; NaN while unknown."""
+    """SNR at the last evaluation; NaN while unknown."""
     block: int = 0
     """Blocks of the recording that are done."""
     blocks: int = 1
@@ -35,27 +35,27 @@ class Progress(NamedTuple):
 
 
 ProgressCallback = Callable[[Progress], None]
-"""Called now and then while a fit runs. Returns nothing; raise `KeyboardInterrupt` to stop with the best so far."""
+"""Called from time to time during a fit; raise `KeyboardInterrupt` in it to stop with the best so far."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One look of the judge."""
+    """One evaluation of the network."""
 
     step: int
     """Steps done before it."""
     terms: dict[str, float]
-    """The judge's terms, by name of the loss."""
+    """The terms, by name of the loss."""
     snr_db: float | None
     """None where it is undefined."""
     gradients: dict[str, float] = field(default_factory=dict)
-    """Norms of the gradient of the training loss, by layer, where it was evaluated last: for the step before this look (by
-    lbfgs, its last try). See `Network.gradient_norms` for layers and units. Empty before the first step."""
+    """Norms of the gradient of the training loss, by layer, where it was computed last: for the step before this evaluation
+    (for lbfgs, its last move). See `Network.gradient_norms` for layers and units. Empty before the first step."""
     error_by_time: tuple[float, ...] = ()
-    """Sum of squares of the residual, over all signals, in each of up to 64 stretches of equal length, in the order of time;
-    where samples cannot be shared out equally, the first stretches have one more."""
+    """Sum of squares of the residual, over all signals, in each of up to 64 intervals of equal length, in the order of time;
+    if the samples do not divide evenly, the first intervals have one more."""
     averaged: bool = False
-    """Whether it is the average of the parameters that was looked at; of the two the one with the lower total is noted."""
+    """Whether the average of the parameters was evaluated; of the two the one with the lower total is recorded."""
 
     @property
     def total(self) -> float:
@@ -65,7 +65,7 @@ class Evaluation:
 
 @dataclass
 class TrainingRun:
-    """What one stretch of training did; the network is left at the best point the judge saw."""
+    """Record of one training run; the network is left at the point with the best evaluation."""
 
     status: Status = "not trained"
     evaluations: list[Evaluation] = field(default_factory=list)
@@ -74,12 +74,12 @@ class TrainingRun:
 
     @property
     def best(self) -> Evaluation:
-        """The look with the lowest total; the earliest of equals."""
+        """The evaluation with the lowest total; the earliest of equals."""
         return min(self.evaluations, key=lambda look: look.total)
 
 
 def has_converged(totals: Sequence[float], tolerance: float) -> bool:
-    """Return whether the last looks are level: ``max - min <= tolerance * max`` over the last ``LOOKS + 1`` of them."""
+    """Return whether ``max - min <= tolerance * max`` over the last ``PATIENCE + 1`` evaluations."""
     recent = totals[-PATIENCE - 1 :]
     return len(recent) > PATIENCE and max(recent) - min(recent) <= tolerance * max(recent)
 
@@ -91,10 +91,10 @@ def snr_of(residual: Tensor, energy: float) -> float | None:
 
 
 def error_by_time(residual: Tensor) -> tuple[float, ...]:
-    """Return the sum of squares of ``residual [B, T]`` in `MOST_STRETCHES` stretches of time, or in ``T``."""
+    """Return the sum of squares of ``residual [B, T]`` in `MAX_INTERVALS` intervals of time, or in ``T``."""
     powers = residual.detach().double().square().sum(0)
     count = min(MAX_INTERVALS, powers.numel())
-    # As `tensor_split` does it: the first stretches have one sample more where the samples do not divide evenly.
+    # As in `tensor_split`: the first intervals have one sample more if the samples do not divide evenly.
     longer = powers.numel() % count
     first, second = powers.tensor_split([longer * (powers.numel() // count + 1)])
     sums = [part.view(rows, -1).sum(1) for part, rows in ((first, longer), (second, count - longer)) if rows]

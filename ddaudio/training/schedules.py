@@ -1,4 +1,4 @@
-"""What changes over the steps of a run, as pure functions: the learning rate, and the stretch that the loss looks at."""
+"""Schedules: the learning rate and the part of the signal in the loss, as pure functions of the step."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -33,11 +33,11 @@ def rate_factor(schedule: ScheduleName, step: int, steps: int) -> float:
 
 
 def grown(step: int, steps: int, doublings: int, n_samples: int, start: GrowFromName = "middle") -> tuple[int, int]:
-    """Return first sample and end of the piece that the loss looks at, at ``step`` of ``steps``.
+    """Return first sample and end of the piece that is trained on at ``step`` of ``steps``.
 
     The piece doubles ``doublings`` times, after equal shares of the steps, until it is the whole signal: in share ``k``, 0 to
-    ``doublings``, it has ``ceil(n_samples / 2^(doublings - k))`` samples. It lies in the signal's middle, or at its start. With
-    fewer steps than shares it doubles less often, so that the last step looks at the whole.
+    ``doublings``, it has ``ceil(n_samples / 2^(doublings - k))`` samples. It is in the middle of the signal, or at its start.
+    With fewer steps than shares it doubles less often, so that the last step covers the whole.
     """
     doublings = min(doublings, max(0, steps - 1))
     share = step * (doublings + 1) // max(1, steps)
@@ -47,23 +47,23 @@ def grown(step: int, steps: int, doublings: int, n_samples: int, start: GrowFrom
 
 
 def settled_from(schedule: ScheduleName, steps: int, doublings: int) -> int:
-    """Return the step from which on a level loss may end a run: no piece is to grow any more, no rate has yet to rise."""
+    """Return the first step at which a constant loss may end a run: the piece no longer grows, and the rate has risen."""
     doublings = min(doublings, max(0, steps - 1))
     whole = math.ceil(doublings * steps / (doublings + 1))
     return max(whole, steps // 2 if schedule == "rise" else 0)
 
 
 def crop_at(place: int, n_samples: int, length: int) -> tuple[int, int]:
-    """Return first sample and end of a crop around the sample ``place``, 0 to ``n_samples - 1``, moved to lie inside."""
+    """Return first sample and end of a crop around the sample ``place``, 0 to ``n_samples - 1``, moved inside the signal."""
     length = min(length, n_samples)
     first = min(max(0, place - length // 2), n_samples - length)
     return first, first + length
 
 
 def rate_shares(network: Network, rates: Mapping[str, float], tilt: float) -> list[Tensor] | None:
-    """Return what the rate is multiplied by for each value of each of ``parameters()``; None for 1 everywhere.
+    """Return the factor of the rate for each value of each of ``parameters()``; None for 1 everywhere.
 
-    A rate in ``rates`` holds for every layer of `Network.layers` that has its name as one of its parts: ``amplitude`` for
+    A rate in ``rates`` applies to every layer of `Network.layers` that has its name as one of its parts: ``amplitude`` for
     ``1 double-dutch: amplitude, level 2``, and so has ``level 2``. With a ``tilt`` it is multiplied by
     ``(f / m)^tilt``, with ``f`` the frequency of the wave that the value belongs to and ``m`` the geometric mean of all; by no
     more than `MOST_TILT` and no less than its inverse.

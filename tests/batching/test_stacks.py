@@ -1,10 +1,11 @@
-"""Short recordings of a batch, which are fitted side by side."""
+"""Stacks: short recordings of a batch that are fitted together."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from batches import QUICK, assert_same_sounds, fits, models, work_alone, write_tones
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,10 +14,14 @@ import ddaudio
 from ddaudio.batching import BatchOptions, run, worker
 from ddaudio.batching.inputs import Input
 from ddaudio.batching.up_to_date import BatchJob
+from ddaudio.fitting import refinement
+from ddaudio.fitting.result import FitResult
+from ddaudio.io.audio import Recording
 from ddaudio.io.storage import LocalStorage
-from ddaudio.options import FitOptions
+from ddaudio.options import FitOptions, TrainingOptions
 from ddaudio.options.batch import STACKS_PER_WORKER
-from ddaudio.parallel import lockstep
+from ddaudio.training.history import TrainingRun
+from ddaudio.training.run import TrainingTask
 
 
 @pytest.fixture(autouse=True)
@@ -25,60 +30,63 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """For how many recordings work was done at a time."""
-    sizes: list[int] = []
-    do = lockstep._Meeting._do
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Recordings that are fitted together, call by call."""
+    found: list[int] = []
+    fit_many = worker.fit_many
 
-    def noting(self: Any, work: Any, places: Sequence[int]) -> None:
-        sizes.append(len(places))
-        do(self, work, places)
+    def noting(recordings: Sequence[Recording], options: FitOptions) -> list[FitResult]:
+        found.append(len(recordings))
+        return fit_many(recordings, options)
 
-    monkeypatch.setattr(lockstep._Meeting, "_do", noting)
-    return sizes
+    monkeypatch.setattr(worker, "fit_many", noting)
+    return found
 
 
-def test_stacks_say_what_each_fit_says(tmp_path: Path, together: list[int]) -> None:
+def test_a_stack_gives_the_fits_of_each_recording(tmp_path: Path, sizes: list[int]) -> None:
     sounds = write_tones(tmp_path / "in", 15)
     (sounds / "bad.wav").write_bytes(b"no sound")
     result = ddaudio.batch(sounds, tmp_path / "stacked", workers=1, **QUICK)
     # 16 files make four stacks of four; the last, with the smallest file, holds the bad one.
-    assert (max(together), result.contents["fitted"], result.failed) == (4, 15, 1)
-    together.clear()
+    assert (sizes, result.contents["fitted"], result.failed) == ([4, 4, 4, 3], 15, 1)
+    sizes.clear()
     ddaudio.batch(sounds, tmp_path / "single", workers=1, stack=1, **QUICK)
-    assert not together
+    assert set(sizes) == {1}
     assert_same_sounds(tmp_path / "stacked", tmp_path / "single")
     lone = ddaudio.fit(sounds / "tone 4.wav", **QUICK)
     ddaudio.save_fit(lone, tmp_path / "lone", html=False)
     assert (tmp_path / "lone" / "model.safetensors").read_bytes() == models(tmp_path / "single")["tone 4.wav-fit"]
 
 
-def test_what_has_no_room_in_a_stack_is_fitted_by_itself(
-    tmp_path: Path, together: list[int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [ArithmeticError("no solution"), MemoryError("too large")], ids=repr)
+def test_a_fit_that_fails_leaves_the_others_of_its_stack_alone(
+    tmp_path: Path, sizes: list[int], error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file may hold more sound than its size tells: ten tones of 800 samples have room for two at a time here."""
-    sounds = write_tones(tmp_path / "in", 10)
-    monkeypatch.setattr(worker, "TOGETHER_SAMPLES", 1700)
-    monkeypatch.setattr(run, "STACKS_PER_WORKER", 1)
-    assert ddaudio.batch(sounds, tmp_path / "out", workers=1, **QUICK).failed == 0
-    assert max(together) == 2
-    assert len(fits(tmp_path / "out")) == 10
+    """An error in the middle of the work of a stack, for one of its recordings; the longest tones are in the first stack."""
+    sounds = write_tones(tmp_path / "in", 16)
+    train, fatal = refinement.train_many, ddaudio.read(sounds / "tone 15.wav").samples[:, :]
+
+    def failing(tasks: Sequence[TrainingTask], options: TrainingOptions) -> list[TrainingRun]:
+        if any(torch.equal(task.target, fatal) for task in tasks):
+            raise error
+        return train(tasks, options)
+
+    monkeypatch.setattr(refinement, "train_many", failing)
+    result = ddaudio.batch(sounds, tmp_path / "out", workers=1, retries=0, **QUICK)
+    assert (result.contents["fitted"], result.failed) == (15, 1)
+    assert sorted(sizes, reverse=True) == [4, 4, 4, 4, 2, 2, 1, 1]
+    (row,) = [row for row in result.rows() if row.status == "failed"]
+    assert str(error) in row.reason
 
 
-def test_fits_that_take_gradients_are_not_put_together(tmp_path: Path, together: list[int]) -> None:
+@pytest.mark.parametrize("given", [{"losses": "mse=1,pdl=0.5"}, {"estimator": "annihilating-filter", "partials": 1}], ids=str)
+def test_fits_that_take_gradients_are_read_fitted_and_saved_one_by_one(
+    tmp_path: Path, sizes: list[int], given: dict[str, Any]
+) -> None:
     sounds = write_tones(tmp_path / "in", 8)
-    assert ddaudio.batch(sounds, tmp_path / "out", workers=1, losses="mse=1,pdl=0.5", **QUICK).failed == 0
-    assert not together
-
-
-def test_starts_that_take_gradients_are_not_put_together(tmp_path: Path, together: list[int]) -> None:
-    sounds = write_tones(tmp_path / "in", 8)
-    settings = {name: value for name, value in QUICK.items() if name != "target_snr_db"} | {
-        "estimator": "annihilating-filter",
-        "partials": 1,
-    }
-    assert ddaudio.batch(sounds, tmp_path / "out", workers=1, **settings).failed == 0
-    assert not together
+    settings = {name: value for name, value in QUICK.items() if "partials" not in given or name != "target_snr_db"}
+    assert ddaudio.batch(sounds, tmp_path / "out", workers=1, **settings, **given).failed == 0
+    assert sizes == [1] * 8
 
 
 def test_an_interrupt_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

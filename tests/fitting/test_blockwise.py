@@ -5,7 +5,7 @@ as long as a block are left out.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from torch import Tensor
 import ddaudio
 from ddaudio.editing import render as rendering
 from ddaudio.errors import OptionError
-from ddaudio.fitting import blockwise, plan, segmentation
+from ddaudio.fitting import block, plan, segmentation
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
-from ddaudio.fitting.segmentation import cell_sizes, divide
+from ddaudio.fitting.segmentation import Division, cell_sizes, divide_many
 from ddaudio.io import audio
 from ddaudio.io import samples as io_samples
 from ddaudio.io.audio import Recording
@@ -177,12 +177,12 @@ def test_cells_begun_by_a_block_are_kept_by_the_next(recordings: dict[str, Recor
     """A block and the root cell after it are divided together; how that root was divided is where the next begins."""
     seen: list[tuple[Any, list[list[int]]]] = []
 
-    def divided(*arguments: Any) -> list[list[int]]:
-        rows = divide(*arguments)
-        seen.append((arguments[-1], rows))
-        return rows
+    def divided(divisions: Sequence[Division]) -> list[list[list[int]]]:
+        (rows,) = divide_many(divisions)
+        seen.append((divisions[0].begun, rows))
+        return [rows]
 
-    monkeypatch.setattr(blockwise, "divide", divided)
+    monkeypatch.setattr(block, "divide_many", divided)
     monkeypatch.setattr(plan, "BLOCK_SAMPLES", 2 * ROOTS * root_samples())
     result = fit(recordings["stereo"], **{**ROOMY, "steps": 0})
     assert len(seen) == len(result.stages[0].blocks) == 4
@@ -340,8 +340,8 @@ def test_progress_tells_the_block_and_never_goes_back(recordings: dict[str, Reco
     done = [progress.block for progress in inside]
     assert done == sorted(done)
     assert set(done) == set(range(4))
-    for block in range(4):
-        stages = [progress.stage for progress in inside if progress.block == block]
+    for number in range(4):
+        stages = [progress.stage for progress in inside if progress.block == number]
         assert list(dict.fromkeys(stages)) == ["dividing time", "finding the starting point", "training"]
         assert stages == sorted(stages), "no stage is gone back to"
 

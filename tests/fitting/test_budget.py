@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sounds import noise, tones
 
 from ddaudio.errors import OptionError
-from ddaudio.fitting.budget import allowance, check_budget, goal_energy, share_out, size_for, whole
+from ddaudio.fitting.budget import allowance, check_budget, goal_energy, share_out, size_for
 from ddaudio.options import ModelOptions
 
 RATE = 8000
@@ -26,11 +26,6 @@ def test_a_goal_is_a_share_of_the_energy() -> None:
     assert goal_energy(ModelOptions(target_snr_db=30), 5.0) == pytest.approx(0.005)
     assert goal_energy(ModelOptions(target_snr_db=0), 5.0) == 5
     assert goal_energy(ModelOptions(budget=100), 5.0) == goal_energy(ModelOptions(partials=1), 5.0) == 0
-
-
-def test_one_stretch_has_all() -> None:
-    shares = whole(70, 0.5)
-    assert (shares.n_parameters.tolist(), shares.energy.tolist()) == ([70.0], [0.5])
 
 
 @given(frames=st.integers(1, 50), words=st.integers(0, 4), partials=st.integers(0, 40), extra=st.integers(0, 2))

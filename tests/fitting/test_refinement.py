@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sounds import noise, pluck
 
 from ddaudio.fitting import refinement
-from ddaudio.fitting.refinement import left_over, refine
+from ddaudio.fitting.refinement import refine, residual_energies
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses import Objective
 from ddaudio.models import Budget, Network, SineNetwork
@@ -23,6 +23,10 @@ FAST = replace(TrainingOptions().resolved(2), steps=3)
 
 def silent(_: Progress) -> None:
     pass
+
+
+def left_over(network: Network, target: torch.Tensor) -> float:
+    return residual_energies([network], [target])[0]
 
 
 def begun(most: int, db: float | None = None, target: torch.Tensor | None = None) -> tuple[Network, torch.Tensor, Budget]:
@@ -176,7 +180,7 @@ def test_stopped_between_trainings_it_keeps_what_it_has(monkeypatch: pytest.Monk
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(refinement._Refinement, "exchanged", interrupted)
+    monkeypatch.setattr(refinement, "_exchange", interrupted)
     network, stages = refine(network, target, size, FAST, 2, silent)
     assert [stage.status for stage in stages] == ["stopped"]
     assert left_over(network, target) < start

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sounds import noise, tones
 
 from ddaudio.fitting import segmentation
-from ddaudio.fitting.segmentation import LEVELS, cell_sizes, divide
+from ddaudio.fitting.segmentation import LEVELS, Division, cell_sizes, divide
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models import Budget
 
@@ -72,14 +72,14 @@ def test_the_best_basis_is_the_best_of_all(n_samples: int, levels: int, seed: in
 
 def test_a_cell_costs_what_it_leaves_over_and_its_numbers() -> None:
     target = noise(0.1, channels=2)[:, :700]
-    cell, dear = 96, 1e6
-    costs = segmentation._costs(target, RATE, "hann", cell, dear)
+    level, cell, dear = 2, 96, 1e6
+    (costs,) = segmentation._costs([Division(target, RATE, Budget(1), "hann")], level, [dear])
     # Nothing is worth its numbers: each cell costs its own energy and the number that says so.
     energy = torch.nn.functional.pad(target.double(), (0, 8 * cell - 700)).square().reshape(2, 8, cell).sum(2)
     assert torch.allclose(costs, energy + dear, rtol=1e-12)
     # A steady tone in the middle of a bin: one partial a cell takes nearly all of it.
     tone, price = tones([1000.0], [0.5], [0.3], 0.096), 0.01
-    inner = segmentation._costs(tone, RATE, "hann", cell, price)[0, 1:-1]
+    inner = segmentation._costs([Division(tone, RATE, Budget(1), "hann")], level, [price])[0][0, 1:-1]
     assert bool(((inner - (3 + 1) * price) >= 0).all())
     # A thousandth of a cell's energy of 12 is about what the ridge of the quick solve leaves over.
     assert float((inner - (3 + 1) * price).max()) < 0.012

@@ -1,7 +1,6 @@
-"""Fits side by side, which must come out as each does alone."""
+"""Batches of fits, which must give what each fit gives alone."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,21 @@ from sounds import RATE, noise, pluck
 from torch import Tensor
 
 import ddaudio
-from ddaudio.analysis.matching_pursuit import pursue
+from ddaudio.analysis.matching_pursuit import Pursuit, pursue, pursue_many
 from ddaudio.analysis.partials import Partials
+from ddaudio.fitting import run, segmentation
+from ddaudio.fitting.plan import make_plan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.segmentation import cell_sizes
 from ddaudio.grid.batched import Segments, batched
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.models import Budget, SineNetwork
-from ddaudio.models.batched import BatchedNetwork, estimate_of
-from ddaudio.parallel import lockstep
-from ddaudio.parallel.lockstep import side_by_side
-from ddaudio.training.gauss_newton import GaussNewton
+from ddaudio.models import batched as batched_networks
+from ddaudio.models.batched import BatchedNetwork, estimates
+from ddaudio.options import FitOptions
+from ddaudio.training import gauss_newton
+from ddaudio.training.gauss_newton import GaussNewton, step_many
 
 
 def dyadic_rows(draw: Any, n_samples: int) -> list[int]:
@@ -117,19 +119,18 @@ SIZES = {
 
 
 @pytest.mark.parametrize("names", [*([name] * 5 for name in SIZES), ["goal", "budget", "each frame", "gain", "goal"]], ids=str)
-def test_pursuits_side_by_side_find_what_each_finds(names: Sequence[str]) -> None:
+def test_a_batch_of_pursuits_finds_what_each_finds(names: Sequence[str]) -> None:
     targets = pieces()
     asked = [
-        (target, TimeGrid.uniform(RATE, len(target), target.shape[1], 0.03), SIZES[name](target))
+        Pursuit(target, TimeGrid.uniform(RATE, len(target), target.shape[1], 0.03), SIZES[name](target))
         for target, name in zip(targets, names, strict=True)
     ]
-    together = side_by_side([partial(pursue, *each) for each in asked])
-    for (partials, residual), each in zip(together, asked, strict=True):
-        alone, left = pursue(*each)
+    for (partials, residual), each in zip(pursue_many(asked), asked, strict=True):
+        alone, left = pursue(each.target, each.grid, each.size)
         assert torch.equal(partials.frame, alone.frame)
         # Sums of float32 in another order, made larger by least squares over neighbours in frequency: seen up to 3e-6.
         torch.testing.assert_close(partials.frequency, alone.frequency, rtol=0, atol=1e-4)
-        torch.testing.assert_close(residual, left, rtol=0, atol=1e-4 * float(each[0].abs().max()))
+        torch.testing.assert_close(residual, left, rtol=0, atol=1e-4 * float(each.target.abs().max()))
 
 
 def network_for(target: Tensor, most: int) -> SineNetwork:
@@ -138,17 +139,17 @@ def network_for(target: Tensor, most: int) -> SineNetwork:
     return network
 
 
-def test_steps_side_by_side_are_those_of_each() -> None:
+def test_a_batch_of_steps_is_that_of_each() -> None:
     """One that no step helps keeps its parameters to the bit, and does not hold the others back."""
     targets = pieces()[:4]
     alone, together = ([network_for(target, 20) for target in targets] for _ in range(2))
-    targets[1] = estimate_of(together[1])
+    (targets[1],) = estimates([together[1]])
     kept = [parameter.clone() for parameter in together[1].parameters()]
     descents = [GaussNewton(network, target) for network, target in zip(together, targets, strict=True)]
     singles = [GaussNewton(network, target) for network, target in zip(alone, targets, strict=True)]
     for _ in range(4):
-        helped = side_by_side([descent.step for descent in descents])
-        assert helped == [single.step() for single in singles] == [True, False, True, True]
+        ends = step_many(descents)
+        assert ends == [single.step() for single in singles] == [None, "converged", None, None]
         for descent, single, target in zip(descents, singles, targets, strict=True):
             assert descent.damping == pytest.approx(single.damping, rel=1e-12)
             assert descent.energy == pytest.approx(single.energy, rel=1e-4, abs=1e-9)
@@ -158,26 +159,31 @@ def test_steps_side_by_side_are_those_of_each() -> None:
     assert all(torch.equal(now, before) for now, before in zip(together[1].parameters(), kept, strict=True))
 
 
-def test_only_sine_networks_are_put_beside_one_another() -> None:
+def test_only_sine_networks_are_computed_as_a_batch() -> None:
     networks = [ddaudio.fit(pluck(0.1), model="cascade", steps=0, frame_s=0.05).network for _ in range(2)]
     with pytest.raises(TypeError, match="sine networks"):
         BatchedNetwork(networks)
-    # Asked for together, each is computed by itself.
-    for estimate, network in zip(side_by_side([partial(estimate_of, one) for one in networks]), networks, strict=True):
+    # Others are computed one after the other.
+    for estimate, network in zip(estimates(networks), networks, strict=True):
         assert torch.equal(estimate, network.estimate().detach())
 
 
+def noting(work: Callable[[Sequence[Any]], Any], sizes: list[int]) -> Callable[[Sequence[Any]], Any]:
+    """Work on lists, with the length of each list noted."""
+
+    def noted(each: Sequence[Any]) -> Any:
+        sizes.append(len(each))
+        return work(each)
+
+    return noted
+
+
 @pytest.fixture
-def met(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[int]]]:
-    """For how many tasks each kind of work was done, call by call."""
-    counts: dict[str, list[int]] = {}
-    do = lockstep._Meeting._do
-
-    def noting(self: Any, work: Any, places: Sequence[int]) -> None:
-        counts.setdefault(work.__name__, []).append(len(places))
-        do(self, work, places)
-
-    monkeypatch.setattr(lockstep._Meeting, "_do", noting)
+def sizes(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
+    """Number of fits in each batch of pursuits, steps and estimates, call by call."""
+    counts: dict[str, list[int]] = {"pursue_many": [], "step_many": []}
+    for name, home in (("pursue_many", segmentation), ("pursue_many", batched_networks), ("step_many", gauss_newton)):
+        monkeypatch.setattr(home, name, noting(getattr(home, name), counts[name]))
     return counts
 
 
@@ -204,17 +210,36 @@ def assert_alike(some: FitResult, other: FitResult) -> None:
     ],
     ids=str,
 )
-def test_fits_side_by_side_are_those_of_each(options: dict[str, Any], met: dict[str, list[int]]) -> None:
+def test_a_batch_of_fits_is_that_of_each(options: dict[str, Any], sizes: dict[str, list[int]]) -> None:
     recordings = [Recording(piece, RATE + 1000 * place) for place, piece in enumerate(pieces())]
-    together = side_by_side([partial(ddaudio.fit, recording, **options) for recording in recordings])
-    for fitted, recording in zip(together, recordings, strict=True):
+    for fitted, recording in zip(ddaudio.fit_many(recordings, **options), recordings, strict=True):
         assert_alike(fitted, ddaudio.fit(recording, **options))
     # The silent one has nothing to step towards.
-    assert max(met["_step"]) == 4
-    assert max(met["_estimates"]) >= 4
+    assert max(sizes["step_many"]) == 4
 
 
-def test_real_recordings_side_by_side(shared_recordings: Path, met: dict[str, list[int]]) -> None:
+def test_a_batch_holds_no_more_than_it_may(sizes: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recordings of 400 samples, with room for 1000, come in pairs; a longer one is fitted alone."""
+    monkeypatch.setattr(run, "BATCH_SAMPLES", 1000)
+    sound = pluck().samples[:, :1200]
+    recordings = [Recording(part, RATE) for part in (*sound.split(400, 1), sound, *sound.split(400, 1))]
+    plans = [make_plan(recording, FitOptions()) for recording in recordings]
+    assert list(run._batches(plans)) == [slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 6), slice(6, 7)]
+    results = ddaudio.fit_many(recordings, steps=1, exchanges=0, target_snr_db=5)
+    assert [result.recording is recording for result, recording in zip(results, recordings, strict=True)] == [True] * 7
+    assert max(sizes["step_many"]) == 2
+
+
+@pytest.mark.parametrize("options", [{"model": "cascade", "steps": 0}, {"losses": "mae", "steps": 2}], ids=str)
+def test_other_fits_are_done_one_by_one(options: dict[str, Any], sizes: dict[str, list[int]]) -> None:
+    recordings = [Recording(piece, RATE) for piece in pieces()[:3]]
+    for fitted, recording in zip(ddaudio.fit_many(recordings, budget=60, **options), recordings, strict=True):
+        assert torch.equal(fitted.estimate[:, :], ddaudio.fit(recording, budget=60, **options).estimate[:, :])
+    assert max(sizes["pursue_many"], default=1) == 1
+    assert not sizes["step_many"]
+
+
+def test_a_batch_of_real_recordings(shared_recordings: Path, sizes: dict[str, list[int]]) -> None:
     """Speech, a bark, stereo music, a drum, noise and singing, a quarter of a second of each."""
     names = (
         "digits/0_george_0.wav",
@@ -225,10 +250,9 @@ def test_real_recordings_side_by_side(shared_recordings: Path, met: dict[str, li
         "instruments/singing-female.wav",
     )
     recordings = [quarter_second(ddaudio.read(shared_recordings / name)) for name in names]
-    together = side_by_side([partial(ddaudio.fit, recording) for recording in recordings])
-    for fitted, recording in zip(together, recordings, strict=True):
+    for fitted, recording in zip(ddaudio.fit_many(recordings), recordings, strict=True):
         assert_alike(fitted, ddaudio.fit(recording))
-    assert max(met["_pursue"]) == max(met["_step"]) == len(names)
+    assert max(sizes["pursue_many"]) == max(sizes["step_many"]) == len(names)
 
 
 def quarter_second(recording: Recording) -> Recording:

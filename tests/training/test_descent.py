@@ -14,8 +14,9 @@ from ddaudio.losses import Objective, StepInfo
 from ddaudio.models import Budget, CascadeNetwork, Network, SineNetwork
 from ddaudio.options import CascadeOptions, TrainingOptions
 from ddaudio.training.ema import Average
-from ddaudio.training.first_order import Closure, Lbfgs
-from ddaudio.training.history import MAX_INTERVALS, Progress, TrainingRun, error_by_time
+from ddaudio.training.first_order import Lbfgs
+from ddaudio.training.history import MAX_INTERVALS, Progress, Status, TrainingRun, error_by_time
+from ddaudio.training.optimiser import Closure
 from ddaudio.training.trainer import train
 
 CELLS = [256, 128, 128, 512, 512, 256, 256]
@@ -155,9 +156,9 @@ def test_lbfgs_starts_anew_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> N
     pairs: list[bool] = []
     step = Lbfgs.step
 
-    def noted(self: Lbfgs, closure: Closure, rate: float) -> None:
+    def noted(self: Lbfgs, closure: Closure, rate: float) -> Status | None:
         pairs.append(bool(self.state()))
-        step(self, closure, rate)
+        return step(self, closure, rate)
 
     monkeypatch.setattr(Lbfgs, "step", noted)
     train(network, target, objective, options(optimiser="lbfgs", grow=2, learning_rate=0.3, steps=9), silent)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ddaudio.training.ema import Average
-from ddaudio.training.first_order import Adam, Closure, Lbfgs, Optimiser, Sgd, optimiser_of
+from ddaudio.training.first_order import Adam, Lbfgs, Sgd, optimiser_of
+from ddaudio.training.optimiser import Closure, Optimiser
 
 STEPS, RATE = 25, 0.03
 
@@ -27,12 +28,11 @@ def loss_of(moved: list[nn.Parameter]) -> Tensor:
 
 
 def closure_of(moved: list[nn.Parameter]) -> Closure:
-    def closure() -> float:
+    def closure() -> bool:
         for parameter in moved:
             parameter.grad = None
-        loss = loss_of(moved)
-        loss.backward()
-        return float(loss.detach())
+        loss_of(moved).backward()
+        return True
 
     return closure
 
@@ -60,7 +60,7 @@ def test_it_is_that_of_torch(name: str) -> None:
     mine, reference = make(ours), theirs(others)
     for _ in range(STEPS):
         mine.step(closure_of(ours), RATE)
-        reference.step(closure_of(others))
+        reference.step(lambda: closure_of(others)() and float(loss_of(others).detach()))
         # The same formulas in float64; of L-BFGS the curvature of 125 moves, whose rounding adds up.
         np.testing.assert_allclose(flat(ours), flat(others), atol=1e-9 if name == "lbfgs" else 1e-13)
     assert not np.allclose(flat(ours), flat(parameters()), atol=0.01), "it moved"
@@ -72,7 +72,7 @@ def test_sgd_in_float32_has_the_very_bits_of_torch() -> None:
     for _ in range(STEPS):
         for moved in (ours, others):
             moved[0].grad = (moved[0] ** 3 + moved[0].cos()).detach()
-        mine.step(lambda: 0.0, RATE)
+        mine.step(lambda: True, RATE)
         reference.step()
         assert torch.equal(ours[0], others[0])
 
@@ -155,11 +155,10 @@ def test_lbfgs_solves_least_squares_and_stays_where_nothing_leads_down() -> None
     for scale in (1.0, 1e-6):
         point = nn.Parameter(torch.zeros(6, dtype=torch.float64))
 
-        def closure(point: nn.Parameter = point, scale: float = scale) -> float:
+        def closure(point: nn.Parameter = point, scale: float = scale) -> bool:
             point.grad = None
-            loss = scale * (matrix @ point - wanted).square().mean()
-            loss.backward()
-            return float(loss.detach())
+            (scale * (matrix @ point - wanted).square().mean()).backward()
+            return True
 
         optimiser = Lbfgs([point])
         for _ in range(30):
@@ -169,9 +168,9 @@ def test_lbfgs_solves_least_squares_and_stays_where_nothing_leads_down() -> None
     level = nn.Parameter(torch.ones(3))
     optimiser = Lbfgs([level])
 
-    def nothing() -> float:
+    def nothing() -> bool:
         level.grad = torch.zeros(3)
-        return 0.0
+        return True
 
     for _ in range(3):
         optimiser.step(nothing, 1.0)

@@ -12,7 +12,8 @@ from ddaudio.losses import Objective, StepInfo
 from ddaudio.models import Budget, Network, SineNetwork
 from ddaudio.options import TrainingOptions
 from ddaudio.training.history import Progress, TrainingRun, has_converged, snr_of
-from ddaudio.training.trainer import train
+from ddaudio.training.run import TrainingTask
+from ddaudio.training.trainer import train, train_many
 
 CELLS = [256, 128, 128, 512, 512, 256, 256]
 
@@ -241,3 +242,32 @@ def test_snr() -> None:
     assert snr_of(residual, float(residual.double().square().sum()) * 1000) == pytest.approx(30)
     assert snr_of(residual, 0.0) is None
     assert snr_of(torch.zeros(3), 1.0) is None
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd", "lbfgs"])
+def test_runs_of_a_list_are_those_of_each_and_one_that_diverges_ends_alone(
+    optimiser: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = TrainingOptions(optimiser=optimiser, learning_rate=0.02, steps=12, evaluate_every=4)
+    alone, together, broken = prepared(), prepared(), prepared()
+    monkeypatch.setattr(broken[0], "estimates", lambda: [broken[0].estimate() * math.nan])
+    wanted = train(*alone, options, silent)
+    runs = train_many([TrainingTask(*each, silent) for each in (broken, together)], options)
+    assert [run.status for run in runs] == ["diverged", wanted.status]
+    # Evaluations are computed as a batch, whose sums round differently; gradients are not.
+    assert runs[1].losses == wanted.losses
+    assert [seen.step for seen in runs[1].evaluations] == [seen.step for seen in wanted.evaluations]
+    assert all(torch.equal(*pair) for pair in zip(alone[0].parameters(), together[0].parameters(), strict=True))
+
+
+def test_an_interrupt_stops_all_runs_of_a_list_at_their_best() -> None:
+    def stop(progress: Progress) -> None:
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    tasks = [TrainingTask(*prepared(), tell) for tell in (silent, stop, silent)]
+    runs = train_many(tasks, TrainingOptions(steps=5, tolerance=0).resolved(2))
+    assert [run.status for run in runs] == ["stopped"] * 3
+    for task, run in zip(tasks, runs, strict=True):
+        now = sum(task.objective.evaluate(task.network.estimate().detach()).values())
+        assert now == pytest.approx(run.best.total, rel=1e-6)

@@ -1,0 +1,129 @@
+"""One block of a recording: divide time, find the starting point, refine. Several blocks are fitted as one batch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddaudio.fitting.budget import size_for
+from ddaudio.fitting.plan import StagePlan
+from ddaudio.fitting.refinement import RefinementTask, refine_many
+from ddaudio.fitting.segmentation import FIRST_LEVEL, Division, cell_sizes, divide_many
+from ddaudio.grid.coding import count_words, encode
+from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget, FramedNetwork
+from ddaudio.models.batched import initialise_many
+from ddaudio.models.registry import make_network
+from ddaudio.options import WindowName
+from ddaudio.training.checkpoints import TrainingLog
+from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
+
+
+class Block(NamedTuple):
+    """A block to be fitted."""
+
+    stage: StagePlan
+    target: Tensor
+    """What is fitted, ``[C, n]``."""
+    share: tuple[float, float]
+    """Parameters and residual energy that it may have."""
+    tell: ProgressCallback
+    log: TrainingLog
+    number: int = 0
+    """Number of the block in its recording, from 0."""
+    margin: int = 0
+    """Samples of the target before the first cell."""
+    begun: Sequence[Sequence[int]] | None = None
+    """Sizes that the first cells of each signal must have."""
+    rise: Tensor | None = None
+    """Half the length of the fade at the start of each signal's first cell, ``[C]``; None for no fade."""
+
+    @property
+    def window(self) -> WindowName:
+        """Shape of the fades."""
+        return self.stage.options.grid.window or "hann"
+
+    def division(self) -> Division:
+        """Return the division of time that is to be found by trial."""
+        n_parameters, goal = self.share
+        (n_signals, n_samples), blocks, sample_rate = self.target.shape, self.stage.blocks, self.stage.sample_rate
+        cell = blocks.root_samples >> max(0, len(cell_sizes(sample_rate, self.stage.shape[1])) - 1 - FIRST_LEVEL)
+        spare = int(n_parameters - n_signals * (n_samples - self.margin) / cell)
+        trial = Budget(max(1, spare // PARAMETERS_PER_PARTIAL), goal)
+        return Division(self.target[:, self.margin :], sample_rate, trial, self.window, self.begun)
+
+    def grid(self, divided: Sequence[Sequence[int]] | None) -> TimeGrid:
+        """Return the grid, given the sizes of the cells of each signal as divided by trial, if they were."""
+        blocks, (n_signals, n_samples), sample_rate = self.stage.blocks, self.target.shape, self.stage.sample_rate
+        inside = n_samples - self.margin
+        rows: Sequence[Sequence[int]] = [[blocks.root_samples] * math.ceil(inside / blocks.root_samples)] * n_signals
+        # A budget too small for so many cells is better spent on partials in fewer cells.
+        if divided is not None and (self.stage.options.model.budget is None or 2 * sum(map(len, divided)) < self.share[0]):
+            rows = divided
+        grid = TimeGrid.of_sizes(sample_rate, inside, rows, self.window, blocks.longest_fade)
+        if not self.margin:
+            return grid
+        part = grid.part(torch.arange(grid.n_frames), -self.margin, n_samples)
+        rise = part.cells.half_fade_in.clone()
+        rise[part.cells.first == self.margin] = self.rise if self.rise is not None else 0
+        return TimeGrid(sample_rate, n_signals, n_samples, part.cells._replace(half_fade_in=rise), grid.window)
+
+    def size(self, grid: TimeGrid) -> Budget:
+        """Return the size of the network on a grid, and its goal."""
+        spec = self.stage.network
+        least = self.target.shape[0] if len(self.stage.blocks.ranges) == 1 else 0
+        taken = spec.parameters_per_frame * grid.n_frames + division_words(self.stage, grid)
+        return size_for(self.stage.options.model, self.share, grid.n_frames, taken, spec.parameters_per_component, least)
+
+
+def division_words(stage: StagePlan, grid: TimeGrid) -> int:
+    """Return the most words that a block's division of time takes in that of its recording."""
+    blocks = stage.blocks
+    if len(blocks.ranges) == 1:
+        return encode(grid)[1].numel()
+    smallest = cell_sizes(stage.sample_rate, stage.shape[1])[0] if blocks.adaptive else blocks.root_samples
+    return count_words(grid, smallest, blocks.root_samples)
+
+
+def fit_block_many(blocks: Sequence[Block]) -> list[tuple[FramedNetwork, list[TrainingRun]]]:
+    """Fit several blocks, whose stages have one network and one kind of training, all at the same time.
+
+    Returns the network and the training runs of each. What can be computed as a batch is.
+    """
+    grids = _divide(blocks)
+    sizes = [block.size(grid) for block, grid in zip(blocks, grids, strict=True)]
+    _announce(blocks, "finding the starting point")
+    networks = [_start(block, grid) for block, grid in zip(blocks, grids, strict=True)]
+    options, targets = blocks[0].stage.options, [block.target for block in blocks]
+    start, training = options.model.starting_point, options.training
+    generators = [torch.Generator().manual_seed(training.seed + block.number) for block in blocks]
+    gain = 10 ** (blocks[0].stage.network.expected_gain_db / 10)
+    initialise_many(networks, targets, [replace(size, goal_energy=size.goal_energy * gain) for size in sizes], start, generators)
+    exchanges = (training.exchanges or 0) if start == "peaks" else 0
+    tasks = [
+        RefinementTask(network, block.target, size, block.tell, block.log)
+        for network, block, size in zip(networks, blocks, sizes, strict=True)
+    ]
+    return refine_many(tasks, training, exchanges)
+
+
+def _start(block: Block, grid: TimeGrid) -> FramedNetwork:
+    """Return a network without a starting point."""
+    name = block.stage.network.name
+    return make_network(name, grid, block.stage.options.network(name))
+
+
+def _divide(blocks: Sequence[Block]) -> list[TimeGrid]:
+    """Return the grid of each block."""
+    _announce(blocks, "dividing time")
+    adaptive = [block for block in blocks if block.stage.blocks.adaptive]
+    divided = iter(divide_many([block.division() for block in adaptive]))
+    return [block.grid(next(divided) if block.stage.blocks.adaptive else None) for block in blocks]
+
+
+def _announce(blocks: Sequence[Block], what: str) -> None:
+    for block in blocks:
+        block.tell(Progress(what, 0, 0, math.nan, math.nan))

@@ -1,0 +1,269 @@
+"""One training run: what its next step depends on, and what it records."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddaudio.losses import Objective, StepInfo
+from ddaudio.models import Network
+from ddaudio.models.batched import estimates
+from ddaudio.options import TrainingOptions
+from ddaudio.training.checkpoints import Snapshot, TrainingLog, restored
+from ddaudio.training.ema import Average
+from ddaudio.training.first_order import optimiser_of
+from ddaudio.training.gauss_newton import GaussNewton
+from ddaudio.training.history import (
+    Evaluation,
+    Progress,
+    ProgressCallback,
+    Status,
+    TrainingRun,
+    error_by_time,
+    has_converged,
+    snr_of,
+)
+from ddaudio.training.optimiser import Closure, Optimiser
+from ddaudio.training.schedules import crop_at, grown, rate_factor, rate_shares, settled_from
+
+DIVERGED = 100.0
+"""A training loss this many times that of the start means divergence."""
+SMALLEST_START = 1e-3
+"""Starts better than this count as this: from an exact one every step is uphill."""
+
+
+class TrainingTask(NamedTuple):
+    """A network to be trained."""
+
+    network: Network
+    target: Tensor
+    """What was recorded, ``[B, T]``."""
+    objective: Objective
+    tell: ProgressCallback
+    log: TrainingLog | None = None
+    """Checkpoint from which the run is resumed, or its result taken."""
+
+
+class _View(NamedTuple):
+    """What the loss of one step is about."""
+
+    objective: Objective
+    samples: slice
+    """Samples of the signals."""
+    crop: int
+    """Crop of the objective, for spectral terms."""
+
+
+class Run:
+    """One training run: all that its next step depends on."""
+
+    optimiser: Optimiser
+
+    def __init__(self, task: TrainingTask, options: TrainingOptions) -> None:
+        self.network, self.target, self.objective, self.tell, log = task
+        self.options, self.log = options, log or TrainingLog()
+        self.done, self.steps = 0, options.steps or 0
+        self.energy = float(self.target.double().square().sum())
+        self.parameters = list(self.network.parameters())
+        self.estimate: Tensor | None = None
+        """Signals of the parameters as they are, if known."""
+        self.terms: dict[str, float] = {}
+        """Training loss of the last step by term; empty where the optimiser does not evaluate it."""
+        self.best: list[Tensor] = []
+        self.average = None if options.ema is None else Average(self.parameters, options.ema)
+        self.order = torch.Generator().manual_seed(options.seed)
+        self.record = TrainingRun()
+        self.within = lru_cache(1)(self.objective.within)
+        self.settled = settled_from(options.schedule, self.steps, options.grow)
+        self._found = self.log.begin(self.parameters)
+        if self._found.finished is not None:
+            self._restore(self._found.finished)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the log has nothing of this run."""
+        return self._found.finished is None and self._found.under_way is None
+
+    def start(self) -> bool:
+        """Prepare the first step; return whether there is one."""
+        trainable = self.steps and self.energy > 0 and any(parameter.numel() for parameter in self.parameters)
+        if self._found.finished is not None or not trainable:
+            return False
+        self.optimiser = self._optimiser()
+        if self._found.under_way is not None:
+            self._restore(self._found.under_way)
+            self.order.set_state(self._found.under_way.tensors["order"])
+            self.optimiser.restore(_under("optimiser.", self._found.under_way.tensors))
+        return not self._at_limit()
+
+    def _optimiser(self) -> Optimiser:
+        options = self.options
+        if options.optimiser == "gauss-newton":
+            (weight,) = self.objective.terms.values()
+            factor = weight * self.objective.scale**2 / self.target.numel()
+            return GaussNewton(self.network, self.target, self.estimate, factor)
+        shares = rate_shares(self.network, options.parsed_rates, options.rate_tilt)
+        return optimiser_of(options.optimiser, self.parameters, shares, options.momentum_delay)
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        return self.options.learning_rate * rate_factor(self.options.schedule, self.done, self.steps)
+
+    def closure(self) -> Closure:
+        """Prepare a step along gradients; return what evaluates its loss."""
+        step, taught = self.done, None
+        if step and self._piece(step) != self._piece(step - 1):
+            self.optimiser.restart()
+        view = self._view(step)
+        if self.average is not None and self.options.teacher:
+            with self.average.in_place():
+                taught = self.network.estimates()
+        return lambda: self._evaluate_loss(view, taught)
+
+    def stepped(self, end: Status | None) -> bool:
+        """Note a step, or that training ends; return whether it was a step."""
+        if end is not None:
+            self.record.status = end
+            return False
+        self.estimate = self.optimiser.estimate
+        if self.terms:
+            self.record.losses.append(self.terms)
+        if self.estimate is None:
+            self.network.project()
+        if self.average is not None:
+            self.average.update()
+        self.done += 1
+        return True
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the network is evaluated after this step; always where the optimiser has computed its estimate."""
+        return self.optimiser.estimate is not None or self.done % self.options.evaluate_every == 0 or self.done == self.steps
+
+    def goes_on(self) -> bool:
+        """Return whether there is another step; if not, note why."""
+        if self.is_due:
+            if not self.terms:
+                self.record.losses.append(self.record.evaluations[-1].terms)
+            totals = [seen.total for seen in self.record.evaluations if seen.step >= self.settled]
+            if has_converged(totals, self.options.tolerance):
+                self.record.status = "converged"
+                return False
+        self.log.note(lambda: self._snapshot(resumable=True))
+        return not self._at_limit()
+
+    def _at_limit(self) -> bool:
+        if self.done == self.steps:
+            self.record.status = "step limit"
+        return self.done == self.steps
+
+    def finish(self) -> None:
+        """Leave the network at its best point, and note the run in the log unless it was stopped."""
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, self.best, strict=True):
+                parameter.copy_(value)
+        if self._found.finished is None and self.record.status != "stopped":
+            self.log.end(self._snapshot)
+
+    def evaluate(self, estimate: Tensor) -> None:
+        """Evaluate the parameters, whose signals are ``estimate [B, T]``, and their average; keep the best so far."""
+        self.estimate = estimate
+        norms = self.network.gradient_norms(self.optimiser.gradients()) if self.done else {}
+        seen, kept = self._seen(norms, estimate), list[Tensor](self.parameters)
+        if self.average is not None and self.done:
+            with self.average.in_place():
+                smooth = self._seen(norms, estimates([self.network])[0], averaged=True)
+            seen, kept = (smooth, self.average.values) if smooth.total < seen.total else (seen, kept)
+        self.record.evaluations.append(seen)
+        if self.record.best is seen:
+            self.best = [value.detach().clone() for value in kept]
+        self.tell(Progress("training", self.done, self.steps, seen.total, math.nan if seen.snr_db is None else seen.snr_db))
+
+    def _seen(self, norms: dict[str, float], estimate: Tensor, *, averaged: bool = False) -> Evaluation:
+        residual = self.target - estimate
+        terms, snr_db = self.objective.evaluate(estimate, self.network.amplitudes), snr_of(residual, self.energy)
+        return Evaluation(self.done, terms, snr_db, norms, error_by_time(residual), averaged)
+
+    def _piece(self, step: int) -> tuple[int, int]:
+        return grown(step, self.steps, self.options.grow, self.target.shape[-1], self.options.grow_from)
+
+    def _view(self, step: int) -> _View:
+        """Return what the loss of a step is about: the whole, the piece grown so far, or a crop of it."""
+        first, last = self._piece(step)
+        if self.options.crops:
+            place = int(torch.randint(last - first, (), generator=self.order))
+            begin, end = crop_at(place, last - first, max(1, round(self.options.crop_s * self.network.sample_rate)))
+            return _View(self.objective.within(first + begin, first + end), slice(first + begin, first + end), 0)
+        whole = (first, last) == (0, self.target.shape[-1])
+        objective = self.objective if whole else self.within(first, last)
+        return _View(objective, slice(first, last), int(torch.randint(len(objective.crops), (), generator=self.order)))
+
+    def _evaluate_loss(self, view: _View, taught: Sequence[Tensor] | None) -> bool:
+        """Evaluate loss and gradients; return whether they are finite, and the loss has not diverged."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        estimates = self.network.estimates()
+        if view.objective is not self.objective:
+            estimates = [estimate[:, view.samples] for estimate in estimates]
+        moment = StepInfo(self.done, self.steps, self.options.seed)
+        parts = [view.objective(estimate, view.crop, moment) for estimate in estimates]
+        if taught is not None:
+            for part, estimate, lesson in zip(parts, estimates, taught, strict=True):
+                pull = (estimate - lesson[:, view.samples]) * self.objective.scale
+                part["teacher"] = self.options.teacher * pull.square().mean()
+        values = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+        values |= self.objective.penalise(self.network.amplitudes)
+        total = torch.stack(list(values.values())).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        self.terms = {name: float(value.detach()) for name, value in values.items()}
+        finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.parameters)
+        return finite and sum(self.terms.values()) <= self._most(self.terms, len(parts), view.samples)
+
+    def _most(self, terms: Mapping[str, float], n_losses: int, samples: slice) -> float:
+        """Return the training loss above which the run has diverged."""
+        start = max(self.record.evaluations[0].total, SMALLEST_START)
+        if n_losses > 1:  # The losses of single layers start above that of their sum.
+            start = max(start, sum((self.record.losses[0] if self.record.losses else terms).values()))
+        # All of the start's error may be in this interval.
+        return float(DIVERGED * start * self.target.shape[-1] / (samples.stop - samples.start))
+
+    def _snapshot(self, *, resumable: bool = False) -> Snapshot:
+        """Return the parameters and the history so far; if ``resumable``, all that the next step depends on."""
+        rows: dict[str, Sequence[Tensor]] = {
+            "parameter": self.parameters,
+            "best": self.best,
+            "average": self.average.values if self.average else [],
+        }
+        tensors = {f"{name}.{place}": value for name, row in rows.items() for place, value in enumerate(row)}
+        if resumable:
+            tensors |= {"order": self.order.get_state()}
+            tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
+        looks = [asdict(look) for look in self.record.evaluations]
+        return Snapshot(tensors, {"step": self.done, "status": self.record.status, "looks": looks, "losses": self.record.losses})
+
+    def _restore(self, entry: Snapshot) -> None:
+        """Set parameters and history to those of a snapshot."""
+        self.best = restored(entry, "best", self.parameters)
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, restored(entry, "parameter", self.parameters), strict=True):
+                parameter.copy_(value)
+        if self.average is not None:
+            self.average.values = restored(entry, "average", self.parameters)
+        self.done = entry.facts["step"]
+        looks = [_evaluation(facts) for facts in entry.facts["looks"]]
+        self.record = TrainingRun(entry.facts["status"], looks, entry.facts["losses"])
+
+
+def _evaluation(facts: Mapping[str, Any]) -> Evaluation:
+    """Return an evaluation from JSON."""
+    return Evaluation(**{**facts, "error_by_time": tuple(facts["error_by_time"])})
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
