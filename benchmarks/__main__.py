@@ -5,6 +5,7 @@ import sys
 from benchmarks import (
     batch,
     capacity,
+    first_order,
     fits,
     frequency,
     losses,
@@ -24,6 +25,7 @@ COMMANDS = {
     "batch": batch.run,
     "capacity": capacity.run,
     "clicks": losses.clicks,
+    "first-order": first_order.run,
     "fit": fits.run,
     "frequency": frequency.run,
     "losses": losses.run,

@@ -88,13 +88,13 @@ def _starts(path: Path) -> Iterator[tuple[str, int, Network, Tensor]]:
             yield "peaks", seed, found, target
         generator = torch.Generator().manual_seed(seed)
         if not seed:
-            yield "shaken", seed, _moved(found, (SHAKEN, SHAKEN, SHAKEN), generator), target
+            yield "shaken", seed, moved(found, (SHAKEN, SHAKEN, SHAKEN), generator), target
         network = SineNetwork(TimeGrid.uniform(recording.sample_rate, 1, target.shape[1], 1.0, 0.0))
         network.initialise(target, Budget(LONG_FRAME_PARTIALS), "peaks", generator)
-        yield "detuned", seed, _moved(network, (DETUNED, 0.0, 0.0), generator), target
+        yield "detuned", seed, moved(network, (DETUNED, 0.0, 0.0), generator), target
 
 
-def _moved(network: SineNetwork, by: Sequence[float], generator: torch.Generator) -> SineNetwork:
+def moved(network: SineNetwork, by: Sequence[float], generator: torch.Generator) -> SineNetwork:
     """Return a copy with frequencies, cosine and sine amplitudes moved by normal random numbers of some units each."""
     moved = copy.deepcopy(network)
     with torch.no_grad():
