@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from sounds import pluck
 
-from ddaudio.fitting import blockwise
+from ddaudio.fitting import plan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.models.file import model_bytes
@@ -107,7 +107,7 @@ def attempt(settings: dict[str, Any], folder: Path, event: int, middle_of_writin
 
 def compare(case: str, seed: int) -> None:
     """Fit unbroken, and broken; compare."""
-    blockwise.BLOCK_SAMPLES = 1024 if case == "blocks" else 1 << 20
+    plan.BLOCK_SAMPLES = 1024 if case == "blocks" else 1 << 20
     chance, settings = random.Random(seed), CASES[case]
     unbroken = outcome(fit(pluck(0.4), **settings))
     killed = same = 0
