@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ddaudio.errors import OptionError
 from ddaudio.io.samples import Samples
+from ddaudio.io.spectra import Frames
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget
 from ddaudio.options import ModelOptions
 
@@ -131,10 +132,9 @@ def share_out(
     return Shares(energy * noise / noise.sum(), spent)
 
 
-def _powers(samples: Tensor, length: int) -> Tensor:
+def _powers(samples: Samples, length: int) -> Tensor:
     """Return the powers of all bins of short-time spectra in one row, zeros omitted."""
-    window = torch.hann_window(length)
-    padded = torch.nn.functional.pad(samples, (0, max(0, length - samples.shape[1])))
-    spectra = torch.stft(padded, length, length // 2, window=window, center=False, return_complex=True)
+    frames = Frames(length, length // 2, 1 + max(0, samples.shape[1] - length) // (length // 2))
+    (spectra,) = frames.spectra(samples, torch.hann_window(length), frames.n_frames)
     power = spectra.abs().square().double().flatten()
     return power[power > 0]

@@ -45,13 +45,17 @@ def magnitudes(signals: Tensor, resolution: Resolution) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def mel_filters(n_fft: int, sample_rate: int) -> Tensor:
-    """Return triangular filters ``[bands, bins]`` (HTK) from 0 Hz to Nyquist: 50 mel apart, or so far that each has a bin."""
+def mel_filters(n_fft: int, sample_rate: int, bands: int | None = None) -> Tensor:
+    """Return triangular filters ``[bands, bins]`` (HTK) from 0 Hz to Nyquist.
+
+    By default they are 50 mel apart, or so far that each has a bin.
+    """
     from torchaudio.functional import melscale_fbanks  # type: ignore[import-untyped]  # noqa: PLC0415 - slow to import
 
-    mels = 2595 * math.log10(1 + sample_rate / 1400)
-    # A triangle reaches as far as the middles of its neighbours: if those lie a bin off, some bin is within.
-    apart = max(MELS_PER_BAND, MELS_PER_HZ * sample_rate / n_fft)
-    bands = max(1, int(mels / apart) - 1)
+    if bands is None:
+        mels = 2595 * math.log10(1 + sample_rate / 1400)
+        # A triangle reaches as far as the middles of its neighbours: if those lie a bin off, some bin is within.
+        apart = max(MELS_PER_BAND, MELS_PER_HZ * sample_rate / n_fft)
+        bands = max(1, int(mels / apart) - 1)
     filters: Tensor = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate).mT
     return filters

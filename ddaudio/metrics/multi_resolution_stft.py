@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ddaudio.io.samples import Samples, on_cpu
+from ddaudio.io.samples import Samples
+from ddaudio.io.spectra import Frames
 from ddaudio.metrics.signals import QUIET, Metric, SignalPair, defined
 
 _BLOCK_SAMPLES = 2**17  # of all channels together: 3 s of mono at 44.1 kHz
@@ -64,20 +65,7 @@ def _spectrograms(estimate: Samples, target: Samples, resolution: Any) -> Iterat
     """Yield auraloss's floored magnitudes of both signals in blocks of frames, each frame once."""
     n_fft, hop = resolution.fft_size, resolution.hop_size
     channels, n_samples = target.shape
-    n_frames, step = n_samples // hop + 1, max(1, _BLOCK_SAMPLES // (channels * hop))
-    margin = -(-n_fft // (2 * hop))  # frames at either side of a block that its own reflection spoils
-    for first in range(0, n_frames, step):
-        last = min(first + step, n_frames)
-        start = max(first - margin, 0)
-        samples = slice(start * hop, (last - 1 + margin) * hop + 1)
-        frames = slice(first - start, last - start)
-        part, wanted = (_magnitudes(on_cpu(signal[:, samples]), resolution)[..., frames] for signal in (estimate, target))
-        yield part, wanted
-
-
-def _magnitudes(samples: Tensor, resolution: Any) -> Tensor:
-    """Return the magnitudes ``[C, bins, frames]`` of samples ``[C, n]``, floored as auraloss floors them."""
-    spectra = torch.stft(
-        samples, resolution.fft_size, resolution.hop_size, resolution.win_length, resolution.window, return_complex=True
-    )
-    return spectra.abs().clamp(min=math.sqrt(resolution.eps))
+    frames = Frames(n_fft, hop, n_samples // hop + 1, first_sample=-(n_fft // 2), edge="reflect")
+    step, least = max(1, _BLOCK_SAMPLES // (channels * hop)), math.sqrt(resolution.eps)
+    for part, wanted in zip(*(frames.spectra(signal, resolution.window, step) for signal in (estimate, target)), strict=True):
+        yield part.abs().clamp(min=least), wanted.abs().clamp(min=least)

@@ -1,14 +1,12 @@
 """How much a recording is like noise: how evenly its energy lies over the frequencies of short frames."""
 
-import math
-
 import torch
-from torch.nn.functional import pad
 
-from ddaudio.io.samples import Samples, block_length, on_cpu
+from ddaudio.io.samples import Samples, block_length
+from ddaudio.io.spectra import Frames, nearest_fft
 
 FRAME_S = 0.046
-"""Length of the frames, about: the power of two of samples nearest to it is taken."""
+"""Length of the frames; the power of two of samples nearest to it is used."""
 TILT = 0.5
 """Power of the frequency that the power spectrum is multiplied by: halfway between white noise (0) and pink (1)."""
 BAND_SHARE = 0.99
@@ -36,18 +34,14 @@ def flatness(samples: Samples, sample_rate: int) -> float | None:
         0 to 1; None where there is no energy above 0 Hz.
 
     """
-    n_fft = 2 ** max(4, round(math.log2(FRAME_S * sample_rate)))
+    n_fft = nearest_fft(FRAME_S, sample_rate)
     hop, (n_channels, n_samples) = n_fft // 2, samples.shape
     window = torch.hann_window(n_fft, dtype=torch.float64)
     bins = torch.arange(1, hop + 1, dtype=torch.float64)[:, None]
     geometric, arithmetic, energy = (torch.zeros(hop, dtype=torch.float64) for _ in range(3))
-    # Frame f holds samples (f - 1) hop up to (f + 1) hop, zero outside the recording.
-    n_frames, step = -(-n_samples // hop) + 1, max(1, block_length(n_channels) // n_fft)
-    for first in range(0, n_frames, step):
-        start, stop = (first - 1) * hop, min(first + step, n_frames) * hop
-        part = on_cpu(samples[:, max(start, 0) : min(stop, n_samples)]).double()
-        part = pad(part, (max(-start, 0), max(stop - n_samples, 0)))
-        powers = torch.stft(part, n_fft, hop, window=window, center=False, return_complex=True).abs().square()[:, 1:]
+    frames = Frames(n_fft, hop, -(-n_samples // hop) + 1, first_sample=-hop)
+    for spectra in frames.spectra(samples, window, max(1, block_length(n_channels) // n_fft)):
+        powers = spectra.abs().square()[:, 1:]
         energy += powers.sum((0, 2))
         powers *= bins**TILT
         # The band is known at the end: row k has the means over the first k + 1 bins.

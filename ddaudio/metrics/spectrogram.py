@@ -3,13 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from ddaudio.io.samples import Samples, on_cpu
+from ddaudio.io.spectra import Frames, nearest_fft
+from ddaudio.losses.stft import mel_filters
 from ddaudio.metrics import signals
 from ddaudio.metrics.registry import BAND_FLOOR_DB, BAND_FRAME_S, FIRST_BAND_HZ, FLOOR_DB, FRAME_S, MELS_PER_FILTER
 from ddaudio.metrics.signals import NO_BAND, NO_ONSET, Metric, SignalPair, defined, ratio_db
@@ -31,46 +30,38 @@ class Band:
 # n_fft / 4 every sample lies in four frames, and the squares of their four Hann windows add up to the same for each.
 
 
-@dataclass(frozen=True)
-class _Frames:
-    """How two signals are cut into frames, and what their samples are divided by."""
+class _PairOfFrames:
+    """Frames of two signals, whose samples are divided by the target's peak."""
 
-    n_fft: int
-    peak: float
-
-    @classmethod
-    def of(cls, peak: float, sample_rate: int, frame_s: float) -> "_Frames":
-        """Return frames of the power of two nearest to ``frame_s`` on a log scale, at least 16 samples."""
-        return cls(2 ** max(4, round(math.log2(frame_s * sample_rate))), peak or 1.0)
-
-    def blocks(self, estimate: Samples, target: Samples) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the samples of both signals, divided by the peak, that the frames of each block need."""
-        channels, n_samples = target.shape
+    def __init__(self, pair: SignalPair, frame_s: float) -> None:
+        channels, n_samples = pair.target.shape
+        self.n_fft = nearest_fft(frame_s, pair.sample_rate)
         hop = self.n_fft // 4
-        n_frames, step = -(-n_samples // hop) + 3, max(1, signals.BLOCK_SAMPLES // (channels * hop))
-        for first in range(0, n_frames, step):
-            start, stop = (first + 1) * hop - self.n_fft, min(first + step, n_frames) * hop
-            zeros = max(-start, 0), max(stop - n_samples, 0)
-            inside = slice(max(start, 0), min(stop, n_samples))
-            part, wanted = (pad(on_cpu(signal[:, inside]) / self.peak, zeros) for signal in (estimate, target))
-            yield part, wanted
+        self._pair, self._peak = pair, pair.sums.peak or 1.0
+        self._frames = Frames(self.n_fft, hop, -(-n_samples // hop) + 3, first_sample=hop - self.n_fft)
+        self._at_a_time = max(1, signals.BLOCK_SAMPLES // (channels * hop))
+        self._window = torch.hann_window(self.n_fft)
+        self._scale = 2.0 / float(self._window.sum())
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the samples of both signals, divided by the peak, that the frames of each block need."""
+        both = (self._frames.blocks(signal, self._at_a_time) for signal in (self._pair.estimate, self._pair.target))
+        for part, wanted in zip(*both, strict=True):
+            yield part / self._peak, wanted / self._peak
 
     def magnitudes(self, samples: Tensor) -> Tensor:
-        """Return the magnitudes ``[C, bins, frames]`` of a block: a sinusoid as loud as the peak shows 1."""
-        window = torch.hann_window(self.n_fft)
-        spectra = torch.stft(samples, self.n_fft, self.n_fft // 4, window=window, center=False, return_complex=True)
-        return spectra.abs() * (2.0 / float(window.sum()))
+        """Return the magnitudes ``[C, bins, frames]`` of a block: 1 for a sinusoid as loud as the peak."""
+        return self._frames.transform(samples, self._window).abs() * self._scale
 
 
 def frame_metrics(pair: SignalPair) -> dict[str, Metric]:
     """Return log-spectral distance, mel distance and onset-flux error, by name."""
-    estimate, target, sample_rate = pair.estimate, pair.target, pair.sample_rate
-    frames = _Frames.of(pair.sums.peak, sample_rate, FRAME_S)
-    filters = _mel_filters(frames.n_fft, sample_rate)
+    frames, n_channels = _PairOfFrames(pair, FRAME_S), pair.target.shape[0]
+    filters = _mel_filters(frames.n_fft, pair.sample_rate)
     sums = torch.zeros(4, dtype=torch.float64)
     count = 0
-    before = before_target = torch.full((target.shape[0], filters.shape[0], 1), -FLOOR_DB)
-    for part, wanted in frames.blocks(estimate, target):
+    before = before_target = torch.full((n_channels, filters.shape[0], 1), -FLOOR_DB)
+    for part, wanted in frames.blocks():
         powers, wanted_powers = frames.magnitudes(part).square(), frames.magnitudes(wanted).square()
         lsd = (_levels(powers) - _levels(wanted_powers)).square().mean(1).sqrt()
         mels, wanted_mels = _levels(filters @ powers), _levels(filters @ wanted_powers)
@@ -94,24 +85,18 @@ def _rise(before: Tensor, levels: Tensor) -> Tensor:
     return torch.cat([before, levels], dim=-1).diff(dim=-1).clamp(min=0.0).mean(1)
 
 
-@cache
 def _mel_filters(n_fft: int, sample_rate: int) -> Tensor:
     """Return triangular mel filters ``[filters, bins]``: 50 mel apart, and with frames of 46 ms, each has a bin."""
-    from torchaudio.functional import melscale_fbanks  # type: ignore[import-untyped]  # noqa: PLC0415
-
     mels = 2595.0 * math.log10(1.0 + sample_rate / 1400.0)
-    count = max(1, round(mels / MELS_PER_FILTER) - 1)
-    filters: Tensor = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2.0, count, sample_rate)
-    return filters.T.contiguous()
+    return mel_filters(n_fft, sample_rate, max(1, round(mels / MELS_PER_FILTER) - 1)).contiguous()
 
 
 def band_snrs(pair: SignalPair) -> list[Band]:
     """Return the SNR of each octave band."""
-    estimate, target, sample_rate = pair.estimate, pair.target, pair.sample_rate
-    frames = _Frames.of(pair.sums.peak, sample_rate, BAND_FRAME_S)
+    frames, sample_rate = _PairOfFrames(pair, BAND_FRAME_S), pair.sample_rate
     signal = torch.zeros(frames.n_fft // 2 + 1, dtype=torch.float64)
     noise = torch.zeros_like(signal)
-    for part, wanted in frames.blocks(estimate, target):
+    for part, wanted in frames.blocks():
         signal += frames.magnitudes(wanted).square().sum((0, 2), dtype=torch.float64)
         noise += frames.magnitudes(wanted - part).square().sum((0, 2), dtype=torch.float64)
     frequencies_hz = torch.arange(len(signal), dtype=torch.float64) * (sample_rate / frames.n_fft)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ddaudio.io.samples import Samples, on_cpu
+from ddaudio.io.spectra import Frames, nearest_fft
 from ddaudio.models import DoubleDutchNetwork, Network, SineNetwork
 
 FRAME_S = 0.046
@@ -118,22 +119,19 @@ def spectrogram(samples: Samples, sample_rate: int, columns: int, rows: int) -> 
     Frames lie as close as a column, or a quarter of a frame if that is less; a column's frames have their middles in it.
     """
     n_channels, n_samples = min(samples.shape[0], MOST_CHANNELS), samples.shape[1]
-    n_fft = 2 ** max(4, round(math.log2(FRAME_S * sample_rate)))
+    n_fft = nearest_fft(FRAME_S, sample_rate)
     width = math.ceil(n_samples / columns)
     each = math.ceil(width / (n_fft // 4))
     hop = math.ceil(width / each)
     n_columns, bins = math.ceil(n_samples / (hop * each)), n_fft // 2 + 1
     row = math.ceil(bins / rows)
     window = torch.hann_window(n_fft)
-    at_a_time = max(1, _BLOCK_SAMPLES // (n_fft * each * n_channels))
+    at_a_time = max(1, _BLOCK_SAMPLES // (n_fft * each * n_channels)) * each
+    frames = Frames(n_fft, hop, n_columns * each, first_sample=hop // 2 - n_fft // 2)
     found = []
-    for first in range(0, n_columns, at_a_time):
-        count = min(at_a_time, n_columns - first) * each
-        start = first * each * hop + hop // 2 - n_fft // 2
-        stop = start + (count - 1) * hop + n_fft
-        inside = on_cpu(samples[:n_channels, max(start, 0) : min(stop, n_samples)])
-        frames = pad(inside, (max(-start, 0), max(stop - n_samples, 0))).unfold(1, n_fft, hop)
-        magnitudes = torch.fft.rfft(frames * window).abs() * (2 / float(window.sum()))
+    for block in frames.blocks(samples, at_a_time):
+        magnitudes = frames.transform(block[:n_channels], window).mT.abs() * (2 / float(window.sum()))
+        count = magnitudes.shape[1]
         magnitudes = pad(magnitudes, (0, -bins % row)).reshape(n_channels, count // each, each, -1, row).amax((2, 4))
         found.append((20 * magnitudes.clamp(min=1e-30).log10()).round().clamp(LEAST_DB, MOST_DB).to(torch.int8).mT)
     bin_hz = sample_rate / n_fft

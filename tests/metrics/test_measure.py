@@ -311,7 +311,8 @@ def test_a_spool_measures_like_its_tensor(shape):
 
 def test_a_recording_longer_than_a_block_is_cut():
     target, estimate = noise(1, 2 * 2**17 + 77), noise(1, 2 * 2**17 + 77, seed=1)
-    starts = [wanted.shape[1] for _, wanted in spectrogram._Frames(1024, 1.0).blocks(estimate, target)]
+    frames = spectrogram._PairOfFrames(signals.SignalPair(estimate, target, RATE), 1024 / RATE)
+    starts = [wanted.shape[1] for _, wanted in frames.blocks()]
     # three blocks of whole hops, each with the three quarters of a frame before it
     assert starts == [2**17 + 768, 2**17 + 768, 256 * (1 + 3) + 768]
     expected = float(MultiResolutionSTFTLoss()(estimate[None], target[None]))
