@@ -75,7 +75,7 @@ def test_a_bucket_is_fitted_into_a_bucket_as_a_folder_into_a_folder(bucket: Any,
     local = ddaudio.batch(tmp_path / "in", tmp_path / "out", **QUICK)
     expected = {f"out/{path.relative_to(tmp_path / 'out')}" for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert keys(bucket, "out/") == expected
-    assert len(expected) == 4 + 3 * len(FILES)
+    assert len(expected) == 5 + 3 * len(FILES)  # three tables, a gallery, and the mark
     for folder, model in models(tmp_path / "out").items():
         stored = bucket.get_object(Bucket="sounds", Key=f"out/{folder}/model.safetensors")["Body"].read()
         assert stored == model
@@ -166,4 +166,4 @@ def test_bad_input_in_a_bucket(bucket: Any) -> None:
 def test_a_local_cluster_works_on_a_bucket(bucket: Any) -> None:
     result = ddaudio.batch("s3://sounds/in", "s3://sounds/out", workers=1, **QUICK)
     assert (result.contents["fitted"], result.failed) == (3, 0)
-    assert len(keys(bucket, "out/")) == 4 + 3 * len(FILES)
+    assert len(keys(bucket, "out/")) == 5 + 3 * len(FILES)  # three tables, a gallery, and the mark
