@@ -102,7 +102,7 @@ def test_nobody_without_its_key_reaches_the_local_cluster() -> None:
         assert {place.partition("://")[0] for place in places} == {"tls"}
         for place in places:
             for address, security in ((place, Security.temporary()), (place.replace("tls:", "tcp:"), Security())):
-                with pytest.raises(OSError, match=r"in: |Timed out|TLS certificate"):
+                with pytest.raises(OSError, match=r"in <TCP|in: |Timed out|TLS certificate"):
                     asyncio.run(knock(address, security))
             asyncio.run(knock(place, client.security))
         assert workers.call(os.getenv, ["OMP_NUM_THREADS"]) == ["1"]
