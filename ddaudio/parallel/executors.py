@@ -291,9 +291,8 @@ def make_executor(n_tasks: int, n_workers: int, scheduler: str | None = None) ->
 def _local_cluster(n_workers: int) -> Iterator[DaskExecutor]:
     """Give worker processes on this machine, with a thread each.
 
-    They are forked off a process that has loaded torch: it is loaded once, and its memory is shared. Connections are
-    encrypted and authenticated with a key made for this cluster, which exists in memory only: other users of the machine
-    can reach the ports, but not run anything.
+    They are forked from a process that has loaded torch, whose memory they share. Connections are authenticated with a key
+    made for this cluster, in memory only: other users of the machine can reach the ports, but not run anything.
     """
     with _environment(), contextlib.ExitStack() as running:
         try:
@@ -301,16 +300,14 @@ def _local_cluster(n_workers: int) -> Iterator[DaskExecutor]:
         except (OSError, RuntimeError) as error:  # no shared memory, no folder for temporary files, too few open files
             problem = f"the local cluster cannot start: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
             raise BatchError(problem, hint="fit one recording at a time, or name a {scheduler}") from error
-        else:
-            cluster = DaskExecutor(client, "of the local cluster")
-            cluster.dashboard = local.dashboard_link if find_spec("bokeh") else None
-            yield cluster
+        cluster = DaskExecutor(client, "of the local cluster")
+        cluster.dashboard = local.dashboard_link if find_spec("bokeh") else None
+        yield cluster
 
 
 def _started(n_workers: int, running: contextlib.ExitStack) -> "tuple[LocalCluster, Client]":
     """Start a local cluster and its client, which end with ``running``; raises OSError or RuntimeError."""
-    forks = "forkserver" in multiprocessing.get_all_start_methods()
-    if forks:
+    if forks := "forkserver" in multiprocessing.get_all_start_methods():
         from multiprocessing import forkserver  # noqa: PLC0415 - not everywhere
 
         forkserver.set_forkserver_preload(["distributed", "ddaudio.report.save"])
