@@ -112,10 +112,10 @@ def _missing_band_warnings(metrics: Metrics, nyquist_hz: float) -> Iterator[str]
     named = sum(band.share for band in bands)
     if bands:
         where = " and ".join(_range_in_words(band, nyquist_hz) for band in bands)
-        yield f"nothing {where}, where the recording has {100 * named:.0f} % of its audible energy in time and frequency"
+        yield f"nothing {where}, where the recording has {100 * named:.0f} % of its audible cells of time and frequency"
     if (rest := dead - named) >= DEAD_SHARE:
         more = "more " if bands else ""
-        yield f"{100 * rest:.0f} % {more}of the audible energy in time and frequency is {DEAD_DB:g} dB or more too soft"
+        yield f"{100 * rest:.0f} % {more}of the audible cells of time and frequency are {DEAD_DB:g} dB or more too soft"
 
 
 def _range_in_words(band: MissingBand, nyquist_hz: float) -> str:
