@@ -56,7 +56,8 @@ def test_a_goal_is_reached_and_not_overspent(goal: float) -> None:
     assert result.snr_db >= goal
     assert snr_without_last(result) < goal
     assert result.reached_goal
-    assert result.warnings == ()
+    # The pluck's upper partials are weak: SNR does without them, the ear does not, and nothing else is wrong.
+    assert all("audible" in warning for warning in result.warnings)
 
 
 def test_a_cap_stops_the_goal_and_is_told() -> None:
