@@ -197,7 +197,7 @@ def test_the_table_has_medians_and_ranges_and_says_what_is_no_fit() -> None:
     assert lines[1].startswith("| --- | --- | ---: |")
     assert lines[3].startswith("| sine | mse\\|x | 0.10 |")
     assert (
-        found.in_words() == "a: the loudest 1 s, 5 s of one thread a fit, 2 seeds; start random. Medians, and ranges over seeds."
+        found.in_words() == "a: the loudest 1 s, 5 s of one thread a fit, 2 seeds; initialisation random. Medians, and ranges over seeds."
     )
     assert [row["snr_db"] for row in csv.DictReader(io.StringIO(found.csv()["table.csv"]))] == ["2.0", "0.1"]
 
@@ -309,22 +309,22 @@ def test_what_fails_is_a_line_and_ends_nothing(sound: Path, tmp_path: Path) -> N
     good, few, lost = (by_variant["noise.wav", name] for name in ("good", "few", "lost"))
     assert (good.fits, good.failed) == (1, 0)
     assert (few.fits, few.failed) == (0, 1)
-    assert "numbers is 4" in few.remark
+    assert "budget is 4" in few.remark
     assert lost.remark == "1 of 1 not fitted"
     assert found.failed == 2
     code, out, err = run("compare", sound, "--out", tmp_path / "out2", "--models", "siren", "--budget", "4", "--seeds", "1")
     assert code == 1
     assert "1 of 1 failed" in out
-    assert "error: tone.wav, siren, mse, seed 0: widths is" in err.replace("\n", " ")
+    assert "error: tone.wav, siren, mse, seed 0: budget is 4" in err.replace("\n", " ")
 
 
-class KillingCrew(SerialExecutor):
-    """A crew whose workers are killed at the first tries of each task."""
+class KillingExecutor(SerialExecutor):
+    """An executor whose workers are killed at the first tries of each task."""
 
     def __init__(self, times: int) -> None:
         self.times = times
 
-    def work(self, function: Callable[[Any], Any], tasks: Iterable[Any], landed: Any, beat: Any = None, **how: Any) -> None:
+    def run(self, function: Callable[[Any], Any], tasks: Iterable[Any], on_done: Any, on_tick: Any = None, **how: Any) -> None:
         tries: dict[int, int] = {}
 
         def killed(task_: Any) -> Any:
@@ -333,7 +333,7 @@ class KillingCrew(SerialExecutor):
                 raise WorkerKilledError
             return function(task_)
 
-        super().run(killed, tasks, landed, beat, **how)
+        super().run(killed, tasks, on_done, on_tick, **how)
 
 
 @pytest.mark.parametrize("timed", [False, True])
@@ -341,7 +341,7 @@ class KillingCrew(SerialExecutor):
 def test_a_fit_whose_worker_is_killed_is_tried_again(
     times: int, failed: int, timed: bool, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparing_run, "make_executor", contextmanager(lambda *_: iter([KillingCrew(times)])))
+    monkeypatch.setattr(comparing_run, "make_executor", contextmanager(lambda *_: iter([KillingExecutor(times)])))
     asked = {"frame_s": 0.05, "time_s": 0.1} if timed else QUICK
     found = ddaudio.compare(sound, tmp_path / "out", models="sine", losses="mse,mae", seeds=1, **asked)
     assert found.failed == failed
