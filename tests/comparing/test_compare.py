@@ -196,9 +196,8 @@ def test_the_table_has_medians_and_ranges_and_says_what_is_no_fit() -> None:
     lines = found.markdown().splitlines()
     assert lines[1].startswith("| --- | --- | ---: |")
     assert lines[3].startswith("| sine | mse\\|x | 0.10 |")
-    assert (
-        found.in_words() == "a: the loudest 1 s, 5 s of one thread a fit, 2 seeds; initialisation random. Medians, and ranges over seeds."
-    )
+    words = "a: the loudest 1 s, 5 s of one thread a fit, 2 seeds; initialisation random. Medians, and ranges over seeds."
+    assert found.in_words() == words
     assert [row["snr_db"] for row in csv.DictReader(io.StringIO(found.csv()["table.csv"]))] == ["2.0", "0.1"]
 
 
