@@ -415,7 +415,7 @@ def test_the_reason_counts_the_blocks(recordings: dict[str, Recording]) -> None:
     assert result.status == "step limit"
     assert f"in {ends.count('step limit')} of 4 blocks" in result.reason
     steps = sum(run.evaluations[-1].step for stages in result.stages[0].blocks for run in stages)
-    assert f"the last of {steps} steps" in result.reason
+    assert f"after {steps} steps" in result.reason
 
 
 def test_one_block_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
