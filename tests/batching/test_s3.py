@@ -54,13 +54,13 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def fitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
-    fit = worker.fit
+    fit_many = worker.fit_many
 
-    def counted(recording: Any, options: Any) -> Any:
-        names.append(recording.source)
-        return fit(recording, options)
+    def counted(recordings: Any, options: Any) -> Any:
+        names.extend(recording.source for recording in recordings)
+        return fit_many(recordings, options)
 
-    monkeypatch.setattr(worker, "fit", counted)
+    monkeypatch.setattr(worker, "fit_many", counted)
     return names
 
 
