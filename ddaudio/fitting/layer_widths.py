@@ -18,7 +18,7 @@ from ddaudio.options import MIN_PARAMETERS, GridOptions, ModelOptions, UnitOptio
 def sized(
     model: ModelOptions, layers: UnitOptions, grid: GridOptions, recording: Recording, units: type[CoordinateNetwork]
 ) -> tuple[UnitOptions, int | None]:
-    """Return the layers with their widths, and the budget, which given widths determine.
+    """Return the layers with their widths, and the budget, which widths determine unless it is given.
 
     Without widths, the budget or the cap is split equally over all frames that are not silent. Raises `OptionError` for a
     budget that is less than given widths take in one frame.
@@ -29,12 +29,13 @@ def sized(
     n_frames = n_channels * math.ceil(n_samples / hop)
     words = math.ceil(n_frames / WORD)
     layers = replace(layers, span=layers.span or units.default_span(whole=grid.whole))
-    if layers.widths is None:
+    given = layers.widths is not None
+    if not given:
         sounding = max(1, _sounding_cells(recording.samples, hop, half_fade))
         each = max(0, allowance(model, n_channels, n_samples) - words) // sounding
-        return replace(layers, widths=",".join(map(str, units.default_widths(each)))), model.budget
+        layers = replace(layers, widths=",".join(map(str, units.default_widths(each))))
     needed = units.count(layers.parsed_widths)
-    if model.budget is not None and model.budget < needed + words:
+    if given and model.budget is not None and model.budget < needed + words:
         raise OptionError(
             f"but these widths take {needed} parameters in each frame",
             setting="widths",

@@ -122,11 +122,11 @@ class TestRecipes:
     @pytest.mark.parametrize(
         ("signals", "start", "estimator", "said"),
         [
-            (torch.zeros(1, 100), torch.ones(1, 2), "notchs", "did you mean 'annihilating-filter'"),
-            (torch.zeros(100), torch.ones(1, 2), "annihilating-filter", r"give \[B, N\] and \[B, K\]"),
+            (torch.zeros(1, 100), torch.ones(1, 2), "notchs", "allowed: annihilating-filter, optimal-transport"),
+            (torch.zeros(100), torch.ones(1, 2), "annihilating-filter", r"allowed: \[B, N\] and \[B, K\]"),
             (torch.zeros(2, 100), torch.ones(1, 2), "annihilating-filter", "as many rows"),
             (torch.zeros(1, 100), torch.ones(1, 0), "annihilating-filter", "K 1 or more"),
-            (torch.zeros(1, 9), torch.ones(1, 2), "annihilating-filter", "9 samples; 2 sinusoids need 10 or more"),
+            (torch.zeros(1, 9), torch.ones(1, 2), "annihilating-filter", "2 sinusoids of 9 samples; allowed: 10 samples or more"),
             (torch.full((1, 100), torch.nan), torch.ones(1, 2), "annihilating-filter", "must be finite"),
             (torch.zeros(1, 100), torch.full((1, 2), 3.2), "annihilating-filter", "0 to pi"),
         ],
@@ -264,9 +264,9 @@ class TestStart:
     @pytest.mark.parametrize(
         ("given", "said"),
         [
-            ({"estimator": "notch"}, "estimator is 'notch', which is unknown; did you mean 'annihilating-filter'"),
+            ({"estimator": "notch"}, "estimator is 'notch'; allowed: annihilating-filter, optimal-transport"),
             ({"estimator": "annihilating-filter", "initialisation": "random"}, "give only one of the two"),
-            ({"estimator": "annihilating-filter", "model": "double-dutch"}, "partials of sine alone"),
+            ({"estimator": "annihilating-filter", "model": "double-dutch"}, "use model='sine', or leave estimator out"),
         ],
     )
     def test_bad_settings_are_refused(self, given, said):

@@ -239,7 +239,7 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(sound: Path, tmp_path: Path, m
             raise KeyboardInterrupt
         return 1.0
 
-    monkeypatch.setattr("ddaudio.training.trainer.rate_factor", interrupted)
+    monkeypatch.setattr("ddaudio.training.run.rate_factor", interrupted)
     code, out, err = run("fit", sound, "--out", tmp_path / "fit", *QUICK, "--optimiser", "adam")
     assert (code, err) == (130, "")
     assert out.startswith("warnings stopped by the user after")

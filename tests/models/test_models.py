@@ -618,7 +618,7 @@ def test_rendering_at_its_own_rate_by_the_general_way_changes_nothing() -> None:
     network = fitted("sine", noise(0.25, channels=2))
     with torch.no_grad():
         # Float64 phases counted from another sample: float32 rounding of amplitudes of about 0.1.
-        assert torch.allclose(_at_rate(network, 0, 1.0), network.estimate(), atol=1e-5)
+        assert torch.allclose(_at_rate(network, 0, network.sample_rate), network.estimate(), atol=1e-5)
 
 
 def test_partials_beyond_the_new_nyquist_are_left_out() -> None:

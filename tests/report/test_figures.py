@@ -379,7 +379,7 @@ result = ddaudio.fit(ddaudio.Recording(torch.sin(torch.arange(800.0))[None] / 2,
 import matplotlib
 matplotlib.use("ps")  # with no backend chosen, reading the settings chooses one, and loads pyplot
 before = dict(matplotlib.rcParams)
-for draw in (figures.sight, figures.partials, figures.error, figures.training):
+for draw in (figures.overview, figures.partials, figures.error, figures.training):
     draw(result).savefig(io.BytesIO(), format="pdf")
 figures.tree(ddaudio.fit(result.recording, model="double-dutch", steps=0)).savefig(io.BytesIO(), format="svg")
 assert "matplotlib.pyplot" not in sys.modules, "a figure loads pyplot"

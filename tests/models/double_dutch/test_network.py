@@ -401,7 +401,7 @@ def test_frames_without_fades_meet_without_a_gap_or_a_sample_twice() -> None:
     network = randomized(empty(DoubleDutchOptions(gating="hard"), 2, frames=2), 3)
     with torch.no_grad():
         # Eight float32 amplitudes of about 1 in another order.
-        torch.testing.assert_close(_at_rate(network, 0, 1.0), network.estimate(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(_at_rate(network, 0, network.sample_rate), network.estimate(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.3, 1.0, 2.0])
