@@ -46,8 +46,8 @@ def landscape(
     Args:
         recording: Sound file, of which the loudest excerpt is used (or give --tone).
         tone: Frequency of a test tone in Hz; repeat it for a mixture, of which the first ones are varied.
-        losses: Names separated by commas, of losses and of windows, windows:512 (or another length), surrogate, notches and
-            transport (default: all).
+        losses: Names separated by commas, of losses and of windows, windows:512 (or another length), surrogate,
+            annihilating-filter and optimal-transport (default: all).
         view: Range and resolution.
         out: PNG file to write.
         force: Overwrite the files if they exist.

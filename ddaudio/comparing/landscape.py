@@ -5,8 +5,8 @@ other partials. Beside the losses there are the ideas that `analysis.frequencies
 
 - ``windows:N``: what sinusoids leave of windows of ``N`` samples, amplitudes solved in each; ``windows`` is the whole stretch,
 - ``surrogate``: what damped sinusoids leave, at the damping that is best for the frequency, amplitudes solved,
-- ``notches``: what notch filters leave in their shortest windows,
-- ``transport``: what it costs to carry the power spectrum onto the frequencies.
+- ``annihilating-filter``: what notch filters leave in their shortest windows,
+- ``optimal-transport``: what it costs to carry the power spectrum onto the frequencies.
 """
 
 import csv
