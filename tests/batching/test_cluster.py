@@ -25,6 +25,7 @@ import ddaudio
 from ddaudio.batching import BatchProgress
 from ddaudio.errors import BatchError
 from ddaudio.io.paths import TABLES
+from ddaudio.io.storage import MARK
 from ddaudio.parallel.executors import make_executor
 
 QUICK_BUT_STEPS = {name: value for name, value in QUICK.items() if name != "steps"}
@@ -205,10 +206,8 @@ def test_killed_workers_and_clients_lose_nothing(sounds: Path, undisturbed: Path
     done = run(sounds, "--out", output, "--workers", "2")
     assert done.returncode == 0, done.stderr
     assert_same_sounds(output, undisturbed)
-    assert not [path for path in output.rglob(".*") if not path.name.startswith(".ddaudio")], (
-        "the output's own mark and scratch alone"
-    )
-    assert sorted(path.name for path in output.iterdir() if path.is_file()) == sorted(TABLES)
+    assert [path.name for path in output.rglob(".*")] == [MARK], "no scratch folder stays"
+    assert {path.name for path in output.iterdir() if path.is_file()} == {MARK, *TABLES}
 
 
 def test_ctrl_c_ends_it_with_tables_and_without_a_traceback(sounds: Path, tmp_path: Path) -> None:
