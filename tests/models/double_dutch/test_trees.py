@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from spelled_trees import Spelled, randomly, samples
 
@@ -72,6 +72,7 @@ def test_folded_and_walked_trees_are_the_formula(tree: Spelled, n_samples: int, 
 @settings(deadline=None)
 def test_derivatives_are_those_of_the_formula(tree: Spelled, n_samples: int, seed: int) -> None:
     """By autograd; that by the cutoffs of hard gates is the soft gates', straight through."""
+    assume(tree.rope != "square" or tree.voices.ladder.halves)  # samples may lie on a jump, on either side by rounding
     amplitudes, cutoffs = randomly(tree, seed, windows=2)
     signals = torch.randn(2, n_samples, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     amplitudes.requires_grad_()
