@@ -1,4 +1,4 @@
-"""Many recordings at once: on a laptop, on a cluster, in object storage. `ddaudio.batch` is the verb."""
+"""Batches of recordings: on one machine, on a cluster, in object storage; the entry point is `ddaudio.batch`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ __all__ = ["BatchOptions", "BatchProgress", "BatchResult", "batch", "in_words"]
 
 
 def __getattr__(name: str) -> object:
-    # The command's help needs the settings alone, at once.
+    # Loaded lazily: the help of the command needs only the options.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module("ddaudio.options.batch" if name == "BatchOptions" else "ddaudio.batching.run"), name)

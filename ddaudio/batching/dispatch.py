@@ -1,4 +1,4 @@
-"""The fits of a batch, done by a crew: short recordings in stacks, tried again where that makes sense, each a row in the end."""
+"""Runs the fits of a batch on an executor: stacks of short recordings, with retries, and one row per recording."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,26 +12,26 @@ from ddaudio.parallel.executors import Executor, OnTick, SchedulerLostError, Wor
 
 @dataclass(frozen=True)
 class QueuedInput:
-    """A recording that waits to be fitted."""
+    """A recording waiting to be fitted."""
 
     place: int
-    """Its place in the batch."""
+    """Index in the batch."""
     item: Input
     attempts: int = 0
-    """How often that has been tried."""
+    """Number of attempts so far."""
 
 
 Stack = Sequence[QueuedInput]
-"""Recordings that are fitted in one task."""
+"""Recordings fitted in one task."""
 Told = Callable[[QueuedInput, Row], None]
-"""Told what became of a recording in the end."""
+"""Called with a recording and its final row."""
 
 
 def fit_all(workers: Executor, job: BatchJob, stacks: Iterable[Stack], retries: int, tell: Told, beat: OnTick) -> None:
-    """Fit stack after stack; tells of each recording once, in any order."""
+    """Fit all stacks; ``tell`` is called once per recording, in any order."""
 
     def landed(stack: Stack, ending: list[Outcome] | Exception) -> list[Stack]:
-        """Tell of what has an end; return what is to be tried again, one by one."""
+        """Report final outcomes; return the recordings to retry, one per stack."""
         if isinstance(ending, SchedulerLostError):
             for one in stack:
                 tell(one, Row.failure(one.item.place, one.item.folder, str(ending), one.attempts))
@@ -50,18 +50,19 @@ def fit_all(workers: Executor, job: BatchJob, stacks: Iterable[Stack], retries: 
 
 
 def fit_stack(job: BatchJob, stack: Stack) -> list[Outcome]:
-    """Fit some recordings where this is called: see `ddaudio.batching.worker`."""
-    from ddaudio.batching import worker  # noqa: PLC0415 - imports torch, which the process that steers does without
+    """Fit a stack of recordings in the calling process; see `ddaudio.batching.worker`."""
+    from ddaudio.batching import worker  # noqa: PLC0415 - imports torch, which the main process does not need
 
     return worker.fit_stack(job, [one.item for one in stack])
 
 
 def _nothing(one: QueuedInput, error: Exception) -> Outcome:
-    """Return what became of a recording whose task brought nothing back."""
+    """Return the outcome of a recording whose task did not finish."""
     item, killed = one.item, isinstance(error, WorkerKilledError)
     reason = (
-        f"its worker was killed at each of {one.attempts} tries: by a signal, or for want of memory; give each worker more of it"
+        f"the worker was killed in each of {one.attempts} attempts, by a signal or for lack of memory; "
+        "give each worker more memory"
         if killed
-        else f"the worker could not do its task: {type(error).__name__}: {error}; install the same ddaudio there"
+        else f"the worker failed: {type(error).__name__}: {error}; install the same version of ddaudio on all workers"
     )
     return Outcome(Row.failure(item.place, item.folder, reason, one.attempts), again=killed)

@@ -1,4 +1,4 @@
-"""The gallery over a batch: ``index.html``. Its rows are made where the fits were."""
+"""The gallery of a batch, ``index.html``; its rows are made by the workers."""
 
 from typing import Any, NamedTuple
 
@@ -7,23 +7,23 @@ from ddaudio.io.fit_files import PAGE, REPORT
 from ddaudio.io.storage import Storage, is_remote
 
 GALLERY = "index.html"
-"""Name of the gallery in the output."""
+"""File name of the gallery in the output."""
 MOST_ROWS = 500
-"""Fits that a gallery shows: of more, those with the lowest SNR."""
+"""Largest number of fits in a gallery: those with the lowest SNR are shown."""
 
 
 class Shown(NamedTuple):
-    """A fit that the gallery shows."""
+    """A fit shown in the gallery."""
 
     output: Storage
     folder: str
     place: str
-    """Path or address of its recording."""
+    """Path or URL of its recording."""
 
 
 def gallery_row(shown: Shown) -> dict[str, Any] | None:
-    """Return the row of a fit, with addresses as a page in the output has them; None where the fit is not whole."""
-    from ddaudio.report import gallery  # noqa: PLC0415 - imports torch, which the process that steers does without
+    """Return the row of a fit, with links relative to the output; None if the fit is incomplete."""
+    from ddaudio.report import gallery  # noqa: PLC0415 - imports torch, which the main process does not need
     from ddaudio.results.record import FitRecord  # noqa: PLC0415
 
     try:
@@ -39,7 +39,7 @@ def gallery_row(shown: Shown) -> dict[str, Any] | None:
 
 
 def gallery_page(rows: list[dict[str, Any]]) -> bytes:
-    """Return the gallery of some rows."""
+    """Return the gallery page for the rows."""
     from ddaudio.report.gallery import page_over  # noqa: PLC0415 - imports torch
 
     return page_over(rows).encode("utf-8", "backslashreplace")

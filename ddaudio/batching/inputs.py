@@ -1,4 +1,4 @@
-"""Which recordings a batch is about: those in a folder, in a list file, or given one by one, on a disk or elsewhere."""
+"""Inputs of a batch: recordings in a folder, in a list file, or given one by one, on disk or in object storage."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +13,11 @@ from ddaudio.io.paths import apart, folder_of, quoted
 from ddaudio.io.storage import AT_ONCE, Storage, is_remote, local_path, reason, remote, storage_errors
 
 SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc")
-"""Names of recordings end in one of these, in any case, unless a pattern says otherwise."""
+"""File name extensions of recordings, in any case; used unless a pattern is given."""
 LISTS = (".txt", ".m3u", ".m3u8")
-"""A file that is called so is no recording: it lists some, a path or address a line."""
+"""Extensions of list files, which contain a path or URL per line."""
 FEW = 5
-"""Missing rows that a message names."""
+"""Number of missing inputs named in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,33 +25,33 @@ class Input:
     """A recording of a batch."""
 
     place: str
-    """Its local path, or its address."""
+    """Local path or URL."""
     folder: str
-    """Where its fit goes, relative to the output."""
+    """Folder of its fit, relative to the output."""
     size: int
-    """Bytes of the file."""
+    """File size in bytes."""
     mark: str = ""
-    """What the storage says of the content (ETag): equal only for the same content. Empty for local files."""
+    """ETag reported by the storage, equal only for equal content; empty for local files."""
     problem: str = ""
-    """Why it cannot be read, where that is known: a folder that cannot be listed is an input that fails."""
+    """Reason why it cannot be read, if known: a folder that cannot be listed is an input that fails."""
 
     @property
     def is_local(self) -> bool:
-        """Whether it lies on a local disk."""
+        """Whether it is a local file."""
         return not is_remote(self.place)
 
 
 def find(inputs: Sequence[str | os.PathLike[str]], output: Storage, pattern: str | None = None) -> list[Input]:
-    """Return the recordings that are meant, by the name of their folder; each once.
+    """Return the recordings of all inputs without duplicates, sorted by folder.
 
     Args:
-        inputs: a folder, a list file (`LISTS`), an address of either, or several paths and addresses. Of a folder everything
-            below it counts, except what is hidden; linked files count, linked folders do not.
-        output: where fits go; nothing is read from there.
-        pattern: shell pattern for names, or for paths below the folder if it has a slash (default: by `SUFFIXES`).
+        inputs: a folder, a list file (`LISTS`), a URL of either, or several paths and URLs. Folders are searched recursively,
+        except hidden files and folders; symbolic links to files are followed, those to folders are not.
+        output: storage of the fits, from which no recording may be read.
+        pattern: shell pattern for names, or for paths relative to the folder if it contains a slash (default: `SUFFIXES`).
 
     Raises:
-        BatchError: nothing is found, something is missing, or the output lies where recordings are read.
+        BatchError: nothing is found, an input is missing, or input and output overlap.
 
     """
     addresses = [_tidy(os.fspath(each)) for each in inputs]
@@ -84,7 +84,7 @@ def _tidy(address: str) -> str:
 
 
 def _check_apart(address: str, output: Storage) -> None:
-    """Refuse an output that is the input, or lies inside it, and a recording that is in the output."""
+    """Raise `BatchError` if the output is the input or inside it, or a recording is inside the output."""
     if is_remote(address) != is_remote(output.address):
         return
     one, other = (address, output.address) if is_remote(address) else map(os.path.realpath, (address, output.address))
@@ -104,7 +104,7 @@ def _is_folder(address: str) -> bool:
 
 
 def _filter(pattern: str | None) -> Callable[[str], bool]:
-    """Return what tells recordings by their path below a folder."""
+    """Return a predicate that selects recordings by their path relative to a folder."""
     if pattern is None:
         return lambda path: path.lower().endswith(SUFFIXES)
     return lambda path: fnmatch(path if "/" in pattern else path.rpartition("/")[2], pattern)
@@ -112,19 +112,19 @@ def _filter(pattern: str | None) -> Callable[[str], bool]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Something that was named, and what there is."""
+    """A named input and its file information."""
 
     named: str
     place: str
     info: dict[str, Any] | None
-    """``type``, ``size`` and maybe an ETag; None where there is nothing."""
+    """``type``, ``size`` and possibly an ETag; None if it does not exist."""
 
 
 def _looked_up(names: Sequence[str], base: str) -> Iterator[_Entry]:
-    """Yield what there is under names; local ones are relative to the folder ``base``."""
+    """Look up names; local ones are relative to the folder ``base``."""
 
     def look(named: str) -> _Entry:
-        """Look up one."""
+        """Look up one name."""
         place = named if is_remote(named) else os.path.join(base, named)  # noqa: PTH118
         return _Entry(named, place, _info(place))
 
@@ -141,7 +141,7 @@ def _looked_up(names: Sequence[str], base: str) -> Iterator[_Entry]:
 
 
 def _info(place: str) -> dict[str, Any] | None:
-    """Return what is known of a file or folder; None where there is none."""
+    """Return information on a file or folder; None if it does not exist."""
     try:
         if not is_remote(place):
             found = os.stat(place)  # noqa: PTH116
@@ -162,7 +162,7 @@ def _found_in(address: str, wanted: Callable[[str], bool]) -> list[Input]:
 
 
 def _rows(address: str) -> list[str]:
-    """Return what a list file names; empty lines and comments are passed over."""
+    """Return the entries of a list file; empty lines and comments are ignored."""
     try:
         if is_remote(address):
             system, path = remote(address)
@@ -179,7 +179,7 @@ def _rows(address: str) -> list[str]:
 
 
 def _given(entry: _Entry, wanted: Callable[[str], bool], *, alone: bool) -> Iterator[Input]:
-    """Yield the recordings that a name stands for: the file itself, or all in a folder, under its name unless ``alone``."""
+    """Yield the recordings of an entry: the file itself, or all in a folder, below its name unless ``alone``."""
     info = entry.info or {}
     if info["type"] != "directory":
         yield Input(entry.place, folder_of(*_parts(entry)), int(info["size"] or 0), _mark(info))
@@ -191,7 +191,7 @@ def _given(entry: _Entry, wanted: Callable[[str], bool], *, alone: bool) -> Iter
 
 
 def _parts(entry: _Entry) -> tuple[list[str], str]:
-    """Return the parts of the path that something was named by, and its root; a path that goes up is made absolute."""
+    """Return the parts of a named path and its root; paths that begin with ``..`` are made absolute."""
     if is_remote(entry.named):
         protocol, _, path = entry.named.partition("://")
         return [protocol, *(part for part in path.split("/") if part)], f"{protocol}://"
@@ -203,9 +203,9 @@ def _parts(entry: _Entry) -> tuple[list[str], str]:
 
 
 def _below(place: str) -> Iterator[tuple[str, str, int, str, str]]:
-    """Yield path below the folder, place, size in bytes, mark and problem of each file in a folder, except hidden ones.
+    """Yield relative path, place, size in bytes, mark and problem of each file in a folder, except hidden ones.
 
-    A folder below it that cannot be listed counts as a file with a problem; the folder itself raises OSError.
+    A subfolder that cannot be listed is yielded as a file with a problem; for the folder itself OSError is raised.
     """
     if is_remote(place):
         system, root = remote(place)
@@ -231,7 +231,7 @@ def _below(place: str) -> Iterator[tuple[str, str, int, str, str]]:
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of a file; 0 where it cannot be looked at."""
+    """Return the size of a file in bytes; 0 if it cannot be determined."""
     try:
         return path.stat().st_size
     except OSError:
@@ -239,14 +239,14 @@ def _size(path: Path) -> int:
 
 
 def _mark(info: dict[str, Any]) -> str:
-    """Return what the storage says of a file's content, if anything."""
+    """Return the ETag of a file, if there is one."""
     return str(info.get("ETag") or info.get("etag") or info.get("md5Hash") or "").strip('"')
 
 
 def seconds_of_sound(items: Sequence[Input]) -> float:
-    """Return the seconds of sound in some recordings; one that cannot be read counts as none.
+    """Return the total duration of recordings in seconds; unreadable ones count as 0.
 
-    Local files count at their true length, whatever their headers declare; of others only headers are read.
+    Local files are measured, since headers may be wrong; of remote files only headers are read.
     """
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return sum(pool.map(_duration_s, items))
@@ -259,7 +259,7 @@ def _duration_s(item: Input) -> float:
 
     try:
         if item.is_local:
-            # Anything else, such as a pipe, is refused by the fit, and might be waited for without end.
+            # Other files, such as pipes, are refused by the fit; opening one could block forever.
             return length_s(Path(item.place)) if os.path.isfile(item.place) else 0.0  # noqa: PTH113
         system, place = remote(item.place)
         with system.open(place, "rb") as file:

@@ -1,4 +1,4 @@
-"""A row for each recording of a batch, and the tables of all rows: ``results.csv`` and ``results.parquet``."""
+"""Result rows of a batch, and the tables ``results.csv`` and ``results.parquet``."""
 
 import csv
 import json
@@ -23,22 +23,22 @@ ROWS_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one recording; None where it is not known."""
+    """Result of one recording; unknown values are None."""
 
     path: str
-    """The recording's path or address; what is no UTF-8 in it is escaped."""
+    """Path or URL of the recording; bytes that are not UTF-8 are escaped."""
     folder: str
-    """The folder of its fit, relative to the output."""
+    """Folder of its fit, relative to the output."""
     status: str
-    """``fitted`` by this batch, ``kept`` because it was done already, or ``failed``."""
+    """``fitted`` by this batch, ``kept`` because it was up to date, or ``failed``."""
     reason: str | None = None
-    """Why it failed."""
+    """Reason of the failure."""
     attempts: int = 0
-    """How often this batch tried to fit it."""
+    """Number of attempts in this batch."""
     sha256: str | None = None
     """Hash of the samples."""
     settings_sha256: str | None = None
-    """Hash of the settings as resolved."""
+    """Hash of the resolved settings."""
     duration_s: float | None = None
     sample_rate: int | None = None
     channels: int | None = None
@@ -53,16 +53,16 @@ class Row:
     n_components: int | None = None
     """Partials or ropes."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
-    """Value of each metric, by name: a column each."""
+    """Value of each metric, by name; one column each."""
     mdct_snr_db: float | None = None
-    """What the best-k MDCT reaches with as many numbers."""
+    """SNR of the best-k MDCT baseline at equal size."""
     training_gain_db: float | None = None
     seconds: float | None = None
-    """Wall time of reading, fitting and measuring."""
+    """Wall-clock time of reading, fitting and measuring."""
 
     @classmethod
     def of_report(cls, place: str, folder: str, status: str, report: Mapping[str, Any], attempts: int = 0) -> "Row":
-        """Return the row of a fit, from its report; raises KeyError or TypeError for one that is damaged."""
+        """Return the row of a fit from its report; raises KeyError or TypeError if the report is damaged."""
         recording, model, seconds = report["recording"], report["model"], report["seconds"]
         return cls(
             path=printable(place),
@@ -89,7 +89,7 @@ class Row:
 
     @classmethod
     def failure(cls, place: str, folder: str, reason: str, attempts: int) -> "Row":
-        """Return the row of a recording that could not be fitted, with the reason on one line."""
+        """Return the row of a recording that could not be fitted; the reason is put on one line."""
         return cls(printable(place), folder, "failed", " ".join(printable(reason).split()), attempts)
 
     @property
@@ -105,29 +105,29 @@ class Row:
 
     @classmethod
     def of_flat(cls, values: Mapping[str, Any]) -> "Row":
-        """Return the row of some columns; those that are missing are not known."""
+        """Return the row with the given columns; missing ones are unknown."""
         own = {name: value for name, value in values.items() if name not in METRICS}
         return cls(**own, metrics={name: value for name, value in values.items() if name in METRICS})
 
     def tried(self, attempts: int) -> "Row":
-        """Return this row with another count of attempts."""
+        """Return a copy with another number of attempts."""
         return replace(self, attempts=attempts)
 
 
 class Outcome(NamedTuple):
-    """What became of one recording at one try."""
+    """Result of one attempt at a recording."""
 
     row: Row
     again: bool
-    """Whether it makes sense to try again."""
+    """Whether a retry may succeed."""
 
 
 _NO_MEMORY = ("allocate memory", "out of memory")
-"""In the messages of torch's RuntimeError where memory is lacking, on the CPU and on a GPU."""
+"""Parts of the messages of torch's RuntimeError when memory is exhausted, on the CPU and on a GPU."""
 
 
 def outcome_of(place: str, folder: str, error: Exception, passing: tuple[type[Exception], ...]) -> Outcome:
-    """Return what became of a recording when something went wrong; errors of the kinds ``passing`` may pass by themselves."""
+    """Return the outcome of a failed attempt; errors of the types ``passing`` are temporary and may be retried."""
     known = isinstance(error, (DdaudioError, *passing))
     reason = str(error) if known and str(error) else f"{type(error).__name__}: {error}"
     lacks_memory = isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
@@ -137,53 +137,53 @@ def outcome_of(place: str, folder: str, error: Exception, passing: tuple[type[Ex
 
 
 def columns() -> tuple[str, ...]:
-    """Return the columns of the tables, in order: the fields of a row, with a column for each metric in their place."""
+    """Return the columns of the tables in order: the fields of a row, with ``metrics`` replaced by a column per metric."""
     names = [[*METRICS] if member.name == "metrics" else [member.name] for member in fields(Row)]
     return tuple(name for some in names for name in some)
 
 
 class RowStore:
-    """Rows by their place in the batch, kept in a nameless temporary file: memory does not grow with them but 8 bytes each."""
+    """Rows by index in the batch, stored in an unnamed temporary file; needs 8 bytes of memory per row."""
 
     def __init__(self, n_rows: int) -> None:
-        """Make room for some rows."""
+        """Create an empty store for ``n_rows`` rows."""
         self._places = array("q", [-1]) * n_rows
         self._file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed by `close`
 
     def put(self, place: int, row: Row) -> None:
-        """Keep a row; an earlier one at its place is replaced."""
+        """Store a row at an index, replacing an earlier one."""
         self._places[place] = self._file.seek(0, os.SEEK_END)
         self._file.write(json.dumps(asdict(row)).encode() + b"\n")
 
     def has(self, place: int) -> bool:
-        """Return whether there is a row at a place."""
+        """Return whether there is a row at an index."""
         return self._places[place] >= 0
 
     def __iter__(self) -> Iterator[Row]:
-        """Yield the rows that there are, in order."""
+        """Yield the stored rows, in order."""
         for place in self._places:
             if place >= 0:
                 self._file.seek(place)
                 yield Row(**json.loads(self._file.readline()))
 
     def close(self) -> None:
-        """Let the temporary file go."""
+        """Delete the temporary file."""
         self._file.close()
 
 
 def schema() -> "pyarrow.Schema":
-    """Return the types of the columns."""
+    """Return the schema of ``results.parquet``."""
     import pyarrow  # noqa: PLC0415 - slow to import
 
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
     hints = get_type_hints(Row)
-    # Of a column such as ``float | None`` the first type counts.
+    # For a type such as ``float | None`` the first one is used.
     types = {name: getattr(hint, "__args__", (hint,))[0] for name, hint in hints.items()}
     return pyarrow.schema([(name, kinds[float if name in METRICS else types[name]]) for name in columns()])
 
 
 def write_tables(rows: RowStore, csv_path: Path, parquet_path: Path) -> None:
-    """Write both tables, some rows at a time."""
+    """Write both tables in chunks of rows."""
     import pyarrow  # noqa: PLC0415 - slow to import
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -200,7 +200,7 @@ def write_tables(rows: RowStore, csv_path: Path, parquet_path: Path) -> None:
 
 
 def _cell(value: object) -> object:
-    """Return a value for CSV: text that spreadsheets would take for a formula gets an apostrophe in front."""
+    """Return a value for CSV; text that spreadsheets would take for a formula is prefixed with an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
@@ -215,9 +215,9 @@ def _some_at_a_time(rows: Iterator[Row]) -> Iterator[list[dict[str, Any]]]:
 
 
 def read_table(file: IO[bytes] | Path) -> Iterator[Row]:
-    """Yield the rows of ``results.parquet``, some at a time in memory; columns that are not known are passed over.
+    """Yield the rows of ``results.parquet``, read in chunks; unknown columns are ignored.
 
-    Raises `BatchError` where it is damaged.
+    Raises `BatchError` if the file is damaged.
     """
     from pyarrow import ArrowException, parquet  # noqa: PLC0415 - slow to import
 

@@ -1,4 +1,4 @@
-"""``batch``: every recording of a folder, a list or a bucket fitted, once."""
+"""``batch``: fit all recordings of a folder, a list or a bucket."""
 
 import heapq
 import json
@@ -25,62 +25,62 @@ from ddaudio.options.batch import STACKS_PER_WORKER, BatchOptions
 from ddaudio.parallel.executors import Executor, make_executor
 
 SMALL_BYTES, STACK_BYTES = 1 << 17, 1 << 19
-"""Largest recording in a stack, and largest stack, in bytes of sound: more is not faster, see `ddaudio.fitting.run`."""
+"""Largest recording in a stack, and largest stack, in bytes of samples: more is not faster, see `ddaudio.fitting.run`."""
 
 COMPRESSION = {".flac": 1.8, ".ogg": 10.0, ".oga": 10.0, ".opus": 12.0, ".mp3": 10.0}
-"""How many times larger sound is than its file, about."""
+"""Approximate ratio of the size of samples to the size of their file, by format."""
 
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """How far a batch is."""
+    """Progress of a batch."""
 
     stage: str
     """``looking``, ``fitting`` or ``writing``."""
     total: int = 0
-    """Recordings to fit."""
+    """Number of recordings to fit."""
     done: int = 0
-    """Recordings that were fitted, or failed."""
+    """Number of recordings that were fitted or failed."""
     failed: int = 0
     sound_s: float = 0.0
-    """Seconds of sound that were fitted."""
+    """Total duration of the fitted recordings, in seconds."""
     seconds: float = 0.0
-    """Since the first recording was sent to be fitted."""
+    """Time since the first recording was submitted, in seconds."""
     share: float = 0.0
-    """How much of all files' bytes is done, 0 to 1."""
+    """Share of the bytes of all files that is done, 0 to 1."""
     workers: int = 0
-    """Threads that work."""
+    """Number of working threads."""
     dashboard: str | None = None
-    """Address of the Dask dashboard, if there is one."""
+    """URL of the Dask dashboard, if there is one."""
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until it is done, if the bytes that are left take as long as those that are done; None at the beginning."""
+        """Estimated remaining time in seconds, from the time per byte so far; None at the beginning."""
         return self.seconds * (1 / self.share - 1) if self.share > 0 else None
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of a batch; `rows` has what became of each recording."""
+    """Results of a batch; `rows` gives those of each recording."""
 
     output: str
-    """Path or address of the output."""
+    """Path or URL of the output."""
     contents: dict[str, Any]
-    """Counts, quantiles, the worst, the failures and the speed, as in ``summary.json``."""
+    """Counts, quantiles, worst fits, failures and speed, as in ``summary.json``."""
     problem: str | None
-    """Why tables or gallery could not be written; None if they were."""
+    """Reason why tables or gallery could not be written; None if they were."""
     stopped: bool
-    """Whether the user stopped it."""
+    """Whether it was interrupted by the user."""
     planned_sound_s: float | None = None
-    """Of a dry run: the seconds of sound in what would be fitted, as far as headers tell."""
+    """Dry runs only: total duration in seconds of the recordings to fit, as far as headers can be read."""
 
     @property
     def failed(self) -> int:
-        """How many recordings could not be fitted."""
+        """Number of recordings that could not be fitted."""
         return int(self.contents["failed"])
 
     def rows(self) -> Iterator[Row]:
-        """Yield the rows of ``results.parquet``; raises `BatchError` where there is none."""
+        """Yield the rows of ``results.parquet``; raises `BatchError` if there is none."""
         return read_table(BytesIO(_results(open_storage(self.output))))
 
 
@@ -93,25 +93,24 @@ def batch(
     progress: Callable[[BatchProgress], None] | None = None,
     **settings: Any,
 ) -> BatchResult:
-    """Fit every recording of a folder, a list or a bucket that is not fitted yet, each into a folder of its own.
+    """Fit all recordings of a folder, a list or a bucket that have no current fit, each into its own folder.
 
-    A script that is run as a program calls this below ``if __name__ == "__main__":``, as the local cluster's processes
-    import it.
+    Scripts must call this function below ``if __name__ == "__main__":``, since the processes of the local cluster import them.
 
     Args:
-        inputs: a folder, a list file, an address such as ``s3://bucket/sounds``, or several paths and addresses.
-        output: the folder or address that gets a folder a recording, ``results.csv``, ``results.parquet``,
+        inputs: a folder, a list file, a URL such as ``s3://bucket/sounds``, or several paths and URLs.
+        output: folder or URL for one folder per recording, ``results.csv``, ``results.parquet``,
             ``summary.json`` and ``index.html``.
         options: settings of the fits (default: ``FitOptions()``).
         batch: settings of the batch (default: ``BatchOptions()``).
-        progress: told how far the batch is; silent without.
+        progress: called with a `BatchProgress` as recordings finish.
         **settings: single settings of either kind by name, such as ``target_snr_db=30, workers=2``.
 
     Returns:
-        What became of it; a recording that could not be fitted is a row there, and ends nothing.
+        The results; a recording that could not be fitted is a row and does not end the batch.
 
     Raises:
-        BatchError: nothing is found, the output would harm the input, or the scheduler does not answer.
+        BatchError: nothing is found, input and output overlap, or the scheduler does not respond.
         OptionError: a setting is unknown or out of range.
         OutputError: the output cannot be written to.
 
@@ -128,7 +127,7 @@ def batch(
 
 
 class _Run:
-    """A batch on its way."""
+    """A running batch."""
 
     def __init__(self, items: list[Input], job: BatchJob, how: BatchOptions, tell: Callable[[BatchProgress], None]) -> None:
         self.items, self.job, self.how, self.tell = items, job, how, tell
@@ -139,7 +138,7 @@ class _Run:
         self._began = time.monotonic()
 
     def run(self) -> BatchResult:
-        """Do it all."""
+        """Run the batch and return its results."""
         began = time.monotonic()
         try:
             if self.how.dry_run:
@@ -147,7 +146,7 @@ class _Run:
                 sound_s = seconds_of_sound([self.items[place] for place in todo])
                 return BatchResult(self.job.output.address, self._summary(began), None, stopped=False, planned_sound_s=sound_s)
             if self.how.scheduler is not None:
-                with make_executor(0, 0, self.how.scheduler) as workers:  # first of all: it may not answer
+                with make_executor(0, 0, self.how.scheduler) as workers:  # first: the scheduler may not respond
                     self.job.output.prepare()
                     return self._work(self._missing(), workers, began)
             self.job.output.prepare()
@@ -158,7 +157,7 @@ class _Run:
             self.rows.close()
 
     def _missing(self) -> list[int]:
-        """Return the places of the recordings to fit; keep the rows of those that are not."""
+        """Return the indices of the recordings to fit; store the rows of the others."""
         there = set() if self.how.force else self.job.output.finished()
         asked = self.job.asked_sha256
         look = [place for place, item in enumerate(self.items) if item.folder in there]
@@ -178,7 +177,7 @@ class _Run:
         return todo
 
     def _failed_before(self) -> Mapping[str, Row]:
-        """Return the failures of the last batch, by folder; none where there was no batch and none is asked for."""
+        """Return the failures of the last batch by folder; raises `BatchError` if they are to be retried and there was none."""
         try:
             return {row.folder: row for row in read_table(BytesIO(_results(self.job.output))) if row.status == "failed"}
         except BatchError:
@@ -187,7 +186,7 @@ class _Run:
             return {}
 
     def _work(self, todo: Sequence[int], workers: Executor, began: float) -> BatchResult:
-        """Fit, and write the tables whatever happens."""
+        """Fit the recordings, and write the tables even if that fails."""
         self._bytes = sum(max(1, self.items[place].size) for place in todo)
         self.progress = replace(self.progress, total=len(todo), dashboard=workers.dashboard)
         self._began = time.monotonic()
@@ -207,9 +206,9 @@ class _Run:
         return BatchResult(self.job.output.address, contents, problem, stopped)
 
     def _stacks(self, todo: Sequence[int]) -> Iterator[list[QueuedInput]]:
-        """Yield what is fitted together: short recordings in stacks, any other one by itself.
+        """Yield the recordings of each task: short ones in stacks, longer ones alone.
 
-        What has most sound comes first: if it came last, it would keep a worker busy long after the others are done.
+        The longest recordings come first; at the end they would keep a worker busy long after the others have finished.
         """
         most = max(1, min(self.how.stack, len(todo) // (STACKS_PER_WORKER * self.how.n_workers)))
         stack: list[QueuedInput] = []
@@ -227,7 +226,7 @@ class _Run:
             yield stack
 
     def _landed(self, one: QueuedInput, row: Row) -> None:
-        """Take in what became of a recording."""
+        """Store the final row of a recording."""
         self._keep(one.place, row)
         self._bytes_done += max(1, one.item.size)
         now = self.progress
@@ -235,13 +234,13 @@ class _Run:
         self._beat(now.workers)
 
     def _beat(self, threads: int) -> None:
-        """Tell how far it is."""
+        """Report progress."""
         share = self._bytes_done / self._bytes if self._bytes else 1.0
         self.progress = replace(self.progress, seconds=time.monotonic() - self._began, share=share, workers=threads)
         self.tell(self.progress)
 
     def _keep(self, place: int, row: Row) -> None:
-        """Keep a row, and note it for the gallery if it is one of those with the lowest SNR."""
+        """Store a row, and select it for the gallery if its SNR is among the lowest."""
         self.rows.put(place, row)
         self.summary.add(row)
         if row.status != "failed":
@@ -276,12 +275,12 @@ class _Run:
 
 
 def _sound_bytes(item: Input) -> float:
-    """Return about how many bytes a recording has when it is decoded."""
+    """Estimate the size of a decoded recording in bytes."""
     return item.size * COMPRESSION.get(PurePath(item.place).suffix.lower(), 1.0)
 
 
 def _results(output: Storage) -> bytes:
-    """Return ``results.parquet``; raises `BatchError` where there is none."""
+    """Return the bytes of ``results.parquet``; raises `BatchError` if there is none."""
     content = output.read("results.parquet")
     if content is None:
         raise BatchError(
@@ -292,7 +291,7 @@ def _results(output: Storage) -> bytes:
 
 
 def in_words(result: BatchResult) -> list[str]:
-    """Return what became of a batch, or what would, in some lines."""
+    """Summarise the results of a batch, or of a dry run, in a few lines."""
     contents = result.contents
     if result.planned_sound_s is not None:
         return [

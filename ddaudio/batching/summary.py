@@ -1,4 +1,4 @@
-"""What a batch came to: counts, quantiles, the worst, and how fast it was."""
+"""Summary of a batch: counts, quantiles, the worst fits, and speed."""
 
 import heapq
 from array import array
@@ -9,28 +9,28 @@ from ddaudio.batching.results_table import Row
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEW = 5
-"""The worst recordings that are named, and failures."""
+"""Number of worst fits, and of failures, that are named."""
 MEASURED = ("snr_db", "over_mdct_db", "lsd_db", "erb_db", "dead_bands", "parameters_per_sample", "seconds_per_second")
-"""What quantiles are taken of."""
+"""Fields whose quantiles are computed."""
 
 
 @dataclass
 class Summary:
-    """Counts rows as they come; memory grows by some 8 bytes a value, and by nothing else."""
+    """Accumulates rows, with about 8 bytes of memory per value."""
 
     found: int
-    """Recordings of the batch."""
+    """Number of recordings in the batch."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("fitted", "kept", "failed"), 0))
     sound_s: float = 0.0
-    """Seconds of sound that were fitted."""
+    """Total duration of the fitted recordings, in seconds."""
     values: dict[str, "array[float]"] = field(default_factory=lambda: {name: array("d") for name in MEASURED})
     worst: list[tuple[float, str]] = field(default_factory=list)
-    """Negative SNR and path of the worst, as a heap."""
+    """Negative SNR and path of the worst fits, as a heap."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of the first failures."""
 
     def add(self, row: Row) -> None:
-        """Count a row."""
+        """Add a row."""
         self.counts[row.status] += 1
         if row.status == "failed":
             if len(self.failures) < FEW:
@@ -50,7 +50,7 @@ class Summary:
                 heapq.heappop(self.worst)
 
     def contents(self, seconds: float) -> dict[str, Any]:
-        """Return all of it as JSON can hold it, for a batch that took some ``seconds``."""
+        """Return the summary, serialisable as JSON, of a batch that took ``seconds``."""
         counted = sum(self.counts.values())
         return {
             "recordings": self.found,
@@ -66,7 +66,7 @@ class Summary:
 
 
 def quantiles(values: "array[float]") -> dict[str, float] | None:
-    """Return quantiles by their percentage, interpolated linearly between values; None where there are none."""
+    """Return quantiles by percentage, linearly interpolated; None without values."""
     if not values:
         return None
     ordered = sorted(values)
@@ -80,7 +80,7 @@ def quantiles(values: "array[float]") -> dict[str, float] | None:
 
 
 def summary_lines(contents: dict[str, Any]) -> list[str]:
-    """Return a summary in some lines."""
+    """Format a summary in a few lines."""
     lines = [
         f"recordings  {contents['recordings']}: {contents['fitted']} fitted, {contents['kept']} done before, "
         f"{contents['failed']} failed" + (f", {contents['left']} left for another time" if contents["left"] else "")

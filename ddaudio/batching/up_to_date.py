@@ -1,8 +1,8 @@
-"""What is done already. A recording is when its report is there and tells of the same sound and the same settings.
+"""Up-to-date checks: a fit is current if its report has the hashes of the same samples and the same settings.
 
-Reading every recording to find that out would take long, so a batch notes in the report what the file and the settings
-were like as they were given. Where these are the same, so are sound and settings. Where they are not, a worker, which
-has to read the recording anyway, compares hash of the samples and settings as resolved, and fits only if one differs.
+Since reading every recording takes long, reports also store hashes of the file and of the settings as given; if both are equal,
+samples and resolved settings are too. Otherwise a worker, which has to read the recording anyway, compares the hashes of samples
+and resolved settings, and fits only if one of them differs.
 """
 
 import hashlib
@@ -24,19 +24,19 @@ from ddaudio.results.report_file import parse_report
 
 @dataclass(frozen=True)
 class BatchJob:
-    """What is to be done with each recording of a batch."""
+    """The work to do for each recording of a batch."""
 
     output: Storage
     options: FitOptions
-    """Settings of the fits, as they were given."""
+    """Settings of the fits, as given."""
     html: bool
-    """Whether each fit gets its page."""
+    """Whether an HTML page is written for each fit."""
     force: bool
-    """Whether what is done is done again."""
+    """Whether current fits are repeated."""
 
     @property
     def asked_sha256(self) -> str:
-        """Hash of the settings as given, and of the version: another one may resolve them differently."""
+        """Hash of the settings as given and of the version, since versions may resolve them differently."""
         text = json.dumps([version("ddaudio"), self.options.flat()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -48,9 +48,9 @@ def file_hash(path: str | Path) -> str:
 
 
 def read_existing_report(job: BatchJob, item: Input) -> dict[str, Any] | None:
-    """Return the report of a recording's fit; None where there is none, or none that can be read, or all is done again.
+    """Return the report of an existing fit; None if it is missing or unreadable, or if all fits are repeated.
 
-    Raises OSError, or what the storage raises.
+    Raises OSError or the errors of the storage.
     """
     name = f"{item.folder}/{REPORT}"
     content = None if job.force else job.output.read(name)
@@ -61,13 +61,13 @@ def read_existing_report(job: BatchJob, item: Input) -> dict[str, Any] | None:
 
 
 def is_same(report: Mapping[str, Any], item: Input, asked_sha256: str, get_hash: Callable[[], str] | None) -> bool:
-    """Return whether a report tells of the same file and the same settings as given.
+    """Return whether a report was made from the same file with the same settings as given.
 
     Args:
-        report: what stands in the fit's folder.
+        report: content of the fit's ``report.json``.
         item: the recording.
         asked_sha256: see `Job`.
-        get_hash: gives the hash of the file's bytes, if they are at hand; asked only where nothing else tells.
+        get_hash: returns the hash of the file's bytes, if available; called only if nothing else decides.
 
     """
     noted = report.get("batch")
@@ -79,7 +79,7 @@ def is_same(report: Mapping[str, Any], item: Input, asked_sha256: str, get_hash:
 
 
 def reusable_row(job: BatchJob, item: Input, asked_sha256: str) -> Row | None:
-    """Return the row of a recording that is done already, as far as can be told without fetching it; else None."""
+    """Return the row of a current fit, as far as this can be decided without fetching the recording; else None."""
     report = read_existing_report(job, item)
     try:
         if report is None or not is_same(report, item, asked_sha256, _hash_here(item)) or lacks_page(job, item):
@@ -90,7 +90,7 @@ def reusable_row(job: BatchJob, item: Input, asked_sha256: str) -> Row | None:
 
 
 def lacks_page(job: BatchJob, item: Input) -> bool:
-    """Return whether a fit should have a page and has none."""
+    """Return whether the page of a fit is missing."""
     return job.html and not job.output.exists(f"{item.folder}/{PAGE}")
 
 

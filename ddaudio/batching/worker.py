@@ -1,4 +1,4 @@
-"""What a worker does: fetch a recording, fit it, and put the fit into its place. Whatever goes wrong becomes a row."""
+"""Tasks of the workers: fetch recordings, fit them, and save the fits. Failures become table rows."""
 
 import contextlib
 import dataclasses
@@ -34,19 +34,19 @@ Returned = TypeVar("Returned")
 
 
 class _Read(NamedTuple):
-    """A recording that has to be fitted."""
+    """A recording that was read and needs a fit."""
 
     item: Input
     recording: Recording
     noted: dict[str, str]
-    """What the report will say of the file and the settings."""
+    """Hashes of file and settings to store in the report."""
 
 
 def fit_stack(job: BatchJob, items: Sequence[Input]) -> list[Outcome]:
-    """Fit some recordings, as a batch where possible; return the outcome of each, in order. Raises nothing but an interrupt."""
+    """Fit recordings, together where possible, and return their outcomes in order; raises only KeyboardInterrupt."""
     batched = can_batch(job.options)
     stacks = [items] if batched else [[item] for item in items]
-    # No gradient is taken in a batch, and half a second of speech takes 7 to 22 % less time without what one needs.
+    # Batches need no gradient; without autograd's bookkeeping half a second of speech takes 7 to 22 % less time.
     with one_thread(), torch.inference_mode(batched):
         return [outcome for stack in stacks for outcome in _fit_items(job, stack)]
 
@@ -60,7 +60,7 @@ def _fit_items(job: BatchJob, items: Sequence[Input]) -> list[Outcome]:
 
 
 def _or_failure(item: Input, work: Callable[[], Returned]) -> Returned | Outcome:
-    """Return what some work returns, or the outcome of the error that it raises."""
+    """Return the result of ``work``, or the outcome of the error that it raises."""
     try:
         return work()
     except Exception as error:
@@ -68,7 +68,7 @@ def _or_failure(item: Input, work: Callable[[], Returned]) -> Returned | Outcome
 
 
 def _fit_each(recordings: Sequence[Recording], options: FitOptions) -> list[FitResult | Exception]:
-    """Fit recordings together; if that fails, in two halves, so that an error is returned only for the recording it is of."""
+    """Fit recordings together; on failure, retry in halves, so that only the recording at fault gets the error."""
     if not recordings:
         return []
     try:
@@ -81,7 +81,7 @@ def _fit_each(recordings: Sequence[Recording], options: FitOptions) -> list[FitR
 
 
 def _saved(job: BatchJob, read: _Read, result: FitResult | Exception) -> Outcome:
-    """Save a fit; raises the error of one that failed."""
+    """Save a fit; raises its error if it failed."""
     if isinstance(result, Exception):
         raise result
     if result.stopped:
@@ -90,7 +90,7 @@ def _saved(job: BatchJob, read: _Read, result: FitResult | Exception) -> Outcome
 
 
 def _fetched_and_read(job: BatchJob, item: Input, files: contextlib.ExitStack) -> _Read | Outcome:
-    """Read a recording; return it, or the outcome if its fit is there already. A temporary copy is deleted with ``files``."""
+    """Read a recording; return it, or the outcome if its fit is current. Temporary copies are deleted with ``files``."""
     if item.problem:
         raise RecordingError(item.problem, hint="check its permissions")
     read = _read(job, item, files.enter_context(_fetched(item)))
@@ -99,7 +99,7 @@ def _fetched_and_read(job: BatchJob, item: Input, files: contextlib.ExitStack) -
 
 @contextlib.contextmanager
 def _fetched(item: Input) -> Iterator[Path]:
-    """Give the recording as a local file: itself, or a temporary copy."""
+    """Yield the recording as a local file: itself, or a temporary copy."""
     if item.is_local:
         yield Path(item.place)
         return
@@ -114,7 +114,7 @@ def _fetched(item: Input) -> Iterator[Path]:
 
 
 def _read(job: BatchJob, item: Input, path: Path) -> _Read | Row:
-    """Read a recording; return it, or its row if its fit is there already."""
+    """Read a recording; return it, or its row if its fit is current."""
     asked, hashed = job.asked_sha256, file_hash(path) if os.path.isfile(path) else ""  # noqa: PTH113
     report = read_existing_report(job, item)
     if report is not None and is_same(report, item, asked, lambda: hashed):
@@ -124,7 +124,7 @@ def _read(job: BatchJob, item: Input, path: Path) -> _Read | Row:
     except RecordingError as error:
         raise error.with_facts(problem=error.problem.replace(str(path), printable(item.place))) from error.__cause__
     if hashed != file_hash(path):
-        raise OutputError(f"cannot fit {quoted(item.place)}: it changed while it was read", hint="wait until it is complete")
+        raise OutputError(f"cannot fit {quoted(item.place)}: it changed during reading", hint="wait until it is complete")
     recording = dataclasses.replace(recording, source=printable(item.place))
     if report is not None and _tells_of(report, recording, job):
         return _kept(job, item, report)
@@ -132,14 +132,14 @@ def _read(job: BatchJob, item: Input, path: Path) -> _Read | Row:
 
 
 def _tells_of(report: dict[str, Any], recording: Recording, job: BatchJob) -> bool:
-    """Return whether a report tells of these samples and of what the settings are with them."""
+    """Return whether a report has the hashes of these samples and of the settings resolved for them."""
     if report.get("recording", {}).get("sha256") != recording.content_hash:
         return False
     return bool(report.get("settings_sha256") == settings_hash(make_plan(recording, job.options).options))
 
 
 def _kept(job: BatchJob, item: Input, report: dict[str, Any]) -> Row:
-    """Return the row of a fit that is there; make its page if it should have one."""
+    """Return the row of an existing fit; write its page if it is missing."""
     if lacks_page(job, item):
         with job.output.fetched(item.folder) as folder:
             job.output.write(f"{item.folder}/{PAGE}", page(FitRecord.read(folder), home=".").encode("utf-8", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""The lab: the same recordings, several networks and losses, several seeds, one table. `ddaudio.compare` is the verb."""
+"""Comparisons of networks, losses and seeds on the same recordings; the entry point is `ddaudio.compare`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ __all__ = ["CompareOptions", "CompareProgress", "Comparison", "compare"]
 
 
 def __getattr__(name: str) -> object:
-    # The command's help needs the settings alone, at once.
+    # Loaded lazily: the help of the command needs only the options.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = {"CompareOptions": "options.compare", "Comparison": "comparing.results"}.get(name, "comparing.run")

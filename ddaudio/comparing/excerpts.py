@@ -1,4 +1,4 @@
-"""What is fitted of each recording: its loudest stretch, as a file of its own, or all of it."""
+"""Excerpts: the part of each recording that is fitted, either its loudest stretch (as a separate file) or the whole."""
 
 import os
 from collections.abc import Sequence
@@ -20,31 +20,31 @@ from ddaudio.io.wav import write_wav
 
 @dataclass(frozen=True)
 class Excerpt:
-    """What is fitted of a recording."""
+    """The part of a recording that is fitted."""
 
     source: str
     """Path of the recording."""
     name: str
-    """What it is called in tables: the end of its path, as much as it takes to tell it from the others."""
+    """Name in tables: the shortest end of the path that distinguishes it from the other recordings."""
     folder: str
-    """Name of its folder: safe, and that of no other sound."""
+    """Name of its folder: a safe file name, unique to this sound."""
     content_hash: str
     n_channels: int
     n_samples: int
     sample_rate: int
     begin_s: float
-    """Where the stretch begins in the recording."""
+    """Start of the excerpt within the recording, in seconds."""
     samples: Tensor | None = field(repr=False)
-    """None where it is the recording itself, as its file has it."""
+    """Samples of the excerpt; None if the recording's own file is used unchanged."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what a comparison says of it."""
+        """Return the description stored in ``compare.json``."""
         told = {name: getattr(self, name) for name in ("name", "source", "begin_s", "sample_rate")}
         sizes = {"channels": self.n_channels, "duration_s": self.n_samples / self.sample_rate}
         return {**told, **sizes, "sha256": self.content_hash}
 
     def place(self, folder: Path) -> str:
-        """Return the path of the sound file to fit: written below ``folder`` unless it is the recording's own."""
+        """Return the path of the sound file to fit, written below ``folder`` unless the recording's own file is used."""
         if self.samples is None:
             return str(Path(self.source).absolute())
         path = folder.absolute() / f"{self.folder}.wav"
@@ -57,7 +57,7 @@ class Excerpt:
 def read_stretches(
     paths: Sequence[str | os.PathLike[str]], stretch_s: float, sample_rate: int | None, *, whole: bool
 ) -> list[Excerpt]:
-    """Read recordings, and take the loudest stretch of each; raises `RecordingError`, and `OptionError` on one given twice."""
+    """Read recordings and return the loudest stretch of each; raises `RecordingError`, and `OptionError` on duplicates."""
     files = [Path(path) for path in paths]
     absolute = [path.parent.resolve() / path.name for path in files]
     for place, path in enumerate(absolute):
@@ -71,7 +71,7 @@ def read_stretches(
         rate = recording.sample_rate
         first, length = (0, recording.n_samples) if whole else loudest(recording, max(1, round(stretch_s * rate)))
         samples = None
-        # What is given another rate is no longer as the file has it.
+        # A resampled recording differs from its file and is written anew.
         if length < recording.n_samples or sample_rate is not None:
             samples = torch.as_tensor(recording.samples[:, first : first + length]).clone()
             recording = Recording(samples, rate, recording.source)
@@ -82,7 +82,7 @@ def read_stretches(
 
 
 def _common_folder(paths: Sequence[Path]) -> Path | None:
-    """Return the folder that all lie below; None where they lie on several drives."""
+    """Return the deepest folder that contains all paths; None if they are on several drives."""
     try:
         return Path(os.path.commonpath([path.parent for path in paths]))
     except ValueError:
@@ -90,7 +90,7 @@ def _common_folder(paths: Sequence[Path]) -> Path | None:
 
 
 def loudest(recording: Recording, n_samples: int) -> tuple[int, int]:
-    """Return first sample and length of the stretch with the most energy over all channels: the earliest of equals."""
+    """Return first sample and length of the stretch with most energy over all channels; ties go to the earliest."""
     length = min(n_samples, recording.n_samples)
     power = torch.as_tensor(recording.samples[:, :]).double().square().sum(0)
     energy = torch.nn.functional.pad(power.cumsum(0), (1, 0))

@@ -1,12 +1,13 @@
 """Landscapes: a loss as a function of one frequency, or of two, around the truth.
 
-Everything but the frequencies that are looked at stands at the truth: amplitudes, phases in the middle of the stretch, all
-other partials. Beside the losses there are the ideas that `analysis.frequencies` is made of, in which amplitudes are solved:
+Everything except the frequencies under study is held at its true value: amplitudes, phases at the middle of the excerpt, and
+all other partials. Besides losses, these objectives of the frequency estimators (`analysis.frequencies`) can be drawn; in them
+amplitudes are solved for:
 
-- ``windows:N``: what sinusoids leave of windows of ``N`` samples, amplitudes solved in each; ``windows`` is the whole stretch,
-- ``surrogate``: what damped sinusoids leave, at the damping that is best for the frequency, amplitudes solved,
-- ``annihilating-filter``: what notch filters leave in their shortest windows,
-- ``optimal-transport``: what it costs to carry the power spectrum onto the frequencies.
+- ``windows:N``: residual of least-squares sinusoids in windows of ``N`` samples; ``windows`` uses the whole excerpt,
+- ``surrogate``: residual of least-squares damped sinusoids, at the best damping for each frequency,
+- ``annihilating-filter``: residual of notch filters in their shortest windows,
+- ``optimal-transport``: cost of transporting the power spectrum onto the frequencies.
 """
 
 import csv
@@ -31,52 +32,52 @@ from ddaudio.losses import make_loss
 from ddaudio.options import LOSSES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, parse_loss
 
 IDEAS = ("windows", "windows:512", "windows:64", "surrogate", "annihilating-filter", "optimal-transport")
-"""What can be drawn beside losses; ``windows`` with any other number, too."""
+"""Objectives that can be drawn besides losses; ``windows`` accepts any other length, too."""
 PLAIN_LOSSES = tuple(name for name, spec in LOSSES.items() if not spec.required)
-"""Losses that a name without variants tells all about."""
+"""Losses whose name needs no variant."""
 ALL = (*PLAIN_LOSSES, *IDEAS)
-"""Everything that is drawn by default."""
+"""Losses and objectives drawn by default."""
 PARTIALS = 16
-"""Partials of a recording that stand at the truth, at most."""
+"""Largest number of partials that model a recording."""
 SHORTEST, LONGEST = 64, 1 << 20
-"""Samples of a stretch."""
+"""Range of the length of an excerpt, in samples."""
 MOST_POINTS = {1: 2001, 2: 61}
-"""Points of each axis, at most."""
+"""Largest number of points per axis, by number of axes."""
 POINTS_PER_BIN = 8
 NEAR_BINS = {1: 16, 2: 8}
-"""How far to look on both sides, unless it is said."""
+"""Default distance to both sides, in bins, by number of axes."""
 APART = 4
-"""Bins between the two partials of a recording that are moved, if there are such."""
+"""Preferred distance between the two partials of a recording that are varied, in bins."""
 BLOCK_ELEMENTS = 1 << 21
-"""Samples that are made at once."""
+"""Largest number of samples computed at once."""
 DAMPINGS = (0.0, *(2.0**power for power in range(-1, 11)))
-"""Dampings that the surrogate chooses from: ``exp(-d n / N)`` over ``N`` samples."""
+"""Dampings ``d`` tried for the surrogate: ``exp(-d n / N)`` over ``N`` samples."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is looked at: a stretch of sound, its frequencies, and what makes it up.
+    """A signal whose partials are known, of which one or two frequencies are varied.
 
-    Phases count from the stretch's middle; frequencies are radians per sample; the one or two that move come first.
+    Phases are relative to the middle of the signal; frequencies are in radians per sample; those that are varied come first.
     """
 
     target: Tensor
     """``[N]`` float64."""
     sample_rate: int
     moving: int
-    """How many frequencies are moved, 1 or 2."""
+    """Number of frequencies that are varied, 1 or 2."""
     frequency: Tensor
     """``[K]``."""
     cosine: Tensor
     sine: Tensor
 
     def estimates(self, frequency: Tensor) -> Tensor:
-        """Return the sound with the first frequencies in place of the truth, ``[P, N]`` for ``[P, moving]``."""
+        """Return the signals ``[P, N]`` whose first frequencies are replaced by ``frequency [P, moving]``."""
         return self._waves(frequency, slice(0, self.moving)).sum(1) + self.rest
 
     @property
     def rest(self) -> Tensor:
-        """What does not move, ``[N]``."""
+        """Sum of the partials that are not varied, ``[N]``."""
         fixed = slice(self.moving, None)
         return self._waves(self.frequency[None, fixed], fixed).sum(1)[0]
 
@@ -88,19 +89,19 @@ class Scene:
 
 @dataclass(frozen=True)
 class Landscape:
-    """Losses over frequencies."""
+    """Losses as functions of one or two frequencies."""
 
     truth_hz: tuple[float, ...]
-    """The frequencies that were moved, where they belong: one or two."""
+    """True values of the frequencies that were varied, in Hz: one or two."""
     axes_hz: tuple[Tensor, ...]
-    """Where they were moved to, ``[P]`` each."""
+    """Values along each axis in Hz, ``[P]`` each."""
     values: dict[str, Tensor]
-    """Each loss, ``[P]`` or ``[P, P]``, the first frequency first."""
+    """Each loss by name, ``[P]`` or ``[P, P]``; the first dimension is the first frequency."""
     bin_hz: float
-    """Sample rate over samples: how near frequencies can be told apart."""
+    """Frequency resolution in Hz: sample rate divided by the number of samples."""
 
     def csv(self) -> str:
-        """Return a table: frequencies in Hz, then each loss, a row a point."""
+        """Return a CSV table with a row per point: frequencies in Hz, then each loss."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         count = len(self.axes_hz)
@@ -112,9 +113,9 @@ class Landscape:
 
 
 def scene_of_tones(hz: Sequence[float], sample_rate: int, n_samples: int, moving: int = 1) -> Scene:
-    """Return sinusoids of amplitude 1 and phases 0, 1, 2, ... radians in the middle; the first ``moving`` are moved.
+    """Return sinusoids of amplitude 1 with phases 0, 1, 2, ... radians at the middle; the first ``moving`` are varied.
 
-    Raises `OptionError` when a frequency is not between 0 and Nyquist, there are fewer than are moved, or sizes are out of range.
+    Raises `OptionError` if a frequency is not between 0 and Nyquist, too few are given, or sizes are out of range.
     """
     _check_stretch(n_samples)
     if rate_problem(sample_rate):
@@ -132,7 +133,7 @@ def scene_of_tones(hz: Sequence[float], sample_rate: int, n_samples: int, moving
 
 
 def scene_of_recording(recording: Recording, n_samples: int = 4096, moving: int = 1) -> Scene:
-    """Return the loudest stretch of a recording with its strongest partials, of which the first ``moving`` are moved.
+    """Return the loudest excerpt of a recording with its strongest partials, of which the first ``moving`` are varied.
 
     Raises `RecordingError` when it is silent or too short, `OptionError` when sizes are out of range.
     """
@@ -157,7 +158,7 @@ def scene_of_recording(recording: Recording, n_samples: int = 4096, moving: int 
     cosine, sine = solved.chunk(2)
     order = torch.hypot(cosine, sine).argsort(descending=True)
     _check_moving(moving, len(order))
-    # Two that lie in one valley would show nothing: the second is the strongest of those apart from the first.
+    # Two partials in one valley would show nothing: the second is the strongest one that is well separated from the first.
     apart = (frequency[order] - frequency[order[0]]).abs() >= APART * 2 * math.pi / length
     order = torch.cat([order[:1], order[1:][apart[1:]], order[1:][~apart[1:]]])
     return Scene(target, recording.sample_rate, moving, frequency[order], cosine[order], sine[order])
@@ -174,15 +175,15 @@ def _check_moving(moving: int, there: int, advice: str | None = None) -> None:
 
 
 def landscape(scene: Scene, names: Sequence[str] = ALL, span_hz: float | None = None) -> Landscape:
-    """Return losses around the truth.
+    """Compute losses around the true frequencies.
 
     Args:
-        scene: what is looked at.
-        names: losses by their names, and `IDEAS`.
-        span_hz: how far to look on both sides; default: 16 bins, 8 for two, or as far as there is room.
+        scene: the signal and its partials.
+        names: names of losses and of `IDEAS`.
+        span_hz: distance to both sides; default: 16 bins (8 for two frequencies), less where 0 or Nyquist is nearer.
 
     Raises:
-        OptionError: a name is unknown (the nearest is given) or comes twice, or the span leaves 0 to Nyquist.
+        OptionError: a name is unknown (the nearest one is suggested) or repeated, or the span exceeds 0 to Nyquist.
 
     """
     for name in names:
@@ -235,19 +236,19 @@ def _check_name(name: str, scene: Scene) -> None:
 
 
 def loss_of(name: str, sample_rate: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a loss by its name, as the judge sees it: from estimate and target ``[B, T]`` at ``sample_rate`` Hz to ``[B]``."""
+    """Return a loss as used for evaluation: a function of estimate and target ``[B, T]`` at ``sample_rate`` Hz to ``[B]``."""
     return make_loss(name, sample_rate)
 
 
 def _measure(name: str, scene: Scene) -> Callable[[Tensor], Tensor]:
-    """Return what gives values ``[P]`` at frequencies ``[P, moving]``."""
+    """Return a function that maps frequencies ``[P, moving]`` to values ``[P]``."""
     if name.partition(":")[0] in LOSSES:
-        # As in a fit, signals are divided by the target's level: so weights, Huber's error and floors mean the same.
+        # As in a fit, signals are divided by the target's level: weights, the Huber delta and floors keep their meaning.
         loss, scale = loss_of(name, scene.sample_rate), scene.target.square().mean().rsqrt()
         target = (scene.target * scale).float()
 
         def by_loss(frequency: Tensor) -> Tensor:
-            """Compare the sound with the target."""
+            """Return the loss of the signal with the given frequencies."""
             estimate = (scene.estimates(frequency) * scale).float()
             return loss(estimate, target.expand_as(estimate))
 
@@ -267,7 +268,7 @@ def _measure(name: str, scene: Scene) -> Callable[[Tensor], Tensor]:
 
 
 def _surrogate(target: Tensor, frequency: Tensor) -> Tensor:
-    """Return the least mean square that damped sinusoids leave of ``target [1, N]``, over all of `DAMPINGS`."""
+    """Return the smallest mean squared residual of ``target [1, N]`` after fitting damped sinusoids, over all `DAMPINGS`."""
     n_samples = target.shape[1]
     times = torch.arange(n_samples, dtype=torch.float64)
     phase = frequency.clamp(EDGE, math.pi - EDGE)[..., None] * times

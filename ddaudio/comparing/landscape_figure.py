@@ -1,4 +1,4 @@
-"""Pictures of landscapes: a panel for each loss, all over the same frequencies, the truth marked."""
+"""Figures of landscapes: a panel per loss over the same frequencies, with the true frequencies marked."""
 
 import math
 from typing import TYPE_CHECKING
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 PANEL_IN = (3.3, 1.75), (3.0, 2.7)
-"""Width and height of a panel in inches: of curves, of maps."""
+"""Width and height of a panel in inches, for curves and for maps."""
 CURVE, TRUTH = "#0072B2", "#D55E00"
 TEXT_PT, SMALL_PT = 9, 8
 
 
 def figure(landscape: Landscape) -> "Figure":
-    """Return the picture: curves for one frequency, maps for two; each loss as a share of its range.
+    """Plot a landscape: curves for one frequency, maps for two; each loss is scaled to its range.
 
-    0 is a loss's lowest value within the span and 1 its highest, so that losses of all units have one scale.
+    0 is the lowest value of a loss within the span and 1 the highest, so that losses of different units share a scale.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 

@@ -1,4 +1,4 @@
-"""What people look at: curves of the loss, and a page with the table, the curves, and all fits to listen to."""
+"""The figure and the HTML page of a comparison: loss curves, the table, and every fit with its sounds."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 PICTURE, INDEX = "curves.png", "index.html"
 MOST_PANELS = 12
-"""Recordings times losses that are drawn: of more, the first."""
+"""Largest number of panels (recordings times losses); further ones are not drawn."""
 MOST_ROWS = 500
-"""Fits that the page shows: of more, the first."""
+"""Largest number of fits on the page; further ones are omitted."""
 PANEL_IN = (3.2, 2.3)
 """Width and height of a panel in inches."""
 POINTS = 200
-"""Times at which curves of several seeds are compared."""
+"""Number of points at which the curves of several seeds are interpolated."""
 DPI = 120
 
 
@@ -44,10 +44,10 @@ def write(found: Comparison, folder: Path) -> None:
 
 
 def figure(found: Comparison) -> "Figure | None":
-    """Return the picture: the judge's loss over steps and over seconds, a panel for each recording and loss; None without fits.
+    """Plot the evaluated loss over steps and over seconds, a panel per recording and loss; None without fits.
 
-    A line is the median over seeds, the area their range. Losses are drawn as shares of the largest in the panel at its first
-    look, so that panels of all losses have one kind of axis.
+    Lines are medians over seeds, areas their range. Losses are divided by the largest initial value in the panel, so that all
+    panels have comparable axes.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
@@ -85,7 +85,7 @@ def figure(found: Comparison) -> "Figure | None":
 
 
 def _draw(axis: "Axes", curves: Sequence[tuple[Sequence[float], Sequence[float]]], first: float, colour: str, dash: str) -> None:
-    """Draw the median of some curves over where all of them are, and their range."""
+    """Draw the median and the range of curves over the interval that all of them cover."""
     begin, end = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
     if len(curves) == 1 or not begin < end:
         for x, losses in curves:
@@ -114,7 +114,7 @@ def _page(found: Comparison, folder: Path, drawn: "Figure | None") -> str:
 
 
 def _rows(found: Comparison, folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield what the page says of each fit that is there and whole."""
+    """Yield the fields of the page for each complete fit."""
     made = [run for run in found.runs if run.folder is not None and run.status != "failed"]
     for run in made[:MOST_ROWS]:
         home = folder / str(run.folder)

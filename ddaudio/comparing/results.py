@@ -1,4 +1,4 @@
-"""What a comparison found: a run for each fit, a line of the table for each kind of fit, curves of the loss."""
+"""Results of a comparison: one run per fit, one summary row per configuration, and loss curves."""
 
 import csv
 import io
@@ -12,10 +12,10 @@ from ddaudio.metrics.registry import METRICS
 
 
 def measures() -> dict[str, tuple[str, str]]:
-    """Return what the table has of each kind of fit, median and range over seeds: heading and format of a value, by name.
+    """Return the measured columns of the table, by name, as heading and number format.
 
-    ``seconds`` are those of the fit, its start included; ``steps_to_90`` the steps after which the loss has fallen by 90 % of its
-    whole decrease, where there is one run of training, to the resolution of the evaluations.
+    ``seconds`` is the duration of the fit including its initialisation; ``steps_to_90`` the number of steps after which the loss
+    has fallen by 90 % of its total decrease, to the resolution of the evaluations; only for fits with a single training run.
     """
     metrics = {name: (spec.heading, f".{spec.decimals}f") for name, spec in METRICS.items() if spec.is_compared}
     costs = {"parameters": "n_parameters", "seconds": "seconds", "steps": "steps", "to 90 %": "steps_to_90"}
@@ -23,24 +23,24 @@ def measures() -> dict[str, tuple[str, str]]:
 
 
 NAMES = ("recording", "variant", "model", "losses", "seed", "folder")
-"""Fields of a run that say what it is, and not what came of it."""
+"""Fields of a run that identify it, as opposed to its results."""
 SHORT = 4
-"""Recordings that are named; of more, the number is told."""
+"""Up to this many recordings are named; above, only their number is given."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What the judge saw over a fit, look after look."""
+    """Loss and SNR at each evaluation of a fit."""
 
     steps: list[int]
     seconds: list[float]
-    """Since the fit began."""
+    """Time since the start of the fit, in seconds."""
     losses: list[float]
-    """Sums of the judge's terms."""
+    """Total loss at each evaluation."""
     snrs_db: list[float | None]
 
     def steps_to(self, share: float) -> int | None:
-        """Return the steps after which a share of the gain is there; None without gain, or with several runs of training."""
+        """Return the steps that reach ``share`` of the decrease; None without decrease or with several training runs."""
         if len(set(self.steps)) < len(self.steps) or not self.losses:
             return None
         first, best = self.losses[0], min(self.losses)
@@ -51,7 +51,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Run:
-    """One fit; None where it is not known."""
+    """One fit; unknown values are None."""
 
     recording: str
     variant: str
@@ -59,7 +59,7 @@ class Run:
     losses: str
     seed: int
     status: str
-    """How training ended, ``not fitted`` (it says no more than silence does), or ``failed``."""
+    """How training ended, ``not fitted`` (the model is no better than silence), or ``failed``."""
     reason: str
     """The status in a sentence."""
     warnings: str = ""
@@ -68,17 +68,17 @@ class Run:
     """Value of each metric, by name."""
     n_parameters: int | None = None
     seconds: float | None = None
-    """Of the fit, start included."""
+    """Duration of the fit including initialisation."""
     start_s: float | None = None
-    """Of the start alone."""
+    """Duration of the initialisation."""
     steps: int | None = None
     steps_to_90: int | None = None
     folder: str | None = None
-    """Where the fit is, below the output."""
+    """Folder of the fit, relative to the output."""
 
     @property
     def kind(self) -> tuple[str, str, str, str]:
-        """Recording, variant, network and loss: what all seeds of a line have in common."""
+        """Configuration of the run: recording, variant, network and loss, common to all seeds of a summary row."""
         return self.recording, self.variant, self.model, self.losses
 
     @property
@@ -87,20 +87,20 @@ class Run:
         return self.metrics.get("snr_db")
 
     def value(self, name: str) -> Any:
-        """Return a metric or another measure, by name."""
+        """Return a metric or another field, by name."""
         return self.metrics[name] if name in self.metrics else getattr(self, name, None)
 
     def failure(self, reason: str) -> "Run":
-        """Return this run as one that came to nothing."""
+        """Return this run with status ``failed``."""
         return Run(*self.kind, self.seed, "failed", " ".join(reason.split()))
 
 
 Found = tuple[Run, Curve | None]
-"""A fit, and its curve where it was made."""
+"""A run and its loss curve; no curve if the fit failed."""
 
 
 class Spread(NamedTuple):
-    """Median and range of what several seeds came to."""
+    """Median and range over several seeds."""
 
     median: float
     low: float
@@ -108,12 +108,12 @@ class Spread(NamedTuple):
 
     @staticmethod
     def of(values: Iterable[float | None]) -> "Spread | None":
-        """Return that of the values that are known; None where there is none."""
+        """Return median and range of the known values; None if there is none."""
         known = [float(value) for value in values if value is not None]
         return Spread(median(known), min(known), max(known)) if known else None
 
     def in_words(self, form: str) -> str:
-        """Return it as a cell of a table has it, such as ``17.3 (17.1 to 17.5)``; the range only where there is one.
+        """Format for a table cell, such as ``17.3 (17.1 to 17.5)``; the range is omitted if it is empty.
 
         >>> Spread(17.3, 17.1, 17.5).in_words(".1f"), Spread(3, 3, 3).in_words(".0f")
         ('17.3 (17.1 to 17.5)', '3')
@@ -124,26 +124,26 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """A kind of fit, over its seeds."""
+    """One configuration, summarised over its seeds."""
 
     recording: str
     variant: str
     model: str
     losses: str
     fits: int
-    """Fits that are there."""
+    """Number of completed fits."""
     not_fitted: int
-    """Those among them that say no more than silence does."""
+    """Number of completed fits that are no better than silence."""
     failed: int
-    """Fits that could not be made, or were not."""
+    """Number of fits that failed or were not started."""
     reason: str
-    """Why, of the first of them."""
+    """Reason of the first failure."""
     spreads: dict[str, Spread | None]
-    """By measure, over the fits that are there, those not fitted included."""
+    """Median and range per measure, over all completed fits, including those not fitted."""
 
     @staticmethod
     def of(runs: Sequence[Run]) -> "SummaryRow":
-        """Return the line of the runs of one kind."""
+        """Summarise runs of one configuration."""
         failed = [run for run in runs if run.status == "failed"]
         spreads = {name: Spread.of(run.value(name) for run in runs) for name in measures()}
         not_fitted = sum(run.status == "not fitted" for run in runs)
@@ -152,7 +152,7 @@ class SummaryRow:
 
     @staticmethod
     def over(lines: Sequence["SummaryRow"]) -> "SummaryRow":
-        """Return the line of one kind of fit over several recordings: of their medians, median and range."""
+        """Summarise one configuration over several recordings: median and range of their medians."""
         one, failed = lines[0], [line for line in lines if line.failed]
         spreads = {
             name: Spread.of(spread and spread.median for spread in (line.spreads[name] for line in lines)) for name in measures()
@@ -163,7 +163,7 @@ class SummaryRow:
 
     @property
     def remark(self) -> str:
-        """What the table says of fits that are none, such as ``2 of 3 not fitted``; empty where all are."""
+        """Note on unsuccessful fits, such as ``2 of 3 not fitted``; empty if all succeeded."""
         count = self.fits + self.failed
         told = [(self.not_fitted, "not fitted"), (self.failed, "failed")]
         words = "; ".join(f"{number} of {count} {what}" for number, what in told if number)
@@ -172,20 +172,20 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found."""
+    """Results of a comparison."""
 
     output: str
     about: dict[str, Any]
-    """What was compared, and how: versions, recordings, settings."""
+    """Versions, recordings and settings."""
     runs: tuple[Run, ...]
     curves: tuple[Curve | None, ...]
-    """Of each run, in the same order."""
+    """Loss curve of each run, in the same order."""
     stopped: bool = False
-    """Whether the user stopped it."""
+    """Whether it was interrupted by the user."""
 
     @property
     def lines(self) -> list[SummaryRow]:
-        """The table, in the order that was asked for; where there are several recordings, what all come to is at its end."""
+        """Rows of the table in the requested order; with several recordings, summaries over all of them come last."""
         lines = [SummaryRow.of(runs) for runs in self.by_kind().values()]
         kinds: dict[tuple[str, ...], list[SummaryRow]] = {}
         for line in lines:
@@ -195,25 +195,25 @@ class Comparison:
 
     @property
     def failed(self) -> int:
-        """How many fits could not be made."""
+        """Number of failed fits."""
         return sum(run.status == "failed" for run in self.runs)
 
     def by_kind(self) -> dict[tuple[str, str, str, str], list[Run]]:
-        """Return the runs by what seeds have in common."""
+        """Group the runs by configuration."""
         found: dict[tuple[str, str, str, str], list[Run]] = {}
         for run in self.runs:
             found.setdefault(run.kind, []).append(run)
         return found
 
     def contents(self) -> dict[str, Any]:
-        """Return all but the curves as JSON can hold it."""
+        """Return everything except the curves, serialisable as JSON."""
         lines = [asdict(line) for line in self.lines]
         for line in lines:
             line["spreads"] = {name: spread and spread._asdict() for name, spread in line["spreads"].items()}
         return {**self.about, "stopped": self.stopped, "table": lines, "runs": [asdict(run) for run in self.runs]}
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return headings and cells; columns that would say the same in each line are left out."""
+        """Return headings and cells; columns that are the same in every row are omitted."""
         lines = self.lines
         named = {"recording": "recording", "variant": "variant", "model": "network", "losses": "loss"}
         kept = [name for name in named if name == "model" or len({getattr(line, name) for line in lines}) > 1]
@@ -229,19 +229,19 @@ class Comparison:
 
     @property
     def n_words(self) -> int:
-        """How many columns of the table name the fits; those behind them measure."""
+        """Number of leading columns that name the configuration; the others are measures."""
         heads, _ = self.table()
         return len(heads) - len(measures()) - (heads[-1] == "")
 
     def markdown(self) -> str:
-        """Return the table for a page of text."""
+        """Return the table in Markdown."""
         heads, cells = self.table()
         rule = ["---" if place < self.n_words or head == "" else "---:" for place, head in enumerate(heads)]
         rows = [heads, rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def in_words(self) -> str:
-        """Return what was compared and how, in a sentence or two."""
+        """Describe the comparison in a sentence or two."""
         how, fits = self.about["settings"]["compare"], self.about["settings"]["fits"]
         recordings = self.about["recordings"]
         named = ", ".join(one["name"] for one in recordings) if len(recordings) <= SHORT else f"{len(recordings)} recordings"
@@ -251,11 +251,11 @@ class Comparison:
         pace = " or ".join(paces)
         more = "; ".join(f"{name} {value}" for name, value in fits.items() if name != "steps")
         seeds = f"{how['seeds']} seeds" if how["seeds"] > 1 else "1 seed"
-        ending = " It was stopped before its end." if self.stopped else ""
+        ending = " The comparison was interrupted." if self.stopped else ""
         return f"{named}: {what}, {pace} a fit, {seeds}{'; ' * bool(more)}{more}. Medians, and ranges over seeds.{ending}"
 
     def csv(self) -> dict[str, str]:
-        """Return the table, the runs and the curves as CSV, by file name."""
+        """Return table, runs and curves as CSV, by file name."""
         lines = self.lines
         spread = [f"{name}{part}" for name in measures() for part in ("", "_low", "_high")]
         heads = ["recording", "variant", "model", "losses", "fits", "not_fitted", "failed"]
@@ -296,5 +296,5 @@ def _csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def to_json(content: Any) -> str:
-    """Return JSON as files of a comparison have it."""
+    """Return JSON in the format of the files of a comparison."""
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False, default=str) + "\n"

@@ -1,4 +1,4 @@
-"""``compare``: the same recordings, several networks and losses, several seeds, at equal numbers and in equal time."""
+"""``compare``: fit the same recordings with several networks, losses and seeds, at equal size and in equal time."""
 
 import hashlib
 import json
@@ -24,25 +24,25 @@ from ddaudio.parallel.executors import Executor, SchedulerLostError, WorkerKille
 
 SCHEMA = 1
 RESULTS, PACES = "compare.json", "paces.json"
-"""Names of what a comparison writes: what it found, and how long each kind of fit takes."""
+"""File names: results, and measured step times."""
 TRIES = 3
-"""Times that a fit is tried whose worker is killed."""
+"""Number of attempts at a fit whose worker is killed."""
 
 
 @dataclass(frozen=True)
 class CompareProgress:
-    """How far a comparison is."""
+    """Progress of a comparison."""
 
     stage: str
     """``timing``, ``fitting`` or ``writing``."""
     total: int
-    """Fits to make in this stage."""
+    """Number of fits in this stage."""
     done: int
     failed: int = 0
     left_s: float | None = None
-    """Seconds until the stage is done, if the fits that are left take as long as those that are done; None at the beginning."""
+    """Estimated remaining time of the stage in seconds, from the mean duration of the finished fits; None at the beginning."""
     dashboard: str | None = None
-    """Address of the Dask dashboard, if there is one."""
+    """URL of the Dask dashboard, if there is one."""
 
 
 def compare(
@@ -53,29 +53,29 @@ def compare(
     progress: Callable[[CompareProgress], None] | None = None,
     **settings: Any,
 ) -> Comparison:
-    """Fit recordings with each network and loss, several times each, and compare what comes of it.
+    """Fit recordings with each network and loss for several seeds, and compare the results.
 
-    Fits are made at equal numbers (0.06 a sample, unless a goal is given) and in equal time, by Adam, without exchanges of
-    parts; other settings can be given. What is done already is not done again. A script that is
-    run as a program calls this below ``if __name__ == "__main__":``, as worker processes import it.
+    All fits have the same number of parameters (0.06 per sample, unless a goal is given) and the same time, use Adam and do not
+    refine the model by exchanging components; other settings can be given. Fits that are up to date are not repeated. Scripts
+    must call this function below ``if __name__ == "__main__":``, since worker processes import them.
 
     Args:
         recordings: path of a sound file, or several.
-        output: folder that gets ``compare.json``, ``table.csv``, ``runs.csv``, ``curves.csv``, ``table.md``, ``curves.png``,
-            ``index.html`` and a folder for each fit.
+        output: folder for ``compare.json``, ``table.csv``, ``runs.csv``, ``curves.csv``, ``table.md``, ``curves.png``,
+            ``index.html`` and a folder per fit.
         how: settings of the comparison (default: ``CompareOptions()``).
-        progress: told how far the comparison is; silent without.
-        **settings: single settings by name: of the comparison, such as ``models="sine,siren"``, or of all fits, such as
+        progress: called with a `CompareProgress` after each fit.
+        **settings: single settings by name, either of the comparison, such as ``models="sine,siren"``, or of all fits, such as
             ``learning_rate=0.01``.
 
     Returns:
-        What was found; a fit that could not be made is a run with the status ``failed`` there.
+        The results; a fit that raised an error is a run with status ``failed``.
 
     Raises:
         RecordingError: a recording cannot be read.
-        OptionError: a setting is unknown, out of range, or contradicts another one.
-        OutputError: the output cannot be written to, or is something else.
-        BatchError: the scheduler does not answer.
+        OptionError: a setting is unknown, out of range or in conflict with another.
+        OutputError: the output cannot be written to, or is not a comparison.
+        BatchError: the scheduler does not respond.
 
     """
     own = {member.name for member in fields(CompareOptions)}
@@ -84,7 +84,7 @@ def compare(
     entries = how.entries(shared)
     paths = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
     if not paths:
-        raise OptionError("nothing to compare", hint="give one recording or more")
+        raise OptionError("no recordings", hint="give one recording or more")
     folder = Path(output)
     _check_free(folder)
     stretches = read_stretches(paths, how.stretch_s, shared.get("sample_rate"), whole=how.whole)
@@ -94,7 +94,7 @@ def compare(
 
 
 def _sized(entry: Variant, stretch: Excerpt) -> FitOptions:
-    """Return the settings of a fit with its size: as many numbers as the others, unless it has a goal."""
+    """Return the settings of a fit with a budget equal to that of the others, unless they have a goal."""
     if entry.has_goal:
         return entry.options
     budget = max(MIN_PARAMETERS, round(PARAMETERS_PER_SAMPLE * stretch.n_channels * stretch.n_samples))
@@ -102,7 +102,7 @@ def _sized(entry: Variant, stretch: Excerpt) -> FitOptions:
 
 
 def _check_free(folder: Path) -> None:
-    """Refuse a folder that is something else."""
+    """Raise `OutputError` if the folder exists and is not a comparison."""
     try:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{str(folder)!r} is a file, not a folder", hint="choose another {out}")
@@ -117,7 +117,7 @@ def _unwritable(folder: Path, error: OSError) -> OutputError:
 
 
 def _check_apart(kinds: Sequence["_Kind"]) -> None:
-    """Refuse two kinds of fits that would be the same."""
+    """Raise `OptionError` if two configurations are identical."""
     seen: dict[tuple[str, str], _Kind] = {}
     for kind in kinds:
         other = seen.setdefault((kind.stretch.folder, kind.key), kind)
@@ -129,30 +129,30 @@ def _check_apart(kinds: Sequence["_Kind"]) -> None:
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of fit to a recording."""
+    """One configuration applied to one recording."""
 
     stretch: Excerpt
     entry: Variant
     options: FitOptions
-    """With its size, without steps and seed."""
+    """With budget, without steps and seed."""
 
     @property
     def key(self) -> str:
-        """Tells of sound and settings: what the pace depends on."""
+        """Hash of sound and settings, on which the step time depends."""
         return _key(self.stretch, self.options)
 
     def with_steps(self, pace: StepTiming | None, time_s: float) -> FitOptions:
-        """Return the settings with the steps that there is time for."""
+        """Return the settings with the number of steps that fit into ``time_s``."""
         return self.options if pace is None else self.options.with_settings({"steps": pace.steps_in(time_s)})
 
     def run(self, seed: int) -> Run:
-        """Return a fit that was not made."""
+        """Return the run as failed, to be replaced once it is made."""
         one = self.entry
-        return Run(self.stretch.name, one.variant, one.model, one.losses, seed, "failed", "it was not reached")
+        return Run(self.stretch.name, one.variant, one.model, one.losses, seed, "failed", "not started")
 
 
 class _Comparing:
-    """A comparison on its way."""
+    """A running comparison."""
 
     def __init__(
         self,
@@ -177,10 +177,10 @@ class _Comparing:
         self.found: dict[tuple[str, ...], Found] = {_place(run): (run, None) for run in every}
 
     def run(self) -> Comparison:
-        """Do it all."""
+        """Run the comparison and return its results."""
         self._write_paces()
         trials, stopped = self._trials(), False
-        # As long as a pace is not known, all fits may be missing.
+        # While a step time is unknown, any of the fits may be missing.
         waiting = len(self.found) if trials else len(self._missing())
         try:
             if waiting or self.how.scheduler is not None:
@@ -193,16 +193,16 @@ class _Comparing:
         return self._written(stopped)
 
     def _trials(self) -> list[Trial]:
-        """Return the fits whose pace is not known and is needed."""
+        """Return the configurations whose step time is needed and unknown."""
         lacking = [kind for kind in self.kinds if not kind.entry.has_steps and kind.key not in self.paces]
         return [Trial(kind.key, self.places[kind.stretch.name], kind.options) for kind in lacking]
 
     def _time(self, trials: Sequence[Trial], workers: Executor) -> None:
-        """Find out how long steps take, and keep it; where that fails, so do the fits."""
+        """Measure and store step times; where this fails, the fits of the configuration fail too."""
         watch = _Watch("timing", len(trials), workers, self.tell)
 
         def landed(trial: Trial, ending: StepTiming | Exception) -> list[Trial]:
-            """Keep the pace; return the trial if it is to be tried again."""
+            """Store the step time; return the trial if it is to be repeated."""
             if self._again(trial.key, ending):
                 return [trial]
             if isinstance(ending, Exception):
@@ -217,19 +217,19 @@ class _Comparing:
         workers.run(worker.pace, trials, landed, watch.beat)
 
     def _write_paces(self) -> None:
-        """Keep what is known; another comparison may have found out more meanwhile."""
+        """Write step times, merged with those that another comparison may have written meanwhile."""
         there = _read_paces(self.folder / PACES)
         self.paces = {key: pace for key, pace in there.items() if key not in self.stale} | self.paces
         with whole_file(self.folder / PACES) as stream:
             stream.write(to_json({key: pace._asdict() for key, pace in self.paces.items()}).encode())
 
     def _again(self, name: str, ending: object) -> bool:
-        """Return whether a task is to be tried again: where its worker was killed, and not for the last time."""
+        """Return whether a task is to be repeated: its worker was killed, and attempts remain."""
         self.tries[name] = self.tries.get(name, 0) + 1
         return isinstance(ending, WorkerKilledError) and self.tries[name] < TRIES
 
     def _missing(self) -> list[CompareJob]:
-        """Return the fits that are still to be made, seeds innermost; take in what is there."""
+        """Return the fits that are still missing, seeds innermost, and load those that exist."""
         missing = []
         for kind in self.kinds:
             if not kind.entry.has_steps and kind.key not in self.paces:
@@ -248,11 +248,11 @@ class _Comparing:
         return missing
 
     def _fit(self, jobs: Sequence[CompareJob], workers: Executor) -> None:
-        """Make the fits that are missing."""
+        """Make the missing fits."""
         watch = _Watch("fitting", len(jobs), workers, self.tell)
 
         def landed(job: CompareJob, ending: Found | Exception) -> list[CompareJob]:
-            """Keep what was found; return the job if it is to be tried again."""
+            """Store the result; return the job if it is to be repeated."""
             if self._again(str(job.folder), ending):
                 return [job]
             found = (job.run.failure(_reason(ending)), None) if isinstance(ending, Exception) else ending
@@ -263,7 +263,7 @@ class _Comparing:
         workers.run(worker.make, jobs, landed, watch.beat)
 
     def _written(self, stopped: bool) -> Comparison:
-        """Write what was found, and return it: what people look at comes last."""
+        """Write the results and return them; figure and page are written last."""
         runs, curves = zip(*self.found.values(), strict=True)
         found = Comparison(str(self.folder), self._about(), runs, curves, stopped)
         for name, text in {**found.csv(), "table.md": found.markdown(), RESULTS: to_json(found.contents())}.items():
@@ -284,7 +284,7 @@ class _Comparing:
 
 
 def _read_paces(path: Path) -> dict[str, StepTiming]:
-    """Return what is known of paces; nothing where the file is not there or damaged."""
+    """Return stored step times; empty if the file is missing or damaged."""
     try:
         kept = json.loads(path.read_bytes())
         found = {str(key): StepTiming(float(row["start_s"]), float(row["step_s"])) for key, row in kept.items()}
@@ -294,43 +294,43 @@ def _read_paces(path: Path) -> dict[str, StepTiming]:
 
 
 class _Watch:
-    """Counts what has landed, and tells of it."""
+    """Counts finished tasks and reports progress."""
 
     def __init__(self, stage: str, total: int, workers: Executor, tell: Callable[[CompareProgress], None]) -> None:
         self.progress = CompareProgress(stage, total, 0, dashboard=workers.dashboard)
         self.tell, self.began = tell, time.monotonic()
 
     def count(self, *, failed: bool) -> None:
-        """Count one more."""
+        """Count a finished task."""
         now = self.progress
         done, spent = now.done + 1, time.monotonic() - self.began
         self.progress = replace(now, done=done, failed=now.failed + failed, left_s=spent / done * (now.total - done))
         self.tell(self.progress)
 
     def beat(self, _threads: int) -> None:
-        """Tell that time goes by."""
+        """Report progress while no task finishes."""
         self.tell(self.progress)
 
 
 def _place(run: Run) -> tuple[str, ...]:
-    """Return what tells a run from the others of its comparison."""
+    """Return the unique key of a run within its comparison."""
     return *run.kind, str(run.seed)
 
 
 def _key(stretch: Excerpt, options: FitOptions) -> str:
-    """Return what a fit depends on, as a hash: equal for equal sound, settings and version."""
+    """Return the hash of all that a fit depends on: sound, settings and version."""
     about = [version("ddaudio"), stretch.content_hash, options.flat()]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _folder_of(entry: Variant) -> str:
-    """Return a safe name of a kind of fit; what makes it unique comes behind it."""
+    """Return a safe file name for a configuration; a hash that makes it unique is appended to it."""
     kept = [sign if sign.isascii() and (sign.isalnum() or sign in "+-") else "_" for sign in entry.name.replace(", ", "-")]
     return "".join(kept)[:80].strip("-") or "fit"
 
 
 def _reason(error: Exception) -> str:
-    """Return why a task came to nothing, in words."""
+    """Return the reason of a failure as text."""
     if isinstance(error, WorkerKilledError):
-        return f"its worker was killed at each of {TRIES} tries: by a signal, or for want of memory; use fewer workers"
+        return f"the worker was killed in each of {TRIES} attempts, by a signal or for lack of memory; use fewer workers"
     return str(error) if isinstance(error, SchedulerLostError | OptionError) else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""What a worker does: find out how many steps a fit can take in its time, and do the fit."""
+"""Tasks of the workers: measure how many steps of a fit take a given time, and make the fit."""
 
 import json
 import math
@@ -19,17 +19,17 @@ from ddaudio.report import save as saving
 from ddaudio.training.history import Progress
 
 TRIAL_STEPS = 30
-"""Steps by which it is found out how long one takes."""
+"""Number of steps used to measure the step time."""
 TRAINING = "training"
-"""How the stages begin whose progress is that of the optimiser; those of sums name the network as well."""
+"""Prefix of the stages in which the optimiser runs; for sums, the name of the network follows."""
 LEAST_STEP_S = 1e-6
-"""A step counts as this long at least: there may be nothing to train."""
+"""Lower bound of the step time: a model may have no parameters to train."""
 GAIN_SHARE = 0.9
-"""Share of the gain whose steps are counted."""
+"""Share of the decrease of the loss that defines ``steps_to_90``."""
 
 
 class Trial(NamedTuple):
-    """A fit whose pace is asked for."""
+    """A fit whose step time is to be measured."""
 
     key: str
     recording: str
@@ -38,20 +38,20 @@ class Trial(NamedTuple):
 
 
 class StepTiming(NamedTuple):
-    """How long a fit takes."""
+    """Measured duration of a fit."""
 
     start_s: float
-    """All that is not training: reading, and the starting point of each network."""
+    """Time outside training: reading, and initialising each network."""
     step_s: float
-    """Each step that is asked for, with its share of the judge's looks; of a sum, which trains several times, all of them."""
+    """Time per step including its share of the evaluations; for a sum, over all of its training runs."""
 
     def steps_in(self, time_s: float) -> int:
-        """Return how many steps fit into a time, one at least, and no more than may be asked for."""
+        """Return how many steps fit into ``time_s``, at least 1 and at most the largest number allowed."""
         return max(1, math.floor(min((time_s - self.start_s) / self.step_s, MOST_STEPS)))
 
 
 def pace(trial: Trial) -> StepTiming:
-    """Return how long a fit takes, by its first steps; raises as `fit` does."""
+    """Measure how long a fit takes by its first steps; raises the same errors as `fit`."""
     training = {"steps": TRIAL_STEPS, "evaluate_every": min(trial.options.training.evaluate_every, TRIAL_STEPS)}
     with one_thread():
         _warm_up(trial)
@@ -63,11 +63,11 @@ def pace(trial: Trial) -> StepTiming:
 
 
 _warm: set[tuple[str, str]] = set()
-"""Networks and losses that this process has been through."""
+"""Networks and losses that have been fitted in this process."""
 
 
 def _warm_up(trial: Trial) -> None:
-    """Take a step, once for each network and loss: what is loaded and made ready at their first fit is no part of their pace."""
+    """Take one step per network and loss, so that one-off costs of their first fit are not measured."""
     kind = trial.options.model.model, trial.options.training.losses
     if kind not in _warm:
         _warm.add(kind)
@@ -77,7 +77,7 @@ def _warm_up(trial: Trial) -> None:
 
 @dataclass
 class _Seen:
-    """The looks of the judge, with the time of each."""
+    """Records evaluations with their times."""
 
     began: float = field(default_factory=time.perf_counter)
     steps: list[int] = field(default_factory=list)
@@ -85,7 +85,7 @@ class _Seen:
     losses: list[float] = field(default_factory=list)
     snrs_db: list[float | None] = field(default_factory=list)
     begins: list[tuple[int, int]] = field(default_factory=list)
-    """Of each run of training, its first look among all, and the steps that it may take."""
+    """For each training run, the index of its first evaluation and its number of steps."""
 
     def __call__(self, progress: Progress) -> None:
         if not progress.stage.startswith(TRAINING) or not math.isfinite(progress.loss):
@@ -99,7 +99,7 @@ class _Seen:
         self.snrs_db.append(None if math.isnan(progress.snr_db) else progress.snr_db)
 
     def pace(self, asked: int) -> StepTiming:
-        """Return the pace, where so many steps were asked for: of each run, which may have ended early, as if it had not."""
+        """Return the timing for ``asked`` requested steps; runs that ended early are extrapolated."""
         ends = [*(first for first, _ in self.begins[1:]), len(self.steps)]
         trained_s = steps_s = 0.0
         for (first, planned), end in zip(self.begins, ends, strict=True):
@@ -111,18 +111,18 @@ class _Seen:
 
     @property
     def curve(self) -> Curve:
-        """All looks."""
+        """Curve of all evaluations."""
         return Curve(self.steps, self.seconds, self.losses, self.snrs_db)
 
 
 @dataclass(frozen=True)
 class CompareJob:
-    """A fit to make, and where it goes."""
+    """A fit to make, and its destination."""
 
     key: str
-    """Tells of recording, settings and version: a fit with the same one is done."""
+    """Hash of recording, settings and version: a fit with the same hash is up to date."""
     run: Run
-    """What is known beforehand."""
+    """The run with the fields that are known beforehand."""
     recording: str
     output: str
     """Path of the comparison's folder."""
@@ -136,11 +136,11 @@ class CompareJob:
 
 
 CURVE = "curve.json"
-"""What a comparison keeps of a fit, in its folder: written last, it marks the fit as done."""
+"""File with run and curve in the folder of a fit; written last, it marks the fit as complete."""
 
 
 def make(job: CompareJob) -> Found:
-    """Make a fit, write it, and return what became of it; what the user can mend, and a full disk, is a run that failed."""
+    """Make and write a fit, and return run and curve; user errors and a full disk give a failed run."""
     seen = _Seen()
     try:
         with one_thread():
@@ -150,7 +150,7 @@ def make(job: CompareJob) -> Found:
         run = _measured(job.run, result, seen)
         folder = job.folder
         check_inside(job.output, folder)
-        remove_file(folder / CURVE, Path(job.output))  # until there is a new one, nothing here is done
+        remove_file(folder / CURVE, Path(job.output))  # marks the fit as incomplete until it is written again
         saving.save_fit(result, folder, force=True, html=job.html)
         kept = {"key": job.key, "html": job.html, "run": asdict(run), "curve": asdict(seen.curve)}
         with whole_file(folder / CURVE) as stream:
@@ -179,13 +179,13 @@ def _measured(run: Run, result: FitResult, seen: _Seen) -> Run:
 
 
 def done(job: CompareJob) -> Found | None:
-    """Return what is there of a fit that was made before; None where there is none, or none that is whole and the same."""
+    """Return an existing fit; None if it is missing, incomplete or made with other settings."""
     try:
         kept = json.loads((job.folder / CURVE).read_bytes())
         if kept["key"] != job.key or (job.html and not kept["html"]):
             return None
         run, curve = Run(**kept["run"]), Curve(**kept["curve"])
-        # What is the same may be called otherwise now: recordings beside others, or variants.
+        # Names of recordings and variants may have changed since.
         names = {member: getattr(job.run, member) for member in NAMES}
         return (replace(run, **names), curve) if _is_whole(curve) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

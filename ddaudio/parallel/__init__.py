@@ -1,1 +1,1 @@
-"""Tasks on several processes, threads within one."""
+"""Parallel work: executors for tasks on several processes, and the threads of one."""

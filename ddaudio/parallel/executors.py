@@ -1,7 +1,7 @@
-"""Who does the work: this process alone, a local cluster of processes, or the workers of any Dask scheduler.
+"""Executors: the current process, a local cluster of processes, or the workers of any Dask scheduler.
 
-A cluster has a bounded number of tasks in flight: the next is sent when one has landed, so that the memory of this
-process does not grow with the number of tasks.
+The number of tasks submitted to a cluster at a time is bounded: the next one is sent when one has finished, so that the memory
+of this process does not grow with the number of tasks.
 """
 
 import asyncio
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
 
 CONNECT_S = 5
-"""Time in which a scheduler has to answer."""
+"""Timeout for the connection to a scheduler, in seconds."""
 TICK_S = 1.0
-"""Time between two beats while nothing lands."""
+"""Interval between calls of ``on_tick`` while no task finishes, in seconds."""
 IN_FLIGHT_PER_THREAD, LEAST_IN_FLIGHT = 2, 4
 CALLS = 4
-"""Times that a small task is tried whose worker is killed."""
+"""Number of attempts at a small task whose worker is killed."""
 COUNT_S = 5.0
-"""Time after which the workers are counted again: a cluster may grow."""
+"""Interval after which workers are counted again, in seconds, since a cluster may grow."""
 _ENVIRONMENT = {
     "GOMP_SPINCOUNT": "3000",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-"""What libraries read when they are loaded, set for workers."""
+"""Environment variables of workers, read by libraries when they are loaded."""
 _DASK = {
     "distributed.scheduler.allowed-failures": 0,
-    # Dask gives freed memory back at once; where tensors come and go, asking for it again took a third of a fit's time.
+    # By default Dask returns freed memory at once; allocating tensors again then took a third of the time of a fit.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
 }
 _START_METHOD = "distributed.worker.multiprocessing-method"
@@ -55,21 +55,21 @@ Returned = TypeVar("Returned")
 
 
 class WorkerKilledError(Exception):
-    """A task brought nothing back: its worker was killed."""
+    """The worker died before the task finished."""
 
 
 class SchedulerLostError(Exception):
-    """A task brought nothing back, and no other will: the scheduler is gone. The message says so."""
+    """The connection to the scheduler was lost, so no task can finish; the message is meant for the user."""
 
 
 OnDone = Callable[[Task, Returned | Exception], Iterable[Task]]
-"""Takes in a task and what its function returned, or why there is nothing; returns what is to be done next, such as it again."""
+"""Called with a task and its result or its exception; returns tasks to run next, such as the same one again."""
 OnTick = Callable[[int], None]
-"""Told now and then that time goes by, with the number of threads that work."""
+"""Called at regular intervals with the number of working threads."""
 
 
 class _Call(NamedTuple):
-    """A call whose argument is this, on its way."""
+    """A pending call: its argument, its index and the number of attempts."""
 
     given: Any
     place: int
@@ -77,10 +77,10 @@ class _Call(NamedTuple):
 
 
 class Executor(ABC):
-    """Those who do the work."""
+    """Runs tasks."""
 
     dashboard: str | None = None
-    """Address of a page to watch them on."""
+    """URL of a dashboard, if there is one."""
 
     @abstractmethod
     def run(
@@ -92,25 +92,25 @@ class Executor(ABC):
         *,
         fits: bool = True,
     ) -> None:
-        """Do task after task by a function that can be imported; tells of each that landed, in any order.
+        """Apply an importable function to all tasks, and call ``on_done`` as each finishes, in any order.
 
-        Tasks that ``fits`` ask for the GPU of workers that declare one.
+        Tasks with ``fits`` reserve the GPU of workers that declare one.
         """
 
     def call(self, function: Callable[[Any], Returned], each: Sequence[Any]) -> list[Returned]:
-        """Return what a function that can be imported returns for each of some arguments, in order.
+        """Return the results of an importable function for each argument, in order.
 
-        Raises what it raises, and `OutputError` where the workers are killed, or the scheduler is gone.
+        Raises the exceptions of the function, and `OutputError` if workers are killed or the scheduler is lost.
         """
         returned: dict[int, Returned] = {}
 
         def landed(call: _Call, ending: Returned | Exception) -> Iterable[_Call]:
-            """Keep what was returned; return the call if its worker was killed."""
+            """Store the result; return the call if it is to be repeated."""
             if isinstance(ending, SchedulerLostError):
                 raise OutputError(str(ending)) from None
             if isinstance(ending, WorkerKilledError):
                 if call.tries == CALLS:
-                    raise OutputError("workers were killed at every try", hint="give each more memory, and run again") from None
+                    raise OutputError("workers were killed in every attempt", hint="give each more memory") from None
                 return [call._replace(tries=call.tries + 1)]
             if isinstance(ending, Exception):
                 raise ending
@@ -127,7 +127,7 @@ def _call(function: Callable[[Any], Returned], call: _Call) -> Returned:
 
 
 class SerialExecutor(Executor):
-    """The process itself, which does one task after the other."""
+    """Runs tasks one after another in the current process."""
 
     def run(
         self,
@@ -136,9 +136,9 @@ class SerialExecutor(Executor):
         on_done: OnDone[Task, Returned],
         on_tick: OnTick | None = None,
         *,
-        fits: bool = True,  # noqa: ARG002 - here is no GPU to ask for
+        fits: bool = True,  # noqa: ARG002 - no GPU to reserve
     ) -> None:
-        """Work here."""
+        """Run all tasks in this process."""
         waiting, again = iter(tasks), deque[Task]()
         while True:
             task = again.popleft() if again else next(waiting, None)
@@ -155,7 +155,7 @@ class SerialExecutor(Executor):
 
 
 class DaskExecutor(Executor):
-    """The workers of a Dask scheduler."""
+    """Runs tasks on the workers of a Dask scheduler."""
 
     def __init__(self, client: "Client", name: str) -> None:
         self._client, self._name = client, name
@@ -172,7 +172,7 @@ class DaskExecutor(Executor):
         *,
         fits: bool = True,
     ) -> None:
-        """Work on the workers."""
+        """Run all tasks on the workers."""
         waiting, again = iter(tasks), deque[Task]()
         flight = _Pending[Task, Returned](self._client)
         try:
@@ -201,12 +201,12 @@ class DaskExecutor(Executor):
             flight.cancel()
 
     def _count(self) -> int:
-        """Return how many threads work, counted now and then; note what they declare."""
+        """Return the number of worker threads, counted at intervals; note the resources they declare."""
         if time.monotonic() - self._counted > COUNT_S:
-            with contextlib.suppress(OSError, TypeError, RuntimeError):  # the scheduler is away: landing will tell
+            with contextlib.suppress(OSError, TypeError, RuntimeError):  # a lost scheduler is reported by the tasks
                 workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
                 self._threads = sum(worker["nthreads"] for worker in workers)
-                # One fit at a time on a GPU, where workers say that they have one.
+                # One fit at a time per GPU, if workers declare one.
                 has_gpu = any("GPU" in worker.get("resources", {}) for worker in workers)
                 self._resources = {"GPU": 1.0} if has_gpu else None
             self._counted = time.monotonic()
@@ -214,24 +214,24 @@ class DaskExecutor(Executor):
 
 
 class _Pending(Generic[Task, Returned]):
-    """The tasks that are with the workers."""
+    """Tasks that have been submitted to the workers."""
 
     def __init__(self, client: "Client") -> None:
         self.tasks: dict[str, tuple[Future[Any], Task]] = {}
         self.is_lost = False
-        """Whether none will land any more."""
+        """Whether the scheduler was lost, so that no task can finish."""
         self._client = client
         self._done: SimpleQueue[str] = SimpleQueue()
 
     def send(self, key: str, function: Callable[[Task], Returned], task: Task, resources: Mapping[str, float] | None) -> None:
-        """Send a task."""
-        with _interrupts_wait():  # One in the middle would leave a future behind that is none.
+        """Submit a task."""
+        with _interrupts_wait():  # an interrupt in between would leave an incomplete future
             future = self._client.submit(function, task, key=key, pure=False, resources=resources)
             self.tasks[key] = future, task
         future.add_done_callback(lambda _, key=key: self._done.put(key))
 
     def wait(self) -> tuple[Task, Returned | Exception] | None:
-        """Wait for a task to land, a beat at most, and return it and its ending."""
+        """Wait for a task to finish, for one interval at most, and return it with its result or exception."""
         try:
             key = self._done.get(timeout=TICK_S)
         except Empty:
@@ -243,13 +243,13 @@ class _Pending(Generic[Task, Returned]):
             return None
         del self.tasks[key]
         try:
-            # The worker may die between the end of a task and this, after which it is done again, or has failed.
+            # The worker may have died since the task finished; the task is then repeated, or has failed.
             return task, future.result()
         except Exception as error:
             return task, WorkerKilledError() if type(error).__name__ == "KilledWorker" else error
 
     def cancel(self) -> None:
-        """Call all back."""
+        """Cancel all tasks."""
         with contextlib.suppress(Exception):
             self._client.cancel([future for future, _ in self.tasks.values()])
         self.tasks.clear()
@@ -257,7 +257,7 @@ class _Pending(Generic[Task, Returned]):
 
 @contextlib.contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Let Ctrl-C come only when this has ended; on other threads than the first there is none."""
+    """Defer Ctrl-C until the block has ended; no effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -273,9 +273,9 @@ def _interrupts_wait() -> Iterator[None]:
 
 @contextlib.contextmanager
 def make_executor(n_tasks: int, n_workers: int, scheduler: str | None = None) -> Iterator[Executor]:
-    """Give who does the work: a scheduler's workers if it is named, this process for one task, else a local cluster.
+    """Yield an executor: the workers of ``scheduler`` if given, this process for a single task, else a local cluster.
 
-    Raises `BatchError` when the scheduler does not answer, or its workers have another ddaudio.
+    Raises `BatchError` if the scheduler does not respond, or its workers have another version of ddaudio.
     """
     if scheduler is not None:
         with _connected(scheduler) as cluster:
@@ -289,10 +289,10 @@ def make_executor(n_tasks: int, n_workers: int, scheduler: str | None = None) ->
 
 @contextlib.contextmanager
 def _local_cluster(n_workers: int) -> Iterator[DaskExecutor]:
-    """Give worker processes on this machine, with a thread each.
+    """Yield a cluster of worker processes on this machine, with one thread each.
 
-    They are forked from a process that has loaded torch, whose memory they share. Connections are authenticated with a key
-    made for this cluster, in memory only: other users of the machine can reach the ports, but not run anything.
+    Workers are forked from a process that has loaded torch, and share its memory. Connections are authenticated with a key made
+    for this cluster and kept in memory: other users of the machine can reach the ports, but cannot run anything.
     """
     with _environment(), contextlib.ExitStack() as running:
         try:
@@ -306,17 +306,17 @@ def _local_cluster(n_workers: int) -> Iterator[DaskExecutor]:
 
 
 def _started(n_workers: int, running: contextlib.ExitStack) -> "tuple[LocalCluster, Client]":
-    """Start a local cluster and its client, which end with ``running``; raises OSError or RuntimeError."""
+    """Start a local cluster and its client, closed with ``running``; raises OSError or RuntimeError."""
     if forks := "forkserver" in multiprocessing.get_all_start_methods():
-        from multiprocessing import forkserver  # noqa: PLC0415 - not everywhere
+        from multiprocessing import forkserver  # noqa: PLC0415 - not available on all platforms
 
         forkserver.set_forkserver_preload(["distributed", "ddaudio.report.save"])
-        forkserver.ensure_running()  # loads these while we load Dask
+        forkserver.ensure_running()  # loads modules while Dask is imported here
     import dask  # noqa: PLC0415 - slow to import
     from distributed import Client, LocalCluster, Security  # noqa: PLC0415
 
     running.enter_context(dask.config.set(_DASK | ({_START_METHOD: "forkserver"} if forks else {})))
-    # Loopback alone: Dask's dashboard would listen on every address of the machine.
+    # Loopback only: by default Dask's dashboard listens on every address of the machine.
     local = LocalCluster(
         n_workers=n_workers,
         threads_per_worker=1,
@@ -326,22 +326,22 @@ def _started(n_workers: int, running: contextlib.ExitStack) -> "tuple[LocalClust
         security=Security.temporary(),
         dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
-        env=dict(os.environ),  # the process they are forked off may be older than ours is now
+        env=dict(os.environ),  # the fork server may have been started with another environment
         preload=[__name__],  # for `dask_setup`
     )
     return running.enter_context(local), running.enter_context(Client(local, set_as_default=False))
 
 
 def dask_setup(_worker: object) -> None:
-    """Let a worker of the local cluster pass over Ctrl-C, which a terminal sends to it too: the client ends it."""
+    """Ignore Ctrl-C in workers of the local cluster: terminals send it to them too, but the client ends them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Set the environment for workers, and put back what there was.
+    """Set the environment variables of workers, and restore them afterwards.
 
-    Dask sets its part again for each worker that takes a killed one's place, and would leave it.
+    Dask sets its own again for each worker that replaces a killed one, and does not restore them.
     """
     before = {name: os.environ.get(name) for name in (*_ENVIRONMENT, *_SET_BY_DASK)}
     os.environ.update(_ENVIRONMENT)
@@ -357,11 +357,11 @@ def _environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[DaskExecutor]:
-    """Give the workers of a scheduler that runs already."""
+    """Yield the workers of a running scheduler."""
     from distributed import Client  # noqa: PLC0415 - slow to import
 
     try:
-        # A client that is refused would linger: knock before.
+        # A refused client would keep retrying, so the connection is tested first.
         with ThreadPoolExecutor(1) as apart:
             apart.submit(asyncio.run, _knock(address)).result()
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
@@ -379,17 +379,17 @@ def _connected(address: str) -> Iterator[DaskExecutor]:
 
 
 async def _knock(address: str) -> None:
-    """Connect to a scheduler, and leave; raises OSError or ValueError where none answers in time."""
+    """Connect to a scheduler and disconnect; raises OSError or ValueError if none responds in time."""
     from distributed.comm.core import connect  # noqa: PLC0415 - slow to import
     from distributed.security import Security  # noqa: PLC0415
 
     asked = connect(address, timeout=CONNECT_S, **Security().get_connection_args("client"))
-    # The connection itself has that time; what listens there may still say nothing.
+    # CONNECT_S covers only the connection; the other end may accept it and never respond.
     (await asyncio.wait_for(asked, CONNECT_S + 1)).abort()
 
 
 def _check_versions(found: dict[str, Any]) -> None:
-    """Refuse workers with another ddaudio than here: they would not do the same."""
+    """Raise `BatchError` if workers have another version of ddaudio, whose results could differ."""
     other = {worker: each for worker, each in found.items() if each != version("ddaudio")}
     if other:
         worker, each = next(iter(other.items()))

@@ -173,7 +173,7 @@ def test_a_recording_whose_workers_are_always_killed_is_a_row(tmp_path: Path) ->
     assert (result.contents["fitted"], result.failed) == (3, 1)
     (row,) = (row for row in result.rows() if row.status == "failed")
     assert (Path(row.path).name, row.attempts) == ("zz.wav", 2)
-    assert "its worker was killed at each of 2 tries" in str(row.reason)
+    assert "the worker was killed in each of 2 attempts" in str(row.reason)
     assert set(fits(output)) == {"tone 0.wav-fit", "tone 1.wav-fit", "sub/tone 2.wav-fit"}
 
 

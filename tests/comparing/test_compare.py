@@ -135,7 +135,7 @@ def test_bad_recordings_and_outputs_are_refused_before_anything_is_done(sound: P
         ([sound, text], "out", RecordingError, "text.wav"),
         ([tmp_path / "none.wav"], "out", RecordingError, "none.wav"),
         ([sound, sound], "out", OptionError, "is given twice"),
-        ([], "out", OptionError, "nothing to compare"),
+        ([], "out", OptionError, "no recordings"),
         ([sound], "other", OutputError, "holds something other than a comparison"),
         ([sound], "text.wav", OutputError, "is a file, not a folder"),
         ([sound], "text.wav/out", OutputError, "cannot be written to"),
@@ -357,8 +357,8 @@ def test_an_interrupt_leaves_what_is_done_and_the_next_run_goes_on(made: list[st
     found = ddaudio.compare(sound, tmp_path / "out", progress=stop, **asked)
     assert found.stopped
     assert [run.status == "failed" for run in found.runs] == [False, True, True, True]
-    assert found.runs[1].reason == "it was not reached"
-    assert "stopped before its end" in found.in_words()
+    assert found.runs[1].reason == "not started"
+    assert "comparison was interrupted" in found.in_words()
     assert rows(tmp_path / "out" / "runs.csv")[0]["status"] == found.runs[0].status
     made.clear()
     told: list[CompareProgress] = []
