@@ -238,7 +238,9 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _locked_file(path, what)
     except OSError as error:
-        raise OutputError(f"cannot write to {quoted(path.parent)}: {error.strerror or error}", hint="choose another {out}") from error
+        raise OutputError(
+            f"cannot write to {quoted(path.parent)}: {error.strerror or error}", hint="choose another {out}"
+        ) from error
     try:
         yield
     finally:
