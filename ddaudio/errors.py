@@ -70,11 +70,11 @@ class DdaudioError(Exception):
             problem: What is wrong, in words that name no setting. With a setting it continues ``setting is value, ...``.
             setting: Name of the setting that is wrong.
             value: Its value.
-            verb: ``is``, or ``names`` where ``value`` is one of several that the setting holds.
+            verb: What joins setting and value: ``is``, or such as ``names`` where ``value`` is one of several.
             others: Settings that contradict it, with their values.
             allowed: Values that are allowed, such as ``4 or more``.
             hint: What to do. ``{name}`` stands for a setting, ``{name=value}`` for giving it a value, ``{{`` for a brace.
-            source: File that the setting was read from; settings then keep their names, as in the file.
+            source: File that settings or samples belong to, as it is shown; settings then keep their names, as in the file.
         """
         super().__init__(problem)
         self.problem, self.allowed, self.hint, self.source = problem, allowed, hint, source

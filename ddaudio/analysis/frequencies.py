@@ -70,8 +70,12 @@ def find_frequencies(signals: Tensor, start: Tensor, estimator: EstimatorName = 
         raise OptionError(
             f"{start.shape[1]} sinusoids of {signals.shape[1]} samples", allowed=f"{4 * start.shape[1] + 2} samples or more"
         )
-    if not (bool(signals.isfinite().all()) and bool(((start >= 0) & (start <= math.pi)).all())):
-        raise OptionError("signals must be finite, and start within 0 to pi radians per sample")
+    if not signals.isfinite().all():
+        bad = int((~signals.isfinite()).sum())
+        raise OptionError(f"signals have {bad} of {signals.numel()} values NaN or infinite", allowed="finite values")
+    outside = start[~((start >= 0) & (start <= math.pi))]
+    if len(outside):
+        raise OptionError(setting="start", verb="contains", value=outside[0].item(), allowed="0 to pi radians per sample")
     rows = max(1, BLOCK_ELEMENTS // (signals.shape[1] * start.shape[1]))
     found = []
     for first in range(0, len(signals), rows):

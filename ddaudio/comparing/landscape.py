@@ -27,9 +27,9 @@ from ddaudio.analysis.optimal_transport import spectrum, transport_cost
 from ddaudio.errors import OptionError, RecordingError, nearest
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
-from ddaudio.io.checks import rate_problem
+from ddaudio.io.checks import check_rate
 from ddaudio.losses import make_loss
-from ddaudio.options import LOSSES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, parse_loss
+from ddaudio.options import LOSSES, parse_loss
 
 IDEAS = ("windows", "windows:512", "windows:64", "surrogate", "annihilating-filter", "optimal-transport")
 """Objectives that can be drawn besides losses; ``windows`` accepts any other length, too."""
@@ -118,9 +118,7 @@ def scene_of_tones(hz: Sequence[float], sample_rate: int, n_samples: int, moving
     Raises `OptionError` if a frequency is not between 0 and Nyquist, too few are given, or sizes are out of range.
     """
     _check_stretch(n_samples)
-    if rate_problem(sample_rate):
-        allowed = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
-        raise OptionError(setting="sample_rate", value=sample_rate, allowed=allowed)
+    check_rate(sample_rate)
     nyquist_hz = sample_rate / 2
     for one in hz:
         if not 0 < one < nyquist_hz:

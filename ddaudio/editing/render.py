@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ddaudio.errors import OptionError, OutputError
+from ddaudio.io.checks import check_rate
 from ddaudio.io.output_files import check_made_from
 from ddaudio.io.samples import Samples, Total, collect
 from ddaudio.io.wav import write_wav
 from ddaudio.models import FramedNetwork, Network
 from ddaudio.models.file import load_model
-from ddaudio.options import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, Encoding
+from ddaudio.options import Encoding
 
 PIECE_SAMPLES = 1 << 21
 """Samples of all signals that are computed at once."""
@@ -39,10 +40,8 @@ def render(network: Network, sample_rate: int | None = None, partials: int | Non
             raise OptionError(setting="partials", value=partials, allowed="whole numbers, 0 or more")
         network = network.pruned(min(partials, network.n_prunable()))
     rate = network.sample_rate if sample_rate is None else sample_rate
-    if rate != network.sample_rate and (
-        isinstance(rate, bool) or not isinstance(rate, int) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE
-    ):
-        raise OptionError(setting="sample_rate", value=rate, allowed=f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
+    if rate != network.sample_rate:
+        check_rate(rate)
     sounds = [collect(_pieces(term, rate)) for term in network.terms]
     return sounds[0] if len(sounds) == 1 else Total(sounds)
 

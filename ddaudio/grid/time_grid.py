@@ -72,32 +72,14 @@ class TimeGrid:
             window: shape of the fades.
             longest_fade: bound on half the length of a fade, in samples (default: half of the shorter cell).
 
+        Raises:
+            OptionError: a value is out of range, or cells do not end with the signals.
+
         """
-        if not sizes or n_samples < 1 or sample_rate < 1 or any(min(row, default=0) < 2 for row in sizes):
-            raise OptionError(
-                f"a time grid needs signals, samples, a sample rate, and cells of 2 samples or more; given are "
-                f"{len(sizes)} signals of {n_samples} samples at {sample_rate} Hz"
-            )
+        _check_counts(sample_rate=sample_rate, n_samples=n_samples)
         if window not in get_args(WindowName):
             raise OptionError(setting="window", value=window, allowed=", ".join(get_args(WindowName)))
-        longest_fade = max(map(max, sizes)) if longest_fade is None else longest_fade
-        columns = []
-        for signal, row in enumerate(sizes):
-            size = torch.tensor(row, dtype=torch.int64)
-            first = size.cumsum(0) - size
-            half = (torch.minimum(size[:-1], size[1:]) // 2).clamp(max=longest_fade)
-            rise, fall = pad(half, (1, 0)), pad(half, (0, 1))
-            lead = (size // 2).clamp(max=longest_fade)
-            if not int(first[-1]) < n_samples <= int(first[-1] + size[-1]):
-                raise OptionError(f"cells of {sum(row)} samples in all do not end with the signal's {n_samples}")
-            # A cell without fades needs no room for them: then its frame is the cell.
-            alone = (rise + fall) == 0
-            lead, length = (
-                torch.where(alone, 0, lead),
-                torch.where(alone, torch.minimum(size, n_samples - first), size + 2 * lead),
-            )
-            columns.append((torch.full_like(size, signal), first, size, rise, fall, lead, length))
-        cells = Cells(*(torch.cat(parts) for parts in zip(*columns, strict=True)))
+        cells = Cells.of_sizes(sizes, n_samples, longest_fade)
         return cls(sample_rate, len(sizes), n_samples, cells, window)
 
     @classmethod
@@ -108,10 +90,11 @@ class TimeGrid:
 
         ``overlap`` is the share of a frame in common with the next one, 0 to 0.5.
         """
-        if not 0 < frame_s < math.inf or not 0 <= overlap <= 0.5:
-            raise OptionError(
-                f"a time grid needs a frame length above 0 s and an overlap of 0 to 0.5; given are {frame_s} s and {overlap}"
-            )
+        _check_counts(n_signals=n_signals)
+        if not 0 < frame_s < math.inf:
+            raise OptionError(setting="frame_s", value=frame_s, allowed="above 0 s")
+        if not 0 <= overlap <= 0.5:
+            raise OptionError(setting="overlap", value=overlap, allowed="0 to 0.5")
         length = max(4, 2 * round(frame_s * sample_rate / 2))
         half_fade = int(length * overlap / 2)
         hop = length - 2 * half_fade
@@ -289,6 +272,13 @@ class TimeGrid:
         flat = pad(windowed, (0, 1))
         first, second = self._contributions
         return flat.index_select(0, first).add_(flat.index_select(0, second)).reshape(self.n_signals, self.n_samples)
+
+
+def _check_counts(**counts: int) -> None:
+    """Refuse what is below 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise OptionError(setting=name, value=value, allowed="1 or more")
 
 
 def _split(flat: Tensor, groups: Sequence[Group]) -> list[Tensor]:

@@ -6,7 +6,7 @@ import math
 import os
 import struct
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 from ddaudio.errors import OptionError, RecordingError
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.audio_decoding import open_decoder, refusal
-from ddaudio.io.checks import finite_problem, rate_problem, shape_problem
+from ddaudio.io.checks import Refusal, check_finite, check_rate, check_shape
 from ddaudio.io.paths import quoted
 from ddaudio.io.samples import Samples, block_length, blocks, collect, on_cpu
 from ddaudio.io.statistics import SampleStatistics, sample_statistics
@@ -61,9 +61,11 @@ class Recording:
     """Encoding of samples in the file, such as `Signed 16 bit PCM`; empty without a file."""
 
     def __post_init__(self) -> None:
-        problem = rate_problem(self.sample_rate) or _type_problem(self.samples) or shape_problem(self.samples)
-        if problem := problem or finite_problem(self._survey, self.samples, self.sample_rate):
-            raise RecordingError(f"cannot use {quoted(self.source)}: {problem}")
+        refusal = partial(RecordingError, source=quoted(self.source))
+        check_rate(self.sample_rate, refusal)
+        _check_type(self.samples, refusal)
+        check_shape(self.samples, refusal)
+        check_finite(self._survey, self.samples, self.sample_rate, refusal)
         if self.declared_samples < 0:
             object.__setattr__(self, "declared_samples", self.n_samples)
         if self.clipped_samples < 0:
@@ -120,8 +122,8 @@ def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> Record
     samples or non-finite ones; OptionError if `sample_rate` is out of range or shares no divisor with the file's rate;
     OutputError if the temporary file does not fit on its disk.
     """
-    if sample_rate is not None and (problem := rate_problem(sample_rate)):
-        raise OptionError(problem)
+    if sample_rate is not None:
+        check_rate(sample_rate)
     path = Path(path)
     with open_decoder(path) as decoder:
         samples = collect(decoder.blocks())
@@ -145,8 +147,7 @@ def resample(recording: Recording, sample_rate: int) -> Recording:
 
     Raises OptionError if `sample_rate` is out of range or shares no divisor with the recording's rate.
     """
-    if problem := rate_problem(sample_rate):
-        raise OptionError(problem)
+    check_rate(sample_rate)
     if sample_rate == recording.sample_rate:
         return recording
     from torchaudio.transforms import Resample  # type: ignore[import-untyped]  # noqa: PLC0415 - slow to import
@@ -175,12 +176,12 @@ def resample(recording: Recording, sample_rate: int) -> Recording:
     return dataclasses.replace(recording, samples=samples, sample_rate=sample_rate, declared_samples=declared)
 
 
-def _type_problem(samples: Samples) -> str:
-    """Return what is wrong with what should be float32 tensors `[C, n]` when sliced, and what to do, or nothing."""
+def _check_type(samples: Samples, refusal: Refusal) -> None:
+    """Refuse what is not a float32 tensor `[C, n]` when sliced."""
     part = samples[:, :0] if not isinstance(samples, Tensor) and hasattr(samples, "shape") else samples
-    if isinstance(part, Tensor) and part.dtype == torch.float32:
-        return ""
-    return f"samples are {getattr(part, 'dtype', type(part).__name__)}; give a float32 torch.Tensor [C, T]"
+    if not isinstance(part, Tensor) or part.dtype != torch.float32:
+        given = getattr(part, "dtype", type(part))
+        raise refusal(setting="samples", verb="are", value=given, allowed="a float32 torch.Tensor [C, T]")
 
 
 def _printable(path: Path) -> str:

@@ -1,37 +1,50 @@
 """Checks of samples and their rate."""
 
+from collections.abc import Callable
+
+from torch import Tensor
+
+from ddaudio.errors import DdaudioError, OptionError
 from ddaudio.io.samples import Samples, blocks
 from ddaudio.io.statistics import MAX_CHANNELS, SampleStatistics
 from ddaudio.options import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
-
-def rate_problem(sample_rate: int) -> str:
-    """Return what is wrong with a sample rate and what to do, or nothing."""
-    if isinstance(sample_rate, int) and MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
-        return ""
-    return f"sample_rate is {sample_rate!r}; choose a whole number of Hz from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
+Refusal = Callable[..., DdaudioError]
+"""What makes an error of facts: a class of `ddaudio.errors`, or a partial of one that gives the source."""
 
 
-def shape_problem(samples: Samples) -> str:
-    """Return what is wrong with the shape of samples and what to do, or nothing."""
+def check_rate(sample_rate: int, refusal: Refusal = OptionError) -> None:
+    """Refuse a sample rate that is not a whole number of Hz within the bounds."""
+    if not isinstance(sample_rate, int) or not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        allowed = f"whole numbers from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
+        raise refusal(setting="sample_rate", value=sample_rate, allowed=allowed)
+
+
+def check_shape(samples: Samples, refusal: Refusal = OptionError) -> None:
+    """Refuse samples that are not ``[C, T]``, with 1 to `MAX_CHANNELS` channels and one sample or more."""
     shape = list(samples.shape)
-    if len(shape) == 2 and 1 <= shape[0] <= MAX_CHANNELS and shape[1] >= 1:
-        return ""
-    return f"samples have shape {shape}; give [C, T], C from 1 to {MAX_CHANNELS}, T at least 1"
+    if len(shape) != 2 or not 1 <= shape[0] <= MAX_CHANNELS or shape[1] < 1:
+        allowed = f"[C, T], C from 1 to {MAX_CHANNELS}, T 1 or more"
+        raise refusal(setting="samples", verb="have the shape", value=shape, allowed=allowed)
 
 
-def finite_problem(found: SampleStatistics, samples: Samples, sample_rate: int) -> str:
-    """Return how many samples are not finite, where the first is, and what to do, or nothing."""
+def check_finite(found: SampleStatistics, samples: Samples, sample_rate: int, refusal: Refusal = OptionError) -> None:
+    """Refuse samples whose statistics ``found`` are not finite, with how many are not, and where the first is."""
     if found.is_finite:
-        return ""
+        return
     count = start = 0
     where = ""
     for block in blocks(samples):
         bad = ~block.isfinite()
         if not count and bad.any():
-            first, channel = (int(index) for index in bad.T.nonzero()[0])
-            where = f"the first at {(start + first) / sample_rate:.6g} s (sample {start + first} of channel {channel})"
+            where = f"the first at {_place_of_first(bad, start, sample_rate)}"
         count += int(bad.count_nonzero())
         start += block.shape[1]
-    total = samples.shape[0] * samples.shape[1]
-    return f"{count} of {total} samples are NaN or infinite, {where}; repair or export it again"
+    problem = f"{count} of {samples.shape[0] * samples.shape[1]} samples are NaN or infinite, {where}"
+    raise refusal(problem, allowed="finite values", hint="repair or export it again")
+
+
+def _place_of_first(bad: Tensor, start: int, sample_rate: int) -> str:
+    """Return where the first set value of a block ``[C, n]`` is that begins at sample ``start``."""
+    sample, channel = (int(index) for index in bad.T.nonzero()[0])
+    return f"{(start + sample) / sample_rate:.6g} s (sample {start + sample} of channel {channel})"

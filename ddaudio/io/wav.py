@@ -2,6 +2,7 @@
 
 import os
 import struct
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ddaudio.errors import OptionError
 from ddaudio.io.atomic import whole_file
-from ddaudio.io.checks import finite_problem, rate_problem, shape_problem
+from ddaudio.io.checks import check_finite, check_rate, check_shape
 from ddaudio.io.paths import quoted
 from ddaudio.io.samples import Samples, blocks
 from ddaudio.io.statistics import sample_statistics
@@ -28,11 +29,11 @@ def write_wav(path: str | os.PathLike[str], samples: Samples, sample_rate: int, 
     """
     if encoding not in get_args(Encoding):
         raise OptionError(setting="encoding", value=encoding, allowed=", ".join(get_args(Encoding)))
-    if problem := rate_problem(sample_rate) or shape_problem(samples):
-        raise OptionError(f"cannot write {quoted(path)}: {problem}")
+    refusal = partial(OptionError, source=quoted(path))
+    check_rate(sample_rate, refusal)
+    check_shape(samples, refusal)
     found = sample_statistics(samples)
-    if problem := finite_problem(found, samples, sample_rate):
-        raise OptionError(f"cannot write {quoted(path)}: {problem}")
+    check_finite(found, samples, sample_rate, refusal)
     n_channels, n_samples = samples.shape
     top = 1 - 2.0 ** (1 - 8 * _BYTES_PER_SAMPLE[encoding])  # PCM goes from -1 to one step below 1
     gain = 1.0 if encoding == "float32" else top / max(top, found.highest, -found.lowest * top)

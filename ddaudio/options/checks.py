@@ -1,4 +1,9 @@
-"""Checks that settings make when they are created: each refusal has the value and what is allowed."""
+"""Checks that settings make when they are created, and when they are read: each refusal has the value and what is allowed."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
 
 from ddaudio.errors import OptionError, closest
 
@@ -51,3 +56,13 @@ def parse_row(name: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except (ValueError, AttributeError):
         raise OptionError(setting=name, value=text, allowed="numbers separated by commas, as in 4096,2048") from None
+
+
+def read_toml(path: str | os.PathLike[str], what: str, hint: str) -> dict[str, Any]:
+    """Return the contents of a TOML file; raises `OptionError`, with a ``hint``, where ``what`` it is cannot be read."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise OptionError(f"there is no {what} {str(path)!r}", hint=hint) from None
+    except (OSError, ValueError, RecursionError) as error:  # all errors of TOML and of encodings are ValueErrors
+        raise OptionError(f"cannot be read as TOML: {error}", source=repr(str(path)), hint=hint) from None

@@ -1,16 +1,14 @@
 """Settings of a comparison and its variants: networks times losses, or named ones. Imports nothing that is slow."""
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ddaudio.errors import OptionError, nearest
 from ddaudio.options import GOALS, FitOptions, is_setting_of, parse_terms, setting_groups
 from ddaudio.options.batch import cores
-from ddaudio.options.checks import check_one_of, check_range, check_whole
+from ddaudio.options.checks import check_one_of, check_range, check_whole, read_toml
 
 MOST_SEEDS, MOST_WORKERS, MOST_ENTRIES = 1000, 1024, 1000
 MODELS, LOSSES = "sine,double-dutch", "mse,mse+mss"
@@ -144,12 +142,7 @@ def read_variants(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
 
     Raises `OptionError` when the file cannot be read, has no variant, or one has a setting that is unknown or not its own.
     """
-    try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise OptionError(f"there is no file of variants {str(path)!r}", hint="give a TOML file with a table for each") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise OptionError(f"{str(path)!r} cannot be read as TOML: {error}") from None
+    tables = read_toml(path, "file of variants", 'give a TOML file with a table for each, as in [late] with schedule = "rise"')
     loose = [name for name, table in tables.items() if not isinstance(table, dict)]
     if loose or not tables:
         what = f"has {loose[0]!r} outside of any table" if loose else "has no variant"

@@ -3,7 +3,6 @@
 import ast
 import inspect
 import textwrap
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ddaudio.errors import OptionError, nearest
+from ddaudio.options.checks import read_toml
 from ddaudio.options.loss_specs import LOSSES, PENALTIES
 from ddaudio.options.model import ModelOptions
 from ddaudio.options.network import NetworkOptions
@@ -236,13 +236,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     The table ``[recording]``, which ``fit.toml`` adds to say what was fitted, is passed over. Raises `OptionError` when
     the file cannot be read, is not TOML, or names an unknown table or setting.
     """
-    path = Path(path)
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise OptionError(f"there is no settings file {str(path)!r}", hint="give a TOML file such as fit.toml of a fit") from None
-    except (OSError, ValueError, RecursionError) as error:  # all errors of TOML and of encodings are ValueErrors
-        raise OptionError(f"{str(path)!r} cannot be read as TOML: {error}") from None
+    tables = read_toml(path, "settings file", "give a TOML file such as fit.toml of a fit")
     groups, tables_known = option_tables(), setting_groups()
     settings: dict[str, Any] = {}
     for group, table in tables.items():

@@ -235,7 +235,8 @@ class Checkpoint(TrainingLog):
                 self._refuse(f"{name} was changed after it was written")
             facts = read_settings(text)
         except OSError as error:
-            raise CheckpointError(f"{quoted(self._folder / name)} cannot be read: {error.strerror or error}") from None
+            problem = f"{quoted(self._folder / name)} cannot be read: {error.strerror or error}"
+            raise CheckpointError(problem, hint=f"check the permissions, or {START_AGAIN}") from None
         except ValueError as error:
             self._refuse(f"{name} cannot be read: {error}")
         return Snapshot(tensors, facts)

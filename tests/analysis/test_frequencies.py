@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 from torch import Tensor
@@ -127,13 +128,22 @@ class TestRecipes:
             (torch.zeros(2, 100), torch.ones(1, 2), "annihilating-filter", "as many rows"),
             (torch.zeros(1, 100), torch.ones(1, 0), "annihilating-filter", "K 1 or more"),
             (torch.zeros(1, 9), torch.ones(1, 2), "annihilating-filter", "2 sinusoids of 9 samples; allowed: 10 samples or more"),
-            (torch.full((1, 100), torch.nan), torch.ones(1, 2), "annihilating-filter", "must be finite"),
-            (torch.zeros(1, 100), torch.full((1, 2), 3.2), "annihilating-filter", "0 to pi"),
+            (
+                torch.full((1, 100), torch.nan),
+                torch.ones(1, 2),
+                "annihilating-filter",
+                "100 of 100 values NaN",
+            ),
         ],
     )
     def test_bad_input_is_refused(self, signals, start, estimator, said):
         with pytest.raises(OptionError, match=said):
             find_frequencies(signals, start, estimator)
+
+    @pytest.mark.parametrize("wrong", [-0.1, 3.25, math.inf])
+    def test_a_start_out_of_range_is_refused_with_its_value(self, wrong):
+        with refused(setting="start", value=pytest.approx(wrong), allowed="0 to pi radians per sample"):
+            find_frequencies(torch.zeros(1, 100), torch.tensor([[1.0, wrong]]))
 
 
 class TestNotches:

@@ -16,9 +16,10 @@ import pytest
 import soundfile
 import torch
 from badfiles import BAD_FILES
+from refusals import refused
 from soundchecks import RATE, is_one_line_that_says, noise, sine, spooled, stored
 
-from ddaudio.errors import OptionError, OutputError, RecordingError
+from ddaudio.errors import OutputError, RecordingError
 from ddaudio.io import audio
 from ddaudio.io import samples as io_samples
 from ddaudio.io.audio import Recording, read, write_wav
@@ -79,36 +80,40 @@ def test_a_name_with_odd_characters_stays_on_one_line() -> None:
 
 @pytest.mark.parametrize("sample_rate", [0, -8000, 999, 384_001, 44_100.0, "44100"])
 def test_rates_out_of_range_are_refused(sample_rate: int, tmp_path: Path) -> None:
-    words = ("sample_rate is", repr(sample_rate), "from 1000 to 384000")
+    facts = {"setting": "sample_rate", "value": sample_rate, "allowed": "whole numbers from 1000 to 384000 Hz"}
     stored(tmp_path / "a.wav", noise(10))
-    with pytest.raises(RecordingError) as caught:
+    with refused(RecordingError, source="'samples'", **facts):
         Recording(noise(10), sample_rate)
-    assert is_one_line_that_says(str(caught.value), ("cannot use 'samples'", *words))
-    with pytest.raises(OptionError) as option:
+    with refused(source=None, **facts):
         read(tmp_path / "a.wav", sample_rate)
-    assert is_one_line_that_says(str(option.value), words)
-    with pytest.raises(OptionError) as option:
+    with refused(source=repr(str(tmp_path / "b.wav")), **facts):
         write_wav(tmp_path / "b.wav", noise(10), sample_rate, "pcm16")
-    assert is_one_line_that_says(str(option.value), words)
     assert not (tmp_path / "b.wav").exists()
 
 
 @pytest.mark.parametrize(
-    ("samples", "words"),
+    ("samples", "value"),
     [
-        (torch.zeros(5), r"shape \[5\]"),
-        (torch.zeros(1, 1, 5), r"shape \[1, 1, 5\]"),
-        (torch.zeros(1, 0), r"shape \[1, 0\]; give \[C, T\]"),
-        (torch.zeros(0, 5), r"shape \[0, 5\]"),
-        (torch.zeros(1025, 1), r"shape \[1025, 1\].* C from 1 to 1024"),
-        (torch.zeros(1, 5, dtype=torch.float64), "samples are torch.float64; give a float32"),
-        (np.zeros((1, 5), dtype=np.float32), "give a float32 torch.Tensor"),
-        (torch.tensor([[0.0, float("nan")]]), "1 of 2 samples are NaN .*sample 1 of channel 0"),
+        (torch.zeros(5), [5]),
+        (torch.zeros(1, 1, 5), [1, 1, 5]),
+        (torch.zeros(1, 0), [1, 0]),
+        (torch.zeros(0, 5), [0, 5]),
+        (torch.zeros(1025, 1), [1025, 1]),
+        (torch.zeros(1, 5, dtype=torch.float64), torch.float64),
+        (np.zeros((1, 5), dtype=np.float32), np.dtype("float32")),
     ],
 )
-def test_recordings_of_another_shape_or_type_are_refused(samples: torch.Tensor, words: str) -> None:
-    with pytest.raises(RecordingError, match=words):
+def test_recordings_of_another_shape_or_type_are_refused(samples: torch.Tensor, value: object) -> None:
+    shape = "[C, T], C from 1 to 1024, T 1 or more"
+    allowed = shape if isinstance(value, list) else "a float32 torch.Tensor [C, T]"
+    with refused(RecordingError, setting="samples", value=value, allowed=allowed, source="'samples'"):
         Recording(samples, RATE)
+
+
+def test_samples_that_are_not_finite_are_refused_with_the_place_of_the_first() -> None:
+    problem = "1 of 2 samples are NaN or infinite, the first at 0.000125 s (sample 1 of channel 0)"
+    with refused(RecordingError, problem=problem, allowed="finite values", hint="repair or export it again", source="'a.wav'"):
+        Recording(torch.tensor([[0.0, float("nan")]]), 8000, "a.wav")
 
 
 # Read
@@ -322,13 +327,13 @@ def test_what_is_read_slice_by_slice_is_checked_like_a_tensor(kind: type) -> Non
         def __getitem__(self, _index: object) -> object:
             return [0.0] if kind is list else np.zeros((1, 0))
 
-    with pytest.raises(RecordingError, match=r"samples are (list|float64); give a float32"):
+    with pytest.raises(RecordingError, match=r"samples are (<class 'list'>|dtype\('float64'\)); allowed: a float32"):
         Recording(Odd(), RATE)  # type: ignore[arg-type]
     bad = noise(100)
     bad[0, 50] = float("nan")
     with pytest.raises(RecordingError, match=r"1 of 100 samples are NaN .*sample 50 of channel 0"):
         Recording(spooled(bad), RATE)
-    with pytest.raises(RecordingError, match=r"samples have shape \[2, 0\]"):
+    with pytest.raises(RecordingError, match=r"samples have the shape \[2, 0\]"):
         Recording(DiskSamples(2), RATE)
 
 

@@ -138,7 +138,7 @@ def test_bad_encodings_and_samples_are_refused(tmp_path: Path) -> None:
         write_wav(tmp_path / "a.wav", noise(10), RATE, "pcm32")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=r"a.wav': 1 of 2 samples are NaN or infinite"):
         write_wav(tmp_path / "a.wav", torch.tensor([[0.0, float("inf")]]), RATE, "float32")
-    with pytest.raises(OptionError, match=r"a.wav': samples have shape \[10\]"):
+    with pytest.raises(OptionError, match=r"a.wav': samples have the shape \[10\]"):
         write_wav(tmp_path / "a.wav", torch.zeros(10), RATE, "float32")
     assert list(tmp_path.iterdir()) == []
 

@@ -411,13 +411,15 @@ def test_bad_files_are_refused_with_what_is_wrong(tmp_path, text, said):
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
-    with pytest.raises(OptionError, match="no settings file"):
+    hint = "give a TOML file such as fit.toml of a fit"
+    with refused(problem=f"there is no settings file {str(tmp_path / 'absent.toml')!r}", hint=hint):
         read_settings(tmp_path / "absent.toml")
-    with pytest.raises(OptionError, match="cannot be read"):
-        read_settings(tmp_path)
     (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
-    with pytest.raises(OptionError, match="cannot be read"):
-        read_settings(tmp_path / "latin.toml")
+    for path in (tmp_path, tmp_path / "latin.toml"):
+        with refused(source=repr(str(path)), hint=hint) as caught:
+            read_settings(path)
+        assert caught.value.problem.startswith("cannot be read as TOML: ")
+        assert str(caught.value).startswith(f"{str(path)!r}: cannot be read as TOML: ")
 
 
 def test_a_number_beyond_all_floats_is_refused(tmp_path):

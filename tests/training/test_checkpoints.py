@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from ddaudio_cli import main
+from refusals import refused
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sounds import pluck
@@ -239,6 +240,16 @@ def test_a_damaged_checkpoint_is_refused_and_the_fit_can_start_afresh(kind: str,
     assert result.status == "step limit"
     again = fit(pluck(0.4), checkpoint=folder, resume=True, **SETTINGS)
     assert torch.equal(result.estimate[:, :], again.estimate[:, :])
+
+
+def test_a_checkpoint_that_cannot_be_opened_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "kept", until=16)
+    (folder / "run-00000.safetensors").unlink()
+    (folder / "run-00000.safetensors").mkdir()
+    hint = f"check the permissions, or {checkpoints.START_AGAIN}"
+    with refused(CheckpointError, hint=hint) as refusal:
+        fit(pluck(0.4), checkpoint=folder, resume=True, **SETTINGS)
+    assert refusal.value.problem.startswith(f"{str(folder / 'run-00000.safetensors')!r} cannot be read: ")
 
 
 @pytest.mark.parametrize(
