@@ -1,20 +1,20 @@
-"""Notches: ``K`` oscillators that together silence a signal.
+"""Annihilating filter: the frequencies of ``K`` notches that together cancel a signal.
 
-The filter ``x(n-1) - 2 cos(w) x(n) + x(n+1)`` silences a sinusoid of frequency ``w``, whatever its amplitude and phase (Prony,
-1795), and ``K`` of them in a row silence ``K`` sinusoids. In a row they are the symmetric filter with the response
+The filter ``x(n-1) - 2 cos(w) x(n) + x(n+1)`` cancels a sinusoid of frequency ``w`` of any amplitude and phase (Prony, 1795),
+and a cascade of ``K`` of them cancels ``K`` sinusoids. The cascade is the symmetric filter with the response
 
     b(f) = prod_k 2 (cos f - c_k),    c_k = cos w_k,
 
-of ``2K + 1`` samples: the shortest window in which ``K`` sinusoids can be told from anything else. What comes out of it has the
-energy ``E = |R a|^2``, with the coefficients ``a`` of the filter and a triangle ``R`` from the signal.
+of ``2K + 1`` samples, the shortest window in which ``K`` sinusoids can be identified. The energy of its output is
+``E = |R a|^2``, with the coefficients ``a`` of the filter and a triangular matrix ``R`` computed from the signal.
 
-Why its landscape has no false valleys, for ``K = 1``: ``E`` is a parabola in ``c_1``. For more: ``a`` is linear in the elementary
-symmetric polynomials of the ``c_k``, so ``E`` is a parabola in them, and while all ``c_k`` differ a small change of the
-polynomials in any direction is made by a change of the ``c_k``. Where the gradient is zero there, ``E`` is at its minimum. What
-remains are points where two oscillators meet or one lies at 0 Hz or Nyquist, of which a random start is rarely drawn to one.
+``E`` has no spurious local minima. For ``K = 1`` it is a parabola in ``c_1``. For larger ``K``, ``a`` is linear in the elementary
+symmetric polynomials of the ``c_k``, so ``E`` is quadratic in them, and while all ``c_k`` differ, any small change of the
+polynomials is achieved by a change of the ``c_k``. A zero gradient there implies the minimum of ``E``. The exceptions are points
+where two frequencies coincide or one is at 0 Hz or Nyquist, to which random initial values rarely converge.
 
-White noise of variance ``s^2`` adds ``s^2 I`` to ``R^T R``. Its share is the smallest eigenvalue, which is taken off (Pisarenko,
-1973, "The retrieval of harmonics from a covariance function"): what is left has its minimum at the truth again.
+White noise of variance ``s^2`` adds ``s^2 I`` to ``R^T R``. It is estimated by the smallest eigenvalue, which is subtracted
+(Pisarenko, 1973, "The retrieval of harmonics from a covariance function"), so that the minimum is at the true frequencies again.
 """
 
 import math
@@ -25,11 +25,11 @@ from torch import Tensor
 from ddaudio.analysis.levenberg_marquardt import Normal, descend
 
 STEPS = 100
-"""Steps at most: 8 of 8 frequencies were found from 83 % of the starts after 30, from all 200 after 100."""
+"""Largest number of steps: all of 8 frequencies were found from 83 % of 200 starts after 30, from all starts after 100."""
 
 
 def silence(signals: Tensor, start: Tensor) -> Tensor:
-    """Move frequencies ``start [B, K]`` to where their notches leave least of ``signals [B, N]``; return them, ``[B, K]``.
+    """Minimise the energy that notches at frequencies ``[B, K]`` leave of ``signals [B, N]``, from ``start``; return them.
 
     Frequencies are in radians per sample, 0 to pi. Signals are float64 and have ``4 K + 2`` samples or more.
     """
@@ -38,13 +38,13 @@ def silence(signals: Tensor, start: Tensor) -> Tensor:
 
 
 class Notches:
-    """The energy that ``n_notches`` notches leave of ``signals [B, N]``, as a share of that of the signals."""
+    """The energy of ``signals [B, N]`` after ``n_notches`` notch filters, relative to that of the signals."""
 
     def __init__(self, signals: Tensor, n_notches: int) -> None:
         order = torch.arange(n_notches + 1, dtype=signals.dtype)
         angle = order * (math.pi / n_notches)
         self._node = angle.cos()
-        # Response at the nodes -> coefficients a_0, sqrt(2) a_1, ...: with these white noise keeps its variance.
+        # Response at the nodes -> coefficients a_0, sqrt(2) a_1, ..., which preserve the variance of white noise.
         cosines = (order[:, None] * angle).cos()
         transform = cosines.clone()
         transform[:, [0, -1]] /= 2
@@ -53,7 +53,7 @@ class Notches:
         self._map = _triangle(signals, n_notches) @ (transform / n_notches)
 
     def normal(self, cosine: Tensor) -> Normal:
-        """Return the problem at the cosines ``[B, K]`` of the frequencies."""
+        """Return the normal equations at the cosines ``[B, K]`` of the frequencies."""
         factor = 2 * (self._node - cosine[..., None])
         ones = torch.ones_like(factor[:, :1])
         before = torch.cat([ones, factor[:, :-1]], 1).cumprod(1)
@@ -65,7 +65,7 @@ class Notches:
 
 
 def _triangle(signals: Tensor, n_notches: int) -> Tensor:
-    """Return ``R`` of all windows of a signal, ``[B, K + 1, K + 1]``: ``|R a|^2`` is what the filter ``a`` lets through."""
+    """Return ``R`` of all windows of a signal, ``[B, K + 1, K + 1]``: ``|R a|^2`` is the output energy of the filter ``a``."""
     windows = signals.unfold(1, 2 * n_notches + 1, 1)
     early, centre, late = windows[..., :n_notches].flip(2), windows[..., n_notches : n_notches + 1], windows[..., n_notches + 1 :]
     rows = torch.cat([centre, (early + late) / math.sqrt(2)], 2)

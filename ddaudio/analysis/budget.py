@@ -1,23 +1,23 @@
-"""How much a set of partials may cost."""
+"""The budget of a set of partials."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How far a pursuit goes, never beyond the caps.
+    """Limits and stopping rule of a pursuit.
 
-    With a goal, each round goes an equal number of decibels towards it; with a least gain, each round takes what gains
-    more than a threshold that falls to it; with neither, each spends an equal part of what may be spent.
+    With a goal, each round advances by an equal number of decibels towards it; with a least gain, each round takes the peaks
+    above a threshold that decreases to it; otherwise each round spends an equal part of the budget.
     """
 
     most: int
-    """Partials over all frames, 0 or more."""
+    """Largest number of partials over all frames, 0 or more."""
     goal_energy: float = 0.0
-    """Sum of squares of the residual that is good enough."""
+    """Sum of squares of the residual at which the pursuit stops."""
     most_per_frame: int | None = None
-    """Partials in any one frame."""
+    """Largest number of partials in a frame."""
     n_parameters: int | None = None
-    """Numbers that all parts may take together, for networks whose parts do not all cost the same."""
+    """Largest number of parameters in total, for networks whose components differ in size."""
     least_gain: float = 0.0
-    """Energy that a partial must take away to be worth its numbers; above 0 nothing but the caps stops it otherwise."""
+    """Energy that a partial must remove to justify its parameters; if above 0, only the limits stop the pursuit otherwise."""

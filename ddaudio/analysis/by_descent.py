@@ -1,4 +1,4 @@
-"""The starting point of partials without peaks: by descent, frame by frame, from random frequencies."""
+"""Initial partials by gradient descent from random frequencies, frame by frame, without peak picking."""
 
 import math
 
@@ -14,14 +14,14 @@ from ddaudio.options import EstimatorName
 def descended(
     target: Tensor, grid: TimeGrid, per_frame: Tensor, estimator: EstimatorName, generator: torch.Generator
 ) -> Partials:
-    """Return silent partials whose frequencies an estimator found in each frame of ``target [B, T]``, each frame on its own.
+    """Return silent partials whose frequencies are estimated independently in each frame of ``target [B, T]``.
 
     Args:
-        target: what was recorded.
-        grid: its frames, taken as they are, without windows.
-        per_frame: partials of each frame, ``[F]``, equal where it is not 0; frames too short for so many get fewer.
-        estimator: how they are found, from uniformly random frequencies; see `ddaudio.analysis.frequencies`.
-        generator: draws those.
+        target: the recorded signals.
+        grid: its frames, used without windows.
+        per_frame: number of partials per frame, ``[F]``, equal where not 0; frames that are too short get fewer.
+        estimator: estimator that starts from uniformly random frequencies; see `ddaudio.analysis.frequencies`.
+        generator: random number generator of the initial frequencies.
 
     """
     room = torch.tensor([most_sinusoids(int(length)) for length in grid.frames.length])

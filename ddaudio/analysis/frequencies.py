@@ -1,13 +1,13 @@
-"""Estimators that find sinusoids from random frequencies by gradient alone: no search, no restart, no peak is picked.
+"""Frequency estimators by gradient descent from random initial values, without search, restarts or peak picking.
 
-An estimator first descends in a landscape without false valleys, then with longer and longer windows (`growing_windows`):
+An estimator first minimises an objective without spurious local minima, then refines with growing windows (`growing_windows`):
 
-- ``notches``: what `K` notch filters leave of the signal (`annihilating_filter`). Amplitudes may be anything.
-- ``transport``: what it costs to carry the power spectrum onto ``K`` points of equal mass (`optimal_transport`). For
-  sinusoids of equal strength without noise, of which there may be more.
+- ``annihilating-filter``: the residual of ``K`` notch filters (`ddaudio.analysis.annihilating_filter`), for any amplitudes.
+- ``optimal-transport``: the cost of transporting the power spectrum onto ``K`` points of equal mass
+  (`ddaudio.analysis.optimal_transport`), for larger numbers of sinusoids of equal amplitude without noise.
 
-What is solved and what descends: frequencies descend, all of them at once, one oscillator for each sinusoid. Amplitudes are
-solved by least squares for the frequencies as they are; notches and transport need none.
+All frequencies are optimised jointly, one per sinusoid. Amplitudes are solved for by least squares at the current frequencies;
+the two objectives above do not need them.
 """
 
 import math
@@ -29,27 +29,27 @@ FIRST_STAGES: dict[EstimatorName, Callable[[Tensor, Tensor], Tensor]] = {
     "annihilating-filter": silence,
     "optimal-transport": carry,
 }
-"""How each estimator begins: from signals ``[B, N]`` and frequencies ``[B, K]`` to frequencies."""
+"""First stage of each estimator: a function of signals ``[B, N]`` and frequencies ``[B, K]`` to frequencies."""
 BLOCK_ELEMENTS = 1 << 21
-"""Samples times frequencies that are worked on at once."""
+"""Largest product of samples and frequencies processed at once."""
 FIRST_WINDOW = {"annihilating-filter": 1, "optimal-transport": 256}
-"""Shortest window that the frequencies are refined with: transport, where it works at all, comes within a bin of 256 samples."""
+"""Shortest window of the refinement: where optimal transport works, its error is below a bin of 256 samples."""
 
 
 def most_sinusoids(n_samples: int) -> int:
-    """Return how many sinusoids the estimators look for in ``n_samples`` samples at most: ``4 K + 2`` samples hold ``K``."""
+    """Return the largest number of sinusoids that can be estimated: ``K`` of them need ``4 K + 2`` samples."""
     return max(0, (n_samples - 2) // 4)
 
 
 def find_frequencies(signals: Tensor, start: Tensor, estimator: EstimatorName = "annihilating-filter") -> Tensor:
-    """Return the frequencies of ``K`` sinusoids in each of ``signals [B, N]``, ``[B, K]``, rising, in radians per sample.
+    """Estimate the frequencies of ``K`` sinusoids in each of ``signals [B, N]``: ``[B, K]``, ascending, in radians per sample.
 
-    Exactly as many oscillators as ``start`` has; see the head of this module. Computed in float64, whatever the signals are.
+    ``K`` is the number of initial frequencies; see the module's documentation. Computed in float64 for signals of any type.
 
     Args:
-        signals: what was recorded, with ``4 K + 2`` samples or more; every finite value is allowed.
-        start: frequencies to begin with, ``[B, K]``, 0 to pi, such as uniformly random ones.
-        estimator: ``notches`` or ``transport``.
+        signals: at least ``4 K + 2`` samples; any finite values.
+        start: initial frequencies ``[B, K]``, 0 to pi, such as uniformly random ones.
+        estimator: ``annihilating-filter`` or ``optimal-transport``.
 
     Raises:
         OptionError: the estimator is unknown, shapes do not fit, signals are too short, or a value is not finite or out of range.

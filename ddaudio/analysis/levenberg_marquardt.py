@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 FIRST_DAMPING, SMALLEST_DAMPING, GIVEN_UP = 1e-2, 1e-12, 1e6
-"""Damping at the start, at least, and where a problem counts as done: no step from there brings anything."""
+"""Initial, smallest and largest damping; above the largest a problem has converged, since no step lowers the energy."""
 DAMPING_FALL, DAMPING_RISE = 3.0, 4.0
-"""Factors after a step that lowers the energy, and after one that does not."""
+"""Factors of the damping after a step that lowers the energy, and after one that does not."""
 
 
 class Normal(NamedTuple):
-    """A sum of squares near a point, to second order as Gauss-Newton has it."""
+    """Gauss-Newton approximation of a sum of squares near a point."""
 
     energy: Tensor
     """``|r|^2``, ``[B]``."""
@@ -27,15 +27,15 @@ class Normal(NamedTuple):
 def descend(
     normal: Callable[[Tensor], Normal], start: Tensor, steps: int, bounds: tuple[float, float], most: float = math.inf
 ) -> Tensor:
-    """Lower a sum of squares from ``start [B, K]`` and return where that led, ``[B, K]``; no step raises it.
+    """Minimise sums of squares from ``start [B, K]``; return the result, ``[B, K]``. No step increases them.
 
-    A step solves ``(J^T J + d diag(J^T J)) s = -J^T r``: gradients alone enter it. The damping ``d`` falls after a step that
-    lowers the energy, and rises after one that does not and is taken back.
+    A step solves ``(J^T J + d diag(J^T J)) s = -J^T r``. The damping ``d`` decreases after a step that lowers the energy, and
+    increases after one that does not, which is undone.
 
     Args:
-        normal: the problem at a point ``[B, K]``.
-        start: where to begin, within the bounds.
-        steps: steps at most.
+        normal: returns the normal equations at a point ``[B, K]``.
+        start: initial values, within the bounds.
+        steps: largest number of steps.
         bounds: lowest and highest value of all variables.
         most: longest step of any variable.
 
@@ -61,11 +61,11 @@ def descend(
 
 
 def _step(now: Normal, damping: Tensor, held: Tensor) -> Tensor:
-    """Return the damped step of each problem; 0 for variables that are held at a bound."""
+    """Return the damped step of each problem; 0 for variables held at a bound."""
     slope = now.slope.masked_fill(held, 0)
     curvature = now.curvature.masked_fill(held[:, :, None] | held[:, None, :], 0)
     diagonal = curvature.diagonal(dim1=1, dim2=2)
-    # A variable without any influence would make the matrix singular: it gets a weight that the others do not notice.
+    # A variable without influence would make the matrix singular; the added weight does not affect the others.
     weight = diagonal * damping + diagonal.amax(1, keepdim=True) * 1e-15 + torch.finfo(slope.dtype).tiny + held
     step = torch.linalg.solve_ex(curvature + torch.diag_embed(weight), -slope[..., None])[0][..., 0]
     return torch.where(step.isfinite(), step, 0.0)

@@ -1,4 +1,4 @@
-"""Matching pursuit: partials at the peaks of the residual's spectra, with amplitudes by least squares, in rounds.
+"""Matching pursuit: partials at the peaks of the residual's spectra with least-squares amplitudes, in rounds.
 
 Orthogonal matching pursuit over windowed sinusoids (Pati, Rezaiifar and Krishnaprasad, 1993), with many atoms a round and
 all frames at once. Each round finds peaks in the residual of the overlap-added sum, and solves for the amplitudes of all
@@ -31,7 +31,7 @@ RIDGE = 1e-4
 ROUND_FALL = 4.0
 """Factor by which the threshold of gain falls from one round to the next."""
 SURE_SHARE = 0.7
-"""With a goal, a round takes the strongest peaks up to this share of the gain of all peaks."""
+"""With a goal, a round takes the strongest peaks, up to this share of the gain of all peaks."""
 
 
 def solve_amplitudes(partials: Partials, target: Tensor, grid: TimeGrid, steps: int) -> tuple[Partials, Tensor]:
@@ -94,12 +94,12 @@ class Pursuit(NamedTuple):
     rounds: int = ROUNDS
 
     def goes_on(self, done: int, energy: float, count: int) -> bool:
-        """Return whether another round follows, for a residual of some ``energy`` and a ``count`` of partials."""
+        """Return whether another round follows, given the residual's ``energy`` and the ``count`` of partials."""
         most_rounds = 2 * self.rounds if self.size.goal_energy else self.rounds
         return done < most_rounds and energy > self.size.goal_energy and count < self.size.most
 
     def wanted(self, gain: NDArray[np.float64], done: int, energy: float, count: int) -> int:
-        """Return how many peaks a round takes, strongest first, given the falling ``gain [N]`` of each."""
+        """Return how many peaks a round takes, given their ``gain [N]`` in descending order."""
         size, share = self.size, min(1.0, (done + 1) / self.rounds)
         if size.least_gain:
             wanted = int(np.searchsorted(-gain, -size.least_gain * ROUND_FALL ** (self.rounds - 1 - done), "right"))
@@ -119,7 +119,7 @@ def pursue(
 
 
 def pursue_many(pursuits: Sequence[Pursuit]) -> list[tuple[Partials, Tensor]]:
-    """Do several pursuits as one batch, round by round; return partials and residual of each."""
+    """Run several pursuits as one batch, round by round; return partials and residual of each."""
     if not pursuits:
         return []
     grids = batched([pursuit.grid for pursuit in pursuits])
@@ -152,7 +152,7 @@ def pursue_many(pursuits: Sequence[Pursuit]) -> list[tuple[Partials, Tensor]]:
 
 
 def _room(pursuits: Sequence[Pursuit], grids: BatchedGrid) -> Tensor | None:
-    """Return the most partials that each frame may have, ``[F]``; None where no frame is limited."""
+    """Return the largest number of partials of each frame, ``[F]``; None if no frame is limited."""
     if all(each.size.most_per_frame is None for each in pursuits):
         return None
     most = [each.size.most if each.size.most_per_frame is None else each.size.most_per_frame for each in pursuits]
@@ -162,7 +162,7 @@ def _room(pursuits: Sequence[Pursuit], grids: BatchedGrid) -> Tensor | None:
 def _towards_goal(gained: NDArray[np.float64], energy: float, goal_energy: float, share: float) -> int:
     """Return how many peaks, strongest first, cover a ``share`` of the decibels from ``energy`` to the goal."""
     wanted = energy - math.exp(math.log(energy) * (1 - share) + math.log(goal_energy) * share)
-    # Weak peaks next to strong ones are mostly their side lobes: leave them to a later round.
+    # Weak peaks next to strong ones are mostly side lobes, and are left to a later round.
     wanted = min(wanted, SURE_SHARE * float(gained[-1])) if len(gained) else wanted
     return int(np.searchsorted(gained, wanted)) + 1
 

@@ -1,14 +1,14 @@
-"""Optimal transport: oscillators that carry equal shares of a spectrum.
+"""Optimal transport: frequencies of oscillators that represent equal shares of a power spectrum.
 
-The power spectrum of a signal, as masses on the axis of frequency, is moved onto ``K`` points of equal mass. On a line the
-cheapest way keeps the order: the lowest oscillator takes the lowest ``1 / K`` of the power, and so on, and the cost
+The power spectrum of a signal, as masses on the frequency axis, is transported onto ``K`` points of equal mass. On a line the
+optimal plan preserves order: the lowest oscillator takes the lowest ``1 / K`` of the power, and so on, and the cost
 
     W = sum_k integral over u from k/K to (k+1)/K of (w_(k) - Q(u))^2,
 
-with the quantile function ``Q`` of the spectrum and the sorted frequencies ``w_(k)``, is a parabola in each: its gradient
-points to the share's centre from anywhere (Torres, Peeters and Richard, 2024, "Unsupervised harmonic parameter estimation
-using differentiable DSP and spectral optimal transport"). That centre is a sinusoid's frequency where all are equally strong
-and nothing else sounds; where they are not, a share covers several, and the centre lies between them.
+with the quantile function ``Q`` of the spectrum and the sorted frequencies ``w_(k)``, is quadratic in each of them: its gradient
+always points to the centroid of the share (Torres, Peeters and Richard, 2024, "Unsupervised harmonic parameter estimation
+using differentiable DSP and spectral optimal transport"). The centroid is the frequency of a sinusoid if all have equal power
+and there is nothing else; otherwise a share may cover several sinusoids, and its centroid is between them.
 """
 
 import math
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 STEPS = 40
-"""Steps of gradient descent; each leaves half of the way to the minimum."""
+"""Number of gradient steps; each halves the distance to the minimum."""
 
 
 def spectrum(signals: Tensor) -> Tensor:
-    """Return each signal's power at half-bin steps under a Hann window, ``[B, N + 1]``, as shares of its sum."""
+    """Return the power spectra of Hann-windowed signals at half-bin steps, ``[B, N + 1]``, normalised to sum 1."""
     window = torch.hann_window(signals.shape[1], dtype=signals.dtype)
     power = torch.fft.rfft(signals * window, 2 * signals.shape[1]).abs().square()
     shares: Tensor = power / power.sum(1, keepdim=True).clamp(min=torch.finfo(signals.dtype).tiny)
@@ -29,11 +29,11 @@ def spectrum(signals: Tensor) -> Tensor:
 
 
 def transport_cost(frequency: Tensor, power: Tensor) -> Tensor:
-    """Return ``W`` in square radians per sample, ``[B]``: what it costs to move ``power`` onto the frequencies.
+    """Return the cost ``W`` of transporting ``power`` onto the frequencies, ``[B]``, in squared radians per sample.
 
     Args:
         frequency: radians per sample, ``[B, K]``; differentiable.
-        power: shares at equal steps from 0 to pi, ``[B, bins]``, as `spectrum` returns them.
+        power: normalised power at equal steps from 0 to pi, ``[B, bins]``, as returned by `spectrum`.
 
     """
     place = torch.linspace(0, math.pi, power.shape[1], dtype=power.dtype)
@@ -53,9 +53,9 @@ def _over_shares(moment: Tensor, power: Tensor, value: Tensor, count: int) -> Te
 
 
 def carry(signals: Tensor, start: Tensor) -> Tensor:
-    """Move frequencies ``start [B, K]`` to where the spectrum of ``signals [B, N]`` is cheapest to carry; return them.
+    """Minimise the transport cost of the spectra of ``signals [B, N]`` from frequencies ``start [B, K]``; return them.
 
-    Plain gradient descent on `transport_cost`, in radians per sample; signals are float64.
+    Gradient descent on `transport_cost`, in radians per sample; signals are float64.
     """
     power, frequency = spectrum(signals), start.detach().clone()
     for _ in range(STEPS):

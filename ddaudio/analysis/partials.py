@@ -1,4 +1,4 @@
-"""Partials: sinusoids inside frames, in natural units."""
+"""Partials: sinusoids within frames, in natural units."""
 
 import math
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ Amplitudes = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Partials:
-    """A list of sinusoids, each inside one frame; sorted by frame.
+    """A list of sinusoids, each within one frame; sorted by frame.
 
     Partial ``k`` is ``cosine_k cos(w_k (n - m)) + sine_k sin(w_k (n - m))`` over the samples ``n`` of its frame, with
-    ``m = (L - 1) / 2`` its middle. One with a decay counts from the frame's first sample, ``m = 0``, and is multiplied by
+    ``m = (L - 1) / 2`` its middle. With a decay, ``m = 0`` (the frame's first sample), and the sinusoid is multiplied by
     ``exp(-d n)``.
     """
 
     frame: Tensor
-    """Frame of each partial, ``[P]`` int64, rising."""
+    """Frame of each partial, ``[P]`` int64, ascending."""
     frequency: Tensor
     """``w`` in radians per sample, 0 to pi, ``[P]``."""
     cosine: Tensor
@@ -34,7 +34,7 @@ class Partials:
     sine: Tensor
     """Amplitude of the sine, full scale 1, ``[P]``."""
     decay: Tensor | None = None
-    """``d`` per sample, 0 or more, ``[P]``; None for partials without."""
+    """``d`` per sample, 0 or more, ``[P]``; None for partials without decay."""
 
     @classmethod
     def none(cls, like: Tensor) -> "Partials":
@@ -51,48 +51,48 @@ class Partials:
         return (self.cosine**2 + self.sine**2) / 2
 
     def counts(self, grid: TimeGrid) -> Tensor:
-        """Return how many partials each frame has, ``[F]`` int64."""
+        """Return the number of partials in each frame, ``[F]`` int64."""
         return torch.bincount(self.frame, minlength=grid.n_frames)
 
     def energy(self, grid: TimeGrid) -> Tensor:
-        """Return what each partial brings into the signals, as if it were alone, ``[P]``."""
+        """Return the energy of each partial on its own in the signals, ``[P]``."""
         if self.decay is None:
             return self.power * grid.energy.to(self.power)[self.frame]
         return self.power * damped_moments(self.decay, Layout(grid, self.counts(grid)))[0]
 
     def keep(self, which: Tensor) -> "Partials":
-        """Return the partials that a mask ``[P]`` or an index selects."""
+        """Return the partials selected by a mask ``[P]`` or an index."""
         return replace(self, **{name: column[which] for name, column in self._columns().items()})
 
     def _columns(self) -> dict[str, Tensor]:
-        """Return the columns that are there, by name."""
+        """Return the columns that are not None, by name."""
         return {column.name: getattr(self, column.name) for column in fields(self) if getattr(self, column.name) is not None}
 
     def strongest(self, count: int, grid: TimeGrid) -> "Partials":
-        """Return the ``count`` partials that bring most energy into the signals, or all; ties go to the earlier one."""
+        """Return the ``count`` partials with most energy in the signals, or all; ties go to the earlier one."""
         return self.keep(torch.argsort(self.energy(grid), descending=True, stable=True)[:count].sort().values)
 
     def falling(self) -> "Partials":
-        """Return the partials with those of each frame from the highest frequency to the lowest."""
+        """Return the partials sorted within each frame by descending frequency."""
         order = torch.argsort(self.frequency, descending=True, stable=True)
         return self.keep(order[torch.argsort(self.frame[order], stable=True)])
 
     def joined(self, *others: "Partials") -> "Partials":
-        """Return these and other partials in one list; the columns are those of this one."""
+        """Concatenate lists of partials, with the columns of this one."""
         every = (self, *others)
         columns = {name: torch.cat([getattr(part, name) for part in every]) for name in self._columns()}
         return replace(self, **columns).keep(torch.argsort(columns["frame"], stable=True))
 
     @staticmethod
     def beside(each: Sequence["Partials"], grids: BatchedGrid) -> "Partials":
-        """Return the partials of several grids in one list on the grid of all."""
+        """Concatenate the partials of several grids on their batched grid."""
         if len(each) == 1:
             return each[0]
         moved = [replace(one, frame=own[one.frame]) for one, own in zip(each, grids.own_frames, strict=True)]
         return moved[0].joined(*moved[1:])
 
     def split(self, grids: BatchedGrid) -> "list[Partials]":
-        """Return each grid's own partials, of partials on the grid of all."""
+        """Return the partials of each grid of a batched grid."""
         if len(grids.grids) == 1:
             return [self]
         owners = grids.owners(self.frame)
@@ -107,20 +107,20 @@ class Partials:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the partials of a list stand: which frames of a grid they sound in, group by group."""
+    """Assignment of a list of partials to the frames of a grid, by group of frames."""
 
     grid: TimeGrid
     counts: Tensor
-    """Partials in each frame, ``[F]`` int64."""
+    """Number of partials in each frame, ``[F]`` int64."""
 
     @cached_property
     def packings(self) -> list[Packing]:
-        """How the engine packs each group's partials."""
+        """Packing of each group's partials for the synthesis engine."""
         return [Packing(self.counts[group.frames], group.length) for group in self.grid.groups]
 
     @cached_property
     def shares(self) -> list[slice]:
-        """Which partials belong to each group."""
+        """Slice of the partials of each group."""
         ends = torch.tensor([packing.n_partials for packing in self.packings]).cumsum(0).tolist()
         return [slice(first, last) for first, last in zip([0, *ends], ends, strict=False)]
 
@@ -135,8 +135,8 @@ class Banks:
 
     Args:
         frequency: radians per sample, ``[P]``, sorted by frame.
-        layout: which frames they sound in.
-        decay: per sample, ``[P]``, counted from the frame's first sample, as phases then are; None for none.
+        layout: their frames.
+        decay: per sample, ``[P]``; decay and phase are then relative to the frame's first sample; None for none.
 
     """
 
@@ -153,7 +153,7 @@ class Banks:
         ]
 
     def frames(self, cosine: Tensor, sine: Tensor) -> list[Tensor]:
-        """Return the frames for amplitudes ``[P]``, one tensor a group; not windowed."""
+        """Return the frames for amplitudes ``[P]``, one tensor per group; not windowed."""
         return [bank.forward(cosine[share], sine[share]) for bank, share in zip(self._banks, self.layout.shares, strict=True)]
 
     def signals(self, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -162,13 +162,13 @@ class Banks:
         return grid.add_windowed(self.frames(cosine, sine))
 
     def weighted_signals(self, plain: Amplitudes, weighted: Amplitudes) -> Tensor:
-        """Return the signals ``[B, T]`` for amplitudes, with those of others times ``n - m`` inside their frames added."""
+        """Return the signals ``[B, T]`` for amplitudes, plus those of other amplitudes weighted by ``n - m`` within frames."""
         grid, pairs = self.layout.grid, zip(self._banks, self.layout.shares, strict=True)
         frames = [bank.weighted_forward(_cut(plain, share), _cut(weighted, share)) for bank, share in pairs]
         return grid.add_windowed(frames)
 
     def adjoint(self, windowed: Sequence[Tensor]) -> Amplitudes:
-        """Return each partial's products with frames, one tensor a group: its cosine's and its sine's, ``[P]`` each."""
+        """Return the products of each partial's cosine and sine with frames (one tensor per group), ``[P]`` each."""
         return _joined([bank.adjoint(frames) for bank, frames in zip(self._banks, windowed, strict=True)])
 
     def weighted_adjoint(self, windowed: Sequence[Tensor]) -> tuple[Amplitudes, Amplitudes]:
@@ -194,12 +194,12 @@ def damped_moments(decay: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
 
 
 def middle(frame_length: int) -> float:
-    """Return the middle of a frame in samples from its beginning: phases are counted from there."""
+    """Return the middle of a frame in samples from its first, the reference of phases."""
     return (frame_length - 1) / 2
 
 
 def equally_spaced(per_frame: Tensor, like: Tensor) -> Partials:
-    """Return silent partials that divide the band of each frame equally, ``per_frame [F]`` of them."""
+    """Return silent partials with equally spaced frequencies, ``per_frame [F]`` in each frame."""
     frame = torch.arange(per_frame.numel()).repeat_interleave(per_frame)
     slot = torch.arange(frame.numel()) - (per_frame.cumsum(0) - per_frame)[frame]
     frequency = (math.pi * (slot + 0.5) / per_frame[frame]).to(like)

@@ -1,4 +1,4 @@
-"""Peaks of spectra, to a fraction of a bin."""
+"""Spectral peaks with sub-bin resolution."""
 
 import math
 from typing import NamedTuple
@@ -10,9 +10,9 @@ from torch import Tensor
 from ddaudio.grid.time_grid import TimeGrid
 
 NEAR_PEAK = 0.005
-"""Peaks weaker than this share of their frame's strongest wait for a later round: they may be its side lobes."""
+"""Peaks below this share of the strongest in their frame are left to a later round: they may be side lobes."""
 BLOCK_ELEMENTS = 1 << 24
-"""Spectra are taken of this many elements at once."""
+"""Largest number of elements of the spectra computed at once."""
 
 
 class Peaks(NamedTuple):
@@ -21,16 +21,16 @@ class Peaks(NamedTuple):
     frame: Tensor
     frequency: Tensor
     gain: Tensor
-    """Energy that a partial there would take away, ``[N]``."""
+    """Energy that a partial at the peak would remove, ``[N]``."""
 
 
 def spectral_peaks(residual: Tensor, grid: TimeGrid) -> Peaks:
-    """Return the peaks of each frame's spectrum of ``residual [B, T]``.
+    """Find the peaks of the spectrum of each frame of ``residual [B, T]``.
 
-    A partial is windowed when it is added up, so one at frequency ``w`` takes ``|sum_n v_n^2 r_n exp(-i w n)|^2 /
-    (sum_n v_n^2 / 2)`` off the frame's own error ``sum_n (v_n r_n)^2``, with the window ``v``: what it is worth if the
-    frames around get their share of the same sound. Its maxima are read off a spectrum at
-    half-bin steps and refined by a parabola through the logarithms of three points (Smith and Serra, 1987, PARSHL).
+    Partials are windowed in the overlap-add, so one at frequency ``w`` removes ``|sum_n v_n^2 r_n exp(-i w n)|^2 /
+    (sum_n v_n^2 / 2)`` of the frame's error ``sum_n (v_n r_n)^2``, with the window ``v``, provided that the neighbouring frames
+    represent their share of the sound. Maxima are found in a spectrum with half-bin steps and refined by a parabola through the
+    logarithms of three points (Smith and Serra, 1987, PARSHL).
     """
     parts = []
     for group, frames in zip(grid.groups, grid.frame(residual), strict=True):
@@ -48,14 +48,14 @@ def spectral_peaks(residual: Tensor, grid: TimeGrid) -> Peaks:
 
 
 def _peaks_of(power: Tensor, n_fft: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return row, frequency in radians and height of each peak of spectra ``[N, bins]``; changes them."""
-    # At both ends a partial is a cosine alone, whose energy is not halved.
+    """Return row, frequency in radians and height of each peak of spectra ``[N, bins]``, which are modified."""
+    # At 0 Hz and Nyquist a partial is a cosine only, whose energy is not halved.
     power[:, [0, -1]] /= 2
     # A real signal's spectrum is even about 0 and Nyquist, so both ends can be peaks as well.
     even = torch.nn.functional.pad(power[:, None], (1, 1), mode="reflect")[:, 0]
     is_peak = (power > even[:, :-2]) & (power >= even[:, 2:])
     highest = power.max(1, keepdim=True)
-    # The spectrum of a click is level: its highest point counts, whatever its neighbours.
+    # The spectrum of a click is flat: its highest point is a peak even without lower neighbours.
     is_peak.scatter_(1, highest.indices, highest.values > 0)
     is_peak &= power >= NEAR_PEAK * highest.values
     row, index = is_peak.nonzero(as_tuple=True)

@@ -1,8 +1,8 @@
-"""Losses: how far an estimate is from its target, one value per signal.
+"""Losses between estimate and target, one value per signal.
 
 A loss maps ``estimate, target [B, T]`` to ``[B]``, finite and with a finite gradient on silence, on a constant and on a
-single sample. `Objective` adds named terms up with their weights, and is what the trainer minimises. ``docs/losses.md`` says
-what each is blind to and what it was measured to do.
+single sample. `Objective` is the weighted sum of named terms that is minimised in training. ``docs/losses.md`` describes what
+each loss is insensitive to, with measured results.
 """
 
 from ddaudio.losses.all_pairs import all_pairs

@@ -1,13 +1,13 @@
-"""PDL over all pairs of samples, without looking at each: ``sum_ij w_|i-j| D(e_i - e_j) / sum_ij w_|i-j|``, over ordered pairs.
+"""PDL over all ordered pairs of samples in less than quadratic time: ``sum_ij w_|i-j| D(e_i - e_j) / sum_ij w_|i-j|``.
 
 - Squared, equal weights: twice the population variance of the error, ``2 (mean e^2 - (mean e)^2)``. Its gradient is twice that
-  of mse for the error without its mean: but for a constant offset, it is mse. O(B).
+  of mse for the error without its mean: except for a constant offset it is mse. O(B).
 - Squared, weighted: ``sum_ij w_|i-j| (e_i - e_j)^2 = 2 (sum_i e_i^2 sum_j w_|i-j| - 2 sum_(d>0) w_d R_d)``, with the
   autocorrelation ``R_d = sum_n e[n] e[n + d]`` by FFT. O(B log B).
 - Absolute, equal weights: sorted, ``sum_(i<j) (s_j - s_i) = sum_k (2 k - B + 1) s_k`` (Gini's mean difference). O(B log B).
-- Huber, equal weights: sorted, pairs closer than delta are a run of neighbours, whose sums are differences of running sums.
+- Huber, equal weights: sorted, pairs closer than delta are adjacent, and their sums are differences of cumulative sums.
 
-All sums are made in float64: they are differences of larger ones.
+Sums are computed in float64, since the results are differences of larger values.
 """
 
 import torch
@@ -18,12 +18,12 @@ from ddaudio.options import HUBER_DELTA
 
 
 def all_pairs(estimate: Tensor, target: Tensor, weights: str = "equal", distance: str = "squared") -> Tensor:
-    """Return PDL over all ordered pairs of samples of each signal, ``[B]``; see the head of this module.
+    """Return PDL over all ordered pairs of samples of each signal, ``[B]``; see the module's documentation.
 
-    Weights other than ``equal`` go with the distance ``squared`` alone. With equal weights, a sample's pair with itself counts.
+    Weights other than ``equal`` require the distance ``squared``. With equal weights, pairs of a sample with itself are included.
     """
     error = (estimate - target).double()
-    # Differences do not see the mean; without it there is less to cancel.
+    # Differences do not depend on the mean; without it there is less cancellation.
     error = error - error.mean(-1, keepdim=True)
     if distance == "squared":
         found = 2 * error.square().mean(-1) if weights == "equal" else _weighted(error, weights == "by-distance")
@@ -43,7 +43,7 @@ def _weighted(error: Tensor, by_distance: bool) -> Tensor:
         return error[..., 0] * 0
     lags = torch.arange(1, n_samples, dtype=error.dtype, device=error.device)
     weight = lags if by_distance else 1 / lags
-    # Weights of all samples to the left of each sample; from the right it is the same, mirrored.
+    # Weights of all samples to the left of each sample; those to the right are the same, mirrored.
     before = pad(weight.cumsum(0), (1, 0))
     own = (error.square() * (before + before.flip(0))).sum(-1)
     size = 1 << (2 * n_samples - 1).bit_length()

@@ -1,4 +1,4 @@
-"""Losses of auraloss (Steinmetz and Reiss, 2020), signal by signal: its own classes give one value for a whole batch."""
+"""Adapter for losses of auraloss (Steinmetz and Reiss, 2020), which return one value per batch, to one value per signal."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -11,9 +11,9 @@ from ddaudio.losses.base import Loss, StepInfo
 
 
 class Auraloss(Loss):
-    """A class of auraloss with its default settings, such as ``ESRLoss``; some of them are negative when they are good.
+    """A loss class of auraloss with its default settings, such as ``ESRLoss``; some of them have negative values.
 
-    Signals shorter than its longest FFT get silence behind them.
+    Signals shorter than its longest FFT are padded with zeros.
     """
 
     on_crops: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""What every loss offers: one contract, so that one objective and one suite of tests serve them all."""
+"""Base classes of the losses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -8,32 +8,32 @@ from torch import Tensor
 
 
 class StepInfo(NamedTuple):
-    """Where training stands: losses that change on the way depend on nothing else, so a run that is resumed goes on alike."""
+    """State of the training. Losses that vary during training depend on it alone, so that a resumed run is the same."""
 
     step: int
-    """Steps done, 0 or more."""
+    """Number of completed steps, 0 or more."""
     steps: int
-    """Steps of this run, 1 or more."""
+    """Number of steps of this run, 1 or more."""
     seed: int
-    """Seed of everything random, 0 or more."""
+    """Random seed, 0 or more."""
 
 
 class Loss(ABC):
-    """How far estimates are from their targets: ``estimate, target [B, T] -> [B]``, one value per signal, float32 or float64.
+    """Loss function ``estimate, target [B, T] -> [B]``: one value per signal, float32 or float64.
 
     Finite, with a finite gradient, on silence, on a constant and on a single sample.
     """
 
     on_crops: ClassVar[bool] = False
-    """Whether it costs spectra, and so looks at a long recording crop by crop."""
+    """Whether it is computed on crops of long recordings, because it needs spectra."""
 
     def prepare(self, target: Tensor) -> Sequence[Tensor]:
-        """Return what has to be computed of a target ``[B, T]`` once."""
+        """Return tensors that are computed once per target ``[B, T]``."""
         return [target]
 
     @abstractmethod
     def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: StepInfo | None) -> Tensor:
-        """Return the loss of each signal, ``[B]``, against a prepared target; without a moment, what the judge looks at."""
+        """Return the loss of each signal, ``[B]``, for a prepared target; for evaluation, ``moment`` is None."""
 
     def __call__(self, estimate: Tensor, target: Tensor, moment: StepInfo | None = None) -> Tensor:
         """Return the loss of each signal, ``[B]``."""
@@ -41,7 +41,7 @@ class Loss(ABC):
 
 
 class Plain(Loss):
-    """A loss that needs no preparation: a function ``estimate, target -> [B]``."""
+    """A loss without preparation: a function ``estimate, target -> [B]``."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.function = function

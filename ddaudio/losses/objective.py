@@ -1,4 +1,4 @@
-"""What the trainer minimises, and the judge, who looks at the same all the time."""
+"""The objective of training, and its fixed form for evaluations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -12,29 +12,29 @@ from ddaudio.losses.penalties import penalise
 from ddaudio.losses.registry import make_loss
 
 QUIETEST_LEVEL = 1e-12
-"""A target quieter than this is not scaled up any further: float32 would overflow."""
+"""Lower bound of the target's level used for scaling, so that float32 does not overflow."""
 LONGEST_CROPS_S = 12.0
-"""Spectral terms of the judge look at crops of this length in all, at most."""
+"""Largest total length of the crops on which spectral terms are evaluated, in samples."""
 
 
 def _side_by_side(n_samples: int, count: int) -> list[tuple[int, int]]:
-    """Return first sample and end of ``count`` crops of about equal length."""
+    """Return start and end of ``count`` adjacent crops of about equal length."""
     return list(pairwise(round(index * n_samples / count) for index in range(count + 1)))
 
 
 class Objective:
-    """Named terms with weights, for one target.
+    """Weighted sum of named terms for one target.
 
-    Signals are divided by the target's level (root mean square, one for all signals of the recording) first, so that
-    weights mean the same for a quiet and a loud recording; ``mse`` then is the noise-to-signal ratio. Training draws from
-    all crops; the target's spectra on those that the judge looks at are computed once.
+    Signals are divided by the target's level (root mean square over all signals of the recording), so that weights have the
+    same meaning for quiet and loud recordings; ``mse`` is then the noise-to-signal ratio. Training uses all crops; the target's
+    spectra on the crops for evaluation are computed once.
 
     Args:
         terms: weight of each loss, by name.
-        target: what was recorded, ``[B, T]``.
-        crop_samples: length of the crops that spectral terms look at; crops are contiguous, side by side.
-        most_crops: how many crops the judge looks at, spread evenly over the recording.
-        sample_rate: samples per second; needed by ``mel`` alone.
+        target: recorded signals, ``[B, T]``.
+        crop_samples: length of the crops for spectral terms; crops are adjacent.
+        most_crops: largest number of crops for evaluation, spread evenly over the recording.
+        sample_rate: samples per second; needed only by ``mel``.
         penalties: weight of each penalty, by name.
 
     """
@@ -61,9 +61,9 @@ class Objective:
         self._prepared: dict[tuple[str, int], Sequence[Tensor]] = {}
 
     def __call__(self, estimate: Tensor, crop: int | None = None, moment: StepInfo | None = None) -> dict[str, Tensor]:
-        """Return each loss's weighted mean over signals; spectral ones on one crop, or on those that are judged.
+        """Return the weighted mean of each loss over signals; spectral ones on one crop, or on the crops for evaluation.
 
-        With a moment, lags are those of that moment; without, those that the judge looks at.
+        With ``moment``, varying lags are those of that step; without, those for evaluation.
         """
         estimate = estimate * self.scale
         values = {}
@@ -77,14 +77,14 @@ class Objective:
         return values
 
     def penalise(self, amplitudes: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """Return each weighted penalty, of a network's amplitudes in full scale, ``[P]``; they are asked for only if needed."""
+        """Return the weighted penalties on amplitudes ``[P]`` in full scale; ``amplitudes`` is called only if needed."""
         if not self.penalties:
             return {}
         found = amplitudes()
         return {name: weight * penalise(name, found, 1 / self.scale) for name, weight in self.penalties.items()}
 
     def within(self, first: int, last: int) -> "Objective":
-        """Return the objective of the samples from ``first`` up to ``last`` alone, at the same scale; it judges all crops."""
+        """Return the objective restricted to samples ``first`` to ``last``, at the same scale; it evaluates all crops."""
         part = copy(self)
         part.target = self.target[:, first:last]
         part.crops = _side_by_side(last - first, max(1, round(len(self.crops) * (last - first) / self.target.shape[-1])))
@@ -93,9 +93,9 @@ class Objective:
 
     @torch.no_grad()
     def evaluate(self, estimate: Tensor, amplitudes: Callable[[], Tensor] | None = None) -> dict[str, float]:
-        """Return the terms on all that the judge looks at: the same every time, whatever the training looks at.
+        """Return the terms for evaluation, on fixed crops and lags independent of those used in training.
 
-        Penalties are among them where the network's amplitudes are given.
+        Penalties are included if the network's amplitudes are given.
         """
         terms = self(estimate) | ({} if amplitudes is None else self.penalise(amplitudes))
         return {name: float(value) for name, value in terms.items()}

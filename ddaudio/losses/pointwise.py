@@ -1,4 +1,4 @@
-"""Losses that compare sample with sample."""
+"""Pointwise losses."""
 
 from torch import Tensor
 from torch.nn.functional import huber_loss
@@ -19,7 +19,7 @@ def mae(estimate: Tensor, target: Tensor) -> Tensor:
 def huber(estimate: Tensor, target: Tensor, delta: float = HUBER_DELTA) -> Tensor:
     """Return the mean Huber error of each signal, ``[B]``.
 
-    ``e^2 / 2`` where ``|e| <= delta``, ``delta (|e| - delta / 2)`` beyond: a few big mistakes count no more than their size
-    (Huber, 1964, Robust estimation of a location parameter).
+    ``e^2 / 2`` where ``|e| <= delta``, ``delta (|e| - delta / 2)`` beyond, so that outliers contribute only linearly (Huber,
+    1964, Robust estimation of a location parameter).
     """
     return huber_loss(estimate, target, reduction="none", delta=delta).mean(-1)

@@ -1,4 +1,4 @@
-"""Losses by name, made from their rows in `ddaudio.options.LOSSES`."""
+"""Creation of losses by name, from their rows in `ddaudio.options.LOSSES`."""
 
 from functools import partial
 
@@ -14,10 +14,10 @@ from ddaudio.options.registry import REMEDY, load
 
 
 def make_loss(name: str, sample_rate: int | None = None) -> Loss:
-    """Return the loss of a name such as ``pdl:all-pairs``; ``sample_rate`` in Hz is needed by ``mel`` alone.
+    """Create a loss by name, such as ``pdl:all-pairs``; ``sample_rate`` in Hz is needed only by ``mel``.
 
-    Raises `OptionError` for a name that `ddaudio.options.parse_loss` refuses, or without a rate that is needed, and `PluginError`
-    for a loss of another package that is broken.
+    Raises `OptionError` if `ddaudio.options.parse_loss` rejects the name or a required rate is missing, and `PluginError` if a
+    loss of another package is broken.
     """
     choice = parse_loss(name)
     spec = LOSSES[choice.kind]
@@ -31,28 +31,28 @@ def make_loss(name: str, sample_rate: int | None = None) -> Loss:
 
 
 def pdl_loss(choice: Choice, _: int | None) -> Loss:
-    """Return the proximal difference loss of a choice."""
+    """Create the proximal difference loss."""
     lags = [int(lag) for lag in choice.values] or choice.variants["lags"]
     return Pdl(lags, choice.variants["weights"], choice.variants["distance"])
 
 
 def huber_loss(choice: Choice, _: int | None) -> Loss:
-    """Return Huber's loss of a choice."""
+    """Create the Huber loss."""
     return Plain(partial(huber, delta=choice.values[0] if choice.values else HUBER_DELTA))
 
 
 def mss_loss(choice: Choice, _: int | None) -> Loss:
-    """Return the multi-scale spectrogram loss of a choice."""
+    """Create the multi-scale spectrogram loss."""
     return spectral.PRESETS[choice.variants["preset"]]
 
 
 def mel_loss(_: Choice, sample_rate: int | None) -> Loss:
-    """Return the loss in mel bands; raises `OptionError` without a sample rate."""
+    """Create the mel loss; raises `OptionError` without a sample rate."""
     if sample_rate is None:
         raise OptionError("which needs the sample rate", setting="losses", value="mel", verb="names")
     return Spectral(spectral.mel_bands(sample_rate), spectral.convergence_and_log)
 
 
 def auraloss_loss(choice: Choice, _: int | None) -> Loss:
-    """Return a loss of auraloss."""
+    """Create a loss of auraloss."""
     return Auraloss(choice.variants["class"])

@@ -1,6 +1,6 @@
-"""Losses that compare spectrograms at several scales: a picture of each signal, and a distance between two pictures.
+"""Multi-scale spectral losses: a time-frequency representation of each signal, and a distance between two of them.
 
-A picture is ``[B, bins, frames]``, a distance of two pictures ``[B]``; a loss is the mean of its distances over its scales.
+A representation is ``[B, bins, frames]``, a distance ``[B]``; a loss is the mean of the distances over its scales.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,20 +13,20 @@ from ddaudio.losses.base import Loss, StepInfo
 from ddaudio.losses.stft import Resolution, magnitudes, mel_filters, powers, spectrum
 
 MSS_DEFAULT = (Resolution(1024, 120, 600), Resolution(2048, 240, 1200), Resolution(512, 50, 240))
-"""The scales that auraloss takes as its defaults (Yamamoto, Song and Kim, 2020, Parallel WaveGAN, table 1)."""
+"""The default scales of auraloss (Yamamoto, Song and Kim, 2020, Parallel WaveGAN, table 1)."""
 DDSP_SCALES = tuple(Resolution(size, size // 4, size) for size in (2048, 1024, 512, 256, 128, 64))
-"""The scales of DDSP (Engel et al., 2020, DDSP: differentiable digital signal processing), a quarter of a window apart."""
+"""The scales of DDSP (Engel et al., 2020, DDSP: differentiable digital signal processing), with hops of a quarter window."""
 SMOOTH_FLOOR = 0.03
-"""Where ``smooth`` turns from power to its logarithm, as a share of what white noise of level 1 has: 30 dB below it."""
+"""Transition of ``smooth`` from power to its logarithm, relative to white noise of level 1: 30 dB below it."""
 AGREEMENT_FLOOR = 1e-4
-"""Products of magnitudes well below this have no phase: white noise of level 1 has 200 and more."""
+"""Products of magnitudes well below this have undefined phase; for white noise of level 1 they are 200 and more."""
 
 Picture = Callable[[Tensor, Resolution], Tensor]
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 class Spectral(Loss):
-    """The mean over scales of a distance between pictures of the two signals."""
+    """The mean over scales of a distance between spectral representations."""
 
     on_crops: ClassVar[bool] = True
 
@@ -34,11 +34,11 @@ class Spectral(Loss):
         self.picture, self.between, self.resolutions = picture, between, resolutions
 
     def prepare(self, target: Tensor) -> list[Tensor]:
-        """Return the target's pictures."""
+        """Return the target's representations."""
         return [self.picture(target, resolution) for resolution in self.resolutions]
 
     def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: StepInfo | None) -> Tensor:  # noqa: ARG002
-        """Return the loss of each signal against the target's pictures."""
+        """Return the loss of each signal against the prepared target."""
         pairs = zip(self.resolutions, prepared, strict=True)
         return torch.stack([self.between(self.picture(estimate, scale), wanted) for scale, wanted in pairs]).mean(0)
 
@@ -48,8 +48,8 @@ def convergence_and_log(found: Tensor, wanted: Tensor) -> Tensor:
 
     Arik, Jun and Diamos, 2019, Fast spectrogram inversion; Yamamoto, Song and Kim, 2020, Parallel WaveGAN.
     """
-    # The floor keeps the norm of a silent target above zero, and 1 keeps an estimate beside it in proportion; the norm of a
-    # difference has no gradient where the two are equal, hence the tiny addend.
+    # The floor keeps the norm of a silent target above zero, and 1 bounds the ratio for it; the norm of a difference has no
+    # gradient where the two are equal, hence the tiny addend.
     difference = ((wanted - found).square().sum((1, 2)) + 1e-16).sqrt()
     convergence = difference / wanted.square().sum((1, 2)).sqrt().clamp(min=1.0)
     return convergence + (wanted.log() - found.log()).abs().mean((1, 2))
@@ -61,34 +61,34 @@ def linear_and_log(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def squared(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean squared difference of two pictures, ``[B]``."""
+    """Return the mean squared difference, ``[B]``."""
     return (wanted - found).square().mean((1, 2))
 
 
 def in_time(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean absolute difference of how two pictures change from frame to frame, ``[B]``."""
+    """Return the mean absolute difference of the changes from frame to frame, ``[B]``."""
     return (wanted - found).diff(dim=2).abs().mean((1, 2))
 
 
 def in_frequency(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean absolute difference of how two pictures change from bin to bin, ``[B]``."""
+    """Return the mean absolute difference of the changes from bin to bin, ``[B]``."""
     return (wanted - found).diff(dim=1).abs().mean((1, 2))
 
 
 def compressed(signals: Tensor, resolution: Resolution) -> Tensor:
-    """Return ``log(1 + |X|^2 / c^2) / 2``: smooth everywhere, squared where it is quiet and logarithmic where it is loud.
+    """Return ``log(1 + |X|^2 / c^2) / 2``: smooth everywhere, quadratic at low and logarithmic at high levels.
 
-    ``c`` is `SMOOTH_FLOOR` times the root of the window's energy, 3/8 of its length for Hann: the same at all scales.
+    ``c`` is `SMOOTH_FLOOR` times the root of the window's energy (3/8 of its length for Hann), the same level at all scales.
     """
     knee = SMOOTH_FLOOR**2 * 0.375 * resolution.window
     return (powers(signals, resolution) / knee).log1p() / 2
 
 
 def mel_bands(sample_rate: int) -> Picture:
-    """Return the picture of magnitudes summed into mel bands."""
+    """Return the representation by magnitudes in mel bands."""
 
     def picture(signals: Tensor, resolution: Resolution) -> Tensor:
-        """Return the magnitudes in bands, ``[B, bands, frames]``."""
+        """Return magnitudes in mel bands, ``[B, bands, frames]``."""
         found = magnitudes(signals, resolution)
         return mel_filters(resolution.n_fft, sample_rate).to(found) @ found
 
@@ -96,7 +96,7 @@ def mel_bands(sample_rate: int) -> Picture:
 
 
 def phase_disagreement(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return ``1 - cos`` of the phase difference of complex pictures, 0 to 2, weighted by the target's magnitude, ``[B]``.
+    """Return ``1 - cos`` of the phase difference of complex spectra, 0 to 2, weighted by the target's magnitude, ``[B]``.
 
     The cosine is ``Re(Y conj X) / (|Y| |X| + eps)``; a von Mises likelihood of phase has the same form (Takaki et al., 2018, STFT
     spectral loss for training a neural speech waveform model).
@@ -106,18 +106,18 @@ def phase_disagreement(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def axis_disagreement(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return ``sin^2`` of the phase difference of complex pictures, 0 to 1, weighted by the target's magnitude, ``[B]``.
+    """Return ``sin^2`` of the phase difference of complex spectra, 0 to 1, weighted by the target's magnitude, ``[B]``.
 
-    Phases half a turn apart agree: partials may be upside down.
+    Opposite phases agree: the sign of partials is ignored.
     """
     cosine, weight = _agreement(found, wanted)
-    # The rounding of cosines near 1 must not make it negative.
+    # Cosines near 1 may be rounded to above 1.
     return ((1 - cosine.square()) * weight).sum((1, 2)).clamp(min=0)
 
 
 def _agreement(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cosine of the phase difference in each bin, and the bins' weights, which sum to 1, or 0 in silence."""
-    # The root of a power has no gradient in silence: hence the tiny addend.
+    """Return the cosine of the phase difference in each bin, and weights of the bins, which sum to 1, or to 0 in silence."""
+    # The root of a power has no gradient in silence, hence the tiny addend.
     size, loudness = ((part.real.square() + part.imag.square() + 1e-20).sqrt() for part in (found, wanted))
     product = found.real * wanted.real + found.imag * wanted.imag
     weight = loudness / loudness.sum((1, 2), keepdim=True).clamp(min=1e-6)
@@ -127,7 +127,7 @@ def _agreement(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 def mss(estimate: Tensor, target: Tensor, resolutions: Sequence[Resolution] = MSS_DEFAULT) -> Tensor:
     """Return the multi-scale spectrogram loss of each signal, ``[B]``: the mean over scales of `convergence_and_log`.
 
-    Below the floor there is no gradient: a silent estimate stays silent if this is the only term.
+    There is no gradient below the floor: a silent estimate stays silent if this is the only term.
     """
     return Spectral(magnitudes, convergence_and_log, resolutions)(estimate, target)
 
@@ -139,9 +139,9 @@ PRESETS = {
 }
 """The presets of ``mss``."""
 DELTA_TIME = Spectral(magnitudes, in_time, DDSP_SCALES)
-"""DDSP's term ``delta_time``: how magnitudes change from frame to frame (SpectralLoss in ddsp/losses.py)."""
+"""DDSP's term ``delta_time`` on changes of magnitudes from frame to frame (SpectralLoss in ddsp/losses.py)."""
 DELTA_FREQUENCY = Spectral(magnitudes, in_frequency, DDSP_SCALES)
-"""DDSP's term ``delta_freq``: how magnitudes change from bin to bin (SpectralLoss in ddsp/losses.py)."""
+"""DDSP's term ``delta_freq`` on changes of magnitudes from bin to bin (SpectralLoss in ddsp/losses.py)."""
 PHASE = Spectral(spectrum, phase_disagreement)
 """Phase agreement."""
 AXIS = Spectral(spectrum, axis_disagreement)
