@@ -1,9 +1,9 @@
 """Growing windows: frequencies shared by all windows, amplitudes solved for in each.
 
 A signal is cut into adjacent windows of ``L`` samples. Each has its own cosine and sine amplitudes, given by least squares, so
-that the residual is a function of the frequencies alone (variable projection: Golub and Pereyra, 1973; Jacobian of Kaufman, 1975).
-Valleys of the residual are about ``1 / L`` wide and narrow as windows grow, so that the result of each length is a start for the
-next. With a single window, the last length, the minimum is the maximum-likelihood estimate in white noise.
+that the residual is a function of the frequencies alone (variable projection: Golub and Pereyra, 1973; Jacobian of Kaufman,
+1975). Valleys of the residual are about ``1 / L`` wide and narrow as windows grow, so that the result of each length is a start
+for the next. With a single window, the last length, the minimum is the maximum-likelihood estimate in white noise.
 """
 
 import math

@@ -40,15 +40,15 @@ class MissingBand:
     """A range of frequencies that is audible in the target and dead in the estimate."""
 
     low_hz: float
-    """Lower end; 0 where nothing below is audible either."""
+    """Lower end; 0 if nothing below is audible."""
     high_hz: float
-    """Upper end; Nyquist where nothing above is audible either."""
+    """Upper end; Nyquist if nothing above is audible."""
     share: float
     """Share of the target's audible cells that the range contains, 0 to 1."""
 
 
 class ErbDistance(NamedTuple):
-    """What `erb_distance` measured, all channels pooled."""
+    """Result of `erb_distance`, over all channels."""
 
     distance_db: float
     """Root mean square difference in level, dB; NaN for a silent target, or where a signal is not finite."""
@@ -59,7 +59,7 @@ class ErbDistance(NamedTuple):
 
 
 def erb_distance(estimate: Samples, target: Samples, sample_rate: int) -> ErbDistance:
-    """Return how far the levels of two signals ``[C, T]`` are apart where they are audible.
+    """Measure the difference in level between two signals ``[C, T]`` where they are audible.
 
     Args:
         estimate: ``[C, T]``, T at least 1; read once, block by block.
@@ -142,7 +142,7 @@ def _powers(sample_rate: int, *signals: Samples) -> Iterator[list[Tensor]]:
     """Yield the powers of all bands of the frames of each signal, ``[C, F, 24]`` float64, block by block."""
     length = max(2, round(ERB_FRAME_S * sample_rate))
     n_fft = 1 << math.ceil(math.log2(2 * length))
-    # Between the samples of the symmetric window: none is 0, so that a single sample counts.
+    # Sampled at half positions, so that no value is 0 and a single sample counts.
     window = torch.sin((torch.arange(length, dtype=torch.float64) + 0.5) * (math.pi / length)).square()
     weights, (n_channels, n_samples) = _weights(sample_rate, n_fft), signals[0].shape
     step = length * max(1, block_length(8 * n_channels) // length)

@@ -1,4 +1,4 @@
-"""A histogram of magnitudes, fine enough to tell the energy of all but the k largest of more values than memory holds."""
+"""A fine histogram of magnitudes, for the energy of all but the k largest of more values than fit into memory."""
 
 import math
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# The upper 16 bits of a positive float32 are its exponent and the first 7 of its mantissa, so they number bins that
-# rise with the value: 128 in each octave, of equal width, from 0.5 % to 0.8 % of the value.
+# The upper 16 bits of a positive float32 are its exponent and the first 7 bits of its mantissa. They are the index of a bin,
+# ascending with the value: 128 bins of equal width per octave, 0.5 % to 0.8 % of the value wide.
 _SHIFT = 16
 _BINS = 1 << (31 - _SHIFT)
 
@@ -22,12 +22,12 @@ class MagnitudeHistogram:
     """
 
     def __init__(self) -> None:
-        """Make an empty one."""
+        """Create an empty histogram."""
         self._counts = np.zeros(_BINS, np.int64)
         self._energies = np.zeros(_BINS)
 
     def add(self, values: NDArray[np.floating[Any]]) -> None:
-        """Count finite values, of any shape, rounded to float32."""
+        """Add finite values of any shape, rounded to float32."""
         magnitudes = np.abs(values.ravel().astype(np.float32, copy=False))
         bins = magnitudes.view(np.int32) >> _SHIFT
         self._counts += np.bincount(bins, minlength=_BINS)
@@ -51,7 +51,7 @@ class MagnitudeHistogram:
         return float(high - share * (high - low))
 
     def _edge(self, count: int) -> tuple[int, float]:
-        """Return the bin in which the `count` largest end, and which share of it is theirs; -1 if they are all."""
+        """Return the bin in which the `count` largest values end, and the share of it among them; -1 if they are all."""
         if count >= int(self._counts.sum()):
             return -1, math.nan
         above = np.cumsum(self._counts[::-1])

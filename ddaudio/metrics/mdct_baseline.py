@@ -1,4 +1,4 @@
-"""The modified discrete cosine transform (MDCT) and its best k coefficients: the baseline that a fit is compared with.
+"""The modified discrete cosine transform (MDCT) with its best k coefficients: the baseline of a fit.
 
 An MDCT with hop N cuts a signal into frames of 2N samples, windows them, and turns each into N coefficients.
 Neighbouring frames alias into each other, and the aliases cancel (Princen & Bradley 1986, "Analysis/synthesis filter
@@ -29,26 +29,26 @@ _EXACT = 1e-13
 """Residual energy over signal energy (-130 dB) below which only the rounding of the float32 transform is left."""
 
 EXACT_SAMPLES = 2**22
-"""Samples, of all channels together, up to which all coefficients of a frame size are held at once and sorted."""
+"""Largest number of samples over all channels for which all coefficients of a frame size are held in memory and sorted."""
 
 _STREAMED_SAMPLES = 2**18
-"""Samples, of all channels together, that are transformed at a time in longer recordings."""
+"""Number of samples over all channels transformed at a time in longer recordings."""
 
 Array = NDArray[np.float32] | NDArray[np.float64]
 ResidualEnergy = Callable[[int, int], float]
-"""From hop N and count k to the energy that the best k coefficients miss."""
+"""Function of hop N and count k to the residual energy of the best k coefficients."""
 
 
 @dataclass(frozen=True)
 class MdctBaseline:
-    """What an MDCT reaches with a given count of numbers; see `best_k_snr`."""
+    """Result of the MDCT with a given number of parameters; see `best_k_snr`."""
 
     snr_db: float | None
     """Signal-to-noise ratio in dB over all channels, at the best frame size; None where it is undefined."""
     frame_samples: int
-    """The best hop N, in samples, which is also the count of coefficients a frame; 0 where nothing is kept."""
+    """The best hop N in samples, which is also the number of coefficients per frame; 0 if nothing is kept."""
     coefficients: int
-    """How many coefficients are kept: half the numbers, or all there are at this frame size where that is fewer."""
+    """Number of coefficients kept: half the number of parameters, or all of this frame size if there are fewer."""
     reason: str | None
     """Why ``snr_db`` is None; None where it is not."""
 
@@ -59,7 +59,7 @@ def frame_count(n_samples: int, frame_samples: int) -> int:
 
 
 def mdct(signal: Array, frame_samples: int) -> Array:
-    """Transform a signal into its orthonormal MDCT with a sine window.
+    """Compute the orthonormal MDCT of a signal with a sine window.
 
     Frame f sees the 2N samples from ``(f - 1) N`` on. With ``w(n) = sin(pi (n + 1/2) / 2N)`` its coefficient k is
     ``sqrt(2 / N) sum_n w(n) s(n) cos(pi / N (n + 1/2 + N/2) (k + 1/2))``. Outside its samples the signal s is zero.
@@ -109,7 +109,7 @@ def _forward(blocks: Array) -> Array:
 
 
 def inverse_mdct(coefficients: Array, n_samples: int) -> Array:
-    """Turn MDCT coefficients back into the signal they came from; the transpose of `mdct`.
+    """Reconstruct a signal from its MDCT coefficients; the transpose of `mdct`.
 
     Args:
         coefficients: ``[..., F, N]``, as `mdct` returns them.
@@ -119,7 +119,7 @@ def inverse_mdct(coefficients: Array, n_samples: int) -> Array:
         Samples ``[..., T]``.
 
     Raises:
-        ValueError: Hop, count of frames and length do not belong together.
+        ValueError: Hop, number of frames and length are inconsistent.
 
     Example:
         >>> inverse_mdct(mdct(np.arange(5.0), 4), 5).round(6).tolist()
@@ -150,25 +150,25 @@ def _backward(coefficients: Array) -> Array:
 
 
 def best_k_snr(target: Samples | Array, n_parameters: int) -> MdctBaseline:
-    """Return the best signal-to-noise ratio that an MDCT reaches with a count of parameters, over all `FRAME_SIZES`.
+    """Return the best signal-to-noise ratio of an MDCT with ``n_parameters`` parameters, over all `FRAME_SIZES`.
 
-    A coefficient costs two parameters, its value and its index, so ``k = n_parameters // 2`` of them are kept: the k largest,
-    pooled over frames and channels. The signal is made from them again and the error counted within its T samples.
-    (The energy of the dropped coefficients also holds what they put into the zeros around the signal: it would show
-    the baseline too low, by up to half a decibel on short recordings.)
+    A coefficient takes two parameters, its value and its index, so the ``k = n_parameters // 2`` largest over all frames and
+    channels are kept. The signal is reconstructed from them, and the error is measured within its T samples. (The energy of the
+    dropped coefficients includes their contribution to the zeros around the signal, which would underestimate the baseline by
+    up to half a decibel on short recordings.)
 
     Above `EXACT_SAMPLES` the recording is read block by block, once for each frame size, and only a histogram of its
-    coefficients is kept: the transform is orthonormal, so the energy of the dropped coefficients, less what the first
-    and the last frames put beside the signal, is that error. The split of the histogram bin that holds the k-th
-    coefficient is all that is not exact: about 0.0001 dB.
+    coefficients is kept: since the transform is orthonormal, the error is the energy of the dropped coefficients minus the
+    contribution of the first and last frames outside the signal. Only the split of the histogram bin that contains the k-th
+    coefficient is inexact: about 0.0001 dB.
 
     Args:
         target: Recording ``[C, T]``, full scale 1.0.
-        n_parameters: The count of parameters to spend, at least 0.
+        n_parameters: The number of parameters, at least 0.
 
     Returns:
-        The baseline at its best frame size (the shortest of equals). Without a coefficient to keep the SNR is 0 dB. On
-        digital silence, and where only rounding is left of the residual, it is None, with the reason.
+        The baseline at its best frame size (ties go to the shortest). Without coefficients the SNR is 0 dB. On digital
+        silence, and if the residual is only rounding error, it is None, with the reason.
 
     Raises:
         ValueError: ``n_parameters`` is negative, or the recording is not ``[C, T]`` with at least one sample.
@@ -197,7 +197,7 @@ def keep_largest(coefficients: Array, count: int) -> Array:
 
     Args:
         coefficients: Any shape.
-        count: How many to keep, at least 0; of equals at the edge those that come first are kept.
+        count: Number of coefficients to keep, at least 0; ties go to the first.
 
     Returns:
         A new array of the same shape with at most ``count`` values that are not zero.
@@ -217,14 +217,14 @@ def keep_largest(coefficients: Array, count: int) -> Array:
 
 
 def _kept(target: Samples | Array, frame_samples: int, count: int) -> int:
-    """Return the count of coefficients that are kept: all there are where they are fewer."""
+    """Return the number of coefficients kept: ``count``, or all if there are fewer."""
     channels, n_samples = target.shape
     available: int = channels * frame_count(n_samples, frame_samples) * frame_samples
     return min(count, available)
 
 
 def _held(target: Samples | Array) -> tuple[float, ResidualEnergy]:
-    """Return the energy of a recording that is held in memory, over its peak squared, and that of what k coefficients miss."""
+    """Return the energy of a recording in memory, relative to its squared peak, and its residual energy function."""
     part = target[:, :]
     samples = _floating(part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part)
     samples = samples / samples.dtype.type(float(np.abs(samples).max()) or 1.0)
@@ -232,13 +232,13 @@ def _held(target: Samples | Array) -> tuple[float, ResidualEnergy]:
 
 
 def _residual_energy(samples: Array, frame_samples: int, count: int) -> float:
-    """Return the energy, within the signal, of what its best ``count`` coefficients miss."""
+    """Return the residual energy, within the signal, of its best ``count`` coefficients."""
     kept = keep_largest(mdct(samples, frame_samples), count)
     return _energy(samples - inverse_mdct(kept, samples.shape[-1]))
 
 
 def _streamed(target: Samples | Array) -> tuple[float, ResidualEnergy]:
-    """Return the same as `_held`, of a recording that is read block by block."""
+    """Return the same as `_held` for a recording that is read block by block."""
     signal: Samples = target if not isinstance(target, np.ndarray) else torch.from_numpy(target)
     found = sample_statistics(signal)
     peak = found.peak or 1.0
@@ -246,7 +246,7 @@ def _streamed(target: Samples | Array) -> tuple[float, ResidualEnergy]:
 
 
 def _streamed_residual(signal: Samples, peak: float, frame_samples: int, count: int) -> float:
-    """Return the energy that the dropped coefficients have within the signal, over its peak squared."""
+    """Return the energy of the dropped coefficients within the signal, relative to its squared peak."""
     histogram = MagnitudeHistogram()
     first: Array = np.empty((signal.shape[0], 0, frame_samples), np.float32)
     last = first
@@ -255,8 +255,8 @@ def _streamed_residual(signal: Samples, peak: float, frame_samples: int, count: 
         first = first if first.size else coefficients[:, :1].copy()
         last = np.concatenate([last, coefficients[:, -2:]], axis=1)[:, -2:]
     edge = histogram.edge_of(count)
-    # Beside the signal there are zeros, so what the kept coefficients put there is error that does not count. Only the
-    # first frame reaches in front of the signal, and only the last two reach behind it.
+    # The signal is surrounded by zeros, where the output of the kept coefficients is error that does not count. Only the first
+    # frame extends before the signal, and only the last two extend beyond it.
     before, after = (_backward(np.where(np.abs(frames) > edge, frames, np.float32(0.0))) for frames in (first, last))
     n_frames = frame_count(signal.shape[1], frame_samples)
     end = signal.shape[1] - (n_frames - 3) * frame_samples
@@ -278,7 +278,7 @@ def _coefficients(signal: Samples, peak: float, frame_samples: int) -> Iterator[
 
 
 def _energy(signal: Array) -> float:
-    """Return the sum of squares, added up pairwise: good to 1e-6 even where the signal is float32."""
+    """Return the sum of squares by pairwise summation, accurate to 1e-6 even for float32."""
     return float(np.square(signal).sum(axis=-1).sum(dtype=np.float64))
 
 
@@ -295,12 +295,12 @@ def _sine_window(frame_samples: int, dtype: np.dtype[Any]) -> Array:
 
 
 def _floating(values: Array) -> Array:
-    """Return float32 as it is, and everything else as float64."""
+    """Return float32 unchanged, and other types as float64."""
     return values if values.dtype == np.float32 else values.astype(np.float64, copy=False)
 
 
 def _check_target(target: Samples | Array) -> None:
-    """Refuse what is no recording ``[C, T]``."""
+    """Raise ValueError unless the target is a recording ``[C, T]``."""
     if len(target.shape) != 2 or math.prod(target.shape) == 0:
         raise ValueError(f"the target has shape {tuple(target.shape)}: it must be [channels, samples], neither of them 0")
 

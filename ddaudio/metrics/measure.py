@@ -1,8 +1,8 @@
-"""How far an estimate is from its target, by every metric of `METRICS`.
+"""Evaluation of an estimate against its target by all metrics of `METRICS`.
 
-Every metric pools all channels, is finite or None with a reason, and is a ratio or mean of sums over samples or over
-frames. The sums are added up over blocks of a recording, cut so that every frame is computed once and from all of its
-samples: the values are those of the whole recording, and an hour of sound needs no more memory than a minute.
+Every metric pools all channels, is finite or None with a reason, and is a ratio or mean of sums over samples or frames. The
+sums are accumulated over blocks of a recording, cut so that every frame is computed once and from all of its samples: results
+are those of the whole recording, and memory does not depend on its length.
 """
 
 import math
@@ -40,21 +40,21 @@ class Metrics(Mapping[str, Metric]):
         return iter(self.values_by_name)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of metrics."""
         return len(self.values_by_name)
 
 
 def measure(estimate: Samples, target: Samples, sample_rate: int) -> Metrics:
-    """Compare an estimate with its target by every metric in `METRICS`.
+    """Evaluate an estimate against its target by all metrics in `METRICS`.
 
     Args:
         estimate: Output of the model, ``[C, T]``, full scale 1.0, any length of at least one sample; read eight times,
-            block by block: samples that are costly to compute are better stored first.
-        target: What was recorded, of the same shape.
+            block by block, so samples that are expensive to compute should be stored first.
+        target: Recorded signal, of the same shape.
         sample_rate: Samples per second, in Hz, above 0.
 
     Returns:
-        One `Metric` per name the octave `Band` rows and the `MissingBand` rows; every value is finite, or None with a reason.
+        One `Metric` per name, the octave `Band` rows and the `MissingBand` rows; values are finite, or None with a reason.
 
     Raises:
         ValueError: The shapes differ, are not ``[C, T]``, or are empty, or the sample rate is not above 0.
@@ -112,7 +112,7 @@ def snr_db(estimate: Samples, target: Samples) -> float:
 
 
 def snr_db_per_signal(estimate: Samples, target: Samples) -> Tensor:
-    """Return the signal-to-noise ratio in dB of each signal on its own.
+    """Return the signal-to-noise ratio in dB of each signal separately.
 
     Args:
         estimate: ``[B, T]``.
@@ -142,7 +142,7 @@ def sample_metrics(pair: SignalPair) -> dict[str, Metric]:
 
 
 def _check(estimate: Samples, target: Samples, sample_rate: int) -> None:
-    """Refuse what cannot be measured."""
+    """Raise ValueError for signals that cannot be measured."""
     if tuple(estimate.shape) != tuple(target.shape) or len(target.shape) != 2 or math.prod(target.shape) == 0:
         shapes = f"{tuple(estimate.shape)} and {tuple(target.shape)}"
         raise ValueError(f"estimate and target have shapes {shapes}: both must be [channels, samples], alike, not empty")

@@ -1,7 +1,7 @@
-"""The multi-resolution STFT distance: auraloss's settings and formula, for recordings of any length.
+"""The multi-resolution STFT distance with the settings and formula of auraloss, for recordings of any length.
 
-Spectrogram frames are taken in blocks, with a reflection at each end of the recording and none between blocks. The
-phases that auraloss computes besides take most of its time, and it turns a target without sound into a huge number.
+Spectrograms are computed in blocks, with reflection only at the ends of the recording. In contrast to auraloss, phases are not
+computed, which takes most of its time, and silent targets do not give huge values.
 """
 
 import math
@@ -34,7 +34,7 @@ def multi_resolution_distance(estimate: Samples, target: Samples) -> float | Non
 
     Returns:
         The mean over three FFT sizes of spectral convergence plus mean absolute difference of log magnitudes, at least
-        0; not finite where the signals are not; None where the target lies below auraloss's floor everywhere.
+        0; not finite if the signals are not; None if the target is below auraloss's floor everywhere.
 
     """
     from auraloss.freq import MultiResolutionSTFTLoss  # type: ignore[import-untyped]  # noqa: PLC0415 - slow to import
@@ -48,7 +48,7 @@ def multi_resolution_distance(estimate: Samples, target: Samples) -> float | Non
 
 
 def _distance(estimate: Samples, target: Samples, resolution: Any) -> float | None:
-    """Return auraloss's ``STFTLoss`` with its default weights; None where the target lies below its floor."""
+    """Return auraloss's ``STFTLoss`` with its default weights; None if the target is below its floor."""
     error = energy = logarithms = 0.0
     count = 0
     for part, wanted in _spectrograms(estimate, target, resolution):

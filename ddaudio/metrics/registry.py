@@ -1,4 +1,4 @@
-"""The metrics: a row each. Imports no torch."""
+"""Registry of the metrics, one row each. Does not import torch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,15 +20,15 @@ ERB_BANDS, ERB_FRAME_S = 24, 0.020
 LOWEST_ERB_HZ, HIGHEST_ERB_HZ = 50.0, 16000.0
 """Edges of its bands."""
 AUDIBLE_DB = 50.0
-"""Cells (a band of a frame) down to this far below the target's loudest are audible."""
+"""Cells (a band of a frame) are audible down to this level below the target's loudest cell."""
 ERB_FLOOR_DB = 65.0
 """Level of the floor that is added to all powers, below the target's loudest cell."""
 DEAD_DB = 15.0
-"""A cell of the estimate this far below the target, or further, is dead."""
+"""A cell is dead if the estimate is at least this far below the target."""
 MISSING_SHARE = 0.8
-"""A band is missing where at least this share of its audible cells is dead."""
+"""A band is missing if at least this share of its audible cells is dead."""
 REPORTED_SHARE = 0.02
-"""Missing bands beside each other are reported from this share of all audible cells on."""
+"""Adjacent missing bands are reported if they contain at least this share of all audible cells."""
 
 _FRAMES = f"Hann frames of the power of two nearest to {FRAME_S:g} s (at least 16 samples), hop a quarter of it"
 _LEVELS = (
@@ -39,14 +39,14 @@ BANDS = (
     "SNR by octave band: 10 log10(target energy / residual energy) within the band, from power spectra of "
     f"Hann frames of the power of two nearest to {BAND_FRAME_S:g} s, hop a quarter of it, added up over frames and "
     f"channels. Bands are centred on {FIRST_BAND_HZ:g} Hz times powers of two and the last ends at Nyquist. A band "
-    f"where the target lies {BAND_FLOOR_DB:g} dB or more below its total energy has none."
+    f"where the target is {BAND_FLOOR_DB:g} dB or more below its total energy has none."
 )
 """Definition of the octave bands of a report."""
 
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A metric: what it is called, what it means, how it is shown."""
+    """A metric: name, meaning and format."""
 
     name: str
     """Name in reports and tables, with its unit as in ``snr_db``."""
@@ -57,16 +57,16 @@ class MetricSpec:
     definition: str
     """Formula, parameters, source."""
     path: str
-    """A function of a `ddaudio.metrics.signals.SignalPair` that returns a number or a `Metric`, as ``module:function``; or
-    those of several rows by name, and is then called once for all of them."""
+    """Function of a `ddaudio.metrics.signals.SignalPair`, as ``module:function``, that returns a number or a `Metric`. It may
+    also return those of several rows by name, and is then called once for all of them."""
     unit: str = ""
-    """Its unit; empty for a plain number."""
+    """Unit; empty for a dimensionless metric."""
     short: str = ""
-    """Heading of a table's column, without the unit (default: the label)."""
+    """Column heading in tables, without the unit (default: the label)."""
     decimals: int = 3
-    """Digits behind the point, in tables."""
+    """Number of decimal places in tables."""
     is_compared: bool = True
-    """Whether it is a column of the table of a comparison."""
+    """Whether it is a column in the table of a comparison."""
 
     @property
     def summary(self) -> str:
@@ -75,7 +75,7 @@ class MetricSpec:
 
     @property
     def heading(self) -> str:
-        """Heading of a table's column."""
+        """Column heading in tables."""
         return f"{self.short or self.label}{self.unit and f' ({self.unit})'}"
 
 

@@ -1,4 +1,4 @@
-"""What metrics are computed from: an estimate and its target, read block by block, and sums over their samples."""
+"""Input of the metrics: an estimate and its target, read block by block, and sums over their samples."""
 
 import math
 from collections.abc import Iterator
@@ -24,17 +24,17 @@ NOT_FINITE = "not a finite number: the estimate or the target is not finite, or 
 
 @dataclass(frozen=True)
 class Metric:
-    """One value, or the reason why there is none."""
+    """A value, or the reason why it is undefined."""
 
     value: float | None
     """Always finite; None where the metric is undefined."""
     reason: str | None
-    """Why ``value`` is None; None where it is not."""
+    """Reason why ``value`` is None; None if it is not."""
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What one pass over the samples of both signals adds up, in float64."""
+    """Sums over the samples of both signals, in float64."""
 
     signal: Tensor
     """Energies ``[B]`` of the target."""
@@ -50,7 +50,7 @@ class Sums:
 class SignalPair:
     """An estimate and its target, ``[C, T]`` each, full scale 1.0.
 
-    They may be longer than memory: go through them by `blocks`, or read parts, as ``pair.target[:, first:last]``.
+    They may not fit into memory: use `blocks`, or read parts such as ``pair.target[:, first:last]``.
     """
 
     estimate: Samples
@@ -69,7 +69,7 @@ class SignalPair:
 
 
 def sums_of(estimate: Samples, target: Samples) -> Sums:
-    """Go through both signals once."""
+    """Compute the sums in one pass over both signals."""
     if tuple(estimate.shape) != tuple(target.shape) or len(target.shape) != 2:
         shapes = f"estimate {tuple(estimate.shape)} and target {tuple(target.shape)}"
         raise ValueError(f"{shapes} must have the same shape, [signals, samples]")
@@ -84,7 +84,7 @@ def sums_of(estimate: Samples, target: Samples) -> Sums:
 
 
 def pieces(estimate: Samples, target: Samples) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield both signals piece by piece, in float64 on the CPU."""
+    """Yield both signals block by block, in float64 on the CPU."""
     step = max(1, BLOCK_SAMPLES // max(1, target.shape[0]))
     for start in range(0, target.shape[1], step):
         part, wanted = (signal[:, start : start + step].detach().cpu().double() for signal in (estimate, target))
@@ -92,12 +92,12 @@ def pieces(estimate: Samples, target: Samples) -> Iterator[tuple[Tensor, Tensor]
 
 
 def decibels(signal: Tensor, noise: Tensor) -> Tensor:
-    """Return ``10 log10(signal / noise)`` with nan where there is no signal."""
+    """Return ``10 log10(signal / noise)``, nan where ``signal`` is zero."""
     return torch.where(signal > 0.0, 10.0 * (signal.log10() - noise.log10()), torch.nan)
 
 
 def ratio_db(signal: float, noise: float, no_signal: str = SILENT) -> Metric:
-    """Return ``10 log10(signal / noise)``, or why it is undefined."""
+    """Return ``10 log10(signal / noise)``, or the reason why it is undefined."""
     if signal == 0.0 or noise == 0.0:
         return Metric(None, EXACT if signal else no_signal)
     finite = math.isfinite(signal) and math.isfinite(noise)
@@ -105,5 +105,5 @@ def ratio_db(signal: float, noise: float, no_signal: str = SILENT) -> Metric:
 
 
 def defined(value: float) -> Metric:
-    """Return a metric with this value where it is finite."""
+    """Return a metric with this value, undefined if it is not finite."""
     return Metric(value, None) if math.isfinite(value) else Metric(None, NOT_FINITE)

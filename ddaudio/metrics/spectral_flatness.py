@@ -1,4 +1,4 @@
-"""How much a recording is like noise: how evenly its energy lies over the frequencies of short frames."""
+"""Spectral flatness of a recording, a measure of how noise-like it is."""
 
 import torch
 
@@ -6,13 +6,13 @@ from ddaudio.io.samples import Samples, block_length
 from ddaudio.io.spectra import Frames, nearest_fft
 
 FRAME_S = 0.046
-"""Length of the frames; the power of two of samples nearest to it is used."""
+"""Length of the frames, rounded to a power of two samples."""
 TILT = 0.5
 """Power of the frequency that the power spectrum is multiplied by: halfway between white noise (0) and pink (1)."""
 BAND_SHARE = 0.99
-"""The band ends where this share of the energy lies below: what a lossy coder has emptied is no sign of a tone."""
+"""Share of the energy below the end of the band: bands emptied by a lossy coder would look tonal."""
 LEAST_BINS = 32
-"""Bins that the band has at least: a main lobe, four bins wide, would look flat in a band as narrow as itself."""
+"""Smallest number of bins in the band: a main lobe, four bins wide, would look flat in a band of its own width."""
 _SILENT = 1e-300  # stands for a power of zero, whose logarithm would be infinite
 
 
@@ -31,7 +31,7 @@ def flatness(samples: Samples, sample_rate: int) -> float | None:
         sample_rate: samples per second.
 
     Returns:
-        0 to 1; None where there is no energy above 0 Hz.
+        0 to 1; None if there is no energy above 0 Hz.
 
     """
     n_fft = nearest_fft(FRAME_S, sample_rate)
@@ -44,7 +44,7 @@ def flatness(samples: Samples, sample_rate: int) -> float | None:
         powers = spectra.abs().square()[:, 1:]
         energy += powers.sum((0, 2))
         powers *= bins**TILT
-        # The band is known at the end: row k has the means over the first k + 1 bins.
+        # The end of the band is known only afterwards: row k has the means over the first k + 1 bins.
         geometric += (powers.clamp(min=_SILENT).log_().cumsum(1) / bins).exp_().sum((0, 2))
         arithmetic += (powers.cumsum(1) / bins).sum((0, 2))
     below = energy.cumsum(0)

@@ -1,4 +1,4 @@
-"""Metrics of short-time spectra: log-spectral distance, mel distance, onset flux, and the SNR of octave bands."""
+"""Spectral metrics: log-spectral distance, mel distance, onset flux, and the SNR of octave bands."""
 
 import math
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ class Band:
     snr_db: float | None
     """Always finite; None where it is undefined."""
     reason: str | None
-    """Why ``snr_db`` is None; None where it is not."""
+    """Reason why ``snr_db`` is None; None if it is not."""
 
 
-# Sums over frames. Frame f holds samples (f + 1) hop - n_fft up to (f + 1) hop, zero outside the signal: with a hop of
-# n_fft / 4 every sample lies in four frames, and the squares of their four Hann windows add up to the same for each.
+# Sums over frames. Frame f contains samples (f + 1) hop - n_fft to (f + 1) hop, zero outside the signal: with a hop of
+# n_fft / 4 every sample is in four frames, whose squared Hann windows have the same sum everywhere.
 
 
 class _PairOfFrames:
@@ -86,7 +86,7 @@ def _rise(before: Tensor, levels: Tensor) -> Tensor:
 
 
 def _mel_filters(n_fft: int, sample_rate: int) -> Tensor:
-    """Return triangular mel filters ``[filters, bins]``: 50 mel apart, and with frames of 46 ms, each has a bin."""
+    """Return triangular mel filters ``[filters, bins]``, 50 mel apart; with frames of 46 ms each contains a bin."""
     mels = 2595.0 * math.log10(1.0 + sample_rate / 1400.0)
     return mel_filters(n_fft, sample_rate, max(1, round(mels / MELS_PER_FILTER) - 1)).contiguous()
 

@@ -1,14 +1,13 @@
-"""Checkpoints: what lets a fit that was killed go on, and end bit for bit where an unbroken one does.
+"""Checkpoints: an interrupted fit is resumed and gives bit for bit the result of an uninterrupted one.
 
-A fit is a deterministic programme of its recording and settings, in which `ddaudio.training.trainer.train` takes nearly all the
-time. So no more is kept than what training did: of each finished run of `train` the parameters it ended with and its
-history, in the order of the runs, and of the run under way everything that its next step depends on. A fit that goes on
-begins at the beginning; a run that is finished is looked up instead of trained, one that was under way goes on from its
-last checkpoint. Parameters that a run begins with are checked against those of the first time: where a machine computes
-differently, the checkpoint is refused.
+A fit is a deterministic function of its recording and settings, in which `ddaudio.training.trainer.train` takes nearly all the
+time. A checkpoint therefore holds only the results of training: for each finished run of `train`, in order, its final
+parameters and its history, and for the current run all that its next step depends on. A resumed fit is computed from the
+beginning, but finished runs are loaded instead of trained, and the current run is resumed from its last state. The initial
+parameters of each run are compared with those of the first time: the checkpoint is refused if a machine computes other ones.
 
-The folder holds ``checkpoint.json`` (what was fitted, with which settings and versions), ``run-00000.safetensors`` and so
-on (one for each finished run), and ``state.safetensors`` (the run under way). Each file is written beside, then renamed.
+The folder contains ``checkpoint.json`` (recording, settings and versions), ``run-00000.safetensors`` and so on (one per
+finished run), and ``state.safetensors`` (the current run). Files are replaced atomically.
 """
 
 import hashlib
@@ -29,58 +28,58 @@ from ddaudio.io.paths import quoted, short_name
 from ddaudio.io.tensor_file import checksum, checksummed_safetensors, read_settings, read_tensors
 
 VERSION = "2"
-"""Version of the checkpoint; others are refused."""
+"""Version of the format; others are refused."""
 KIND = "ddaudio_checkpoint"
-"""Name of the version in the files' metadata."""
+"""Key of the version in the files' metadata."""
 HEAD, STATE, MARK = "checkpoint.json", "state.safetensors", ".ddaudio"
-"""Names of files; only a folder with the mark is ever cleared."""
+"""File names; only a folder that contains the mark is ever cleared."""
 _RUN = re.compile(r"run-[0-9]{5,}\.safetensors")
 START_AGAIN = "leave {resume} out and set {force=True} to start again"
 
 
 class Snapshot(NamedTuple):
-    """Tensors by name, and facts that JSON can hold."""
+    """Tensors by name, and facts serialisable as JSON."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
 
 class ResumeState(NamedTuple):
-    """What is known of a run of training that begins."""
+    """What a log has stored of a training run that is about to begin."""
 
     finished: Snapshot | None = None
-    """How it ended, the first time."""
+    """Its result, if it had finished."""
     under_way: Snapshot | None = None
-    """Where it was last, if it did not end."""
+    """Its last state, if it had not finished."""
 
 
 class TrainingLog:
-    """Where training notes how far it is. This one notes nothing; see `Checkpoint`."""
+    """Log of training runs. This base class stores nothing; see `Checkpoint`."""
 
     def begin(self, parameters: Sequence[Tensor]) -> ResumeState:
-        """Begin the next run of training, from some ``parameters``; return what is known of it."""
+        """Begin the next training run with initial ``parameters``; return what is stored of it."""
         del parameters
         return ResumeState()
 
     def note(self, state: Callable[[], Snapshot]) -> None:
-        """Note the state of the run under way after a step, if it is time; it is computed only then."""
+        """Store the state of the current run after a step, if it is due; ``state`` is called only then."""
 
     def end(self, result: Callable[[], Snapshot]) -> None:
-        """Note how the run ended."""
+        """Store the result of the current run."""
 
 
 class Checkpoint(TrainingLog):
-    """A folder that holds how far a fit is.
+    """Checkpoint of a fit in a folder.
 
     Args:
-        folder: where it is, or will be when there is something to write.
-        about: what was asked for, as JSON holds it: a checkpoint of anything else is refused.
-        every_s: seconds between two times of writing; 0 writes at each step.
-        resume: go on from what the folder holds, if it holds anything.
-        force: start afresh even if it holds a fit that is under way; its files are removed at the first time of writing.
+        folder: path of the checkpoint, created at the first write.
+        about: description of the fit, serialisable as JSON; a checkpoint with another one is refused.
+        every_s: interval between writes in seconds; 0 writes at each step.
+        resume: resume from the folder, if it contains a checkpoint.
+        force: start anew even if the folder contains a checkpoint, whose files are removed at the first write.
 
-    Raises `CheckpointError` if the folder holds a fit and neither ``resume`` nor ``force`` is given, or if it is damaged or
-    belongs to another fit and ``resume`` is given; `OutputError` if it cannot be written.
+    Raises `CheckpointError` if the folder contains a checkpoint and neither ``resume`` nor ``force`` is given, or if with
+    ``resume`` it is damaged or belongs to another fit; `OutputError` if it cannot be written.
 
     """
 
@@ -112,7 +111,7 @@ class Checkpoint(TrainingLog):
             )
 
     def begin(self, parameters: Sequence[Tensor]) -> ResumeState:
-        """Begin the next run of training; raises `CheckpointError` if the first time it began with other parameters."""
+        """Begin the next training run; raises `CheckpointError` if its initial parameters differ from those of the first time."""
         self._start = checksum("", {str(place): value.detach().cpu() for place, value in enumerate(parameters)})
         found = ResumeState()
         if self._index < self._written:
@@ -130,12 +129,12 @@ class Checkpoint(TrainingLog):
         return found
 
     def note(self, state: Callable[[], Snapshot]) -> None:
-        """Write the state of the run under way, if it is time."""
+        """Write the state of the current run, if it is due."""
         if self._is_time():
             self._flush(self._sealed(self._index, state()))
 
     def end(self, result: Callable[[], Snapshot]) -> None:
-        """Keep how the run ended, and write it if it is time."""
+        """Store the result of the current run, and write it if it is due."""
         self._pending.append(self._sealed(self._index, result()))
         self._index += 1
         if self._is_time():
@@ -150,7 +149,7 @@ class Checkpoint(TrainingLog):
         return checksummed_safetensors(KIND, VERSION, json.dumps(facts), tensors)
 
     def _flush(self, state: bytes | None) -> None:
-        """Write the head, finished runs, and the run under way, in this order: whatever is on disk at any time is whole."""
+        """Write head, finished runs and current state, in this order, so that the files on disk are consistent at any time."""
         try:
             if self._fresh:
                 discard(self._folder)
@@ -177,7 +176,7 @@ class Checkpoint(TrainingLog):
             stream.write(data)
 
     def _take_up(self) -> None:
-        """Read what the folder holds, all of it before any work is done."""
+        """Read all files of the checkpoint before any work is done."""
         if not exists(self._folder):
             return
         self._check_head()
@@ -193,12 +192,12 @@ class Checkpoint(TrainingLog):
             if not isinstance(index, int) or not 0 <= index <= self._written:
                 self._refuse(f"{STATE} belongs to a run that did not begin")
             self._check(state, index, STATE)
-            # One of a run that has ended since is of no use any more.
+            # The state of a run that has finished since is ignored.
             self._state = state if index == self._written else None
         self._fresh = False
 
     def _check_mark(self) -> None:
-        """Refuse a link, and a folder that no checkpoint was written to by this version: what is in it is not to be replaced."""
+        """Refuse a link, and a folder that is not a checkpoint of this version: its contents must not be replaced."""
         if not self._folder.is_symlink() and (self._folder / MARK).is_file():
             return
         what = (
@@ -246,9 +245,9 @@ class Checkpoint(TrainingLog):
 
 
 def restored(entry: Snapshot, name: str, like: Sequence[Tensor]) -> list[Tensor]:
-    """Return the tensors ``name.0``, ``name.1`` and so on of an entry, of the shapes and types of others.
+    """Return the tensors ``name.0``, ``name.1`` and so on of a snapshot, with the shapes and types of ``like``.
 
-    Raises `CheckpointError` if they are others.
+    Raises `CheckpointError` if shapes or types differ.
     """
     found = [entry.tensors.get(f"{name}.{place}") for place in range(len(like))]
     kept = [
@@ -262,7 +261,7 @@ def restored(entry: Snapshot, name: str, like: Sequence[Tensor]) -> list[Tensor]
 
 
 def exists(folder: str | os.PathLike[str]) -> bool:
-    """Return whether a folder holds a checkpoint, or part of one."""
+    """Return whether a folder contains a checkpoint or part of one."""
     folder = Path(folder)
     return (folder / HEAD).exists() or (folder / STATE).exists() or bool(_run_files(folder))
 
@@ -273,21 +272,21 @@ def _run_files(folder: Path) -> list[str]:
 
 
 def discard(folder: str | os.PathLike[str]) -> None:
-    """Remove a checkpoint, whole or not; other files in its folder stay, and then so does the folder.
+    """Remove a checkpoint, complete or not; other files in its folder are kept, and then so is the folder.
 
-    Nothing is removed from a folder without the mark of a checkpoint, or through a link.
+    Nothing is removed from a folder without the mark of a checkpoint, or through a symbolic link.
     """
     folder = Path(folder)
     if folder.is_symlink() or not (folder / MARK).is_file():
         return
-    # The head goes last: without it the rest is refused.
+    # The head is removed last: a checkpoint without it is refused.
     for name in (STATE, *sorted(_run_files(folder), reverse=True), HEAD, *temporary_files(folder), MARK):
         remove_file(folder / name, folder)
     remove_empty(folder)
 
 
 def folder_beside(out: str | os.PathLike[str]) -> Path:
-    """Return where the checkpoint of a fit lies that goes to the folder ``out``: beside it, or in it where that cannot be.
+    """Return the path of the checkpoint of a fit saved to ``out``: next to that folder, or inside it if that is impossible.
 
     >>> folder_beside("fits/bark-fit").name
     'bark-fit.checkpoint'
@@ -301,7 +300,7 @@ def _run_name(index: int) -> str:
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two heads, in words, three of them at most."""
+    """Describe up to three differences between two heads."""
     flat = [_flat(one) for one in (found, wanted)]
     names = [name for name in {**flat[0], **flat[1]} if flat[0].get(name) != flat[1].get(name)]
     words = [f"{name} was {_shown(flat[0].get(name))} and is {_shown(flat[1].get(name))}" for name in names]

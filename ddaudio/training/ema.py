@@ -10,12 +10,12 @@ from torch import Tensor, nn
 class Average:
     """``e(t) = keep e(t - 1) + (1 - keep) p(t)`` for each of the parameters ``p``, with ``e(0) = p(0)``.
 
-    Polyak and Juditsky, 1992, SIAM J. Control Optim. 30(4), for averages of the path; as a teacher, whose output pupils are
-    pulled to: Tarvainen and Valpola, 2017, "Mean teachers are better role models".
+    Polyak and Juditsky, 1992, SIAM J. Control Optim. 30(4), for averages of iterates; as a teacher for consistency losses:
+    Tarvainen and Valpola, 2017, "Mean teachers are better role models".
 
     Args:
         parameters: the parameters; bounds are convex, so that the average is within them too.
-        keep: share of the old average that stays at each step, 0 to 1.
+        keep: decay of the average per step, 0 to 1.
 
     """
 

@@ -1,6 +1,6 @@
-"""Optimisers that follow gradients: Adam, stochastic gradient descent with momentum, and L-BFGS.
+"""Gradient-based optimisers: Adam, stochastic gradient descent with momentum, and L-BFGS.
 
-Each takes the learning rate at every step; Adam and SGD multiply it by a factor for each value.
+The learning rate is an argument of each step; Adam and SGD multiply it by a factor for each value.
 """
 
 import math
@@ -22,7 +22,7 @@ class FirstOrder(Optimiser):
     Args:
         parameters: the parameters.
         shares: factor of the rate for each value of each parameter (default: 1).
-        delay: steps by which gradients enter the momentum late: at step ``t`` that of step ``max(0, t - delay)``.
+        delay: delay of the gradients in the momentum, in steps: at step ``t`` that of step ``max(0, t - delay)`` is used.
 
     """
 
@@ -68,9 +68,9 @@ class FirstOrder(Optimiser):
 class Adam(FirstOrder):
     """Adam (Kingma and Ba, 2015, algorithm 1) over all parameters.
 
-    Torch's own loads a compiler on first use, which takes longer than most fits here. Gradients of a good fit are tiny,
-    hence the small epsilon: at the usual 1e-8 nothing would move. With a delay the first moment averages delayed
-    gradients, the second one current gradients (AdaShift by Zhou et al., 2019, does the opposite).
+    Torch's implementation loads a compiler on first use, which takes longer than most fits here. Gradients of a good fit are
+    tiny, hence the small epsilon: with the usual 1e-8 parameters would not change. With a delay the first moment averages
+    delayed gradients, the second one current gradients (AdaShift by Zhou et al., 2019, does the opposite).
     """
 
     BETAS = (0.9, 0.99)
@@ -131,7 +131,7 @@ class Lbfgs(Optimiser):
 
     Each step makes up to `TRIES` moves of length ``rate`` along ``-H g``, with ``H`` from the last `PAIRS` pairs of a move
     and the resulting change of the gradient; the first move is no longer than ``rate``. Pairs belong to one loss, so it
-    restarts with another one. Torch's own loads a compiler, and drops pairs below a bound that good fits stay under.
+    restarts with another one. Torch's implementation loads a compiler, and drops pairs below a bound that good fits do not reach.
     """
 
     TRIES, PAIRS = 5, 10
@@ -143,12 +143,12 @@ class Lbfgs(Optimiser):
         self.restart()
 
     def restart(self) -> None:
-        """Forget all pairs."""
+        """Discard all pairs."""
         self._pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=self.PAIRS)
         self._last: tuple[Tensor, Tensor] | None = None
 
     def step(self, closure: Closure, rate: float) -> Status | None:
-        """Make up to 5 moves, with an evaluation before each; stop early where no direction leads down."""
+        """Make up to 5 moves, with an evaluation before each; stop early if no direction is a descent direction."""
         for _ in range(self.TRIES):
             if not closure():
                 return "diverged"

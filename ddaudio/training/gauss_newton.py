@@ -37,8 +37,8 @@ class GaussNewton(Optimiser):
     """Damped Gauss-Newton descent of the squared error between a network's signals and ``target [B, T]``.
 
     Args:
-        network: its parameters are moved.
-        target: what was recorded, ``[B, T]``.
+        network: network whose parameters are optimised.
+        target: recorded signals, ``[B, T]``.
         estimate: the signals of the network, ``[B, T]``, if known.
         weight: factor from the sum of squares to the training loss, for `gradients`.
 
@@ -54,7 +54,7 @@ class GaussNewton(Optimiser):
         self.energy = 0.0
         """Sum of squares of the residual."""
         self.slope = [torch.zeros_like(parameter) for parameter in self.parameters]
-        """``J' r`` for each parameter, where the last step began: minus half the gradient of the sum of squares."""
+        """``J' r`` for each parameter at the start of the last step: minus half the gradient of the sum of squares."""
         self._evaluate(estimate)
 
     def _evaluate(self, estimate: Tensor | None = None) -> None:
@@ -62,12 +62,12 @@ class GaussNewton(Optimiser):
         self.energy = float((self.target - self.estimate).double().square().sum())
 
     def step(self, closure: Closure | None = None, rate: float = 1.0) -> Status | None:
-        """Take a step, which needs neither a closure nor a rate; return ``converged`` if no trial lowers the error."""
+        """Take a step, which uses neither closure nor rate; return ``converged`` if no trial lowers the error."""
         del closure, rate
         return step_many([self])[0]
 
     def gradients(self) -> list[Tensor]:
-        """Return the gradient of the training loss for each parameter, where the last step began."""
+        """Return the gradient of the training loss for each parameter at the start of the last step."""
         return [-2 * self.weight * part for part in self.slope]
 
     def state(self) -> dict[str, Tensor]:
@@ -124,7 +124,7 @@ class _Batch:
         return [piece.view(parameter.shape) for piece, parameter in zip(pieces, self._parameters, strict=True)]
 
     def try_out(self, row: Tensor) -> None:
-        """Set all parameters; keep them for those waiting descents whose error they lower."""
+        """Set all parameters; accept them for those pending descents whose error they lower."""
         for parameter, value in zip(self._parameters, self._parts(row), strict=True):
             parameter.copy_(value)
         self.network.project()
@@ -140,7 +140,7 @@ class _Batch:
         self._damping = np.where(self.waiting, self._damping * STIFFENED, self._damping)
 
     def hand_out(self, slope: Tensor) -> None:
-        """Set each descent to the parameters kept for it, and its part of the slope."""
+        """Set each descent to its accepted parameters, and to its part of the slope."""
         kept, slopes = self._of_each(self._kept), self._of_each(slope)
         for place, descent in enumerate(self._descents):
             for parameter, value in zip(descent.parameters, kept[place], strict=True):
@@ -166,7 +166,7 @@ class _Batch:
         for _ in range(INNER_STEPS):
             curved = _row(tangent.adjoint(tangent.forward(self._parts(direction)))) + damped * direction
             curvature = owners.segment_sum(direction * curved)
-            # Rounding can make it zero or negative: then no step length is defined.
+            # Rounding can make it zero or negative; no step length is defined then.
             moving = moving & np.isfinite(size) & (size > 0) & (curvature > 0)
             if not moving.any():
                 break

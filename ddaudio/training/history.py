@@ -43,7 +43,7 @@ class Evaluation:
     """One evaluation of the network."""
 
     step: int
-    """Steps done before it."""
+    """Number of steps before it."""
     terms: dict[str, float]
     """The terms, by name of the loss."""
     snr_db: float | None

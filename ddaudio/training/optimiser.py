@@ -1,4 +1,4 @@
-"""What all optimisers offer: one step at a time, and the state that resumes them."""
+"""Base class of the optimisers: single steps, and the state needed to resume."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -28,19 +28,19 @@ class Optimiser(ABC):
 
     @abstractmethod
     def step(self, closure: Closure, rate: float) -> Status | None:
-        """Take one step at a learning ``rate`` above 0; return None, or how training ends here.
+        """Take one step at a learning ``rate`` above 0; return None, or the status with which training ends.
 
-        It is ``diverged`` if the ``closure`` returns False, and ``converged`` if no step reduces the loss; the parameters
-        are then what they were.
+        It is ``diverged`` if the ``closure`` returns False, and ``converged`` if no step reduces the loss; the parameters are
+        then unchanged.
         """
 
     def gradients(self) -> list[Tensor]:
-        """Return the gradient of the training loss for each parameter, where it was evaluated last."""
+        """Return the gradient of the training loss for each parameter at its last evaluation."""
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """Return what the next step depends on besides parameters and loss, by name."""
+        """Return all that the next step depends on besides parameters and loss, by name."""
 
     @abstractmethod
     def restore(self, state: Mapping[str, Tensor]) -> None:

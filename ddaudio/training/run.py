@@ -1,4 +1,4 @@
-"""One training run: what its next step depends on, and what it records."""
+"""One training run: its state and its record."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,9 @@ from ddaudio.training.optimiser import Closure, Optimiser
 from ddaudio.training.schedules import crop_at, grown, rate_factor, rate_shares, settled_from
 
 DIVERGED = 100.0
-"""A training loss this many times that of the start means divergence."""
+"""Ratio of the training loss to the initial one that is taken as divergence."""
 SMALLEST_START = 1e-3
-"""Starts better than this count as this: from an exact one every step is uphill."""
+"""Lower bound of the initial loss in that ratio: from an exact start every step increases the loss."""
 
 
 class TrainingTask(NamedTuple):
@@ -41,15 +41,15 @@ class TrainingTask(NamedTuple):
 
     network: Network
     target: Tensor
-    """What was recorded, ``[B, T]``."""
+    """Recorded signals, ``[B, T]``."""
     objective: Objective
     tell: ProgressCallback
     log: TrainingLog | None = None
-    """Checkpoint from which the run is resumed, or its result taken."""
+    """Checkpoint from which the run is resumed or its result is loaded."""
 
 
 class _View(NamedTuple):
-    """What the loss of one step is about."""
+    """The part of the signals in the loss of one step."""
 
     objective: Objective
     samples: slice
@@ -59,7 +59,7 @@ class _View(NamedTuple):
 
 
 class Run:
-    """One training run: all that its next step depends on."""
+    """State of one training run."""
 
     optimiser: Optimiser
 
@@ -70,7 +70,7 @@ class Run:
         self.energy = float(self.target.double().square().sum())
         self.parameters = list(self.network.parameters())
         self.estimate: Tensor | None = None
-        """Signals of the parameters as they are, if known."""
+        """Signals of the current parameters, if known."""
         self.terms: dict[str, float] = {}
         """Training loss of the last step by term; empty where the optimiser does not evaluate it."""
         self.best: list[Tensor] = []
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def is_new(self) -> bool:
-        """Whether the log has nothing of this run."""
+        """Whether the log contains nothing of this run."""
         return self._found.finished is None and self._found.under_way is None
 
     def start(self) -> bool:
@@ -115,7 +115,7 @@ class Run:
         return self.options.learning_rate * rate_factor(self.options.schedule, self.done, self.steps)
 
     def closure(self) -> Closure:
-        """Prepare a step along gradients; return what evaluates its loss."""
+        """Prepare a gradient step; return the closure that evaluates its loss."""
         step, taught = self.done, None
         if step and self._piece(step) != self._piece(step - 1):
             self.optimiser.restart()
@@ -126,7 +126,7 @@ class Run:
         return lambda: self._evaluate_loss(view, taught)
 
     def stepped(self, end: Status | None) -> bool:
-        """Note a step, or that training ends; return whether it was a step."""
+        """Record a step, or the end of training; return whether it was a step."""
         if end is not None:
             self.record.status = end
             return False
@@ -146,7 +146,7 @@ class Run:
         return self.optimiser.estimate is not None or self.done % self.options.evaluate_every == 0 or self.done == self.steps
 
     def goes_on(self) -> bool:
-        """Return whether there is another step; if not, note why."""
+        """Return whether another step follows; if not, record the reason."""
         if self.is_due:
             if not self.terms:
                 self.record.losses.append(self.record.evaluations[-1].terms)
@@ -163,7 +163,7 @@ class Run:
         return self.done == self.steps
 
     def finish(self) -> None:
-        """Leave the network at its best point, and note the run in the log unless it was stopped."""
+        """Set the network to its best point, and log the run unless it was stopped."""
         with torch.no_grad():
             for parameter, value in zip(self.parameters, self.best, strict=True):
                 parameter.copy_(value)
@@ -193,7 +193,7 @@ class Run:
         return grown(step, self.steps, self.options.grow, self.target.shape[-1], self.options.grow_from)
 
     def _view(self, step: int) -> _View:
-        """Return what the loss of a step is about: the whole, the piece grown so far, or a crop of it."""
+        """Return the part of the signals in the loss of a step: the whole, the current piece, or a crop of it."""
         first, last = self._piece(step)
         if self.options.crops:
             place = int(torch.randint(last - first, (), generator=self.order))
@@ -229,7 +229,7 @@ class Run:
         start = max(self.record.evaluations[0].total, SMALLEST_START)
         if n_losses > 1:  # The losses of single layers start above that of their sum.
             start = max(start, sum((self.record.losses[0] if self.record.losses else terms).values()))
-        # All of the start's error may be in this interval.
+        # All of the initial error may be in this interval.
         return float(DIVERGED * start * self.target.shape[-1] / (samples.stop - samples.start))
 
     def _snapshot(self, *, resumable: bool = False) -> Snapshot:

@@ -13,7 +13,7 @@ from ddaudio.options import GrowFromName, ScheduleName
 LATE_FLOOR = 0.1
 """Share of the rate in the first half of the schedule ``rise``."""
 MOST_TILT = 10.0
-"""A tilt of the rates makes none more than this many times larger or smaller."""
+"""Largest factor by which a tilt increases or decreases a rate."""
 
 
 def rate_factor(schedule: ScheduleName, step: int, steps: int) -> float:
@@ -84,7 +84,7 @@ def rate_shares(network: Network, rates: Mapping[str, float], tilt: float) -> li
 
 
 def _tilted(frequencies: Sequence[Tensor], tilt: float) -> Tensor:
-    """Return the factor of each value, ``[P]``; waves of frequency 0 take part as those of half a cycle in 100,000 samples."""
+    """Return the factor of each value, ``[P]``; frequencies of 0 are replaced by half a cycle in 100,000 samples."""
     if not frequencies:
         problem, hint = "but parameters of this network have no frequency", "use {rate_tilt=0}"
         raise OptionError(problem, setting="rate_tilt", value=tilt, hint=hint)

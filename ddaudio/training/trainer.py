@@ -23,7 +23,7 @@ def train(
     tell: ProgressCallback,
     log: TrainingLog | None = None,
 ) -> TrainingRun:
-    """Train ``network`` on ``target [B, T]`` and leave it at the point with the best evaluation.
+    """Train ``network`` on ``target [B, T]`` and set it to the point with the best evaluation.
 
     It is evaluated before the first step, every ``evaluate_every`` steps and after the last. A loss or gradient that is
     not finite never reaches the parameters: the run ends as diverged, at its best point. `KeyboardInterrupt` ends it as
@@ -33,7 +33,7 @@ def train(
 
 
 def train_many(tasks: Sequence[TrainingTask], options: TrainingOptions) -> list[TrainingRun]:
-    """Train several networks, all at the same time and independently: see `train`. `KeyboardInterrupt` stops them all."""
+    """Train several networks simultaneously and independently; see `train`. `KeyboardInterrupt` stops all of them."""
     runs = [Run(task, options) for task in tasks]
     try:
         _train(runs)
@@ -66,7 +66,7 @@ def _step(runs: Sequence[Run]) -> list[Status | None]:
 
 
 def _evaluate(runs: Sequence[Run]) -> None:
-    """Evaluate the networks of some runs; estimates that no optimiser has computed are computed as one batch."""
+    """Evaluate the networks of the runs; estimates that no optimiser has computed are computed as one batch."""
     computed = iter(estimates([run.network for run in runs if run.estimate is None]))
     for run in runs:
         run.evaluate(next(computed) if run.estimate is None else run.estimate)
