@@ -11,6 +11,7 @@ from torch import Tensor
 from ddaudio.errors import DdaudioError, ModelError
 from ddaudio.grid.coding import WORD, decode, encode
 from ddaudio.io.fit_files import MODEL
+from ddaudio.io.formats import MODEL_FORMAT
 from ddaudio.io.paths import quoted
 from ddaudio.io.statistics import MAX_CHANNELS
 from ddaudio.io.tensor_file import checksum, checksummed_safetensors, read_settings, read_tensors
@@ -18,8 +19,6 @@ from ddaudio.models import FramedNetwork, Network, SumNetwork
 from ddaudio.models.registry import make_network
 from ddaudio.options import MAX_SAMPLE_RATE, NETWORKS
 
-MODEL_VERSION = "4"
-"""Version of the model file; files of another one are refused."""
 MOST_SAMPLES = 1 << 40
 """Samples of a signal; a month of sound at 384 kHz."""
 _UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, RecursionError, DdaudioError)
@@ -38,13 +37,13 @@ def model_bytes(network: Network) -> bytes:
         tensors |= {f"{place}.{name}": tensor for name, tensor in (term.to_tensors() | {CODE: code}).items()}
     signals, samples = network.shape
     settings = {"signals": signals, "samples": samples, "sample_rate": network.sample_rate, "terms": terms}
-    return checksummed_safetensors("ddaudio_model", MODEL_VERSION, json.dumps(settings), tensors)
+    return checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, json.dumps(settings), tensors)
 
 
 def load_model(path: str | os.PathLike[str]) -> Network:
     """Read a network from ``model.safetensors``; nothing in the file is ever executed.
 
-    Raises `ModelError` when the file is missing, is not a ddaudio model, is of another version, or was changed.
+    Raises `ModelError` when the file is missing, is not a ddaudio model, is of another format, or was changed.
     """
     path = Path(path)
     if os.path.isfile(path / MODEL):  # noqa: PTH113 - no error where it cannot be looked at
@@ -60,12 +59,8 @@ def load_model(path: str | os.PathLike[str]) -> Network:
     found = metadata.get("ddaudio_model")
     if found is None:
         raise ModelError(f"{quoted(path)} is a safetensors file, but not a ddaudio model", hint="give model.safetensors of a fit")
-    if found != MODEL_VERSION:
-        raise ModelError(
-            f"{quoted(path)} is a model of version {found[:20]!r}, which the ddaudio that wrote it reads; this one reads version "
-            f"{MODEL_VERSION}",
-            hint="fit the recording again",
-        )
+    if found != MODEL_FORMAT.text:
+        raise ModelError(**MODEL_FORMAT.mismatch(path, found))
     text = metadata.get("settings", "")
     if metadata.get("sha256") != checksum(text, tensors):
         raise ModelError(f"{quoted(path)} was changed after it was written: its checksum differs", hint="fit the recording again")

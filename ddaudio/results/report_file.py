@@ -8,29 +8,25 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from ddaudio.errors import ReportError
+from ddaudio.io.formats import REPORT_FORMAT
 from ddaudio.io.paths import quoted
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-SCHEMA = 6
-"""Version of the report's schema; it rises with every change that a reader could stumble over."""
-
 
 def parse_report(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the contents of a report; ``path`` is where it was, for the error.
 
-    Raises `ReportError` where it is damaged, or of another schema.
+    Raises `ReportError` where it is damaged, or of another format.
     """
     try:
         contents = json.loads(data.decode("utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{quoted(path)} is damaged: {error}", hint="fit the recording again") from None
     found = contents.get("schema") if isinstance(contents, dict) else None
-    if isinstance(found, int) and found != SCHEMA:
-        remedy = "update ddaudio" if found > SCHEMA else "fit the recording again"
-        what = f"has schema {found}, which the ddaudio that wrote it reads; this one reads schema {SCHEMA}"
-        raise ReportError(f"{quoted(path)} {what}", hint=remedy)
+    if type(found) is int and found != REPORT_FORMAT.number:
+        raise ReportError(**REPORT_FORMAT.mismatch(path, found))
     try:
         problem = next(iter(sorted(_validator().iter_errors(contents), key=lambda error: error.json_path)), None)
     except RecursionError as error:

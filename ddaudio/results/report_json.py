@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from ddaudio.fitting.result import FitResult
+from ddaudio.io.formats import REPORT_FORMAT
 from ddaudio.metrics.registry import METRICS
 from ddaudio.models import FramedNetwork
 from ddaudio.options import FitOptions
 from ddaudio.results.plan_text import goal_facts
-from ddaudio.results.report_file import SCHEMA
 from ddaudio.training.history import MAX_INTERVALS, Evaluation, TrainingRun
 
 
@@ -33,7 +33,7 @@ def build(result: FitResult) -> dict[str, Any]:
     # As many as for a recording that is one block: the report of an hour shall not grow with its blocks.
     stretches = max(1, MAX_INTERVALS // max(len(one.blocks) for one in result.stages))
     return {
-        "schema": SCHEMA,
+        "schema": REPORT_FORMAT.number,
         "versions": {"ddaudio": version("ddaudio"), "torch": torch.__version__, "numpy": np.__version__}
         | {"python": platform.python_version()},
         "status": result.status,

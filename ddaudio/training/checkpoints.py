@@ -24,17 +24,16 @@ from torch import Tensor
 from ddaudio.errors import CheckpointError, OutputError
 from ddaudio.io.atomic import is_inside_only, remove_empty, remove_file, temporary_files, whole_file
 from ddaudio.io.fit_files import CHECKPOINT
+from ddaudio.io.formats import CHECKPOINT_FORMAT
 from ddaudio.io.paths import quoted, short_name
 from ddaudio.io.tensor_file import checksum, checksummed_safetensors, read_settings, read_tensors
 
-VERSION = "2"
-"""Version of the format; others are refused."""
 KIND = "ddaudio_checkpoint"
-"""Key of the version in the files' metadata."""
+"""Key of the format in the files' metadata."""
 HEAD, STATE, MARK = "checkpoint.json", "state.safetensors", ".ddaudio"
 """File names; only a folder that contains the mark is ever cleared."""
 _RUN = re.compile(r"run-[0-9]{5,}\.safetensors")
-START_AGAIN = "leave {resume} out and set {force=True} to start again"
+START_AGAIN = CHECKPOINT_FORMAT.remedy
 
 
 class Snapshot(NamedTuple):
@@ -93,7 +92,7 @@ class Checkpoint(TrainingLog):
         force: bool = False,
     ) -> None:
         self._folder, self._every_s = Path(folder), every_s
-        self._about = {"version": VERSION, **json.loads(json.dumps(about))}
+        self._about = {"version": CHECKPOINT_FORMAT.text, **json.loads(json.dumps(about))}
         self._seal = hashlib.sha256(json.dumps(self._about, sort_keys=True).encode()).hexdigest()
         self._written, self._index, self._last = 0, 0, time.monotonic()
         self._pending: list[bytes] = []
@@ -146,7 +145,7 @@ class Checkpoint(TrainingLog):
     def _sealed(self, index: int, entry: Snapshot) -> bytes:
         facts = {"run": index, "fit": self._seal, "start": self._start, **entry.facts}
         tensors = {name: value.detach().cpu().contiguous() for name, value in entry.tensors.items()}
-        return checksummed_safetensors(KIND, VERSION, json.dumps(facts), tensors)
+        return checksummed_safetensors(KIND, CHECKPOINT_FORMAT.text, json.dumps(facts), tensors)
 
     def _flush(self, state: bytes | None) -> None:
         """Write head, finished runs and current state, in this order, so that the files on disk are consistent at any time."""
@@ -197,13 +196,11 @@ class Checkpoint(TrainingLog):
         self._fresh = False
 
     def _check_mark(self) -> None:
-        """Refuse a link, and a folder that is not a checkpoint of this version: its contents must not be replaced."""
+        """Refuse a link, and a folder without the mark of a checkpoint: its contents must not be replaced."""
         if not self._folder.is_symlink() and (self._folder / MARK).is_file():
             return
-        what = (
-            "is a link" if self._folder.is_symlink() else f"is not a checkpoint of version {VERSION}, which this ddaudio resumes"
-        )
-        raise CheckpointError(f"{str(self._folder)!r} {what}", hint="resume it with the ddaudio that wrote it, or move it away")
+        what = "is a link" if self._folder.is_symlink() else f"is not a checkpoint: it has no mark, the file {MARK!r}"
+        raise CheckpointError(f"{str(self._folder)!r} {what}", hint="move it away")
 
     def _check_head(self) -> None:
         try:
@@ -214,10 +211,8 @@ class Checkpoint(TrainingLog):
             self._refuse(f"{HEAD} cannot be read: {error}")
         if not isinstance(found.get("settings", {}), dict):
             self._refuse(f"{HEAD} is not what was written")
-        if found.get("version") != VERSION:
-            problem = f"{quoted(self._folder)} is a checkpoint of version {str(found.get('version'))[:20]}"
-            problem += f", which the ddaudio that wrote it resumes; this one resumes version {VERSION}"
-            raise CheckpointError(problem, hint=START_AGAIN)
+        if found.get("version") != CHECKPOINT_FORMAT.text:
+            raise CheckpointError(**CHECKPOINT_FORMAT.mismatch(self._folder, found.get("version")))
         differences = _differences(found, self._about)
         if differences:
             raise CheckpointError(f"{str(self._folder)!r} belongs to another fit: {'; '.join(differences)}", hint=START_AGAIN)
@@ -230,7 +225,7 @@ class Checkpoint(TrainingLog):
         try:
             metadata, tensors = read_tensors(self._folder / name)
             text = metadata.get("settings", "")
-            if metadata.get(KIND) != VERSION or metadata.get("sha256") != checksum(text, tensors):
+            if metadata.get(KIND) != CHECKPOINT_FORMAT.text or metadata.get("sha256") != checksum(text, tensors):
                 self._refuse(f"{name} was changed after it was written")
             facts = read_settings(text)
         except OSError as error:

@@ -25,13 +25,13 @@ from ddaudio.errors import ModelError, OptionError, OutputError
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
+from ddaudio.io.formats import REPORT_FORMAT
 from ddaudio.io.tensor_file import checksum
 from ddaudio.metrics.registry import METRICS
 from ddaudio.options import FitOptions
 from ddaudio.report import gallery
 from ddaudio.report import save as saving
 from ddaudio.results.read import read_report
-from ddaudio.results.report_file import SCHEMA
 from ddaudio.training.history import Progress
 
 
@@ -75,7 +75,7 @@ def test_fit_toml_names_every_setting(result: FitResult, folder: Path) -> None:
 
 def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     contents = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    assert contents["schema"] == SCHEMA
+    assert contents["schema"] == REPORT_FORMAT.number
     assert contents["status"] == result.status
     assert contents["model"]["n_parameters"] == result.n_parameters
     assert contents["metrics"]["snr_db"]["value"] == result.snr_db
@@ -105,7 +105,7 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
     missing = [key for key in _keys(contents) if f"`{key}`" not in page]
     assert not missing, f"docs/report.md does not explain {missing}"
-    assert f"schema {SCHEMA}\n" in page
+    assert f"schema {REPORT_FORMAT.number}\n" in page
     tensors = {"division", *result.network.to_tensors()}
     assert {name for name in tensors if f"`{name}`" not in page} == set()
 
@@ -221,13 +221,21 @@ BAD_MODELS = {
     "text": (lambda path: path.write_text("not a model"), "cannot be read as a model"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "cannot be read as a model"),
     "foreign": (lambda path: rewritten(path, ddaudio_model=None), "not a ddaudio model"),
-    "another version": (
+    "a later version": (
         lambda path: rewritten(path, ddaudio_model="99"),
-        "a model of version '99', which the ddaudio that wrote it reads; this one reads version 4; fit the recording again",
+        "a model of format 99, which a later ddaudio reads; this one reads format 4; update ddaudio",
     ),
     "the version before": (
         lambda path: rewritten(path, ddaudio_model="3"),
-        "a model of version '3', which the ddaudio that wrote it reads; this one reads version 4; fit the recording again",
+        "a model of format 3, which development versions after 0.1.0 read; this one reads format 4; fit the recording again",
+    ),
+    "the version of the first release": (
+        lambda path: rewritten(path, ddaudio_model="1"),
+        "a model of format 1, which ddaudio 0.1.0 reads; this one reads format 4; fit the recording again",
+    ),
+    "no version": (
+        lambda path: rewritten(path, ddaudio_model="four"),
+        "a model of format four, which no ddaudio reads; this one reads format 4; fit the recording again",
     ),
     "settings changed": (lambda path: rewritten(path, settings='{"model": "sine"}'), "was changed after it was written"),
     "a division changed": (

@@ -18,8 +18,9 @@ import ddaudio
 from ddaudio.batching.results_table import read_table
 from ddaudio.errors import BatchError, DdaudioError, ModelError, ReportError
 from ddaudio.fitting.run import fit
+from ddaudio.io.formats import MODEL_FORMAT
 from ddaudio.io.tensor_file import checksummed_safetensors, read_tensors
-from ddaudio.models.file import MODEL_VERSION, load_model
+from ddaudio.models.file import load_model
 from ddaudio.options.fit import read_settings
 from ddaudio.results.read import read_report
 from ddaudio.training import checkpoints
@@ -101,7 +102,7 @@ def test_settings_of_models_that_are_sealed_again(folder: Path, tmp_path: Path) 
     refused = 0
     for _ in range(CASES):
         text = json.dumps(with_odd_value(settings, chance))
-        path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_VERSION, text, tensors))
+        path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, text, tensors))
         refused += read_or_refused(lambda: load_model(path))
     assert refused >= CASES * 0.5
 
@@ -112,7 +113,7 @@ def test_settings_of_models_that_are_sealed_again(folder: Path, tmp_path: Path) 
 def test_settings_of_models_that_are_none(text: str, folder: Path, tmp_path: Path) -> None:
     _, tensors = read_tensors(folder / "model.safetensors")
     path = tmp_path / "model.safetensors"
-    path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_VERSION, text, tensors))
+    path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, text, tensors))
     with pytest.raises(ModelError, match="contains no model that fits its settings"):
         load_model(path)
 
@@ -120,7 +121,7 @@ def test_settings_of_models_that_are_none(text: str, folder: Path, tmp_path: Pat
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.complex64])
 def test_types_of_tensors_that_no_model_has(kind: torch.dtype, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    path.write_bytes(save({"0.amplitude": torch.zeros(3).to(kind)}, {"ddaudio_model": MODEL_VERSION, "settings": "{}"}))
+    path.write_bytes(save({"0.amplitude": torch.zeros(3).to(kind)}, {"ddaudio_model": MODEL_FORMAT.text, "settings": "{}"}))
     with pytest.raises(ModelError, match=r"cannot be read as a model: the tensor '0.amplitude' is of the type"):
         load_model(path)
 
@@ -132,7 +133,7 @@ def test_a_small_file_is_refused_before_it_takes_much_memory(name: str, value: i
     settings, path = json.loads(metadata["settings"]) | {name: value}, tmp_path / "model.safetensors"
     for term in settings["terms"]:
         term["smallest_cell"] = term["largest_cell"] = 2
-    path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_VERSION, json.dumps(settings), tensors))
+    path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, json.dumps(settings), tensors))
     with pytest.raises(ModelError, match=r"it has \d+ cells of time or more, but values for \d+ at most|allowed: 1 to"):
         load_model(path)
 
@@ -208,9 +209,12 @@ def test_bytes_of_toml(folder: Path, tmp_path: Path) -> None:
         read_or_refused(lambda: ddaudio.FitOptions().with_settings(read_settings(path)))
 
 
-def test_a_report_with_the_old_schema_says_who_reads_it(folder: Path, tmp_path: Path) -> None:
+def test_a_report_of_an_earlier_format_names_the_versions_that_read_it(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "fit")
     path = tmp_path / "fit" / "report.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 5}))
-    with pytest.raises(ReportError, match="has schema 5, which the ddaudio that wrote it reads; this one reads schema 6"):
+    with pytest.raises(
+        ReportError,
+        match="is a report of format 5, which development versions after",
+    ):
         read_report(tmp_path / "fit")

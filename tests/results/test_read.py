@@ -26,11 +26,13 @@ from ddaudio.fitting.run import fit
 from ddaudio.io import samples as io_samples
 from ddaudio.io.audio import Recording
 from ddaudio.io.fit_files import REPORT
+from ddaudio.io.formats import REPORT_FORMAT
 from ddaudio.options import Encoding
 from ddaudio.report.save import save_fit
 from ddaudio.results.read import read_audio, read_report
 from ddaudio.results.record import FitRecord
-from ddaudio.results.report_file import SCHEMA
+
+SCHEMA = REPORT_FORMAT.number
 
 WAVS = ("resynth.wav", "residual.wav")
 AGAIN = "fit the recording again"
@@ -155,7 +157,9 @@ def test_another_schema_is_named_with_its_remedy(whole: Path, broken: Path, foun
     contents = changed(whole, ("schema",), found) if rest else {"schema": found}
     said = refusal_of(broken, json.dumps(contents))
     remedy, other = ("update ddaudio", AGAIN) if found > SCHEMA else (AGAIN, "update ddaudio")
-    assert is_one_line_that_says(said, (repr(str(broken / REPORT)), f"has schema {found},", f"reads schema {SCHEMA}", remedy))
+    assert is_one_line_that_says(
+        said, (repr(str(broken / REPORT)), f"is a report of format {found},", f"reads format {SCHEMA}", remedy)
+    )
     assert other not in said
 
 

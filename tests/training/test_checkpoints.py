@@ -22,6 +22,7 @@ from sounds import pluck
 import ddaudio
 from ddaudio.errors import CheckpointError, OptionError, OutputError
 from ddaudio.fitting.run import fit
+from ddaudio.io.formats import CHECKPOINT_FORMAT
 from ddaudio.io.tensor_file import checksummed_safetensors
 from ddaudio.training import checkpoints
 from ddaudio.training.checkpoints import Checkpoint, Snapshot
@@ -178,7 +179,7 @@ def resealed(folder: Path) -> None:
     with safe_open(path, framework="pt") as file:
         settings = file.metadata()["settings"]
     tensors = load_file(path) | {"parameter.0": torch.zeros(2)}
-    path.write_bytes(checksummed_safetensors(checkpoints.KIND, checkpoints.VERSION, settings, tensors))
+    path.write_bytes(checksummed_safetensors(checkpoints.KIND, CHECKPOINT_FORMAT.text, settings, tensors))
 
 
 def resealed_run(folder: Path) -> None:
@@ -188,7 +189,7 @@ def resealed_run(folder: Path) -> None:
         facts = json.loads(file.metadata()["settings"])
     tensors = load_file(path)
     path.write_bytes(
-        checksummed_safetensors(checkpoints.KIND, checkpoints.VERSION, json.dumps({**facts, "start": "0" * 64}), tensors)
+        checksummed_safetensors(checkpoints.KIND, CHECKPOINT_FORMAT.text, json.dumps({**facts, "start": "0" * 64}), tensors)
     )
 
 
@@ -213,7 +214,7 @@ DAMAGE = {
     ),
     "another version": (
         changed_text(checkpoints.HEAD, lambda data: data.replace(b'"version": "2"', b'"version": "1"')),
-        "is a checkpoint of version 1, which the ddaudio that wrote it resumes; this one resumes version 2",
+        "is a checkpoint of format 1, which development versions after 0.1.0 read; this one reads format 2",
     ),
     "another torch": (
         changed_text(checkpoints.HEAD, lambda data: data.replace(torch.__version__.encode(), b"1.13.1")),
