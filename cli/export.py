@@ -26,6 +26,8 @@ def export(
 ) -> None:
     """Print the components of a model as a table: signal, time (s), frequency (Hz), amplitude and further columns.
 
+    The columns, and the formula that rebuilds the sound from them, are in docs/export.md.
+
     Args:
         model: The folder of a fit, or its model.safetensors.
         table_format: Format of the table.

@@ -30,10 +30,26 @@ def as_json(columns: Mapping[str, list[Any]]) -> str:
 def partials_table(network: Network, table_format: str) -> str:
     """Return the network's parameters in natural units, a row for each component, in one of the `FORMATS`.
 
+    Rows of partials are complete: the sound is rebuilt from them alone. The last columns are the same in all rows of a
+    network: its window, its sample rate in Hz, and the samples and signals of the sound.
+
     Raises `OptionError` for another format, and `PluginError` for a broken one.
     """
     write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
-    return write(table_columns(network))
+    columns = table_columns(network)
+    term_of_row = columns.get("network", [0] * len(columns["signal"]))
+    return write(columns | {name: [values[term] for term in term_of_row] for name, values in _sounds(network).items()})
+
+
+def _sounds(network: Network) -> dict[str, list[Any]]:
+    """Return what is the same in all rows of each network of a sum."""
+    grids = [term.grid for term in network.terms]
+    return {
+        "window": [grid.window for grid in grids],
+        "sample_rate": [grid.sample_rate for grid in grids],
+        "n_samples": [grid.n_samples for grid in grids],
+        "n_signals": [grid.n_signals for grid in grids],
+    }
 
 
 def table_columns(network: Network) -> dict[str, list[Any]]:

@@ -99,7 +99,10 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Tensor]:
-        """Return a table of the parameters in natural units: named columns of equal length."""
+        """Return a table of the components in natural units: named columns of equal length, in the order of signal, then time.
+
+        ``time_s`` is within the sound; the last columns are those of `ddaudio.grid.extents.extents`.
+        """
 
     @abstractmethod
     def project(self) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ddaudio.grid.coding import WORD
+from ddaudio.grid.extents import extents, reference_times
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.declared import DeclaredNetwork
 from ddaudio.models.parameters import Parameter
@@ -140,7 +141,7 @@ class CoordinateNetwork(DeclaredNetwork):
         grid = self.grid
         order = torch.argsort(grid.order[self.active])
         rows = self.active[order]
-        time_s = (grid.start[rows].double() + (grid.frames.length[rows].double() - 1) / 2) / grid.sample_rate
+        time_s = reference_times(grid, rows) / grid.sample_rate
         counts = sum(self.widths)
         columns = {
             "signal": grid.frames.signal[rows].repeat_interleave(counts),
@@ -149,7 +150,7 @@ class CoordinateNetwork(DeclaredNetwork):
         }
         for name in layers[0]:
             columns[name] = torch.cat([layer[name].detach().double()[order] for layer in layers], 1).flatten()
-        return columns
+        return columns | extents(grid, rows.repeat_interleave(counts))
 
     def loudest(self, target: Tensor, n_parameters: int | None) -> Tensor:
         """Return which frames of ``target [B, T]`` are not silent; the loudest if ``n_parameters`` are too few, ``[F]`` bool."""

@@ -191,7 +191,7 @@ class DeclaredNetwork(FramedNetwork):
         self.set_components(*files.components_of(self, tensors))
 
     def describe(self) -> dict[str, Tensor]:
-        """Return a table of the components in the order of signal, then time: signal, the time of the frame's middle, values."""
+        """Return a table of the components in the order of signal, then time: signal, time, values, extent of the frame."""
         return files.table_of(self)
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.by_descent import descended
 from ddaudio.analysis.matching_pursuit import SOLVER_STEPS, pursue, solve_amplitudes
 from ddaudio.analysis.partials import Partials, equally_spaced, middle
+from ddaudio.grid.extents import extents, reference_times
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.declared import DeclaredNetwork
 from ddaudio.models.parameters import Parameter, level_scale
@@ -100,22 +101,30 @@ class PartialBankNetwork(DeclaredNetwork):
     def describe(self) -> dict[str, Tensor]:
         """Return the partials: signal, frame time in seconds, frequency in Hz, amplitude, phase in radians.
 
-        ``time_s`` is the middle of the frame and ``phase_rad`` the phase there: the partial is
-        ``amplitude cos(2 pi frequency_hz (t - time_s) + phase_rad)``. In the order of signal, then time. Damped partials have
-        a ``decay_per_s`` as well, and their ``time_s`` is the frame's first sample.
+        ``time_s`` is a time within the sound, and ``phase_rad`` the phase there: the partial is
+        ``amplitude cos(2 pi frequency_hz (t - time_s) + phase_rad)``; damped ones have a ``decay_per_s`` as well. The last
+        columns are those of `ddaudio.grid.extents.extents`. In the order of signal, then time.
         """
         grid, cell = self.grid, self.grid.order[self.layout.frame_of_partial]
         partials = self.partials.keep(torch.argsort(cell, stable=True))
-        begin, length = grid.start[partials.frame].double(), grid.frames.length[partials.frame].double()
-        counted_from = (length - 1) / 2 if partials.decay is None else 0.0
+        frame, radians = partials.frame, partials.frequency.double().cpu()
+        cosine, sine = partials.cosine.double().cpu(), partials.sine.double().cpu()
+        begin, amplitude = grid.start[frame].double(), torch.hypot(cosine, sine)
+        if partials.decay is None:
+            origin, time, decays = begin + (grid.frames.length[frame].double() - 1) / 2, reference_times(grid, frame), {}
+        else:
+            # The first frame of a signal begins before it.
+            origin, time, decay = begin, begin.clamp(min=0), partials.decay.double().cpu()
+            amplitude = amplitude * torch.exp(-decay * (time - origin))
+            decays = {"decay_per_s": decay * grid.sample_rate}
         table = {
-            "signal": grid.frames.signal[partials.frame],
-            "time_s": (begin + counted_from) / grid.sample_rate,
-            "frequency_hz": partials.frequency.double().cpu() * (grid.sample_rate / (2 * math.pi)),
-            "amplitude": torch.hypot(partials.cosine, partials.sine).double().cpu(),
-            "phase_rad": torch.atan2(-partials.sine, partials.cosine).double().cpu(),
+            "signal": grid.frames.signal[frame],
+            "time_s": time / grid.sample_rate,
+            "frequency_hz": radians * (grid.sample_rate / (2 * math.pi)),
+            "amplitude": amplitude,
+            "phase_rad": torch.remainder(torch.atan2(-sine, cosine) + radians * (time - origin) + math.pi, 2 * math.pi) - math.pi,
         }
-        return table if partials.decay is None else table | {"decay_per_s": partials.decay.double().cpu() * grid.sample_rate}
+        return table | decays | extents(grid, frame)
 
 
 def smooth_hypot(cosine: Tensor, sine: Tensor) -> Tensor:

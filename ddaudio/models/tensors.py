@@ -10,6 +10,7 @@ from torch import Tensor
 from ddaudio.analysis.partials import Layout
 from ddaudio.errors import ModelError
 from ddaudio.grid.coding import WORD, pack, unpack
+from ddaudio.grid.extents import extents, reference_times
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.parameters import Parameter
 
@@ -98,11 +99,10 @@ def table_of(network: Declared) -> dict[str, Tensor]:
     grid, frame = network.grid, network.layout.frame_of_partial
     order = torch.argsort(grid.order[frame], stable=True)
     frame = frame[order]
-    middle = grid.start[frame].double() + (grid.frames.length[frame].double() - 1) / 2
     unknown = torch.full((len(frame),), math.nan, dtype=torch.float64)
     table = {
         "signal": grid.frames.signal[frame],
-        "time_s": middle / grid.sample_rate,
+        "time_s": reference_times(grid, frame) / grid.sample_rate,
         "frequency_hz": unknown,
         "amplitude": network.amplitudes().detach().double().cpu()[order],
     }
@@ -113,4 +113,4 @@ def table_of(network: Declared) -> dict[str, Tensor]:
         for number, column in enumerate(columns.unbind(1), 1):
             name = one.column if not one.shape else f"{one.column}_{number}"
             table[name] = column.abs() if name == "amplitude" else column
-    return table
+    return table | extents(grid, frame)

@@ -40,11 +40,12 @@ def recording_facts(path: Path) -> dict[str, Any]:
 def model_facts(path: Path) -> dict[str, Any]:
     """Return what is known of a model, its strongest parts included."""
     from ddaudio.editing import tables  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.grid.extents import EXTENTS  # noqa: PLC0415
     from ddaudio.models import file as model_file  # noqa: PLC0415 - imports torch, which takes its time
 
     network: Network = model_file.load_model(path)
     channels, samples = network.shape
-    columns = tables.table_columns(network)
+    columns = {name: column for name, column in tables.table_columns(network).items() if name not in EXTENTS}
     amplitude = columns["amplitude"]
     strongest = sorted(range(len(amplitude)), key=lambda place: -abs(amplitude[place]))[:STRONGEST]
     terms = [_term_facts(term) for term in network.terms]

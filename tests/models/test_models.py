@@ -657,8 +657,13 @@ def test_the_amplitude_of_a_partial_is_that_of_its_table(name: str) -> None:
     network = fitted(name, noise(0.25, channels=2))
     assert isinstance(network, PartialBankNetwork)
     in_order = torch.argsort(network.grid.order[network.layout.frame_of_partial], stable=True)
-    found = network.amplitudes().detach()[in_order]
-    torch.testing.assert_close(found.double(), network.describe()["amplitude"], rtol=1e-6, atol=0)  # float32
+    found, table = network.amplitudes().detach()[in_order].double(), network.describe()
+    if name == "surrogate":
+        # The first frame begins before the sound: there the table has the amplitude at the first sample of the sound.
+        before = -network.grid.start[network.layout.frame_of_partial][in_order].clamp(max=0)
+        assert int(before.max()) > 0
+        found = found * torch.exp(-table["decay_per_s"] * before / network.grid.sample_rate)
+    torch.testing.assert_close(found, table["amplitude"], rtol=1e-6, atol=0)  # float32
 
 
 @pytest.mark.parametrize("name", UNITS)

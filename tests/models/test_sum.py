@@ -245,6 +245,10 @@ def test_exported_there_is_null_or_an_empty_cell() -> None:
     network = fitted()
     table = network.describe()
     rows = json.loads(ddaudio.partials_table(network, "json"))
+    table |= {"window": [network.terms[one].grid.window for one in table["network"].tolist()]} | {
+        name: torch.full((len(rows),), value)
+        for name, value in {"sample_rate": RATE, "n_samples": network.shape[1], "n_signals": network.shape[0]}.items()
+    }
     cells = list(csv.DictReader(io.StringIO(ddaudio.partials_table(network, "csv"))))
     assert len(rows) == len(cells) == network.n_prunable()
     for place, (row, cell) in enumerate(zip(rows, cells, strict=True)):

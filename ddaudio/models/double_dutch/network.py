@@ -243,8 +243,8 @@ class DoubleDutchNetwork(DeclaredNetwork):
     def describe(self) -> dict[str, Tensor]:
         """Return the active ropes, in the order of signal, then time, then level.
 
-        ``time_s`` is the mean time of the samples that the rope's address names and ``frequency_hz`` the rope's; the address
-        is that down to its level, the root's bit the highest.
+        ``time_s`` is the mean time of the samples that the rope's address names, limited to the window of its frame, and
+        ``frequency_hz`` the rope's; the address is that down to its level, the root's bit the highest.
         """
         return self.trees.table(self.rope_amplitudes)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ddaudio.grid.extents import extents
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.double_dutch.coding import Shape, shape_of
 from ddaudio.models.double_dutch.folded_tree import FoldedTree
@@ -187,7 +188,10 @@ class Trees:
             self.ropes % ladder.n_ropes if not self.plan.binary else 2**ladder.depth - 2 + torch.arange(2).repeat(grid.n_frames)
         )
         begin = grid.start[self.frame].double()
-        centre = begin + self.plan.n_samples / 2 if self.plan.binary else begin + _centres(ladder, self.plan.n_samples)[rope]
+        centre = begin + (self.plan.n_samples / 2 if self.plan.binary else _centres(ladder, self.plan.n_samples)[rope])
+        frames, last = grid.frames.keep(self.frame), grid.frames.first[self.frame] + grid.n_valid[self.frame]
+        # A tree extends over its whole frame, whose window is shorter where a neighbour or the sound ends.
+        centre = centre.clamp(frames.first - frames.half_fade_in, last + frames.half_fade_out)
         amplitudes = amplitudes.double().cpu()
         table = {
             "signal": grid.frames.signal[self.frame],
@@ -199,6 +203,7 @@ class Trees:
         }
         if self.plan.voices.quadrature:
             table["phase_rad"] = torch.atan2(-amplitudes[:, 1], amplitudes[:, 0])
+        table |= extents(grid, self.frame)
         order = torch.argsort(grid.order[self.frame] * ladder.n_ropes + rope, stable=True)
         return {name: column[order] for name, column in table.items()}
 
