@@ -1,4 +1,4 @@
-"""What a fit found out: data, pages, figures."""
+"""Reports: saved fits, pages, figures and playback."""
 
 from ddaudio.report import figures, notebook
 from ddaudio.report.gallery import Outcome, write_pages

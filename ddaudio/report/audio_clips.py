@@ -1,4 +1,4 @@
-"""Sound for a browser: FLAC in base64."""
+"""Sounds for pages: FLAC in base64."""
 
 import base64
 import io
@@ -15,25 +15,25 @@ from ddaudio.io.samples import Samples, blocks, on_cpu
 from ddaudio.results.read import FitAudio
 
 LONGEST_SAMPLES = 1 << 24
-"""Samples of all channels of a sound that a page holds: three minutes of stereo at 44.1 kHz; of longer ones an excerpt."""
+"""Largest number of samples of a sound on a page, over all channels (three minutes of stereo at 44.1 kHz)."""
 MOST_CHANNELS = 8
-"""Channels that FLAC holds."""
+"""Largest number of channels of FLAC."""
 LOWEST_RATE, HIGHEST_RATE = 8_000, 96_000
-"""Sample rates that browsers play everywhere; others are resampled."""
+"""Range of sample rates that all browsers play; sounds with other rates are resampled."""
 NAMES = ("original", "resynthesis", "residual")
-"""The sounds, in the order of their keys."""
+"""Names of the sounds, in the order of their keys."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A sound as FLAC of 16 bits."""
+    """A sound as 16-bit FLAC."""
 
     name: str
     flac: bytes
     gain: float
-    """Factor that gives what was encoded its own level back: a power of two, so that nothing is rounded that need not be."""
+    """Factor that restores the original level: a power of two, to avoid rounding."""
     rms: float
-    """Root mean square of the sound at its own level; full scale is 1."""
+    """Root mean square of the sound at its original level; full scale is 1."""
 
     @property
     def base64(self) -> str:
@@ -43,19 +43,19 @@ class Clip:
 
 @dataclass(frozen=True)
 class Clips:
-    """What a page lets hear."""
+    """The sounds of a page."""
 
     clips: tuple[Clip, ...]
     """Original, resynthesis, residual."""
     start_s: float
-    """Where the clips begin in the recording."""
+    """Start of the clips within the recording, in seconds."""
     end_s: float
     sample_rate: int
     n_channels: int
 
 
 def clips(sounds: FitAudio, longest: int | None = None) -> Clips:
-    """Return the three sounds of a fit, or of one with more than ``longest`` samples in all the excerpt with most error."""
+    """Return the three sounds of a fit; of more than ``longest`` samples in total, the excerpt with most error."""
     n_channels, n_samples = sounds.original.shape
     heard = min(n_channels, MOST_CHANNELS)
     length = min(n_samples, (longest or LONGEST_SAMPLES) // heard)
@@ -72,9 +72,9 @@ def clips(sounds: FitAudio, longest: int | None = None) -> Clips:
 
 
 def _rates(sample_rate: int) -> tuple[int, int]:
-    """Return the rate that a recording is taken to have, and the one at which it is played: one is a multiple of the other.
+    """Return the assumed rate of a recording, and the rate of its clips; one is a multiple of the other.
 
-    What is taken differs from what is by less than 1e-4, a sixth of a cent; any two rates would ask for filters of any length.
+    The assumed rate differs from the true one by less than 1e-4, a sixth of a cent; other ratios would need very long filters.
     """
     if sample_rate < LOWEST_RATE:
         return sample_rate, sample_rate * math.ceil(LOWEST_RATE / sample_rate)
@@ -86,7 +86,7 @@ def _rates(sample_rate: int) -> tuple[int, int]:
 
 
 def _clip(name: str, samples: Tensor, sample_rate: int, peak: float) -> Clip:
-    """Encode samples ``[C, T]`` whose largest is ``peak`` at most, brought up to full scale by a power of two."""
+    """Encode samples ``[C, T]`` with absolute values up to ``peak``, scaled to full scale by a power of two."""
     gain = 2.0 ** math.ceil(math.log2(peak / (1 - 2**-15))) if peak > 0 else 1.0
     stream = io.BytesIO()
     soundfile.write(stream, (samples / gain).T.numpy(), sample_rate, format="FLAC", subtype="PCM_16")
@@ -94,7 +94,7 @@ def _clip(name: str, samples: Tensor, sample_rate: int, peak: float) -> Clip:
 
 
 def worst_stretch(residual: Samples, length: int) -> int:
-    """Return where the ``length`` samples begin that hold most of the residual's energy, to within a percent of ``length``."""
+    """Return the start of the ``length`` samples with most energy of the residual, to within a percent of ``length``."""
     step = max(1, length // 100)
     energies, left = [], torch.zeros(0, dtype=torch.float64)
     for block in blocks(residual):

@@ -1,12 +1,12 @@
-"""Figures for papers: each function takes a fit and returns a `matplotlib.figure.Figure`, to be saved in any format.
+"""Figures for publications: each function takes a fit and returns a `matplotlib.figure.Figure`.
 
->>> figures.sight(result).savefig("sight.pdf")  # doctest: +SKIP
+>>> figures.overview(result).savefig("overview.pdf")  # doctest: +SKIP
 
-Lines and text are vectors; spectrograms and trees are images, so a PDF for print wants ``savefig(..., dpi=300)``. Colours
-are those of Okabe and Ito (2008) for what is named, and magma and cividis for what has a value: all are told apart by the
-colour-blind, and the maps in grey as well. No figure touches pyplot or matplotlib's settings. All take ``fit``, what `fit`
-returned or `Evidence.read` read, and ``size``, width and height in inches. Text has 8 points or a little less, whatever the
-size: give the width that the figure has in print.
+Lines and text are vector graphics; spectrograms and trees are images, so use ``savefig(..., dpi=300)`` for print. Categorical
+colours are those of Okabe and Ito (2008), and colour maps are magma and cividis: all are suitable for colour-blind readers, the
+maps also in greyscale. Neither pyplot nor matplotlib's settings are changed. All functions take ``fit``, the result of
+`ddaudio.fit` or of `FitRecord.read`, and ``size``, width and height in inches. Text has 8 points or slightly less at any size,
+so ``size`` should be that of the printed figure.
 """
 
 import math
@@ -31,44 +31,44 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 COLOURS = {"original": "#0072B2", "resynthesis": "#009E73", "residual": "#D55E00"}
-"""Of each sound."""
+"""Colour of each sound."""
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Of curves that are named."""
+"""Colours of named curves."""
 MOST_NAMES = 8
-"""Names in the legend of one panel."""
+"""Largest number of entries in a legend."""
 DASHES = ("-", "--", ":", "-.")
-"""Told apart without colour, too."""
+"""Line styles, which distinguish curves without colour."""
 RANGE_DB = 80
-"""From the loudest cell of a spectrogram, partial or rope down to the darkest, or faintest, colour."""
+"""Dynamic range of the colour maps of spectrograms, partials and trees."""
 COLUMNS, ROWS = 600, 513
-"""Cells of a spectrogram, at most."""
+"""Largest number of columns and rows of a spectrogram."""
 OUTLINE_COLUMNS, LEVEL_COLUMNS, TREE_COLUMNS = 800, 600, 800
 LOWEST_HZ = 1.0
-"""Where a logarithmic axis ends that has partials of 0 Hz on it."""
+"""Lower end of a logarithmic frequency axis."""
 TEXT_PT, SMALL_PT, NARROW_IN = 8, 7, 5
-"""Sizes of text, and the width below which there is room for fewer things beside each other: a column of a paper."""
+"""Font sizes, and the width (of a column in print) below which the layout is simplified."""
 
 
 def evidence_of(fit: FitResult | FitRecord) -> FitRecord:
-    """Return what there is to draw, of a fit in memory or one that was read with `Evidence.read`."""
+    """Return the record of a fit in memory, or a record unchanged."""
     return fit if isinstance(fit, FitRecord) else FitRecord.of(fit)
 
 
 def overview(
     fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.2), channel: int = 0, top_hz: float | None = None
 ) -> "Figure":
-    """Return the main picture: waveforms above spectrograms of original, resynthesis and residual.
+    """Plot waveforms above spectrograms of original, resynthesis and residual.
 
-    All waveforms have one scale, and all spectrograms too: 0 dB is a sinusoid of full scale, and the darkest colour lies
-    `RANGE_DB` below the loudest of the three. Spectrograms are images of `COLUMNS` times `ROWS` cells at most.
+    Waveforms share a scale, and so do spectrograms: 0 dB is a sinusoid of full scale, and the darkest colour is `RANGE_DB` below
+    the loudest of the three. Spectrograms are images of at most `COLUMNS` times `ROWS` cells.
 
     Args:
-        fit: what to draw.
+        fit: the fit to draw.
         size: width and height in inches.
-        channel: counted from 0.
-        top_hz: end of the frequency axis in Hz, up to half the sample rate (default).
+        channel: index of the channel, from 0.
+        top_hz: upper end of the frequency axis in Hz, up to half the sample rate (default).
 
-    Raises `OptionError` when there is no such channel, or ``top_hz`` is out of range.
+    Raises `OptionError` if there is no such channel, or ``top_hz`` is out of range.
     """
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow to import
 
@@ -103,7 +103,7 @@ def _draw_outlines(axes: "Sequence[Axes]", parts: "Sequence[_Channel]", rate: in
         outline = plot_data.waveform(part, rate, OUTLINE_COLUMNS)
         low, high = outline.low[0], outline.high[0]
         times_s = (np.arange(len(low)) + 0.5) * outline.column_s
-        # The edge shows what has no area: a wave of few samples, and silence.
+        # The edge keeps areas of zero height visible: short waves, and silence.
         axis.fill_between(times_s, low, high, facecolor=colour, edgecolor=colour, linewidth=0.5)
         if len(low) == 1:
             axis.plot(times_s, high, ".", color=colour)
@@ -125,12 +125,12 @@ def _draw_spectrograms(axes: "Sequence[Axes]", parts: "Sequence[_Channel]", rate
 
 
 def partials(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.2), channel: int = 0) -> "Figure":
-    """Return the partials of a model as lines over time, each in its cell, frequency logarithmic, coloured by amplitude.
+    """Plot the partials of a model as lines over time and logarithmic frequency, coloured by amplitude.
 
-    Drawn are the strongest `ddaudio.report.plot_data.MOST_LINES` of all channels at most, which the title then says;
-    those under 1 Hz, at 1 Hz.
+    At most the strongest `ddaudio.report.plot_data.MOST_LINES` of all channels are drawn; the title states if some are omitted.
+    Partials below 1 Hz are drawn at 1 Hz.
 
-    Raises `OptionError` when there is no channel ``channel``, counted from 0, or the model is not made of partials.
+    Raises `OptionError` if there is no channel ``channel`` (from 0), or the model has no partials.
     """
     evidence = evidence_of(fit)
     which = _which(channel, evidence.report)
@@ -154,12 +154,12 @@ def partials(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.
 
 
 def _draw_lines(figure: "Figure", axis: "Axes", segments: np.ndarray, level_db: np.ndarray) -> None:
-    """Draw segments ``[n, 2, 2]``: two points of time and frequency each."""
+    """Draw segments ``[n, 2, 2]`` between two points of time and frequency."""
     from matplotlib import colormaps  # noqa: PLC0415 - slow to import
     from matplotlib.collections import LineCollection  # noqa: PLC0415
     from matplotlib.colors import ListedColormap  # noqa: PLC0415
 
-    # The strongest are the darkest; the map's palest end would be lost on white paper.
+    # The strongest are the darkest; the palest end of the map would be invisible on white paper.
     shades = ListedColormap(colormaps["cividis_r"](np.linspace(0.15, 1, 256)))
     low, high = max(float(level_db.min()), float(level_db.max()) - RANGE_DB), float(level_db.max())
     drawn = LineCollection(list(segments), array=level_db, cmap=shades, linewidths=1.2)
@@ -169,13 +169,13 @@ def _draw_lines(figure: "Figure", axis: "Axes", segments: np.ndarray, level_db: 
 
 
 def tree(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.6)) -> "Figure":
-    """Return what the trees of a double-dutch model say: levels over time, and of the loudest tree its gates besides.
+    """Plot the trees of a double-dutch model: amplitudes per level over time, and the loudest tree with its gates.
 
-    Rows are levels, named by the frequency of their waves, the longest on top. Colour is the amplitude of the rope that is
-    open, black where it is silent; of a gate, how far it is open for the rope with bit 0. Of several channels each moment
-    shows the loudest. A sum with several such networks shows one below the other. All are images.
+    Rows are levels, labelled by the frequency of their waves, the longest at the top. Colours are the amplitude of the open rope
+    (black if it is silent), and the value of the gate for the rope with bit 0. Of several channels the loudest is shown at each
+    time. Several such networks of a sum are drawn below each other.
 
-    Raises `OptionError` when the model has no tree.
+    Raises `OptionError` if the model has no tree.
     """
     evidence = evidence_of(fit)
     networks = [term for term in evidence.network.terms if isinstance(term, DoubleDutchNetwork)]
@@ -204,7 +204,7 @@ def _draw_tree(figure: "SubFigure", network: DoubleDutchNetwork, duration_s: flo
         "gates": (loudest, loudest.gates, {"vmin": 0, "vmax": 1, "cmap": "cividis"}, "its gates"),
     }
     depth, images = len(whole.denominators), {}
-    # As many names of rows as there is room for.
+    # As many row labels as there is room for.
     places = range(1, depth + 1, math.ceil(depth * 3 * SMALL_PT / (72 * height_in)))
     names = [_hz(network.sample_rate / whole.denominators[place - 1]) for place in places]
     for name, (picture, values, look, title) in drawn.items():
@@ -218,10 +218,10 @@ def _draw_tree(figure: "SubFigure", network: DoubleDutchNetwork, duration_s: flo
 
 
 def error(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 2.6)) -> "Figure":
-    """Return where the error lies: levels of original and residual over time, and the SNR of each octave band.
+    """Plot the error: levels of original and residual over time, and the SNR of each octave band.
 
-    Levels are root mean squares over all channels in dB of full scale. A band without a number has no SNR: there is nothing
-    in it, or it is exact.
+    Levels are root mean squares over all channels in dB of full scale. A band without a value has no SNR, because it is empty or
+    exact.
     """
     evidence = evidence_of(fit)
     figure = _blank(size)
@@ -239,7 +239,7 @@ def _draw_levels(axis: "Axes", evidence: FitRecord) -> None:
         times_s = (np.arange(len(level_db)) + 0.5) * column_s
         axis.plot(times_s, level_db, "-" if len(level_db) > 1 else ".", color=COLOURS[name], linewidth=1, label=name)
         highest, lowest = max(highest, float(level_db.max())), min(lowest, float(level_db.min()))
-    # Silence has no level: nothing is gained by an axis that leads there.
+    # Silence has no finite level, so it is not used for the limits of the axis.
     axis.set(xlim=(0, evidence.report["recording"]["duration_s"]), ylim=(max(lowest, highest - 100) - 5, highest + 5))
     _dress(axis, x="time (s)", y="RMS level (dB of full scale)")
     axis.legend(fontsize=SMALL_PT, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
@@ -266,9 +266,9 @@ def _draw_bands(axis: "Axes", bands: Sequence[Mapping[str, Any]]) -> None:
 
 
 def training(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.6)) -> "Figure":
-    """Return how training went: SNR, each term of the loss, and where noted the gradient's norm by layer, over the steps.
+    """Plot the training: SNR, each term of the loss, and gradient norms by layer if recorded, over the steps.
 
-    The values are those that the judge saw. Passes and their runs follow one another; blocks lie on top of each other.
+    Values are those of the evaluations. Stages and their runs are drawn in sequence, blocks on top of each other.
     """
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow to import
 
@@ -283,7 +283,7 @@ def training(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.
             style = {"color": _colour(place, len(curves)), "linestyle": DASHES[place % len(DASHES)]}
             axis.plot(steps, values, marker=".", markersize=3, linewidth=1, label=name, **style)
         if panel != training_curves.PANELS[0]:
-            # Many curves have ordered shades: some of their names tell the rest.
+            # Many curves have ordered shades, so that a few entries in the legend suffice.
             handles = axis.lines[:: math.ceil(len(curves) / MOST_NAMES)]
             at: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
             axis.legend(handles=list(handles), fontsize=SMALL_PT - 1, frameon=False, handlelength=2.5, **at)
@@ -302,7 +302,7 @@ def training(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.
 
 
 def _colour(place: int, count: int) -> Any:
-    """Return the colour of one of ``count`` curves: named colours for a few, shades of cividis for many."""
+    """Return the colour of one of ``count`` curves: categorical colours for a few, shades of cividis for many."""
     from matplotlib import colormaps  # noqa: PLC0415 - slow to import
 
     return CYCLE[place] if count <= len(CYCLE) else colormaps["cividis"](0.9 * place / (count - 1))
@@ -317,7 +317,7 @@ class _Channel:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """One channel and its samples."""
+        """``(1, T)``."""
         return 1, self.samples.shape[1]
 
     def __getitem__(self, index: tuple[slice, slice], /) -> Tensor:
@@ -325,7 +325,7 @@ class _Channel:
 
 
 def _which(channel: int, report: Mapping[str, Any]) -> str:
-    """Check a channel's number and return it in words, counted from 1; nothing where there is only one."""
+    """Check the index of a channel and return its description, counted from 1; empty if there is only one."""
     channels = report["recording"]["channels"]
     if channel not in range(channels):
         raise OptionError(setting="channel", value=channel, allowed=f"0 to {channels - 1}")
@@ -339,7 +339,7 @@ def _blank(size: tuple[float, float]) -> "Figure":
 
 
 def _dress(axis: "Axes", *, x: str = "", y: str = "", title: str = "") -> None:
-    """Name what is given, in the size of print."""
+    """Set the labels that are given, in the font size for print."""
     axis.tick_params(which="both", labelsize=SMALL_PT, width=0.6, length=2.5)
     for name, text in (("xlabel", x), ("ylabel", y), ("title", title)):
         if text:
@@ -353,12 +353,12 @@ def _bar(figure: "Figure | SubFigure", drawn: Any, axes: Any, label: str) -> Non
 
 
 def _hz(value: float) -> str:
-    """Return a frequency to three digits at most, thousands as k."""
+    """Format a frequency with up to three digits, thousands as k."""
     return f"{value / 1000:.3g}k" if value >= 999.5 else f"{value:.3g}"
 
 
 def _hz_ticks(axis: "Axis") -> None:
-    """Put ticks at round frequencies of a logarithmic axis."""
+    """Set ticks at round frequencies of a logarithmic axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: PLC0415 - slow to import
 
     axis.set_major_locator(LogLocator(10, (1, 2, 5)))
@@ -367,7 +367,7 @@ def _hz_ticks(axis: "Axis") -> None:
 
 
 def _decade(hz: np.ndarray, nyquist_hz: float) -> tuple[float, float]:
-    """Return limits of a logarithmic axis around frequencies, a decade apart or more."""
+    """Return limits of a logarithmic axis that contains all frequencies, at least a decade apart."""
     low, high = (float(hz.min()) / 1.1, float(hz.max()) * 1.1) if len(hz) else (nyquist_hz / 100, nyquist_hz)
     spare = max(1.0, math.sqrt(10 * low / high))
     return low / spare, high * spare

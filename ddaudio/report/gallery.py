@@ -1,4 +1,4 @@
-"""One page over many fits: a table to sort and filter, with small pictures and players, each row leading to its report."""
+"""Galleries: a page over many fits, with a sortable table, thumbnails, players and links to the reports."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,35 +18,35 @@ from ddaudio.results.read import original_file
 from ddaudio.results.record import FitRecord
 
 SMALL_COLUMNS, SMALL_ROWS = 96, 40
-"""Cells of a small spectrogram."""
+"""Number of columns and rows of a thumbnail spectrogram."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one folder of a list."""
+    """Result for one folder."""
 
     folder: Path
     page: Path | None
-    """The page that was made; None where it could not be."""
+    """The page that was written; None on failure."""
     error: DdaudioError | None
-    """Why there is none."""
+    """Reason of the failure."""
 
 
 def write_pages(
     folders: Sequence[str | os.PathLike[str]], *, gallery: str | os.PathLike[str] | None = None, share_script: bool = False
 ) -> list[Outcome]:
-    """Make the pages of fits anew, and a gallery over them if asked for; a folder that is not whole does not keep the others.
+    """Write the pages of fits, and optionally a gallery over them; incomplete folders do not affect the others.
 
     Args:
-        folders: folders of fits, one or more; one that is no fit itself stands for all fits below it.
+        folders: one or more folders of fits; for a folder that is not a fit, all fits below it are used.
         gallery: path of the gallery's page.
-        share_script: whether pages share one copy of plotly's script, which then lies beside the gallery, in place of each
-            holding its own: 2 MB less a page, but the pages no longer stand alone.
+        share_script: whether pages share one copy of plotly's script next to the gallery instead of each containing their own:
+        saves 2 MB per page, but the pages are no longer self-contained.
 
     Returns:
         An `Outcome` for each fit, in order.
 
-    Raises `OutputError` when the gallery or the script cannot be written, `OptionError` for ``share_script`` without a gallery.
+    Raises `OutputError` if the gallery or the script cannot be written, `OptionError` for ``share_script`` without a gallery.
     """
     if share_script and gallery is None:
         raise OptionError("pages can share a script only beside a gallery", hint="give {gallery} as well")
@@ -65,7 +65,7 @@ def write_pages(
             outcomes.append(Outcome(folder, page, None))
         except DdaudioError as error:
             outcomes.append(Outcome(folder, None, error))
-        except Exception as error:  # one folder, whatever is in it, must not keep the others
+        except Exception as error:  # no content of a folder may prevent the pages of others
             problem = f"{str(folder)!r} is damaged: its page cannot be made ({type(error).__name__}: {error})"
             outcomes.append(Outcome(folder, None, ReportError(problem, hint="fit the recording again")))
     if gallery is not None and rows:
@@ -75,14 +75,14 @@ def write_pages(
 
 
 def _fits(folders: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
-    """Yield the folders of fits that are meant; one without any fit in or below it is left for `Evidence.read` to refuse."""
+    """Yield the folders of fits; a folder without any fit in or below it is yielded itself, and refused by `FitRecord.read`."""
     for folder in map(Path, folders):
         below = [] if (folder / REPORT).exists() else sorted(_reports_below(folder))
         yield from below or [folder]
 
 
 def _reports_below(home: Path) -> Iterator[Path]:
-    """Yield the folders with a report, except in hidden folders, such as those of fits that are being written."""
+    """Yield the folders with a report, except in hidden folders such as those of fits that are being written."""
     for folder, below, files in os.walk(home):
         below[:] = [name for name in below if not name.startswith(".")]
         if REPORT in files:
@@ -90,7 +90,7 @@ def _reports_below(home: Path) -> Iterator[Path]:
 
 
 def _check_gallery(path: Path, fits: Sequence[Path]) -> None:
-    """Refuse a gallery that would replace something else, before any work is done."""
+    """Raise `OutputError`, before any work is done, if the gallery would replace another file."""
     if path.is_dir():
         raise OutputError(
             f"cannot write the gallery {str(path)!r}: it is a folder", hint="give the path of a file, such as index.html"
@@ -117,7 +117,7 @@ def _check_gallery(path: Path, fits: Sequence[Path]) -> None:
 
 
 MARK = '<meta name="generator" content="ddaudio gallery'
-"""What tells a gallery from other pages, which are never replaced."""
+"""Start of the tag that identifies a gallery; other pages are never replaced."""
 
 
 def _write_script(folder: Path) -> Path:
@@ -128,12 +128,12 @@ def _write_script(folder: Path) -> Path:
 
 
 def _address(file: Path, folder: Path) -> str:
-    """Return the address of a file for a page in a folder."""
+    """Return the URL of a file, relative to a page in ``folder``."""
     return quote(Path(os.path.relpath(file, folder)).as_posix())
 
 
 def row(evidence: FitRecord, folder: Path, home: Path) -> dict[str, Any]:
-    """Return what the gallery in the folder ``home`` says of a fit in ``folder``."""
+    """Return the row of the fit in ``folder`` for a gallery in the folder ``home``."""
     report, rate = evidence.report, evidence.sounds.sample_rate
     verdict, metrics = text.verdict(report), report["metrics"]
     ours, theirs = metrics["snr_db"]["value"], report["baseline"]["snr_db"]
@@ -162,7 +162,7 @@ def row(evidence: FitRecord, folder: Path, home: Path) -> dict[str, Any]:
 
 
 def _sounds(folder: Path, original: Path | None, home: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name and address of each sound that there is."""
+    """Yield name and URL of each existing sound."""
     if original is not None:
         yield "original", _address(original, home)
     yield "resynthesis", _address(folder / RESYNTHESIS, home)
@@ -170,7 +170,7 @@ def _sounds(folder: Path, original: Path | None, home: Path) -> Iterator[tuple[s
 
 
 def page_over(rows: Sequence[dict[str, Any]], template: str = "gallery.html.jinja", **more: Any) -> str:
-    """Return the gallery of some `row`s as HTML; a template that extends it can be given, and what that needs ``more``."""
+    """Return the gallery of `row`s as HTML; ``template`` may extend the default one, and ``more`` are its variables."""
     known = [one["snr_db"] for one in rows if one["snr_db"] is not None]
     ratings = {standing: sum(one["rating"] == standing for one in rows) for standing in ("good", "doubtful", "bad")}
     return (

@@ -1,4 +1,4 @@
-"""A fit in Jupyter: verdict, players and main picture, through a hook that IPython has for types it does not know."""
+"""Display of fits in Jupyter: verdict, players and overview figure, through IPython's formatters for other types."""
 
 import base64
 import io
@@ -16,13 +16,13 @@ from ddaudio.report.audio_clips import Clip, Clips
 from ddaudio.results.record import FitRecord
 
 LONGEST_SAMPLES = 1 << 21
-"""Samples of all channels of a sound that a notebook holds: 48 s of mono at 44.1 kHz; of longer ones an excerpt."""
+"""Largest number of samples of a sound in a notebook, over all channels (48 s of mono at 44.1 kHz)."""
 PICTURE_IN, PICTURE_DPI = (9.6, 4.0), 110
-"""Size of the picture in inches, and its pixels per inch."""
+"""Size of the figure in inches, and its resolution in dots per inch."""
 
 
 def register() -> None:
-    """Tell the running IPython how to show a fit; without one, do nothing. Importing `ddaudio.report` calls it."""
+    """Register the formatter with the running IPython, if there is one. Called when `ddaudio.report` is imported."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is not None:
@@ -31,10 +31,10 @@ def register() -> None:
 
 
 def fit_html(fit: FitResult | FitRecord) -> str:
-    """Return a fit as HTML that needs no script: warnings, verdict, three players, main picture.
+    """Return a fit as HTML without scripts: warnings, verdict, three players and the overview figure.
 
-    The players keep the levels of the sounds to each other; where all of them had to be raised or lowered to be heard
-    without clipping, it says so. Of a long recording they hold the excerpt with most error.
+    The relative levels of the sounds are preserved; a note states by how much all of them were raised or lowered to avoid
+    clipping. Of long recordings the players contain the excerpt with most error.
     """
     evidence = figures.evidence_of(fit)
     report = evidence.report
@@ -56,7 +56,7 @@ def _in_words(report: dict[str, Any], headline: str) -> str:
 
 
 def _safe(text: str) -> str:
-    """Return text for a page; bytes of a file's name that are no text are spelled out, as JSON could not hold them."""
+    """Escape text for a page; bytes of file names that are not UTF-8 are replaced by escape sequences."""
     return escape(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
@@ -73,7 +73,7 @@ def _players(evidence: FitRecord) -> str:
 
 
 def _at(clip: Clip, gain: float) -> Clip:
-    """Return a clip whose own level comes back at ``gain``, at least its own: an audio element cannot make one louder."""
+    """Return a clip that is played at its level divided by ``gain``, since audio elements cannot amplify."""
     if gain == clip.gain:
         return clip
     samples, sample_rate = soundfile.read(io.BytesIO(clip.flac), dtype="float64", always_2d=True)
@@ -83,21 +83,22 @@ def _at(clip: Clip, gain: float) -> Clip:
 
 
 def _notes(clips: Clips, gain: float, report: dict[str, Any]) -> list[str]:
-    """Return what there is to know about the players, in sentences."""
+    """Return notes on the players, in sentences."""
     original, _, residual = (clip.rms for clip in clips.clips)
     notes = []
     if original > 0 and residual > 0:
         below_db = 20 * math.log10(original / residual)
         notes.append(f"The residual is {abs(below_db):.1f} dB {'softer' if below_db >= 0 else 'louder'} than the original.")
     if gain != 1:
-        notes.append(f"All three play {abs(20 * math.log10(gain)):.0f} dB {'louder' if gain < 1 else 'softer'} than they are.")
+        change = f"{abs(20 * math.log10(gain)):.0f} dB {'louder' if gain < 1 else 'softer'}"
+        notes.append(f"All three are played {change} than their original level.")
     start_s, end_s, duration_s = clips.start_s, clips.end_s, report["recording"]["duration_s"]
     if end_s - start_s < duration_s - 0.001:
         notes.append(
-            f"Long recording: the players hold {start_s:.1f} to {end_s:.1f} s of {duration_s:.1f}, where the error is largest."
+            f"Long recording: excerpt from {start_s:.1f} to {end_s:.1f} s of {duration_s:.1f} s, where the error is largest."
         )
     if clips.n_channels < report["recording"]["channels"]:
-        notes.append(f"The players hold the first {clips.n_channels} of {report['recording']['channels']} channels.")
+        notes.append(f"Only the first {clips.n_channels} of {report['recording']['channels']} channels are played.")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""``report.html``: one file that needs nothing but a browser."""
+"""``report.html``: a self-contained page."""
 
 import base64
 import gzip
@@ -22,25 +22,25 @@ from ddaudio.report import audio_clips, plot_data, text, training_curves
 from ddaudio.results.record import FitRecord
 
 COLUMNS, ROWS = 800, 513
-"""Cells of a spectrogram across and up; half of both for more than two channels."""
+"""Number of columns and rows of a spectrogram; half of both for more than two channels."""
 FEW_CHANNELS = 2
 WAVEFORM_COLUMNS, LEVEL_COLUMNS, TREE_COLUMNS = 1000, 600, 800
 SILENT = -128
-"""Stands for no level at all in a byte."""
+"""Byte that represents an undefined level."""
 
 
 def write_page(
     folder: str | os.PathLike[str], evidence: FitRecord | None = None, *, script: str | None = None, home: str | None = None
 ) -> Path:
-    """Make ``report.html`` of a fit's folder, whole or not at all, and return its path.
+    """Write ``report.html`` of a fit's folder atomically, and return its path.
 
     Args:
         folder: a fit's folder, as `ddaudio.save_fit` writes it.
-        evidence: what it holds, if that has been read already.
-        script: address of plotly's script, for pages that share one; by default the page holds it.
-        home: path of the folder that the page tells (default: the one that leads there from the current folder).
+        evidence: the record of the fit, if it has been read already.
+        script: URL of plotly's script, for pages that share one; by default the page contains it.
+        home: path of the folder shown on the page (default: relative to the current folder).
 
-    Raises `ReportError` or `ModelError` where the folder is not whole, `OutputError` where it cannot be written to.
+    Raises `ReportError` or `ModelError` if the folder is incomplete, `OutputError` if it cannot be written to.
     """
     path = Path(folder) / PAGE
     text = page(evidence or FitRecord.read(folder), script=script, home=home or os.path.relpath(folder))
@@ -79,7 +79,7 @@ def page(evidence: FitRecord, *, script: str | None = None, home: str = ".") -> 
 
 @cache
 def environment() -> Environment:
-    """Return the templates; what they are given is escaped."""
+    """Return the templates, with autoescaping."""
     found = Environment(loader=PackageLoader("ddaudio.report", "assets"), autoescape=True, undefined=StrictUndefined)
     found.filters |= {"words": text.value_in_words, "counted": text.counted}
     found.globals |= {"asset": asset}
@@ -87,12 +87,12 @@ def environment() -> Environment:
 
 
 def asset(name: str) -> str:
-    """Return a file of ours that goes into pages as it is."""
+    """Return a file of this package that is included in pages verbatim."""
     return (files("ddaudio.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def plotly_script() -> bytes:
-    """Return plotly.js, from the installed package; that package itself need not be imported, which takes its time."""
+    """Return plotly.js from the installed package, without importing that package, which is slow."""
     spec = find_spec("plotly")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("plotly is not installed; install it with: pip install plotly")
@@ -101,9 +101,9 @@ def plotly_script() -> bytes:
 
 
 def _read_once(script: bytes) -> bytes:
-    """Return plotly.js with its one outer function in parentheses, or as it is if it does not begin and end as expected.
+    """Return plotly.js with its outer function in parentheses, or unchanged if it does not begin and end as expected.
 
-    Browsers read a function at once only if a parenthesis says that it is called; this one, megabytes long, was read twice.
+    Browsers parse a function eagerly only if it is parenthesised; otherwise this one, of several megabytes, is parsed twice.
     """
     head, found, rest = script.partition(b", () => {\n")
     body, end, after = rest.rpartition(b"}));")
@@ -111,7 +111,7 @@ def _read_once(script: bytes) -> bytes:
 
 
 def packed(data: bytes) -> str:
-    """Return bytes compressed, as text that may stand in a page: gzip in base64, the same for the same bytes."""
+    """Compress bytes to text for a page: gzip in base64, deterministic."""
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode("ascii")
 
 
@@ -125,7 +125,7 @@ def _clip_facts(clips: audio_clips.Clips) -> dict[str, Any]:
 
 
 def drawn(evidence: FitRecord) -> dict[str, Any]:
-    """Return what the page's pictures are drawn from, as JSON can hold it."""
+    """Return the data of the page's figures, serialisable as JSON."""
     sounds, rate, report = evidence.sounds, evidence.sounds.sample_rate, evidence.report
     columns, rows = (COLUMNS, ROWS) if sounds.original.shape[0] <= FEW_CHANNELS else (COLUMNS // 2, (ROWS + 1) // 2)
     outlines = [plot_data.waveform(sound, rate, WAVEFORM_COLUMNS) for sound in sounds]
@@ -162,7 +162,7 @@ def _training(passes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _finite(values: list[float]) -> list[float | None]:
-    """Return values as JSON can hold them; a gap for NaN."""
+    """Return values serialisable as JSON; NaN becomes None."""
     return [None if math.isnan(value) else value for value in values]
 
 
@@ -190,6 +190,6 @@ def _tree_picture(picture: plot_data.TreePicture) -> dict[str, Any]:
 
 
 def array(values: NDArray[Any]) -> dict[str, Any]:
-    """Return an array as the page's script reads it: little-endian bytes in base64, with type and shape."""
+    """Return an array in the format of the page's script: little-endian bytes in base64, with type and shape."""
     data = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     return {"dtype": str(values.dtype), "shape": list(values.shape), "base64": base64.b64encode(data.tobytes()).decode("ascii")}

@@ -1,7 +1,7 @@
-"""Listening: sounds of one fit, heard in turn at one place, through the sound device where there is one.
+"""Playback: switching between the sounds of a fit at the current position, on the sound device.
 
-`Player` is all that can be thought of without a device. `sounding` lends one to the default output device through
-``sounddevice``, which the extra ``ddaudio[play]`` installs.
+`Player` is independent of any device. `sounding` connects one to the default output device through ``sounddevice``, which is
+installed by the extra ``ddaudio[play]``.
 """
 
 import dataclasses
@@ -29,27 +29,27 @@ from ddaudio.models.file import load_model
 from ddaudio.results import read as results_reader
 
 FADE_S = 0.005
-"""Seconds in which one sound fades into another: too short to be heard as a fade, too long to click."""
+"""Duration of crossfades in seconds: too short to be perceived as a fade, long enough to avoid clicks."""
 ORIGINAL, RESYNTHESIS, RESIDUAL = "original", "resynthesis", "residual"
 
 _INVALID_SAMPLE_RATE = -9997
-"""PortAudio's code for a rate that the device does not take."""
+"""PortAudio's error code for an unsupported sample rate."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """What can be heard: sounds of one shape ``[C, T]``, full scale 1.0."""
+    """Sounds to play, all of the same shape ``[C, T]``, full scale 1.0."""
 
     sounds: Mapping[str, Samples]
-    """At least one, by name; a fit has original, resynthesis and residual."""
+    """At least one sound, by name; a fit has original, resynthesis and residual."""
     sample_rate: int
     """Samples per second."""
     files: tuple[Path, ...]
-    """Sound files that hold them, for another player; none for a model that lies alone."""
+    """The files of the sounds, for another player; empty for a model without sound files."""
 
 
 def read_sources(path: str | os.PathLike[str]) -> Sources:
-    """Read what a path has to hear: a fit's folder three sounds, a model one, any other sound file one.
+    """Read the sounds of a path: three of a fit's folder, one of a model or of a sound file.
 
     Raises `ReportError`, `ModelError`, `RecordingError` or `OutputError` as `read_sounds`, `load_model`, `audio.read`.
     """
@@ -71,23 +71,23 @@ def read_sources(path: str | os.PathLike[str]) -> Sources:
 
 @dataclasses.dataclass
 class _Voice:
-    """A sound that is heard from a place on, fading to its goal."""
+    """A sound that is played, with its fade."""
 
     name: str
     position: int
-    """Its next sample, 0 to T."""
+    """Index of its next sample, 0 to T."""
     level: float
     weight: float
-    """Its share when the fade began, 0 to 1."""
+    """Weight at the start of the fade, 0 to 1."""
     goal: float
-    """Its share when the fade ends, 0 or 1."""
+    """Weight at the end of the fade, 0 or 1."""
 
 
 class Player:
-    """Gives the frames of one of several sounds, and fades within `FADE_S` wherever what is heard changes.
+    """Generates the audio frames of one of several sounds, with crossfades of `FADE_S` at every change.
 
-    Sounds are read slice by slice; samples beyond full scale are clipped and counted. One thread may fill while another
-    presses keys.
+    Sounds are read slice by slice; samples above full scale are clipped and counted. `fill` and the other methods may be called
+    from different threads.
 
     >>> player = Player({"ramp": torch.arange(8.0)[None] / 8}, sample_rate=8000)
     >>> player.fill(3).tolist(), player.position, player.ended
@@ -97,13 +97,13 @@ class Player:
     """
 
     def __init__(self, sounds: Mapping[str, Samples], sample_rate: int, heard: str | None = None, *, channels: int = 0) -> None:
-        """Stand at the beginning of the sound named `heard`, by default the first.
+        """Start at the beginning of the sound named `heard`, by default the first.
 
         Args:
-            sounds: at least one, by name, of one shape ``[C, T]``, full scale 1.0.
+            sounds: at least one, by name, all of the same shape ``[C, T]``, full scale 1.0.
             sample_rate: Hz.
-            heard: a name among `sounds`.
-            channels: what the device has, by default enough; fewer than C get the mean of all channels, as one.
+            heard: one of the names of `sounds`.
+            channels: number of channels of the device, by default C; with fewer than C, the mean of all channels is played.
 
         Raises:
             OptionError: no sound is named `heard`.
@@ -126,19 +126,19 @@ class Player:
         self.paused = self.looping = self.matched = False
         self.clipped_samples = 0
         self._match = _matching_level(sounds)
-        # A first sound comes in at once, so that what is played is what is in the file.
+        # No fade at the beginning, so that playback equals the file.
         self._fade = self._faded = max(1, round(FADE_S * sample_rate))
         self._voices = [_Voice(self.heard, 0, 1.0, 1.0, 1.0)]
         self._lock = Lock()
 
     @property
     def position(self) -> int:
-        """The next sample of the sound that is heard, 0 to T."""
+        """Index of the next sample, 0 to T."""
         return self._voices[-1].position
 
     @property
     def ended(self) -> bool:
-        """Whether the end is reached; never while it loops."""
+        """Whether the end is reached; never while looping."""
         return not self.looping and self.position >= self.n_samples
 
     def fill(self, n: int) -> NDArray[np.float32]:
@@ -147,7 +147,7 @@ class Player:
         with self._lock:
             done = 0
             while done < n and (self._faded < self._fade or not (self.paused or self.ended)):
-                # A fade ends inside a call as well: what follows it must not depend on how calls divide the time.
+                # A fade may end within a call: the output must not depend on the block size.
                 count = min(n - done, self._fade - self._faded or n)
                 frames[done : done + count] = self._mixed(count).T
                 done += count
@@ -155,7 +155,7 @@ class Player:
         return frames.clamp_(-1, 1).numpy()
 
     def switch(self, name: str) -> None:
-        """Hear another sound from the same place on; raises KeyError if there is none of that name."""
+        """Switch to another sound at the current position; raises KeyError if there is none of that name."""
         if name not in self._sounds:
             raise KeyError(name)
         with self._lock:
@@ -163,40 +163,40 @@ class Player:
             self._turn(self.position)
 
     def seek(self, seconds: float) -> None:
-        """Go forward, or back below 0, and stop at the beginning or the end."""
+        """Seek by ``seconds``, backwards if negative, limited to the beginning and the end."""
         with self._lock:
             target = self.position + round(seconds * self.sample_rate)
             self._turn(min(max(target, 0), self.n_samples))
 
     def toggle_pause(self) -> None:
-        """Pause, or play on: after the end, from the beginning."""
+        """Pause or resume; after the end, restart from the beginning."""
         with self._lock:
             again = self.ended
             self.paused = not (again or self.paused)
             self._turn(0 if again else self.position)
 
     def toggle_loop(self) -> None:
-        """Begin again at the end, or stop there."""
+        """Switch looping on or off."""
         with self._lock:
             self.looping = not self.looping
 
     def toggle_match(self) -> None:
-        """Scale the residual so that its RMS is the original's, or leave it as it is; nothing where they are not both."""
+        """Switch scaling of the residual to the RMS of the original on or off; no effect unless both exist."""
         with self._lock:
             self.matched = not self.matched and RESIDUAL in self._sounds and ORIGINAL in self._sounds
             self._turn(self.position)
 
     def _turn(self, position: int) -> None:
-        """Fade from what is heard by now, another fade perhaps, to what shall be heard from a position on."""
+        """Start a crossfade from the current output, which may be a fade itself, to the sound at a position."""
         for voice in self._voices:
             voice.weight, voice.goal = voice.weight + (voice.goal - voice.weight) * self._faded / self._fade, 0.0
         level = self._match if self.matched and self.heard == RESIDUAL else 1.0
         leaving = [voice for voice in self._voices if voice.weight > 0]
         self._voices = [*leaving, _Voice(self.heard, position, level, 0.0, float(not self.paused))]
-        self._faded = self._fade if self.paused and not leaving else 0  # a place that is chosen in silence stays
+        self._faded = self._fade if self.paused and not leaving else 0  # a position chosen while paused is kept
 
     def _mixed(self, count: int) -> Tensor:
-        """Return the next samples ``[channels, count]``, all within one fade or all outside of it, and go on."""
+        """Return the next samples ``[channels, count]``, entirely inside or outside a fade, and advance the position."""
         fading = self._faded < self._fade
         share = torch.arange(self._faded + 1, self._faded + 1 + count) / self._fade
         mixed = torch.zeros(self.channels, count)
@@ -212,7 +212,7 @@ class Player:
         return mixed
 
     def _read(self, name: str, first: int, count: int) -> Tensor:
-        """Return samples ``[channels, count]`` of a sound: from the beginning again, or silent, after its end."""
+        """Return samples ``[channels, count]`` of a sound; after its end, they wrap around or are silent."""
         pieces: list[Tensor] = []
         while count > 0:
             first = first % self.n_samples if self.looping else first
@@ -224,19 +224,19 @@ class Player:
 
 
 def _matching_level(sounds: Mapping[str, Samples]) -> float:
-    """Return what gives the residual the RMS of the original; 1 where one of them is silent or missing."""
+    """Return the factor from the RMS of the residual to that of the original; 1 if one is silent or missing."""
     energies = [sample_statistics(sounds[name]).energy if name in sounds else 0.0 for name in (ORIGINAL, RESIDUAL)]
     return math.sqrt(energies[0] / energies[1]) if all(energies) else 1.0
 
 
 @contextmanager
 def sounding(sources: Sources, heard: str | None = None, *, to_the_end: bool) -> Iterator[tuple[Player, Event]]:
-    """Play through the default output device while the block runs; give the player, and what is set when the device stops.
+    """Play on the default output device within the context; yield the player, and an event set when the device stops.
 
-    The device stops at the end if `to_the_end`, else it plays silence there and waits for what the player is told. Where
-    it refuses the sample rate, the sounds are resampled to its own: `Player.sample_rate` says so.
-    Raises `OptionError` if no sound is named `heard`, or `PlaybackError`, which names the files that another player can
-    open, if the extra, PortAudio or a device is missing, refuses the sound, or goes away.
+    The device stops at the end if `to_the_end`, otherwise it plays silence until the player is controlled again. If it does not
+    support the sample rate, the sounds are resampled to its own, which is then `Player.sample_rate`.
+    Raises `OptionError` if no sound is named `heard`, and `PlaybackError`, which names files for another player, if the extra,
+    PortAudio or a device is missing, the device rejects the sound, or is disconnected.
     """
     with _library(sources.files) as library:
         channels, sample_rate = _device(library, sources)
@@ -244,7 +244,7 @@ def sounding(sources: Sources, heard: str | None = None, *, to_the_end: bool) ->
         stopped = Event()
 
         def callback(frames: NDArray[np.float32], n: int, _time: object, _status: object) -> None:
-            """Hand the device its next frames; what is wrong with it shows when it stops."""
+            """Pass the next frames to the device; errors are detected when it stops."""
             frames[:] = player.fill(n)
             if to_the_end and player.ended:
                 raise library.CallbackStop
@@ -260,7 +260,7 @@ def sounding(sources: Sources, heard: str | None = None, *, to_the_end: bool) ->
 
 @contextmanager
 def _library(files: tuple[Path, ...]) -> Iterator[Any]:
-    """Give the module ``sounddevice``; what it raises becomes `PlaybackError`."""
+    """Yield the module ``sounddevice``; its exceptions become `PlaybackError`."""
     try:
         library = import_module("sounddevice")
     except ImportError as error:
@@ -270,7 +270,7 @@ def _library(files: tuple[Path, ...]) -> Iterator[Any]:
         remedy = "install it (Debian, Ubuntu: apt install libportaudio2; Fedora: dnf install portaudio)"
         raise _unplayable(f"the system library PortAudio is missing ({error})", remedy, files) from None
     except Exception as error:
-        # PortAudio that cannot start raises it while the module that would name it is still being imported.
+        # If PortAudio cannot start, its error is raised while the module that defines the error is being imported.
         if type(error).__name__ != "PortAudioError":
             raise
         raise _no_device(error, files) from None
@@ -281,7 +281,7 @@ def _library(files: tuple[Path, ...]) -> Iterator[Any]:
 
 
 def _device(library: Any, sources: Sources) -> tuple[int, int]:
-    """Return how many channels the default output device has, and a sample rate it takes: the sources' where it can be."""
+    """Return the number of channels of the default output device and a supported sample rate, that of the sources if possible."""
     device = library.query_devices(kind="output")
     available = int(device["max_output_channels"])
     n_channels = next(iter(sources.sounds.values())).shape[0]
@@ -296,7 +296,7 @@ def _device(library: Any, sources: Sources) -> tuple[int, int]:
 
 
 def _at_rate(sources: Sources, sample_rate: int) -> Mapping[str, Samples]:
-    """Return the sounds at another sample rate, or as they are; raises `PlaybackError` where no filter leads there."""
+    """Return the sounds at another sample rate; raises `PlaybackError` if the ratio of the rates is not supported."""
     if sample_rate == sources.sample_rate:
         return sources.sounds
     recordings = {name: audio.Recording(samples, sources.sample_rate, name) for name, samples in sources.sounds.items()}
@@ -309,11 +309,11 @@ def _at_rate(sources: Sources, sample_rate: int) -> Mapping[str, Samples]:
 
 def _no_device(error: Exception, files: tuple[Path, ...]) -> PlaybackError:
     """Return the error for a device that is missing or fails."""
-    return _unplayable(f"there is no sound output device that works ({error})", "use a machine that has one", files)
+    return _unplayable(f"no working sound output device ({error})", "use a machine that has one", files)
 
 
 def _unplayable(problem: str, remedy: str, files: tuple[Path, ...]) -> PlaybackError:
-    """Return the error that says what is wrong, what to do, and where the sounds lie."""
+    """Return an error with the problem, a remedy, and the paths of the sounds."""
     elsewhere = f"open {', '.join(map(quoted, files))}" if files else "write a WAV file with ddaudio render and open it"
     hint = f"{remedy}, or {elsewhere} in another player"
     return PlaybackError(f"cannot play: {problem}", hint=hint)

@@ -1,4 +1,4 @@
-"""What a fit looks like, as arrays small enough to draw: whatever is left out, peaks are kept."""
+"""Plot data: arrays reduced to the resolution of a figure, with peaks preserved."""
 
 import math
 from dataclasses import dataclass
@@ -14,44 +14,44 @@ from ddaudio.io.spectra import Frames, nearest_fft
 from ddaudio.models import DoubleDutchNetwork, Network, SineNetwork
 
 FRAME_S = 0.046
-"""Length of a spectrogram's frames, rounded to a power of two samples: harmonics of a voice are told apart."""
+"""Length of the frames of a spectrogram, rounded to a power of two samples: resolves the harmonics of a voice."""
 LEAST_DB, MOST_DB = -127, 127
-"""Range of levels in spectrograms, whole dB in a byte; a sinusoid of full scale has 0 dB."""
+"""Range of levels in spectrograms, stored as integer dB in a byte; a sinusoid of full scale has 0 dB."""
 MOST_CHANNELS = 8
-"""Channels that are drawn, the first ones."""
+"""Largest number of channels drawn; further ones are omitted."""
 MOST_LINES = 6000
-"""Partials that are drawn, the strongest ones."""
+"""Largest number of partials drawn; the weakest are omitted."""
 LEVEL_WINDOW_S = 0.01
-"""Shortest stretch whose level is taken: a period of 100 Hz."""
+"""Shortest window of a level: a period of 100 Hz."""
 _BLOCK_SAMPLES = 1 << 19
 
 
 @dataclass(frozen=True)
 class Waveform:
-    """Lowest and highest sample of each column, both ``[C, columns]`` float32."""
+    """Minimum and maximum of the samples in each column, both ``[C, columns]`` float32."""
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     column_s: float
-    """Seconds in a column; the last may end beyond the sound."""
+    """Duration of a column in seconds; the last may extend beyond the sound."""
 
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """Highest level of each cell of time and frequency."""
+    """Maximum level in each cell of time and frequency."""
 
     levels_db: NDArray[np.int8]
-    """``[C, rows, columns]`` in dB, rows from low to high frequencies; a sinusoid of full scale has 0 dB."""
+    """``[C, rows, columns]`` in dB, rows in order of ascending frequency; a sinusoid of full scale has 0 dB."""
     column_s: float
-    """Seconds in a column; the last may end beyond the sound."""
+    """Duration of a column in seconds; the last may extend beyond the sound."""
     row_hz: float
-    """Hz in a row; the first begins half a bin below 0 Hz, at ``low_hz``."""
+    """Height of a row in Hz; the first begins half a bin below 0 Hz, at ``low_hz``."""
     low_hz: float
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Partials as lines, the strongest last; columns of one length."""
+    """Partials as lines, the strongest last; all arrays have the same length."""
 
     signal: NDArray[np.int32]
     """Channel, from 0."""
@@ -61,17 +61,17 @@ class Lines:
     level_db: NDArray[np.float32]
     """Amplitude in dB; full scale has 0 dB."""
     n_partials: int
-    """How many there are, drawn or not."""
+    """Total number of partials, including those omitted."""
 
 
 @dataclass(frozen=True)
 class TreePicture:
-    """A tree over time: rows are levels, the longest waves first."""
+    """A tree over time; rows are levels, the longest waves first."""
 
     spoken_db: NDArray[np.float32]
-    """``[D, columns]``: amplitude of the rope that is open, in dB of full scale; NaN where it is silent."""
+    """``[D, columns]``: amplitude of the open rope in dB of full scale; NaN where it is silent."""
     gates: NDArray[np.float32] | None
-    """``[D, columns]``: how far the gate is open for the rope with bit 0, 0 to 1; None where columns hold many samples."""
+    """``[D, columns]``: gate of the rope with bit 0, 0 to 1; None if columns contain many samples."""
     start_s: float
     end_s: float
     denominators: tuple[float, ...]
@@ -79,7 +79,7 @@ class TreePicture:
 
 
 def waveform(samples: Samples, sample_rate: int, columns: int) -> Waveform:
-    """Return the outline of ``samples [C, T]`` in at most ``columns`` columns; no sample lies outside it."""
+    """Return the envelope of ``samples [C, T]`` in at most ``columns`` columns, which contains all samples."""
     n_channels, n_samples = min(samples.shape[0], MOST_CHANNELS), samples.shape[1]
     width = math.ceil(n_samples / columns)
     step = width * max(1, _BLOCK_SAMPLES // (width * n_channels))
@@ -114,9 +114,10 @@ def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def spectrogram(samples: Samples, sample_rate: int, columns: int, rows: int) -> Spectrogram:
-    """Return the levels of ``samples [C, T]`` in at most ``columns`` times ``rows`` cells, each its highest Hann-window level.
+    """Return the spectrogram of ``samples [C, T]`` in at most ``columns`` times ``rows`` cells, each the maximum of its levels.
 
-    Frames lie as close as a column, or a quarter of a frame if that is less; a column's frames have their middles in it.
+    Frames have a Hann window and a hop of a column, or of a quarter frame if that is less; they belong to the column that
+    contains their middle.
     """
     n_channels, n_samples = min(samples.shape[0], MOST_CHANNELS), samples.shape[1]
     n_fft = nearest_fft(FRAME_S, sample_rate)
@@ -139,7 +140,7 @@ def spectrogram(samples: Samples, sample_rate: int, columns: int, rows: int) -> 
 
 
 def lines(network: Network) -> Lines | None:
-    """Return the partials of a network, of a sum those of all its terms; None if it has none."""
+    """Return the partials of a network, or of all terms of a sum; None if there are none."""
     terms = [term for term in network.terms if isinstance(term, SineNetwork)]
     if not terms:
         return None
@@ -165,7 +166,7 @@ def lines(network: Network) -> Lines | None:
 
 
 def tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:
-    """Return what all trees say, one after the other, in at most ``columns`` columns; of several channels the loudest."""
+    """Return all trees in sequence, in at most ``columns`` columns; of several channels the loudest at each time."""
     grid, ladder = network.grid, network.plan.ladder
     width = math.ceil(grid.n_samples / columns)
     spoken = torch.zeros(ladder.depth, math.ceil(grid.n_samples / width))
@@ -180,7 +181,7 @@ def tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:
 
 
 def loudest_tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:
-    """Return the tree that says most, with its gates, at ``columns`` samples of its frame at most."""
+    """Return the tree with most energy, with its gates, at up to ``columns`` samples of its frame."""
     grid, ladder = network.grid, network.plan.ladder
     power = torch.zeros(grid.n_frames).index_add(0, network.trees.frame, network.component_energies().float())
     frame = int(power.argmax())
@@ -195,14 +196,14 @@ def loudest_tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:
 
 
 def _amplitudes(network: DoubleDutchNetwork) -> Tensor:
-    """Return the size of what each rope says, ``[F, R]``."""
+    """Return the amplitude of each rope, ``[F, R]``."""
     return network.trees.all_amplitudes(network.rope_amplitudes).square().sum(2).sqrt().float()
 
 
 def _spoken(network: DoubleDutchNetwork, frame: int, amplitudes: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the open rope of each level says at positions within a frame, of ropes ``amplitudes [R]``, and its gate.
+    """Return amplitude and gate of the open rope of each level at positions within a frame, for ropes ``amplitudes [R]``.
 
-    Both ``[D, L]``. Open is the rope on whose side of its node's own cutoff the wave lies.
+    Both ``[D, L]``. The open rope is the one on whose side of the node's cutoff the wave is.
     """
     ladder, cutoffs = network.plan.ladder, network.cutoffs[frame].double()
     said, gates, address = [], [], torch.zeros(len(position), dtype=torch.int64)

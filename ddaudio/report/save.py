@@ -1,4 +1,4 @@
-"""A fit's folder: everything in it appears whole or not at all."""
+"""Saving of fits: the files of a folder are written atomically."""
 
 import hashlib
 import json
@@ -27,12 +27,12 @@ from ddaudio.training.history import ProgressCallback
 
 
 def default_folder(source: str) -> Path:
-    """Return where the fit of the file ``source`` goes unless told otherwise: ``NAME-fit`` in the current folder."""
+    """Return the default folder for the fit of the file ``source``: ``NAME-fit`` in the current folder."""
     return Path(short_name(Path(source).stem, ENDING))
 
 
 def check_folder(folder: str | os.PathLike[str], source: str, *, force: bool) -> None:
-    """Raise `OutputError` if a fit of ``source`` cannot go to ``folder``: call it before the work.
+    """Raise `OutputError` if a fit of ``source`` cannot be saved to ``folder``, before any work is done.
 
     Refused are a folder that already contains a fit (unless ``force``), one that cannot be made or written to, and one
     where writing would replace the recording itself.
@@ -64,15 +64,15 @@ def save_fit(
 ) -> dict[str, Any]:
     """Write a fit to ``folder`` and return its report, the contents of ``report.json``; without its page if not ``html``.
 
-    ``batch`` is what a batch notes in the report, to know later that nothing has changed. All files are first written to
-    a scratch folder, then moved in, the report last. On any failure the folder is as it was.
-    Raises `OutputError` when the folder contains a fit and ``force`` is not given, or when it cannot be written.
+    ``batch`` are the hashes that a batch stores in the report for its up-to-date checks. All files are first written to a
+    temporary folder and then moved, the report last. On any failure the folder is unchanged.
+    Raises `OutputError` if the folder contains a fit and ``force`` is not given, or if it cannot be written.
     """
     folder = Path(folder)
     _clear_leftovers(folder)
     check_folder(folder, result.recording.source, force=force)
     try:
-        # Inside the folder where there is one: it may be mounted, or its parent closed to us.
+        # Inside an existing folder, since it may be a mount point or its parent may not be writable.
         folder.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(folder if folder.exists() else folder.parent) as new:
             contents = write_fit(result, new, html=html, batch=batch, home=os.path.relpath(folder))
@@ -89,7 +89,7 @@ class SavedFit(NamedTuple):
 
     result: FitResult
     report: dict[str, Any]
-    """The contents of ``report.json``."""
+    """Contents of ``report.json``."""
     folder: Path
     checkpoint: Path | None
     """Checkpoint from which a fit that the user stopped can be resumed; None if there is none."""
@@ -139,7 +139,7 @@ def fit_to_folder(
         _clear_leftovers(folder)
         check_folder(folder, os.fspath(recording), force=force)
         checkpoint = checkpoints.folder_beside(folder)
-        # With both, the earlier fit is what may be overwritten: its checkpoint is used.
+        # With both, the earlier fit may be overwritten and the checkpoint is used.
         afresh = force and not resume
         result = fit(recording, options, progress=progress, checkpoint=checkpoint, resume=resume, force=afresh, **settings)
         report = save_fit(result, folder, force=force, html=html)
@@ -158,7 +158,7 @@ def plan_to_folder(
     html: bool = True,
     **settings: Any,
 ) -> FolderPlan:
-    """Return what `fit_to_folder` would do with the same arguments, and raise what it would refuse; nothing is written."""
+    """Return the plan of `fit_to_folder` with the same arguments; raises the same errors, and writes nothing."""
     folder = _folder_of(recording, out)
     check_folder(folder, os.fspath(recording), force=force)
     checkpoint = checkpoints.folder_beside(folder)
@@ -171,7 +171,7 @@ def _folder_of(recording: str | os.PathLike[str], out: str | os.PathLike[str] | 
 
 
 def _lock_beside(folder: Path) -> Path:
-    """Return the lock file of a folder that a fit goes to: beside it, or in it where that cannot be."""
+    """Return the lock file for the folder of a fit: next to it, or inside it if that is impossible."""
     folder = folder.absolute()
     if is_inside_only(folder):
         return folder / f"{SCRATCH}lock"
@@ -179,7 +179,7 @@ def _lock_beside(folder: Path) -> Path:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed fits have left in a folder and beside it; complete what they were about to install."""
+    """Remove temporary files of killed fits in and next to a folder; complete interrupted installations."""
     for place in (folder, folder.absolute().parent):
         clear_leftovers(place)
 
@@ -187,9 +187,9 @@ def _clear_leftovers(folder: Path) -> None:
 def write_fit(
     result: FitResult, folder: Path, *, html: bool = True, batch: Mapping[str, str] | None = None, home: str = "."
 ) -> dict[str, Any]:
-    """Write a fit straight into an empty folder and return its report; ``home`` is the path that the page shows.
+    """Write a fit directly into an empty folder and return its report; ``home`` is the path shown on the page.
 
-    Raises OSError or `OutputError`; use `save_fit` for a folder that is whole or not there.
+    Raises OSError or `OutputError`; use `save_fit` to write atomically.
     """
     encoding, sample_rate = result.options.output.encoding, result.recording.sample_rate
     gains = {

@@ -1,4 +1,4 @@
-"""A report as text: the verdict, the metrics, the settings, the command that repeats the fit."""
+"""Text of reports: verdict, metrics, settings, and the command that repeats the fit."""
 
 import os
 import shlex
@@ -59,7 +59,7 @@ def _reached(report: Mapping[str, Any]) -> str:
 
 
 def beside_baseline(report: Mapping[str, Any]) -> str:
-    """Return how the fit compares with the MDCT baseline, in a sentence."""
+    """Compare the fit with the MDCT baseline in a sentence."""
     ours, theirs = report["metrics"]["snr_db"]["value"], report["baseline"]["snr_db"]
     if ours is None or theirs is None:
         return f"No comparison with the MDCT baseline: {report['baseline']['reason'] or report['metrics']['snr_db']['reason']}."
@@ -74,7 +74,7 @@ def counted(number: int, what: str) -> str:
 
 
 def value_in_words(value: float | None, unit: str = "") -> str:
-    """Return a value with its unit, to two decimals (dB) or four digits."""
+    """Format a value with its unit, to two decimals (dB) or four digits."""
     if value is None:
         return "undefined"
     text = f"{value:.2f}" if unit == "dB" else f"{value:.4g}"
@@ -124,9 +124,9 @@ def settings_in_words(report: Mapping[str, Any]) -> str:
 
 
 def command(report: Mapping[str, Any], folder: str = ".") -> str:
-    """Return the command that repeats the fit in ``folder``, to be run where paths lead to it and to the recording."""
+    """Return the command that repeats the fit in ``folder``; paths are relative to the current folder."""
     source = report["recording"]["source"]
     paths = source, os.path.normpath(f"{folder}/fit.toml"), os.path.normpath(f"{folder}/again")
-    # A path that begins with a dash would be taken for an option.
+    # A path that begins with a dash would be parsed as an option.
     word, config, again = (shlex.quote(f"./{path}" if path.startswith("-") else path) for path in paths)
     return f"ddaudio fit {word} --config {config} --out {again}"

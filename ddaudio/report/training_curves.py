@@ -1,4 +1,4 @@
-"""Training over its steps, as curves: passes and their runs one after the other, blocks on top of each other."""
+"""Training curves: stages and their runs in sequence, blocks on top of each other."""
 
 import math
 import re
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PANELS = ("SNR (dB)", "loss", "gradient norm")
-"""What is drawn of training, the last two on logarithmic scales."""
+"""Panels of the figure, the last two with logarithmic scales."""
 Curves = dict[tuple[str, str], tuple[list[float], list[float]]]
 
 
 def curves(passes: Sequence[Mapping[str, Any]]) -> tuple[Curves, list[int]]:
-    """Return steps and values that the judge saw by panel and name, NaN between runs, and the step where each pass begins.
+    """Return steps and values of evaluations by panel and name, NaN between runs, and the first step of each stage.
 
-    Panels are in the order of `PANELS`; gradients in that of the numbers in their names, since levels of trees come and go.
+    Panels are in the order of `PANELS`, gradients in that of the numbers in their names, since trees differ in levels.
     """
     found: Curves = {}
     begins, end = [], 0
@@ -37,11 +37,11 @@ def curves(passes: Sequence[Mapping[str, Any]]) -> tuple[Curves, list[int]]:
 
 
 def by_number(name: str) -> list[str | int]:
-    """Return what sorts names as people do: ``level 2`` before ``level 10``."""
+    """Return the key of natural sorting: ``level 2`` before ``level 10``."""
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def _values(look: Mapping[str, Any]) -> dict[tuple[str, str], float]:
-    """Return what there is to draw of a look, by panel and name."""
+    """Return the values of an evaluation, by panel and name."""
     named = {PANELS[0]: {"SNR": look["snr_db"]}, PANELS[1]: look["terms"], PANELS[2]: look.get("gradients") or {}}
     return {(panel, name): value for panel, row in named.items() for name, value in row.items() if value is not None}

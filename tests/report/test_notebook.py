@@ -80,7 +80,7 @@ def test_what_the_players_were_raised_or_lowered_by_is_told(plucked: FitResult, 
     evidence = FitRecord.of(plucked)
     scaled = FitAudio(*(factor * sound[:, :] for sound in evidence.sounds), RATE)
     shown = Shown(notebook.fit_html(FitRecord(evidence.report, scaled, evidence.network)))
-    assert f"All three play {abs(20 * math.log10(factor)):.0f} dB {told} than they are." in shown.text
+    assert f"All three are played {abs(20 * math.log10(factor)):.0f} dB {told} than their original level." in shown.text
     for (played, _), sound in zip(shown.sounds(), scaled, strict=True):
         assert torch.allclose(played * factor, sound.double(), rtol=0, atol=factor * 2**-15)
 
@@ -92,7 +92,10 @@ def test_a_residual_louder_than_the_sound_does_not_clip(plucked: FitResult) -> N
     shown = Shown(notebook.fit_html(FitRecord(evidence.report, sounds, evidence.network)))
     for (played, _), sound in zip(shown.sounds(), sounds, strict=True):
         assert torch.allclose(4 * played, sound.double(), rtol=0, atol=4 * 2**-15)
-    assert "The residual is 9.5 dB louder than the original. All three play 12 dB softer than they are." in shown.text
+    assert (
+        "The residual is 9.5 dB louder than the original. All three are played 12 dB softer than their original level."
+        in shown.text
+    )
 
 
 def test_a_long_recording_is_heard_where_it_is_worst(plucked: FitResult, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +111,7 @@ def test_a_long_recording_is_heard_where_it_is_worst(plucked: FitResult, monkeyp
     assert heard.shape == (2, 800)
     assert int((heard > 0.2).sum()) == 2 * 400, "all of the error lies within the excerpt"
     start_s = 0.5 * float(original[0, 0])  # the ramp, played at twice its level, tells the time
-    said = f"Long recording: the players hold {start_s:.1f} to {start_s + 0.1:.1f} s of 0.5, where the error is largest."
+    said = f"Long recording: excerpt from {start_s:.1f} to {start_s + 0.1:.1f} s of 0.5 s, where the error is largest."
     assert said in shown.text
 
 
@@ -131,7 +134,7 @@ def test_doubts_come_first(plucked: FitResult) -> None:
     places = [shown.text.index(text) for text in ("noise.wav", *doubtful.warnings, "Goal missed", doubtful.reason)]
     assert places == sorted(places)
     assert html.index("</ul>") < html.index("<audio") < html.index("<img")
-    assert "The players hold the first 8 of 9 channels." in shown.text
+    assert "Only the first 8 of 9 channels are played." in shown.text
     trusted = Shown(notebook.fit_html(plucked))
     assert ("No warnings." in trusted.text) == (not plucked.warnings) == (not trusted.all("ul"))
 
