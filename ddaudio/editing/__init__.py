@@ -1,1 +1,1 @@
-"""What is made of a fitted model: sound and tables."""
+"""Output of fitted models: rendered sound and tables of components."""

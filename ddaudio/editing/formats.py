@@ -1,4 +1,4 @@
-"""The formats of tables of components: a row each. Imports no torch."""
+"""Registry of the formats of component tables, one row each. Does not import torch."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from ddaudio.options.registry import Registry
 
 @dataclass(frozen=True)
 class FormatSpec:
-    """A format that a model's components can be exported in."""
+    """A format of component tables."""
 
     name: str
     """Name in settings."""
     summary: str
-    """What it is, in a few words for the help."""
+    """Short description for the help."""
     path: str
-    """A function of named columns of equal length that returns the text of the file, as ``module:function``."""
+    """Function of named columns of equal length that returns the text of the file, as ``module:function``."""
 
 
 FORMATS = Registry(

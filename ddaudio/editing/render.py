@@ -1,4 +1,4 @@
-"""Rendering of trained networks: at their own sample rate or another one, whole or with the strongest components only."""
+"""Rendering of trained networks at any sample rate, with all or only the strongest components."""
 
 import os
 from collections.abc import Iterator
@@ -18,18 +18,18 @@ from ddaudio.models.file import load_model
 from ddaudio.options import Encoding
 
 PIECE_SAMPLES = 1 << 21
-"""Samples of all signals that are computed at once."""
+"""Number of samples over all signals computed at once."""
 
 
 def render(network: Network, sample_rate: int | None = None, partials: int | None = None) -> Samples:
-    """Return the network's sound, ``[B, T]`` float32: a tensor unless it is long, see `ddaudio.io.samples`.
+    """Return the signals of a network, ``[B, T]`` float32: a tensor unless they are long, see `ddaudio.io.samples`.
 
     Args:
-        network: a trained network, such as `ddaudio.load_model` gives.
-        sample_rate: Hz (default: that of the recording it was trained on). The model is evaluated at the other times,
-            not resampled; waves at or above the new Nyquist frequency are left out. The length becomes
+        network: a trained network, for example from `ddaudio.load_model`.
+        sample_rate: Hz (default: that of the recording it was trained on). The model is evaluated at the new sample times,
+        not resampled; waves at or above the new Nyquist frequency are omitted. The length becomes
             ``ceil(T * sample_rate / own rate)``.
-        partials: keep only this many partials (or ropes of trees) over all frames, the strongest.
+        partials: number of strongest partials (or ropes of trees) over all frames to keep (default: all).
 
     Raises:
         OptionError: the rate is out of range, or ``partials`` is below 0.
@@ -58,7 +58,7 @@ class RenderedFile(NamedTuple):
     n_omitted: int
     """Components that were omitted, since their frequencies are at or above the Nyquist frequency."""
     gain: float
-    """Factor by which the samples were scaled so that they do not clip; 1 where they were not."""
+    """Factor by which the samples were scaled to avoid clipping, 1 if they were not."""
 
 
 def render_file(
@@ -115,7 +115,7 @@ def _pieces(network: FramedNetwork, rate: int) -> Iterator[Tensor]:
     tail = torch.zeros(grid.n_signals, 0)
     for first in range(0, grid.n_samples, length):
         last = min(first + length, grid.n_samples)
-        # Fades reach half a cell into the neighbours, and half a sample more: they begin and end between samples.
+        # Fades extend half a cell into the neighbours, plus half a sample: they begin and end between samples.
         reach = root // 2 + 1
         begin, end = max(0, first - reach), min(grid.n_samples, last + reach)
         done = end if last == grid.n_samples else last - reach
@@ -147,7 +147,7 @@ def _at_rate(network: FramedNetwork, begin: int, rate: int) -> Tensor:
         first, starts = -(-(2 * begins - 1) * rate // (2 * own_rate)), begins.double()
         new = first[:, None] + torch.arange(length)
         inside = new.double() / ratio + 0.5 - starts[:, None]
-        # Where the sound ends without a fade, times between the last old sample and the end still belong to the frame.
+        # If the signal ends without a fade, times between the last old sample and the end still belong to the frame.
         frame = grid.frames.keep(torch.arange(grid.n_frames)[group.frames])
         ends = frame.pre_roll + grid.n_valid[group.frames] - 0.25
         last = (frame.half_fade_out == 0) & (frame.first + frame.size >= grid.n_samples)

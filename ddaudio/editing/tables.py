@@ -1,4 +1,4 @@
-"""Tables of a model's parts, in natural units."""
+"""Tables of a model's components, in natural units."""
 
 import csv
 import io
@@ -28,10 +28,10 @@ def as_json(columns: Mapping[str, list[Any]]) -> str:
 
 
 def partials_table(network: Network, table_format: str) -> str:
-    """Return the network's parameters in natural units, a row for each component, in one of the `FORMATS`.
+    """Return the network's parameters in natural units, one row per component, in one of the `FORMATS`.
 
-    Rows of partials are complete: the sound is rebuilt from them alone. The last columns are the same in all rows of a
-    network: its window, its sample rate in Hz, and the samples and signals of the sound.
+    Rows of partials are complete: the signals can be reconstructed from them alone. The last columns are constant for a network:
+    its window, its sample rate in Hz, and the numbers of samples and signals.
 
     Raises `OptionError` for another format, and `PluginError` for a broken one.
     """
@@ -42,7 +42,7 @@ def partials_table(network: Network, table_format: str) -> str:
 
 
 def _sounds(network: Network) -> dict[str, list[Any]]:
-    """Return what is the same in all rows of each network of a sum."""
+    """Return the columns that are constant for each network of a sum."""
     grids = [term.grid for term in network.terms]
     return {
         "window": [grid.window for grid in grids],
@@ -53,7 +53,7 @@ def _sounds(network: Network) -> dict[str, list[Any]]:
 
 
 def table_columns(network: Network) -> dict[str, list[Any]]:
-    """Return the network's parameters in natural units, column by column; None where one of a sum has no such value."""
+    """Return the network's parameters in natural units by column; None if a network of a sum has no such value."""
     whole = {name for term in network.terms for name, column in term.describe().items() if not column.is_floating_point()}
 
     def known(name: str, value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""The time grid: how a recording is cut into frames, and frames are added up again."""
+"""The time grid: framing of recordings, and overlap-add."""
 
 from ddaudio.grid.cells import Cells, Group
 from ddaudio.grid.time_grid import TimeGrid

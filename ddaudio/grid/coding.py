@@ -1,4 +1,4 @@
-"""A grid's division of time as a file holds it: a tree, a bit a cell."""
+"""Coding of a grid's division of time for files: a tree with a bit per cell."""
 
 import math
 
@@ -14,12 +14,12 @@ WORD = 32
 
 
 def count_words(grid: TimeGrid, smallest: int, largest: int) -> int:
-    """Return how many words a grid's code takes, when its cells come in the sizes from ``smallest`` to ``largest``."""
+    """Return the number of words in a grid's code, for cells with sizes from ``smallest`` to ``largest``."""
     return math.ceil(len(_bits(grid, smallest, largest)) / WORD)
 
 
 def encode(grid: TimeGrid) -> tuple[dict[str, int], Tensor]:
-    """Return a grid's division as settings and code: a bit a cell on the way down from the roots, 1 where it is divided.
+    """Return a grid's division as settings and code: a bit per cell in preorder from the roots, 1 if it is divided.
 
     The code is int32 ``[W]``, the first bit the lowest of the first word; the smallest cells have no bit.
     """
@@ -30,7 +30,7 @@ def encode(grid: TimeGrid) -> tuple[dict[str, int], Tensor]:
 
 
 def pack(bits: Tensor) -> Tensor:
-    """Return bits ``[N]`` as int32 words ``[ceil(N / 32)]``, the first bit the lowest of the first word."""
+    """Pack bits ``[N]`` into int32 words ``[ceil(N / 32)]``; the first bit is the lowest of the first word."""
     words = torch.nn.functional.pad(bits.long(), (0, -bits.numel() % WORD)).reshape(-1, WORD)
     packed = (words << torch.arange(WORD)).sum(1)
     return torch.where(packed >= 2**31, packed - 2**32, packed).int()
@@ -46,7 +46,7 @@ def _bits(grid: TimeGrid, smallest: int, largest: int) -> list[int]:
     bits: list[int] = []
     for first, size in zip(grid.cells.first.tolist(), grid.cells.size.tolist(), strict=True):
         above = size
-        while above < largest and first % (2 * above) == 0:  # Cells above it begin where it does: here they are met first.
+        while above < largest and first % (2 * above) == 0:  # its ancestors that start at the same sample come first
             above *= 2
             bits.append(1)
         if size > smallest:
@@ -57,9 +57,9 @@ def _bits(grid: TimeGrid, smallest: int, largest: int) -> list[int]:
 def decode(
     shape: tuple[int, int, int], window: WindowName, settings: dict[str, int], code: Tensor, most_cells: int | None = None
 ) -> TimeGrid:
-    """Return the grid that `encode` was given; raises `ModelError` where the code does not divide these signals.
+    """Return the grid of a code from `encode`; raises `ModelError` if the code does not divide these signals.
 
-    ``shape`` is sample rate, signals and samples. A grid of more than ``most_cells`` cells is refused before it is made.
+    ``shape`` is sample rate, number of signals and of samples. More than ``most_cells`` cells are refused before allocation.
     """
     sample_rate, n_signals, n_samples = shape
     smallest, largest, longest_fade = (settings[name] for name in ("smallest_cell", "largest_cell", "longest_fade"))

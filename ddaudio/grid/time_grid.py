@@ -1,6 +1,6 @@
-"""The time grid: how signals are cut into overlapping frames, and put together again without a seam.
+"""The time grid: division of signals into overlapping frames, with perfect reconstruction by overlap-add.
 
-Each signal is divided into cells, one after the other. At the edge between two cells they fade into each other
+Each signal is divided into adjacent cells. At the edge between two cells they fade into each other
 over ``2 h`` samples, with ``h`` at most half of the shorter cell. A frame is a cell with its fades: its window is 1 in
 the middle and falls to 0 over the fades, and the windows sum to one over every sample. Cells may be of any length: short
 ones at an attack, long ones where a sound decays slowly (window switching: Edler, 1989, "Coding of audio signals with
@@ -29,8 +29,8 @@ from ddaudio.options import WindowName
 class TimeGrid:
     """Cells over ``n_signals`` signals of ``n_samples`` samples each, and their frames.
 
-    Frames are numbered by length, then by signal, then by time, so that frames of one length are one matrix: what is
-    "one tensor a group" below is a list of ``[N, L]``, in this order.
+    Frames are numbered by length, then by signal, then by time, so that frames of equal length form a matrix: "one tensor a
+    group" below means a list of ``[N, L]`` in this order.
 
     Example:
         >>> grid = TimeGrid.uniform(8000, 1, 1000, frame_s=0.02)
@@ -47,11 +47,11 @@ class TimeGrid:
     n_samples: int
     """Length of each signal, ``T``, 1 or more."""
     cells: Cells
-    """How the signals are divided."""
+    """Division of the signals."""
     window: WindowName = "hann"
     """Shape of the fades."""
     lengths: Tensor | None = None
-    """Samples after which each signal ends, ``[B]`` int64, up to T each; None where all have T. What follows is silence."""
+    """Length of each signal in samples, ``[B]`` int64, up to T, followed by silence; None if all have T."""
 
     @classmethod
     def of_sizes(
@@ -104,14 +104,14 @@ class TimeGrid:
     def part(self, which: Tensor, first: int, n_samples: int) -> "TimeGrid":
         """Return the grid of some cells only, over the ``n_samples`` samples from ``first`` on.
 
-        Windows stay as they are: where a neighbour is missing, they do not sum to one.
+        Windows are unchanged: where a neighbour is missing, they do not sum to one.
         """
         cells = self.cells.keep(which)
         return TimeGrid(self.sample_rate, self.n_signals, n_samples, cells._replace(first=cells.first - first), self.window)
 
     @classmethod
     def beside(cls, grids: Sequence["TimeGrid"]) -> "TimeGrid":
-        """Return one grid over the signals of several, whose sample rates do not matter here; windows stay as they are."""
+        """Return one grid over the signals of several grids, which may differ in sample rate; windows are unchanged."""
         lengths = torch.cat([grid._ends_of_signals() for grid in grids])
         starts = [0, *accumulate(grid.n_signals for grid in grids)]
         moved = [grid.cells._replace(signal=grid.cells.signal + start) for grid, start in zip(grids, starts, strict=False)]
@@ -119,7 +119,7 @@ class TimeGrid:
         return cls(grids[0].sample_rate, starts[-1], int(lengths.max()), cells, grids[0].window, lengths)
 
     def _ends_of_signals(self) -> Tensor:
-        """Return the samples after which each signal ends, ``[B]``."""
+        """Return the length of each signal in samples, ``[B]``."""
         return torch.full((self.n_signals,), self.n_samples) if self.lengths is None else self.lengths
 
     @property
@@ -144,7 +144,7 @@ class TimeGrid:
 
     @cached_property
     def _ends(self) -> Tensor:
-        """Where the signal of each frame ends, ``[F]``."""
+        """Length of the signal of each frame, ``[F]``."""
         return self._ends_of_signals()[self.frames.signal]
 
     @cached_property
@@ -164,7 +164,7 @@ class TimeGrid:
 
     @cached_property
     def _laid_out(self) -> tuple[list[Group], Tensor, Tensor]:
-        """The groups, whose places and windows are views of two rows ``[N]`` that hold those of all groups."""
+        """The groups, whose sample indices and windows are views of two rows ``[N]`` for all groups."""
         found, counts = torch.unique_consecutive(self.frames.length, return_counts=True)
         lasts = counts.cumsum(0)
         groups = [
@@ -184,9 +184,9 @@ class TimeGrid:
         return Group(frames, length, places.int(), windows.float())
 
     def window_at(self, frames: slice, position: Tensor) -> Tensor:
-        """Return the windows of some frames at ``position`` samples from the frames' own beginnings, ``[L]`` or ``[N, L]``.
+        """Return the windows of frames at ``position`` samples from the start of each frame, ``[L]`` or ``[N, L]``.
 
-        A sample sits in the middle of its place: sample ``n`` of a frame is at ``n + 1/2``.
+        Samples are in the middle of their intervals: sample ``n`` of a frame is at ``n + 1/2``.
         """
         _, _, _, rise, fall, lead, _ = (column[frames, None].double() for column in self.frames)
         inside = position - lead
@@ -205,7 +205,7 @@ class TimeGrid:
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Energy and spread; frames of one shape have the same, and of shapes there are few, however long the signals."""
+        """Energy and spread, computed once per shape of frame: there are few shapes, even for long signals."""
         reach = torch.minimum(self.frames.length, self._ends - self.start)
         shapes = torch.stack([self.n_valid, reach, *self.frames[3:]], 1)
         found, which = torch.unique(shapes, dim=0, return_inverse=True)
@@ -249,7 +249,7 @@ class TimeGrid:
         return [part * group.windows.to(part) for part, group in zip(frames, self.groups, strict=True)]
 
     def overlap_add(self, windowed: Sequence[Tensor]) -> Tensor:
-        """Add windowed frames, one tensor a group, up to signals ``[B, T]``; differentiable once."""
+        """Overlap-add windowed frames, one tensor a group, to signals ``[B, T]``; differentiable once."""
         signals: Tensor = _OverlapAdd.apply(self, *windowed)  # type: ignore[no-untyped-call]
         return signals
 
@@ -275,14 +275,14 @@ class TimeGrid:
 
 
 def _check_counts(**counts: int) -> None:
-    """Refuse what is below 1."""
+    """Raise `OptionError` for counts below 1."""
     for name, value in counts.items():
         if value < 1:
             raise OptionError(setting=name, value=value, allowed="1 or more")
 
 
 def _split(flat: Tensor, groups: Sequence[Group]) -> list[Tensor]:
-    """Return what one row ``[N]`` holds of each group, as its frames."""
+    """Split a row ``[N]`` into the frames of each group."""
     parts = torch.split(flat, [group.sample_index.numel() for group in groups])
     return [part.view(group.sample_index.shape) for part, group in zip(parts, groups, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Shapes of windows."""
+"""Window shapes."""
 
 import math
 
@@ -19,7 +19,7 @@ def fade_in(position: Tensor, shape: WindowName) -> Tensor:
         rising, falling = torch.sin(position * (math.pi / 2)), torch.cos(position * (math.pi / 2))
         return rising / (rising + falling)
     if shape == "gate":
-        # The gate of a double-dutch node with transitions of an eighth of a cell, cut off where the fade ends.
+        # The gate of a double-dutch node with transitions of an eighth of a cell, truncated at the end of the fade.
         opened = torch.sigmoid(GATE_SHARPNESS * torch.sin((position - 0.5) * (math.pi / 2)))
         shut = 1 / (1 + math.exp(GATE_SHARPNESS * math.sin(math.pi / 4)))
         return (opened - shut) / (1 - 2 * shut)
@@ -27,5 +27,5 @@ def fade_in(position: Tensor, shape: WindowName) -> Tensor:
 
 
 def _step(inside: Tensor, half_fade: Tensor) -> Tensor:
-    """Return how far a fade of ``2 half_fade`` samples around 0 has come; a step where it has no length."""
+    """Return the progress of a fade of ``2 half_fade`` samples around 0; a step for length 0."""
     return torch.where(half_fade > 0, (inside + half_fade) / (2 * half_fade.clamp(min=0.5)), (inside > 0).double()).clamp(0, 1)

@@ -1,8 +1,8 @@
-"""Files and folders that appear whole or not at all. All renaming and deleting of the library is done here.
+"""Atomic writing of files and folders. All renaming and deleting of the library is done here.
 
-What is under way is written into a scratch folder beside its destination and then renamed. A scratch folder carries a
-mark, the file `OWNER`, locked for as long as its process lives: only what carries this mark is ever removed as a leftover.
-No function follows a symbolic link to delete, overwrite or rename something; a link in the place of a file is replaced.
+Files are written into a scratch folder next to their destination and then renamed. A scratch folder contains a mark, the file
+`OWNER`, which is locked while its process runs: only folders with this mark are ever removed as leftovers. No function follows a
+symbolic link to delete, overwrite or rename something; a link in the place of a file is replaced.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ if sys.platform != "win32":
     import fcntl
 
 SCRATCH = ".ddaudio-"
-"""How names of scratch folders and of temporary files begin."""
+"""Prefixes of the names of scratch folders and of temporary files."""
 _TEMPORARY = re.compile(re.escape(SCRATCH) + "[0-9a-f]{16}")
 OWNER, JOURNAL, NEW, OLD = "owner.json", "journal.json", "new", "old"
-"""What a scratch folder contains: its mark, what `install` is about to do, and new and replaced files."""
+"""Contents of a scratch folder: its mark, the journal of `install`, and new and replaced files."""
 STALE_S = 86_400
-"""Age in seconds from which on the scratch folder of another machine counts as a leftover."""
+"""Age in seconds at which the scratch folder of another machine is considered a leftover."""
 
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its place at `path` only when the block ends without an error.
+    """Open a file for writing that replaces `path` only if the block ends without an error.
 
-    Raises OutputError if it cannot be written; then an older file at `path` is untouched and no part of the new stays.
+    Raises OutputError if it cannot be written; an older file at `path` is then unchanged, and no part of the new one is left.
     """
     path = Path(path)
     temporary = path.parent / f"{SCRATCH}{secrets.token_hex(8)}"
@@ -75,9 +75,9 @@ def check_inside(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> 
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Make a folder in ``parent`` for files that are under way, and remove it in the end with all that it contains.
+    """Create a folder in ``parent`` for unfinished files; it is removed with all its contents at the end.
 
-    Yields the empty folder in it that new files belong in. Raises OSError.
+    Yields the empty folder inside it for new files. Raises OSError.
     """
     home = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=parent))
     try:
@@ -88,24 +88,24 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             (home / NEW).mkdir()
             yield home / NEW
     finally:
-        if not (home / JOURNAL).exists():  # else a move could be neither completed nor undone: `clear_leftovers` will
+        if not (home / JOURNAL).exists():  # otherwise `clear_leftovers` completes the move later
             _remove_tree(home)
 
 
 def install(new: Path, folder: Path, names: Sequence[str]) -> None:
-    """Move the files of a `scratch_folder` to ``folder``, all or none; the last of ``names`` marks the set as complete.
+    """Move the files of a `scratch_folder` to ``folder``, all or none; the last of ``names`` marks them as complete.
 
-    Of ``names``, files of an older set that the new one lacks are removed; all other files in ``folder`` stay. Two processes
-    that install into one folder do so one after the other. A process that is killed meanwhile leaves a journal, from
-    which `clear_leftovers` completes the move.
-    Raises OSError, and then ``folder`` is as it was.
+    Older files among ``names`` that are not replaced are removed; all other files in ``folder`` are kept. Processes that install
+    into the same folder wait for each other. A process that is killed meanwhile leaves a journal, from which `clear_leftovers`
+    completes the move.
+    Raises OSError, and ``folder`` is then unchanged.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(folder):
         try:
             new.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another process was faster
+            if not folder.is_dir():  # otherwise another process was faster
                 raise
         else:
             return
@@ -130,7 +130,7 @@ def install(new: Path, folder: Path, names: Sequence[str]) -> None:
 
 
 def _replace_all(home: Path, folder: Path, names: Sequence[str], new: set[str]) -> None:
-    """Move older files out of ``folder`` and new ones in; the last name goes first and comes last. Can be repeated."""
+    """Move older files out of ``folder`` and new ones in; the last name is removed first and added last. Can be repeated."""
     for name in reversed(names):
         waits = os.path.lexists(home / NEW / name)
         if (waits or name not in new) and os.path.lexists(folder / name):
@@ -141,10 +141,10 @@ def _replace_all(home: Path, folder: Path, names: Sequence[str], new: set[str]) 
 
 
 def clear_leftovers(parent: Path) -> None:
-    """Remove scratch folders in ``parent`` that killed processes have left; complete what they were about to install.
+    """Remove scratch folders of killed processes in ``parent``, and complete their interrupted installations.
 
-    Removed is only a folder, not a link, with the mark of `scratch_folder`, whose process on this machine has ended, or
-    which another machine has left for more than `STALE_S` seconds. Never raises.
+    Only folders (not links) with the mark of `scratch_folder` are removed, whose process on this machine has ended, or which
+    another machine has not touched for more than `STALE_S` seconds. Never raises.
     """
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         found = [Path(entry.path) for entry in entries if entry.name.startswith(SCRATCH) and entry.is_dir(follow_symlinks=False)]
@@ -157,7 +157,7 @@ def clear_leftovers(parent: Path) -> None:
 
 @contextlib.contextmanager
 def _leftover(home: Path) -> Iterator[bool]:
-    """Tell whether a folder is a scratch folder whose process has ended; its mark is locked meanwhile."""
+    """Yield whether a folder is a scratch folder whose process has ended; its mark is locked meanwhile."""
     with os.fdopen(os.open(home / OWNER, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as mark:
         owner = _json_object(mark.read(10_000)) if stat.S_ISREG(os.fstat(mark.fileno()).st_mode) else {}
         here = owner.get("host") == socket.gethostname()
@@ -166,7 +166,7 @@ def _leftover(home: Path) -> Iterator[bool]:
 
 
 def _complete(home: Path) -> None:
-    """Complete the move that a journal describes; it leads nowhere but to a folder beside, or to the one around."""
+    """Complete the move of a journal, whose destination can only be an adjacent folder or the parent."""
     try:
         journal = _json_object((home / JOURNAL).read_bytes())
     except FileNotFoundError:
@@ -195,19 +195,19 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 
 def _remove_tree(home: Path) -> None:
-    """Remove a scratch folder, if it is still there; links in it are removed, not followed."""
+    """Remove a scratch folder if it still exists; links in it are removed, not followed."""
     shutil.rmtree(home, ignore_errors=True)
 
 
 def temporary_files(folder: Path) -> list[str]:
-    """Return the names of files in a folder that killed processes were writing by `whole_file`."""
+    """Return the names of temporary files in a folder, left by processes killed within `whole_file`."""
     return [path.name for path in folder.glob(f"{SCRATCH}*") if _TEMPORARY.fullmatch(path.name)]
 
 
 def remove_file(path: Path, root: Path) -> None:
     """Remove a file below the folder ``root``, or a link in its place.
 
-    Raises `OutputError` if a link leads to it; OSError if it cannot be removed. One that is not there is none.
+    Raises `OutputError` if its path contains a link; OSError if it cannot be removed. A missing file is ignored.
     """
     if os.path.lexists(path):
         check_inside(root, path.parent)
@@ -215,23 +215,23 @@ def remove_file(path: Path, root: Path) -> None:
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove a folder if it is empty and no link."""
+    """Remove a folder if it is empty and not a link."""
     if not folder.is_symlink():
         with contextlib.suppress(OSError):
             folder.rmdir()
 
 
 def is_inside_only(folder: Path) -> bool:
-    """Return whether nothing can be made beside a folder: it is mounted, or its parent is closed to us."""
+    """Return whether nothing can be created next to a folder: it is a root, or its parent is not writable."""
     folder = folder.absolute()
     return folder.parent == folder or (os.path.isdir(folder) and not os.access(folder.parent, os.W_OK))  # noqa: PTH112
 
 
 @contextlib.contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file ``path``, which is made and in the end removed, with folders above it that were made for it.
+    """Hold the lock file ``path``, which is created and finally removed, together with folders created for it.
 
-    Raises `OutputError` if another process, or another thread, holds it, with ``what`` that one is doing.
+    Raises `OutputError` with the message ``what`` if another process or thread holds it.
     """
     made = [folder for folder in path.parents if not folder.exists()]
     try:
@@ -252,7 +252,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
 
 
 def _locked_file(path: Path, what: str) -> int:
-    """Return the descriptor of a lock file that is ours; another process may remove one before it is locked."""
+    """Return the descriptor of a lock file owned by this process; retries if another process removes it before it is locked."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         holder = os.read(descriptor, 500)
@@ -274,7 +274,7 @@ def _locked_file(path: Path, what: str) -> int:
 
 @contextlib.contextmanager
 def _folder_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; wait until it is free. Where folders cannot be locked, go on without."""
+    """Wait for and hold the lock of a folder; no effect on systems without locks on folders."""
     descriptor = None
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -287,7 +287,7 @@ def _folder_lock(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int, *, wait: bool = False) -> bool:
-    """Lock an open file and return True; False if another one holds it. Where there are no locks, every one is free."""
+    """Lock an open file; return False if it is locked already. Always True on systems without locks."""
     if sys.platform != "win32":
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -299,7 +299,7 @@ def _lock(descriptor: int, *, wait: bool = False) -> bool:
 
 
 def _runs(pid: object) -> bool:
-    """Return whether a process of this machine runs."""
+    """Return whether a process of this machine is running."""
     if not isinstance(pid, int) or not 0 < pid < 1 << 31:
         return False
     try:

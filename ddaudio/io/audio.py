@@ -98,7 +98,7 @@ class Recording:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256, in hex, of shape, sample rate and samples: equal for equal sound, whatever its file is called."""
+        """SHA-256, in hex, of shape, sample rate and samples, independent of the name of the file."""
         digest = hashlib.sha256(struct.pack("<3q", self.n_channels, self.n_samples, self.sample_rate))
         for block in blocks(self.samples):
             digest.update(np.ascontiguousarray(block.T.numpy(), "<f4").data)
@@ -106,7 +106,7 @@ class Recording:
 
     @cached_property
     def _survey(self) -> SampleStatistics:
-        """What one pass over the samples finds."""
+        """Statistics from one pass over the samples."""
         return sample_statistics(self.samples)
 
 
@@ -159,15 +159,15 @@ def resample(recording: Recording, sample_rate: int) -> Recording:
         given = f"cannot resample {quoted(recording.source)} from {recording.sample_rate} to {sample_rate} Hz"
         raise OptionError(f"{given}: their largest common divisor, {common}, is too small", hint="choose a rounder rate")
     resampler = Resample(old, new, "sinc_interp_kaiser", _LOWPASS_WIDTH, _ROLLOFF, _KAISER_BETA)
-    # Stretch by stretch, each with the neighbours that the filter reaches: the same values in a third of the memory.
+    # In blocks that overlap by the length of the filter: the same values with a third of the memory.
     context, stretch = old * math.ceil(reach / old + 1), old * math.ceil(block_length(recording.n_channels) / old)
 
     def pieces() -> Iterator[Tensor]:
-        """Yield the resampled stretches in order."""
+        """Yield the resampled blocks in order."""
         for start in range(0, recording.n_samples, stretch):
             left = max(start - context, 0)
             piece = on_cpu(recording.samples[:, left : start + stretch + context])
-            # Silence behind the end, as the filter assumes it: torchaudio rounds lengths in float32, integers cut them.
+            # Zeros after the end, as the filter assumes; the length is an integer, since torchaudio rounds it in float32.
             piece = resampler(torch.nn.functional.pad(piece, (0, context)))
             n_new = -(-min(stretch, recording.n_samples - start) * new // old)
             yield piece[:, (start - left) // old * new :][:, :n_new].clone()
@@ -177,7 +177,7 @@ def resample(recording: Recording, sample_rate: int) -> Recording:
 
 
 def _check_type(samples: Samples, refusal: Refusal) -> None:
-    """Refuse what is not a float32 tensor `[C, n]` when sliced."""
+    """Refuse samples whose slices are not float32 tensors `[C, n]`."""
     part = samples[:, :0] if not isinstance(samples, Tensor) and hasattr(samples, "shape") else samples
     if not isinstance(part, Tensor) or part.dtype != torch.float32:
         given = getattr(part, "dtype", type(part))
@@ -185,5 +185,5 @@ def _check_type(samples: Samples, refusal: Refusal) -> None:
 
 
 def _printable(path: Path) -> str:
-    """Return the path as text that any file can hold: bytes of a name that are no UTF-8 are escaped."""
+    """Return the path as valid text: bytes of a name that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

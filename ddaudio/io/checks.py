@@ -10,7 +10,7 @@ from ddaudio.io.statistics import MAX_CHANNELS, SampleStatistics
 from ddaudio.options import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 Refusal = Callable[..., DdaudioError]
-"""What makes an error of facts: a class of `ddaudio.errors`, or a partial of one that gives the source."""
+"""Factory of an error from facts: a class of `ddaudio.errors`, or a partial of one with the source."""
 
 
 def check_rate(sample_rate: int, refusal: Refusal = OptionError) -> None:

@@ -1,4 +1,4 @@
-"""Formats of ddaudio's own files: the one that this version reads and writes, and who reads the others."""
+"""Formats of ddaudio's own files: the one that this version reads and writes, and the versions that read others."""
 
 import os
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from ddaudio.io.paths import quoted
 
 
 class FileFormat(NamedTuple):
-    """The format of one kind of file; its number rises with every change that a reader could stumble over."""
+    """The format of one type of file; its number increases with every incompatible change."""
 
     name: str
     """What the file is, as an error names it."""

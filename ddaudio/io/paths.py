@@ -1,4 +1,4 @@
-"""Paths and names, as they are written and as they are shown."""
+"""Formatting of paths, and names of the folders of fits."""
 
 import hashlib
 import os
@@ -11,25 +11,25 @@ from ddaudio.io.fit_files import ENDING
 
 
 def quoted(path: str | os.PathLike[str]) -> str:
-    """Return a path in quotes, on one line whatever characters it has."""
+    """Return a path in quotes, always on one line."""
     return repr(os.fspath(path)).replace("\\\\", "\\")
 
 
 def printable(text: str) -> str:
-    """Return text that any file can hold: bytes of a name that are no UTF-8 are escaped."""
+    """Return valid text: bytes of a name that are not UTF-8 are escaped."""
     with suppress(UnicodeEncodeError):
         return os.fsencode(text).decode("utf-8", "backslashreplace")
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 LONGEST_NAME = 255
-"""Bytes of a name that file systems allow."""
+"""Largest length of a name in file systems, in bytes."""
 TABLES = ("results.csv", "results.parquet", "summary.json", "index.html")
-"""What the output holds beside the fits."""
+"""Names in the output that are not folders of fits."""
 LONGEST_BYTES = 100
-"""Longest part of a path that is kept whole; file systems allow 255, of which mark, ending and temporary names take some."""
+"""Largest length of a part of a path that is kept whole: less than 255, to allow for hash, ending and temporary names."""
 HASH_DIGITS = 12
-"""Hexadecimal digits of the hash: it only has to tell apart paths that look alike."""
+"""Number of hexadecimal digits of the hash, enough to distinguish similar paths."""
 _SIGNS = " _+.,=()-"
 
 _PLAIN = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9{re.escape(_SIGNS)}]*[A-Za-z0-9_+=)-])?")
@@ -38,9 +38,9 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])([. ].*)?")
 
 
 def apart(folders: Iterable[str]) -> dict[str, str]:
-    """Return the name for each of some folders of fits; those that differ from another only by capitals get a hash.
+    """Return unique names for folders of fits; those that differ from another only by case get a hash.
 
-    On a disk that takes ``a`` for ``A`` they would be one folder.
+    On case-insensitive file systems they would be the same folder.
 
     >>> apart(["b/A.wav-fit", "c.wav-fit"])
     {'b/A.wav-fit': 'b/A.wav-fit', 'c.wav-fit': 'c.wav-fit'}
@@ -58,7 +58,7 @@ def apart(folders: Iterable[str]) -> dict[str, str]:
 
 
 def short_name(stem: str, ending: str) -> str:
-    """Return a stem and an ending as a name; one that would be too long is cut, with a hash that keeps it apart from others.
+    """Return a stem and an ending as a name; if it is too long, it is shortened and made unique by a hash.
 
     >>> short_name("bark", "-fit"), len(short_name("b" * 255, "-fit"))
     ('bark-fit', 255)
@@ -74,8 +74,8 @@ def folder_of(parts: Sequence[str], root: str = "") -> str:
     """Return the folder of a recording's fit, relative to the output, with ``/`` between its parts.
 
     Args:
-        parts: the parts of the recording's path below the input, one or more, its own name last; of any characters.
-        root: what stands before a path that is not below any input: ``/``, or the beginning of an address.
+        parts: the parts of the recording's path relative to the input, one or more, its own name last; any characters.
+        root: prefix of a path that is not below any input: ``/``, or the beginning of a URL.
 
     >>> folder_of(["birds", "a.wav"]), folder_of(["A.wav"])
     ('birds/a.wav-fit', 'A.wav-fit')
@@ -87,18 +87,18 @@ def folder_of(parts: Sequence[str], root: str = "") -> str:
 
 
 def _hash(parts: Sequence[str], root: str) -> str:
-    # Names that are no UTF-8 hold lone surrogates, which are told apart as well. No part contains a slash.
+    # Names that are not UTF-8 contain lone surrogates, which also enter the hash. No part contains a slash.
     text = "/".join([root, *parts])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]
 
 
 def _is_plain(part: str) -> bool:
-    """Return whether a part of a path is safe as it stands, and equal to no other one but for capitals."""
+    """Return whether a part of a path is safe unchanged, and differs from others not only by case."""
     return len(part) <= LONGEST_BYTES and bool(_PLAIN.fullmatch(part)) and not _DEVICES.fullmatch(part.lower())
 
 
 def _shown(part: str) -> str:
-    """Return a part of a path with what is not safe replaced; a plain one as it is."""
+    """Return a part of a path with unsafe characters replaced; a plain one unchanged."""
     if _is_plain(part):
         return part
     kept = "".join(sign if sign.isalnum() or sign in _SIGNS else "_" for sign in unicodedata.normalize("NFC", part))
@@ -107,5 +107,5 @@ def _shown(part: str) -> str:
 
 
 def _as_folder(part: str) -> str:
-    """Return a safe part so that it can be a folder on the way: like no fit's, and like none of `TABLES`."""
+    """Return a safe part as the name of an intermediate folder, different from those of fits and from `TABLES`."""
     return part + "_" if part.casefold().endswith(ENDING) or part.casefold() in TABLES else part

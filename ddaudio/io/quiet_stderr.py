@@ -16,7 +16,7 @@ _before: int | None = None
 
 @contextlib.contextmanager
 def quiet_c_stderr() -> Iterator[None]:
-    """Discard what C code writes to its `stderr`, in all threads, until the block ends.
+    """Discard output of C code to `stderr`, in all threads, until the block ends.
 
     In glibc `stderr` is a variable that may be assigned ("Standard Streams" in its manual). Python's own stream and file
     descriptor 2, which child processes inherit, are not affected. With other C libraries this does nothing.

@@ -1,8 +1,7 @@
-"""Samples `[C, T]` that need not be in memory: everything that is read slice by slice, and a file to keep them in.
+"""Samples `[C, T]` of any length: a protocol for reading in slices, and storage in a temporary file.
 
-A tensor holds a minute of sound well and an hour badly. What works on recordings of any length therefore takes
-`Samples`, reads them in `blocks`, and leaves it to its caller whether they lie in a tensor, in a temporary file
-(`DiskSamples`), or are computed when they are asked for (`Difference`).
+Hours of sound do not fit into memory. Functions for recordings of any length therefore take `Samples` and read them in `blocks`;
+the samples may be in a tensor, in a temporary file (`DiskSamples`), or computed on access (`Difference`).
 """
 
 import tempfile
@@ -17,16 +16,16 @@ from torch import Tensor
 from ddaudio.errors import OutputError
 
 BLOCK_SAMPLES = 1 << 20
-"""Samples, of all channels together, that are worked on at a time: 4 MB of float32."""
+"""Number of samples over all channels in a block: 4 MB of float32."""
 IN_MEMORY_SAMPLES = 1 << 24
-"""Samples, of all channels together, up to which a recording is kept as a tensor: 64 MB, six minutes of mono CD sound."""
+"""Largest number of samples over all channels in a tensor: 64 MB, six minutes of mono at 44.1 kHz."""
 
 _BYTES = 4
 _WHOLE = slice(None)
 
 
 class Samples(Protocol):
-    """Sound that is read slice by slice, `[C, T]`, full scale 1.0; a `torch.Tensor` of that shape is one."""
+    """Samples read in slices, `[C, T]`, full scale 1.0; a `torch.Tensor` of that shape satisfies the protocol."""
 
     @property
     def shape(self) -> Sequence[int]:
@@ -39,10 +38,10 @@ class Samples(Protocol):
 
 
 class DiskSamples:
-    """Samples in a nameless temporary file, which goes when the object goes; they are appended and read in slices.
+    """Samples in an unnamed temporary file, deleted with the object; they are appended and read in slices.
 
-    The file is read, not mapped: mapped pages would count as memory of the process. It lies where `tempfile` puts its
-    files, so the environment variable TMPDIR chooses the disk.
+    The file is read, not mapped, since mapped pages would count as memory of the process. It is created by `tempfile`, so the
+    environment variable TMPDIR selects the disk.
 
     >>> spool = DiskSamples(2)
     >>> spool.append(torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]))
@@ -52,12 +51,12 @@ class DiskSamples:
     """
 
     def __init__(self, n_channels: int) -> None:
-        """Open an empty spool of `n_channels`, at least 1; raises OutputError if no temporary file can be made."""
+        """Create an empty file for `n_channels`, at least 1; raises OutputError if no temporary file can be made."""
         if n_channels < 1:
             raise ValueError(f"n_channels is {n_channels}: it must be at least 1")
         self._n_channels, self._n_samples = n_channels, 0
         try:
-            # Unbuffered: what a full disk refuses must not stay behind in a buffer and fail again on closing.
+            # Unbuffered: data rejected by a full disk must not remain in a buffer and fail again on closing.
             self._file = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - closed with the object
         except OSError as error:
             raise OutputError(f"cannot make a temporary file: {_reason(error)}", hint=_REMEDY) from error
@@ -65,13 +64,13 @@ class DiskSamples:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Channels C, and the samples T that each of them has by now."""
+        """Number of channels C, and number of samples T appended so far."""
         return self._n_channels, self._n_samples
 
     def append(self, block: Tensor) -> None:
-        """Put samples `[C, n]` behind those that are here, rounded to float32; n may be 0.
+        """Append samples `[C, n]`, rounded to float32; n may be 0.
 
-        Raises ValueError if the block has other channels; OutputError if the disk is full, which leaves the spool as it was.
+        Raises ValueError if the number of channels differs; OutputError if the disk is full, without changing the samples.
         """
         if block.ndim != 2 or len(block) != self._n_channels:
             raise ValueError(f"the block has shape {list(block.shape)}: it must be [{self._n_channels}, n]")
@@ -79,7 +78,7 @@ class DiskSamples:
         left = frames.reshape(-1).view(np.uint8).data
         try:
             self._file.seek(self._n_samples * self._n_channels * _BYTES)
-            while left:  # an unbuffered write may take only part of it
+            while left:  # an unbuffered write may be partial
                 left = left[self._file.write(left) :]
         except OSError as error:
             where = f"a temporary file in {tempfile.gettempdir()!r}"
@@ -113,7 +112,7 @@ class DiskSamples:
 
 
 class Difference:
-    """Target minus estimate, the residual, computed slice by slice when it is asked for.
+    """Target minus estimate, the residual, computed on access.
 
     >>> residual = Difference(torch.ones(1, 5), torch.full((1, 5), 0.25))
     >>> residual.shape, residual[:, 3:].tolist()
@@ -121,7 +120,7 @@ class Difference:
     """
 
     def __init__(self, target: Samples, estimate: Samples) -> None:
-        """Take two signals of one shape `[C, T]`; raises ValueError if their shapes differ."""
+        """Create from two signals of shape `[C, T]`; raises ValueError if their shapes differ."""
         if tuple(target.shape) != tuple(estimate.shape):
             raise ValueError(f"target {tuple(target.shape)} and estimate {tuple(estimate.shape)} must have the same shape")
         self._target, self._estimate = target, estimate
@@ -138,14 +137,14 @@ class Difference:
 
 
 class Scaled:
-    """A signal times a factor, computed slice by slice when it is asked for.
+    """A signal times a factor, computed on access.
 
     >>> Scaled(torch.ones(1, 5), 0.5)[:, 3:].tolist()
     [[0.5, 0.5]]
     """
 
     def __init__(self, samples: Samples, factor: float) -> None:
-        """Take a signal `[C, T]` and what it is multiplied by."""
+        """Create from a signal `[C, T]` and its factor."""
         self._samples, self._factor = samples, factor
 
     @property
@@ -160,14 +159,14 @@ class Scaled:
 
 
 class Total:
-    """The sum of several signals, computed slice by slice when it is asked for.
+    """The sum of several signals, computed on access.
 
     >>> Total([torch.ones(1, 5), torch.full((1, 5), 0.25)])[:, 3:].tolist()
     [[1.25, 1.25]]
     """
 
     def __init__(self, parts: Sequence[Samples]) -> None:
-        """Take one signal or more, of one shape `[C, T]`; raises ValueError if their shapes differ."""
+        """Create from one or more signals of shape `[C, T]`; raises ValueError if their shapes differ."""
         if len({tuple(part.shape) for part in parts}) != 1:
             raise ValueError(f"signals of the shapes {[tuple(part.shape) for part in parts]} cannot be added: they must have one")
         self._parts = parts
@@ -184,12 +183,12 @@ class Total:
 
 
 def on_cpu(samples: Tensor) -> Tensor:
-    """Return samples of any shape as float32 on the CPU, without gradient; the same memory where they are that already."""
+    """Return samples of any shape as float32 on the CPU, without gradient; without a copy if they are that already."""
     return samples.detach().to("cpu", torch.float32)
 
 
 def block_length(n_channels: int) -> int:
-    """Return how many samples of each channel make a block, at least 1."""
+    """Return the number of samples per channel in a block, at least 1."""
     return max(1, BLOCK_SAMPLES // max(1, n_channels))
 
 
@@ -202,9 +201,9 @@ def blocks(samples: Samples) -> Iterator[Tensor]:
 
 
 def collect(pieces: Iterable[Tensor]) -> Tensor | DiskSamples:
-    """Put at least one piece `[C, n]` together: a tensor up to `IN_MEMORY_SAMPLES` of all channels, a spool beyond.
+    """Concatenate one or more pieces `[C, n]`: a tensor up to `IN_MEMORY_SAMPLES` over all channels, else `DiskSamples`.
 
-    No more than that many samples and one piece are held in memory before they are spooled. Raises OutputError as `DiskSamples`.
+    At most that many samples and one piece are held in memory. Raises OutputError as `DiskSamples`.
     """
     kept: list[Tensor] = []
     count, spool = 0, None
@@ -222,5 +221,5 @@ _REMEDY = "set the environment variable TMPDIR to a folder on a disk with room"
 
 
 def _reason(error: OSError) -> str:
-    """Return what the system says."""
+    """Return the message of the system."""
     return error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""Short-time spectra of recordings, block by block: an hour of sound needs no more memory than a minute."""
+"""Short-time spectra of recordings, computed block by block with constant memory."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def nearest_fft(frame_s: float, sample_rate: int) -> int:
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of equal length at equal distances over signals ``[C, T]``.
+    """Frames of equal length and hop over signals ``[C, T]``.
 
     >>> frames = Frames(n_fft=16, hop=4, n_frames=3, first_sample=-8)
     >>> [spectrum.shape for spectrum in frames.spectra(torch.ones(2, 12), torch.ones(16), at_a_time=2)]
@@ -27,17 +27,17 @@ class Frames:
     """
 
     n_fft: int
-    """Samples of a frame."""
+    """Length of a frame in samples."""
     hop: int
-    """Samples from one frame to the next."""
+    """Hop in samples."""
     n_frames: int
     first_sample: int = 0
-    """Sample at which the first frame begins; before 0 and from T on is what ``edge`` names."""
+    """First sample of the first frame; samples outside 0 to T - 1 are given by ``edge``."""
     edge: Literal["zero", "reflect"] = "zero"
-    """Silence, or the signal reflected at its first and its last sample, as far as twice its length."""
+    """Zeros, or the signal reflected at its first and last sample, up to twice its length."""
 
     def blocks(self, samples: Samples, at_a_time: int) -> Iterator[Tensor]:
-        """Yield the samples ``[C, n]`` of at most ``at_a_time`` frames each, every frame once, on the CPU."""
+        """Yield blocks of samples ``[C, n]`` with up to ``at_a_time`` frames, every frame once, on the CPU."""
         for first in range(0, self.n_frames, at_a_time):
             start = self.first_sample + first * self.hop
             last = min(first + at_a_time, self.n_frames) - 1
@@ -54,9 +54,9 @@ class Frames:
         return on_cpu(samples[:, lowest : int(place.max()) + 1])[:, place - lowest]
 
     def spectra(self, samples: Samples, window: Tensor, at_a_time: int) -> Iterator[Tensor]:
-        """Yield the complex spectra ``[C, bins, frames]`` of all frames, windowed, at most ``at_a_time`` at once.
+        """Yield the complex spectra ``[C, bins, frames]`` of all frames, windowed, in blocks of up to ``at_a_time`` frames.
 
-        They are of the type of ``window``, which is at most ``n_fft`` long and lies in the middle of a frame.
+        They have the type of ``window``, which is at most ``n_fft`` long and centred in the frame.
         """
         for block in self.blocks(samples, at_a_time):
             yield self.transform(block, window)

@@ -11,7 +11,7 @@ from ddaudio.io.samples import Samples, blocks
 
 MAX_CHANNELS = 1_024
 DEPTHS = (8, 16, 24, 25)
-"""Bits per sample that are tested for, whatever the format; the last means floats."""
+"""Bit depths that are tested, independent of the file format; the last one represents floats."""
 GENTLE_STEPS = 4.5
 """The most by which a smooth wave falls from a flat top to the next sample, in quantisation steps."""
 JUMP_WEIGHT = 0.05

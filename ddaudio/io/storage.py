@@ -1,7 +1,7 @@
-"""Folders on a local disk or in object storage: the same few things are done with both.
+"""Storage of fits on a local disk or in object storage, with the same interface.
 
-A local file appears by renaming, a fit's folder as a whole. Object storage cannot rename: there each file is put as a
-whole, and a fit's report last of all.
+Local files are written atomically by renaming, and a fit's folder as a whole. Object storage cannot rename: there each file is
+written atomically, and a fit's report last.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from ddaudio.io.paths import TABLES, quoted
 MARK = ".ddaudio"
 """File that marks an output as one of ddaudio, whose tables may be replaced."""
 AT_ONCE = 16
-"""Requests to object storage at a time."""
+"""Number of simultaneous requests to object storage."""
 _LOCAL = ("file://", "local://")
 
 
 def is_remote(address: str) -> bool:
-    """Return whether an address names object storage, or another file system of fsspec, rather than a local path."""
+    """Return whether an address is the URL of object storage or another file system of fsspec, not a local path."""
     return "://" in address and not address.startswith(_LOCAL)
 
 
@@ -49,13 +49,13 @@ def _file_system(protocol: str) -> Any:
 
 
 def storage_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that storage raises; in object storage missing credentials are no OSError."""
+    """Return the exception types of storage; in object storage missing credentials are not an OSError."""
     boto = sys.modules.get("botocore.exceptions")
     return (OSError, ValueError, ImportError, *((boto.BotoCoreError, boto.ClientError) if boto else ()))
 
 
 def remote(address: str) -> tuple[Any, str]:
-    """Return the file system of an address, and the path there; raises `BatchError` where fsspec knows none."""
+    """Return file system and path of a URL; raises `BatchError` if fsspec does not support it."""
     protocol, _, path = address.partition("://")
     try:
         return _file_system(protocol), path.rstrip("/")
@@ -65,27 +65,27 @@ def remote(address: str) -> tuple[Any, str]:
 
 
 class Storage(Protocol):
-    """Where fits and tables go. Names are relative to it, with ``/`` between parts."""
+    """Destination of fits and tables. Names are relative to it, with ``/`` between parts."""
 
     @property
     def address(self) -> str:
-        """An absolute local path, or an address such as ``s3://bucket/fits``."""
+        """An absolute local path, or a URL such as ``s3://bucket/fits``."""
         ...
 
     def path(self, name: str) -> str:
-        """Return the path or address of something in it."""
+        """Return the path or URL of a name."""
         ...
 
     def read(self, name: str) -> bytes | None:
-        """Return the contents of a file; None where there is none. Raises OSError, or what the storage raises."""
+        """Return the contents of a file; None if it does not exist. Raises OSError or the errors of the storage."""
         ...
 
     def exists(self, name: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether a file exists."""
         ...
 
     def write(self, name: str, content: bytes | Path) -> None:
-        """Write bytes or a copy of a local file, whole or not at all; raises `OutputError`."""
+        """Write bytes or a copy of a local file atomically; raises `OutputError`."""
         ...
 
     def finished(self) -> set[str]:
@@ -93,23 +93,23 @@ class Storage(Protocol):
         ...
 
     def making(self) -> contextlib.AbstractContextManager[Path]:
-        """Give an empty local folder for the files of a fit that is being made; it is removed in the end."""
+        """Yield an empty local folder for the files of a new fit; it is removed at the end."""
         ...
 
     def publish(self, made: Path, name: str, order: Sequence[str]) -> None:
-        """Put the files of a folder from `making` into the folder ``name``, the last of ``order`` last of all.
+        """Move the files of a folder from `making` into the folder ``name``, the last of ``order`` last.
 
-        Of the names in ``order``, older files that the new fit lacks are removed; all other files stay. Raises `OutputError`,
-        OSError, or what the storage raises.
+        Older files among ``order`` that are not replaced are removed; all other files are kept. Raises `OutputError`, OSError or
+        the errors of the storage.
         """
         ...
 
     def fetched(self, name: str) -> contextlib.AbstractContextManager[Path]:
-        """Give a folder as a local one, itself or a copy, below as many folders as ``name`` has parts."""
+        """Yield a folder as a local one, itself or a copy, with as many parents as ``name`` has parts."""
         ...
 
     def prepare(self) -> None:
-        """Check before the work that it can be written to and is no folder of something else; remove leftovers.
+        """Check that it can be written to and is not used for something else, and remove leftovers.
 
         Raises `OutputError`.
         """
@@ -117,7 +117,7 @@ class Storage(Protocol):
 
 
 def open_storage(address: str | os.PathLike[str]) -> Storage:
-    """Return the storage at a path or address."""
+    """Return the storage at a path or URL."""
     text = os.fspath(address)
     if is_remote(text):
         return ObjectStorage(text.rstrip("/"))
@@ -126,27 +126,27 @@ def open_storage(address: str | os.PathLike[str]) -> Storage:
 
 @dataclass(frozen=True)
 class LocalStorage:
-    """A folder on a local disk. Nothing is written, replaced or removed through a link in it."""
+    """A local folder. Links in it are never followed to write, replace or remove files."""
 
     address: str
 
     def path(self, name: str) -> str:
-        """Return the path of something in it."""
+        """Return the path of a name."""
         return f"{self.address}/{name}"
 
     def read(self, name: str) -> bytes | None:
-        """Return the contents of a file; None where there is none. Raises OSError."""
+        """Return the contents of a file; None if it does not exist. Raises OSError."""
         try:
             return Path(self.path(name)).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def exists(self, name: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether a file exists."""
         return os.path.isfile(self.path(name))  # noqa: PTH113 - no error where it cannot be looked at
 
     def write(self, name: str, content: bytes | Path) -> None:
-        """Write bytes or a copy of a file, whole or not at all; raises `OutputError`."""
+        """Write bytes or a copy of a file atomically; raises `OutputError`."""
         place = Path(self.path(name))
         check_inside(self.address, place.parent)
         try:
@@ -158,7 +158,7 @@ class LocalStorage:
             stream.write(data)
 
     def finished(self) -> set[str]:
-        """Return the folders that contain a report; hidden folders are not looked at."""
+        """Return the folders that contain a report, except hidden ones."""
         return set(self._finished())
 
     def _finished(self) -> Iterator[str]:
@@ -169,7 +169,7 @@ class LocalStorage:
 
     @contextlib.contextmanager
     def making(self) -> Iterator[Path]:
-        """Give an empty folder for the files of a fit that is being made; it is removed in the end."""
+        """Yield an empty folder for the files of a new fit; it is removed at the end."""
         Path(self.address).mkdir(parents=True, exist_ok=True)
         with scratch_folder(Path(self.address)) as folder:
             yield folder
@@ -184,11 +184,11 @@ class LocalStorage:
 
     @contextlib.contextmanager
     def fetched(self, name: str) -> Iterator[Path]:
-        """Give a folder itself."""
+        """Yield the folder itself."""
         yield Path(self.path(name))
 
     def prepare(self) -> None:
-        """Check that it can be written to and is no folder of something else, and remove leftovers; raises `OutputError`."""
+        """Check that it can be written to and is not used for something else, and remove leftovers; raises `OutputError`."""
         place = Path(self.address)
         above = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
@@ -205,11 +205,11 @@ class ObjectStorage:
     address: str
 
     def path(self, name: str) -> str:
-        """Return the address of something in it."""
+        """Return the URL of a name."""
         return f"{self.address}/{name}"
 
     def read(self, name: str) -> bytes | None:
-        """Return the contents of a file; None where there is none. Raises what the storage raises."""
+        """Return the contents of a file; None if it does not exist. Raises the errors of the storage."""
         system, path = remote(self.path(name))
         try:
             return bytes(system.cat_file(path))
@@ -217,12 +217,12 @@ class ObjectStorage:
             return None
 
     def exists(self, name: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether a file exists."""
         system, path = remote(self.path(name))
         return bool(system.exists(path))
 
     def write(self, name: str, content: bytes | Path) -> None:
-        """Put bytes or a copy of a local file; raises `OutputError`."""
+        """Upload bytes or a copy of a local file; raises `OutputError`."""
         system, path = remote(self.path(name))
         try:
             if isinstance(content, bytes):
@@ -244,14 +244,14 @@ class ObjectStorage:
 
     @contextlib.contextmanager
     def making(self) -> Iterator[Path]:
-        """Give an empty local folder for the files of a fit that is being made; it is removed in the end."""
+        """Yield an empty local folder for the files of a new fit; it is removed at the end."""
         with scratch_folder(Path(tempfile.gettempdir())) as folder:
             yield folder
 
     def publish(self, made: Path, name: str, order: Sequence[str]) -> None:
-        """Put the files of a folder from `making` into the folder ``name``: the old report is removed first."""
+        """Upload the files of a folder from `making` to the folder ``name``; the old report is removed first."""
         system, path = remote(self.path(name))
-        # With the report whatever the new fit lacks, such as a page of the old one.
+        # Together with the report, files that the new fit does not have, such as a page.
         for file in (REPORT, *(file for file in order if not (made / file).exists())):
             with contextlib.suppress(FileNotFoundError):
                 system.rm_file(f"{path}/{file}")
@@ -261,7 +261,7 @@ class ObjectStorage:
 
     @contextlib.contextmanager
     def fetched(self, name: str) -> Iterator[Path]:
-        """Give a copy of a folder."""
+        """Yield a copy of a folder."""
         system, path = remote(self.path(name))
         with tempfile.TemporaryDirectory() as home, ThreadPoolExecutor(AT_ONCE) as pool:
             folder = Path(home, *PurePosixPath(name).parts)
@@ -270,13 +270,13 @@ class ObjectStorage:
             yield folder
 
     def prepare(self) -> None:
-        """Check that it can be written to and is no folder of something else, and remove leftovers; raises `OutputError`."""
+        """Check that it can be written to and is not used for something else, and remove leftovers; raises `OutputError`."""
         _mark(self)
         clear_leftovers(Path(tempfile.gettempdir()))
 
 
 def _mark(output: Storage) -> None:
-    """Mark an output as one of ddaudio; refuse one whose tables or gallery would replace files of something else."""
+    """Mark an output as one of ddaudio; raises `OutputError` if tables or gallery would replace files of another origin."""
     try:
         if output.exists(MARK):
             return
@@ -294,5 +294,5 @@ def _unwritable(place: str, error: Exception) -> OutputError:
 
 
 def reason(error: Exception) -> str:
-    """Return why an operation on storage failed."""
+    """Return the reason of a failed operation on storage."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

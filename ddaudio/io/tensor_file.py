@@ -1,4 +1,4 @@
-"""Tensors and settings in one safetensors file that shows if it was changed; nothing in it is ever executed."""
+"""Tensors and settings in a safetensors file with a checksum; reading it executes no code."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ _TYPES = (
     *(torch.float32, torch.float64),
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
 )
-"""Types of tensors that are read; all are types of numpy as well."""
+"""Supported types of tensors, all of which exist in numpy."""
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return metadata and tensors of a safetensors file, whatever it contains; the path may be any bytes.
+    """Return metadata and tensors of any safetensors file; the path may be any bytes.
 
-    Raises OSError where the file cannot be read, and ValueError with a reason where it is not such a file.
+    Raises OSError if the file cannot be read, and ValueError with a reason if it is not a safetensors file.
     """
     data = Path(path).read_bytes()
     try:
@@ -39,7 +39,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str
 
 
 def read_settings(text: str) -> dict[str, Any]:
-    """Return the settings in the metadata of a file; raises ValueError if they are no JSON object of finite numbers."""
+    """Parse settings in the metadata of a file; raises ValueError if they are not a JSON object of finite numbers."""
     try:
         found = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
@@ -54,7 +54,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def checksum(settings: str, tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256, in hexadecimal digits, of settings and of tensors on the CPU, whatever their order."""
+    """Return the SHA-256, in hexadecimal digits, of settings and of tensors on the CPU, independent of their order."""
     digest = hashlib.sha256(settings.encode())
     for name in sorted(tensors):
         digest.update(name.encode() + struct.pack("<q", tensors[name].numel()))
@@ -69,7 +69,7 @@ def checksummed_safetensors(kind: str, version: str, settings: str, tensors: Map
 
 
 def _in_fixed_order(data: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Return a safetensors file with its metadata in the order given: the library shuffles it anew each time."""
+    """Return a safetensors file with its metadata in the given order, which the library does not preserve."""
     end = 8 + int(struct.unpack_from("<Q", data)[0])
     header = json.loads(data[8:end]) | {"__metadata__": dict(metadata)}
     text = json.dumps(header, separators=(",", ":")).encode()

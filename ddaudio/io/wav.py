@@ -1,4 +1,4 @@
-"""WAV files, and any other file, written whole or not at all."""
+"""Atomic writing of WAV files."""
 
 import os
 import struct
@@ -20,11 +20,11 @@ _BYTES_PER_SAMPLE: dict[str, int] = {"pcm16": 2, "pcm24": 3, "float32": 4}
 
 
 def write_wav(path: str | os.PathLike[str], samples: Samples, sample_rate: int, encoding: Encoding) -> float:
-    """Write `samples` `[C, T]`, full scale 1.0, as a WAV file whole or not at all; return the gain that was applied.
+    """Write `samples` `[C, T]`, full scale 1.0, as a WAV file atomically; return the gain that was applied.
 
-    PCM is rounded to the nearest step, without dither, and never clips: what goes beyond full scale is scaled down as
-    a whole until it fits, so the gain is in (0, 1]. `float32` is written as it is. Above 4 GB the file is RF64.
-    The samples are read twice, block by block: samples that are costly to compute are better spooled first.
+    PCM is rounded to the nearest step, without dither, and never clips: samples that exceed full scale are scaled down as a
+    whole, so the gain is in (0, 1]. `float32` is written unchanged. Above 4 GB the file is RF64.
+    The samples are read twice, block by block, so samples that are expensive to compute should be stored first.
     Raises OutputError as `whole_file` does; OptionError if samples, rate (Hz) or encoding are out of range.
     """
     if encoding not in get_args(Encoding):
@@ -55,7 +55,7 @@ def _encoded(frames: Tensor, gain: float, encoding: Encoding) -> bytes:
 
 
 def _wav_header(n_channels: int, n_samples: int, sample_rate: int, encoding: Encoding) -> bytes:
-    """Return all that stands before the samples: RIFF, or RF64 where the file would be longer than RIFF can say."""
+    """Return all bytes before the samples: RIFF, or RF64 if the file is too long for RIFF."""
     width = _BYTES_PER_SAMPLE[encoding]
     n_bytes, per_second = n_samples * n_channels * width, sample_rate * n_channels * width
     layout = (3 if encoding == "float32" else 1, n_channels, sample_rate, per_second, n_channels * width, 8 * width)

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from ddaudio.models import FramedNetwork, Network
 
 STRONGEST = 10
-"""Parts that a model's table shows."""
+"""Number of components in the table of a model."""
 
 
 def recording_facts(path: Path) -> dict[str, Any]:
-    """Return what is known of a recording; levels are None for silence."""
+    """Return facts about a recording; levels are None for silence."""
     from ddaudio.io import audio  # noqa: PLC0415
 
     recording: Recording = audio.read(path)
@@ -38,7 +38,7 @@ def recording_facts(path: Path) -> dict[str, Any]:
 
 
 def model_facts(path: Path) -> dict[str, Any]:
-    """Return what is known of a model, its strongest parts included."""
+    """Return facts about a model, including its strongest components."""
     from ddaudio.editing import tables  # noqa: PLC0415 - imports torch, which takes its time
     from ddaudio.grid.extents import EXTENTS  # noqa: PLC0415
     from ddaudio.models import file as model_file  # noqa: PLC0415 - imports torch, which takes its time
@@ -66,7 +66,7 @@ def model_facts(path: Path) -> dict[str, Any]:
 
 
 def _term_facts(term: "FramedNetwork") -> dict[str, Any]:
-    """Return what is known of one network of a model."""
+    """Return facts about one network of a model."""
     from ddaudio.options import NETWORKS  # noqa: PLC0415 - imports torch, which takes its time
 
     grid = term.grid

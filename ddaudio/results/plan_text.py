@@ -7,7 +7,7 @@ from ddaudio.options import ModelOptions, TrainingOptions
 
 
 def plan_facts(plan: FitPlan) -> dict[str, Any]:
-    """Return a plan as nested dicts and lists that JSON can hold; what does not apply is None."""
+    """Return a plan as nested dicts and lists, serialisable as JSON; inapplicable values are None."""
     channels, samples = plan.shape
     return {
         "recording": {
@@ -25,7 +25,7 @@ def plan_facts(plan: FitPlan) -> dict[str, Any]:
 
 
 def goal_facts(model: ModelOptions) -> dict[str, Any]:
-    """Return which setting decides over the size of a model, and its value."""
+    """Return the setting that determines the size of a model, and its value."""
     name = next((name for name in ("budget", "partials") if getattr(model, name) is not None), "target_snr_db")
     return {"name": name, "asked": getattr(model, name)}
 

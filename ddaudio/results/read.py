@@ -1,4 +1,4 @@
-"""A fit's folder, read again: its report and its sounds."""
+"""Reading of saved fits: report and sounds."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from ddaudio.results.report_file import parse_report
 
 @dataclass(frozen=True)
 class FitAudio:
-    """The three sounds of a fit, of one shape ``[C, T]``, full scale 1.0: original = resynthesis + residual."""
+    """The three sounds of a fit, all of shape ``[C, T]``, full scale 1.0: original = resynthesis + residual."""
 
     original: Samples
     resynthesis: Samples
@@ -25,14 +25,14 @@ class FitAudio:
     """Samples per second."""
 
     def __iter__(self) -> Iterator[Samples]:
-        """Go through original, resynthesis, residual."""
+        """Iterate over original, resynthesis and residual."""
         return iter((self.original, self.resynthesis, self.residual))
 
 
 def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Read and check ``report.json`` of a fit's folder.
 
-    Raises `ReportError` where there is none, or it is damaged, or of another schema.
+    Raises `ReportError` if it is missing, damaged, or of another schema.
     """
     folder = Path(folder)
     path = folder / REPORT
@@ -48,7 +48,7 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def original_file(report: dict[str, Any]) -> Path | None:
-    """Return the recording that a report tells of, if it still lies where it was and has the same samples."""
+    """Return the path of the recording of a report, if the file still exists with the same samples."""
     path = Path(report["recording"]["source"])
     try:
         return path if audio.read(path).content_hash == report["recording"]["sha256"] else None
@@ -57,10 +57,10 @@ def original_file(report: dict[str, Any]) -> Path | None:
 
 
 def read_audio(folder: str | os.PathLike[str], report: dict[str, Any]) -> FitAudio:
-    """Read the sounds of a fit whose report is given; what they were scaled by so as not to clip is taken back.
+    """Read the sounds of a fit with the given report; gains that were applied to avoid clipping are undone.
 
     The original is the sum of the other two: exact up to the rounding of their encoding.
-    Raises `ReportError` when a WAV is missing, cannot be read, or is not of the length that the report says.
+    Raises `ReportError` if a WAV file is missing, cannot be read, or does not have the length given in the report.
     """
     recording = report["recording"]
     expected = recording["channels"], recording["samples"], recording["sample_rate"]
@@ -69,7 +69,7 @@ def read_audio(folder: str | os.PathLike[str], report: dict[str, Any]) -> FitAud
         try:
             found = audio.read(Path(folder) / name)
         except RecordingError as error:
-            problem = str(error).rsplit(";", 1)[0]  # what to do about a recording is not what to do about a fit
+            problem = str(error).rsplit(";", 1)[0]  # without the remedy, which applies to recordings only
             raise ReportError(f"the fit in {str(folder)!r} is incomplete: {problem}", hint="fit the recording again") from None
         if (found.n_channels, found.n_samples, found.sample_rate) != expected:
             raise ReportError(f"{name} in {str(folder)!r} does not match {REPORT}", hint="fit the recording again")

@@ -1,4 +1,4 @@
-"""What pages and figures are made from: a fit's report, its sounds and its network."""
+"""Records of fits, from which pages and figures are made."""
 
 import os
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from ddaudio.results.report_json import build
 
 @dataclass(frozen=True)
 class FitRecord:
-    """A fit, whether it has just been made or was read from its folder."""
+    """Report, sounds and network of a fit, either from memory or from its folder."""
 
     report: dict[str, Any]
-    """As ``report.json`` holds it."""
+    """Contents of ``report.json``."""
     sounds: FitAudio
     """Original, resynthesis and residual."""
     network: Network
@@ -25,13 +25,13 @@ class FitRecord:
 
     @classmethod
     def of(cls, result: FitResult) -> "FitRecord":
-        """Return what a fit in memory has to show."""
+        """Return the record of a fit in memory."""
         sounds = FitAudio(result.recording.samples, result.estimate, result.residual, result.recording.sample_rate)
         return cls(build(result), sounds, result.network)
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> "FitRecord":
-        """Read a fit's folder; raises `ReportError` or `ModelError` where it is not whole."""
+        """Read a fit's folder; raises `ReportError` or `ModelError` if it is incomplete."""
         report = read_report(folder)
         sounds, network = read_audio(folder, report), load_model(folder)
         model, found = report["model"], (network.title, network.n_parameters(), network.shape, network.sample_rate)

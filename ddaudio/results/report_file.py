@@ -1,4 +1,4 @@
-"""The contents of ``report.json``, checked against the schema. Needs no torch."""
+"""Parsing of ``report.json`` and validation against its schema. Does not import torch."""
 
 import json
 import math
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def parse_report(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the contents of a report; ``path`` is where it was, for the error.
+    """Parse a report; ``path`` is used in errors.
 
-    Raises `ReportError` where it is damaged, or of another format.
+    Raises `ReportError` if it is damaged, or of another format.
     """
     try:
         contents = json.loads(data.decode("utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_whole)
@@ -39,7 +39,7 @@ def parse_report(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
-    """Return the number that JSON text stands for; raises ValueError for NaN and infinity, which JSON has not."""
+    """Parse a number; raises ValueError for NaN and infinity, which do not exist in JSON."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is no finite number")
@@ -47,7 +47,7 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    """Return the whole number that JSON text stands for; raises ValueError for one that no float can hold."""
+    """Parse a whole number; raises ValueError if it exceeds the range of floats."""
     _finite(text)
     return int(text)
 

@@ -1,4 +1,4 @@
-"""What a fit found out, as data (``report.json``) and in four lines. ``docs/report.md`` documents the schema."""
+"""Contents of ``report.json``. ``docs/report.md`` documents the schema."""
 
 import hashlib
 import json
@@ -27,10 +27,10 @@ def settings_hash(options: FitOptions) -> str:
 
 
 def build(result: FitResult) -> dict[str, Any]:
-    """Return the report of a fit as nested dicts and lists that JSON can hold; undefined values are None."""
+    """Return the report of a fit as nested dicts and lists, serialisable as JSON; undefined values are None."""
     recording, network, options = result.recording, result.network, result.options
     model = options.model
-    # As many as for a recording that is one block: the report of an hour shall not grow with its blocks.
+    # As many as for a recording of one block, so that the size of the report does not grow with the number of blocks.
     stretches = max(1, MAX_INTERVALS // max(len(one.blocks) for one in result.stages))
     return {
         "schema": REPORT_FORMAT.number,
@@ -81,7 +81,7 @@ def _term(term: FramedNetwork) -> dict[str, Any]:
 
 
 def _tally(values: torch.Tensor) -> list[tuple[int, int]]:
-    """Return each value and how often it occurs, smallest first."""
+    """Return the distinct values with their counts, in ascending order."""
     found, counts = torch.unique(values, return_counts=True)
     return list(zip(found.tolist(), counts.tolist(), strict=True))
 
@@ -93,13 +93,13 @@ def _goal(result: FitResult) -> dict[str, Any]:
 
 
 def _stage(run: TrainingRun, most_stretches: int) -> dict[str, Any]:
-    """Return a run of training; values of one that diverged are None where they are not finite, as its status explains."""
+    """Return the report of a training run; non-finite values of a diverged run are None."""
     evaluations = [_look(look, most_stretches) for look in run.evaluations]
     return {"status": run.status, "evaluations": evaluations, "losses": _finite(run.losses)}
 
 
 def _finite(values: Any) -> Any:
-    """Return values, nested in dicts and lists, with None for those that are not finite."""
+    """Return nested values with None in place of non-finite ones."""
     if isinstance(values, dict):
         return {name: _finite(value) for name, value in values.items()}
     if isinstance(values, list | tuple):
@@ -108,7 +108,7 @@ def _finite(values: Any) -> Any:
 
 
 def _look(look: Evaluation, most_stretches: int) -> dict[str, Any]:
-    """Return a look, with the error by time in no more than so many stretches, to four digits."""
+    """Return the report of an evaluation, with the error by time in up to ``most_stretches`` intervals, to four digits."""
     errors, count = look.error_by_time, min(len(look.error_by_time), most_stretches)
     edges = [round(place * len(errors) / count) for place in range(count + 1)] if count else []
     pooled = [float(f"{sum(errors[first:last]):.4g}") for first, last in pairwise(edges)]
