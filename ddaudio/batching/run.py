@@ -22,7 +22,8 @@ from ddaudio.errors import BatchError, OutputError
 from ddaudio.io.storage import AT_ONCE, Storage, open_storage
 from ddaudio.options import FitOptions
 from ddaudio.options.batch import STACKS_PER_WORKER, BatchOptions
-from ddaudio.parallel.executors import Executor, make_executor
+from ddaudio.parallel.clusters import make_executor
+from ddaudio.parallel.executors import Executor
 
 SMALL_BYTES, STACK_BYTES = 1 << 17, 1 << 19
 """Largest recording in a stack, and largest stack, in bytes of samples: more is not faster, see `ddaudio.fitting.run`."""

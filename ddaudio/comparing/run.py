@@ -20,7 +20,8 @@ from ddaudio.io.atomic import whole_file
 from ddaudio.options import FitOptions
 from ddaudio.options.compare import PARAMETERS_PER_SAMPLE, CompareOptions, Variant
 from ddaudio.options.model import MIN_PARAMETERS
-from ddaudio.parallel.executors import Executor, SchedulerLostError, WorkerKilledError, make_executor
+from ddaudio.parallel.clusters import make_executor
+from ddaudio.parallel.executors import Executor, SchedulerLostError, WorkerKilledError
 
 SCHEMA = 1
 RESULTS, PACES = "compare.json", "paces.json"

@@ -26,7 +26,7 @@ from ddaudio.batching import BatchProgress
 from ddaudio.errors import BatchError
 from ddaudio.io.paths import TABLES
 from ddaudio.io.storage import MARK
-from ddaudio.parallel.executors import make_executor
+from ddaudio.parallel.clusters import make_executor
 
 QUICK_BUT_STEPS = {name: value for name, value in QUICK.items() if name != "steps"}
 WAIT_S = 300.0

@@ -78,7 +78,7 @@ def test_the_help_tells_of_every_setting(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_client_does_without_torch() -> None:
     """It would take seconds that the workers need."""
     program = (
-        "import sys, ddaudio.batching.run, ddaudio.parallel.executors; assert not {'torch', 'distributed'} & set(sys.modules)"
+        "import sys, ddaudio.batching.run, ddaudio.parallel.clusters; assert not {'torch', 'distributed'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

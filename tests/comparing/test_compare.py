@@ -28,7 +28,8 @@ from ddaudio.comparing.excerpts import loudest
 from ddaudio.comparing.results import Curve, Run, Spread
 from ddaudio.errors import OptionError, OutputError, RecordingError
 from ddaudio.io.audio import Recording
-from ddaudio.parallel.executors import SerialExecutor, WorkerKilledError, make_executor
+from ddaudio.parallel.clusters import make_executor
+from ddaudio.parallel.executors import SerialExecutor, WorkerKilledError
 
 
 def rows(path: Path) -> list[dict[str, str]]:

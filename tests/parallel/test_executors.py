@@ -16,8 +16,8 @@ from ddaudio.batching.up_to_date import BatchJob
 from ddaudio.errors import BatchError
 from ddaudio.io.storage import LocalStorage
 from ddaudio.options import FitOptions
-from ddaudio.parallel import executors
-from ddaudio.parallel.executors import DaskExecutor
+from ddaudio.parallel import clusters, dask_executor
+from ddaudio.parallel.dask_executor import DaskExecutor
 
 JOB = BatchJob(LocalStorage("/out"), FitOptions(), html=False, force=False)
 
@@ -93,7 +93,7 @@ def test_every_recording_lands_once_and_few_are_in_flight(count: int, size: int,
     rows = fit(client, waiting(count, size))
     assert sorted(rows) == list(range(count))
     assert {row.attempts for row in rows.values()} <= {1}
-    assert client.most <= max(executors.LEAST_IN_FLIGHT, executors.IN_FLIGHT_PER_THREAD * threads)
+    assert client.most <= max(dask_executor.LEAST_IN_FLIGHT, dask_executor.IN_FLIGHT_PER_THREAD * threads)
 
 
 def test_stacks_are_not_made_before_there_is_room() -> None:
@@ -108,7 +108,7 @@ def test_stacks_are_not_made_before_there_is_room() -> None:
     taken: list[int] = []
     land = lambda *_: taken.append(len([m for m in made if m >= 0]))  # noqa: E731
     fit_all(DaskExecutor(client, "tcp://x"), JOB, making(), 0, land, lambda _: None)
-    assert all(ahead <= place + 1 + executors.LEAST_IN_FLIGHT for place, ahead in enumerate(taken))
+    assert all(ahead <= place + 1 + dask_executor.LEAST_IN_FLIGHT for place, ahead in enumerate(taken))
 
 
 def test_a_stack_whose_worker_dies_is_tried_again_one_by_one() -> None:
@@ -165,8 +165,8 @@ def test_a_local_cluster_that_cannot_start_is_an_error_in_words(monkeypatch: pyt
     def failing(*_: object) -> None:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
-    monkeypatch.setattr(executors, "_started", failing)
-    with pytest.raises(BatchError, match="the local cluster cannot start: FileNotFoundError"), executors.make_executor(4, 2):
+    monkeypatch.setattr(clusters, "_started", failing)
+    with pytest.raises(BatchError, match="the local cluster cannot start: FileNotFoundError"), clusters.make_executor(4, 2):
         pass
 
 
