@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ddaudio.grid.erb import evenly_spaced_hz
-from ddaudio.io.samples import Samples, block_length, on_cpu
+from ddaudio.io.samples import Samples, block_length
+from ddaudio.io.spectra import Frames
 from ddaudio.metrics.registry import (
     AUDIBLE_DB,
     DEAD_DB,
@@ -145,8 +145,8 @@ def _powers(sample_rate: int, *signals: Samples) -> Iterator[list[Tensor]]:
     # Sampled at half positions, so that no value is 0 and a single sample counts.
     window = torch.sin((torch.arange(length, dtype=torch.float64) + 0.5) * (math.pi / length)).square()
     weights, (n_channels, n_samples) = _weights(sample_rate, n_fft), signals[0].shape
-    step = length * max(1, block_length(8 * n_channels) // length)
-    for first in range(0, n_samples, step):
-        blocks = [on_cpu(signal[:, first : min(first + step, n_samples)]).double() for signal in signals]
-        frames = [pad(block, (0, -block.shape[-1] % length)).unfold(-1, length, length) for block in blocks]
-        yield [torch.view_as_real(torch.fft.rfft(each * window, n_fft)).square().sum(-1) @ weights for each in frames]
+    # The window is in the middle of a frame of the FFT.
+    frames = Frames(n_fft, hop=length, n_frames=-(-n_samples // length), first_sample=-((n_fft - length) // 2))
+    at_a_time = max(1, block_length(8 * n_channels) // length)
+    for spectra in zip(*(frames.spectra(signal, window, at_a_time) for signal in signals), strict=True):
+        yield [torch.view_as_real(each.mT).square().sum(-1) @ weights for each in spectra]
