@@ -21,7 +21,6 @@ MAKE = """
 import json, re, sys, time
 from pathlib import Path
 from ddaudio.report import write_page
-from ddaudio.report.evidence import Evidence
 import jsonschema
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before, began = peak(), time.perf_counter()

@@ -135,6 +135,7 @@ class _Run:
         self.rows, self.summary = RowStore(len(items)), Summary(len(items))
         self.progress = BatchProgress("fitting")
         self.shown: list[tuple[float, int]] = []
+        self._before: Mapping[str, Row] = {}
         self._bytes = self._bytes_done = 0
         self._began = time.monotonic()
 
@@ -142,6 +143,7 @@ class _Run:
         """Run the batch and return its results."""
         began = time.monotonic()
         try:
+            self._before = self._failed_before()  # first: nothing is written where there are no failures to retry
             if self.how.dry_run:
                 todo = self._missing()
                 sound_s = seconds_of_sound([self.items[place] for place in todo])
@@ -167,9 +169,7 @@ class _Run:
                 if row is not None:
                     self._keep(place, row)
         missing = [place for place in range(len(self.items)) if not self.rows.has(place)]
-        if not self.how.retry_failed and self.how.limit is None:
-            return missing
-        before = self._failed_before()
+        before = self._before
         todo = [place for place in missing if self.items[place].folder in before] if self.how.retry_failed else missing
         todo = todo[: self.how.limit]
         for place in set(missing).difference(todo):
@@ -178,7 +178,12 @@ class _Run:
         return todo
 
     def _failed_before(self) -> Mapping[str, Row]:
-        """Return the failures of the last batch by folder; raises `BatchError` if they are to be retried and there was none."""
+        """Return the failures of the last batch by folder, if they matter.
+
+        Raises `BatchError` if they are to be retried and there was no batch.
+        """
+        if not self.how.retry_failed and self.how.limit is None:
+            return {}
         try:
             return {row.folder: row for row in read_table(BytesIO(_results(self.job.output))) if row.status == "failed"}
         except BatchError:

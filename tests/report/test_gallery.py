@@ -105,13 +105,13 @@ def damaged(folder: Path, how: str) -> None:
 
 
 DAMAGES = {
-    "no report": "holds no report.json: no fit was finished there; fit the recording again",
+    "no report": "has no report.json: no fit was completed there; fit the recording again",
     "cut": "report.json' is damaged: ",
-    "newer": ": update ddaudio",
+    "newer": "; update ddaudio",
     "no WAV": "residual.wav': it is missing; fit the recording again",
     "no model": "there is no model file",
     "another WAV": "resynth.wav in ",
-    "another model": "is not the one that its report tells of",
+    "another model": "does not match its report; fit the recording again",
     "foreign files": "is damaged at $.files[0]",
     "no number": "is damaged at $.settings.training.steps",
     "huge": "is no finite number",
@@ -222,18 +222,18 @@ def test_rows_are_sorted_and_what_has_no_value_comes_last(gallery: Path, browser
         assert page.run("document.querySelectorAll('[aria-sort]').length") == 1
 
 
-def test_rows_are_filtered_by_name_doubt_and_standing(gallery: Path, browser: Browser) -> None:
+def test_rows_are_filtered_by_name_warning_and_rating(gallery: Path, browser: Browser) -> None:
     with opened(browser, gallery) as page:
-        search, standing, count = page.page.get_by_label("Filter"), page.page.get_by_label("Show"), page.page.locator("#count")
+        search, rating, count = page.page.get_by_label("Filter"), page.page.get_by_label("Show"), page.page.locator("#count")
         search.fill("A.WAV")
         assert page.run(NAMES) == ["a.wav"]
         assert count.inner_text() == "1 of 4 shown"
         search.fill("mostly noise")
         assert page.run(NAMES) == [HOSTILE]
         search.fill("")
-        standing.select_option(label="not to be trusted")
+        rating.select_option(label="failed")
         assert page.run(NAMES) == [HOSTILE]
-        standing.select_option(label="all")
+        rating.select_option(label="all")
         assert count.inner_text() == ""
         assert len(page.run(NAMES)) == 4
 

@@ -198,7 +198,7 @@ def run(script: str, home: Path) -> str:
     [
         ("import ddaudio.report", ""),
         ("", "import ddaudio.report"),
-        ("", "from ddaudio.results.record import Evidence; result = Evidence.of(result)"),
+        ("import ddaudio.report", "from ddaudio.results.record import FitRecord; result = FitRecord.of(result)"),
     ],
 )
 def test_a_fit_shows_itself_once_the_reports_are_imported(before: str, after: str, tmp_path: Path) -> None:
