@@ -4,7 +4,7 @@
 >>> result = ddaudio.fit("recordings/bark.wav", target_snr_db=20)
 >>> ddaudio.save_fit(result, "bark-fit")  # doctest: +SKIP
 
-Names are loaded when they are first used: importing the package does not import torch.
+Names are loaded when first used: importing the package does not import torch.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""Errors that a user can cause and correct. They carry facts, and their text is made from the facts.
+"""Errors that a user can cause and correct, as structured facts from which their text is generated.
 
-A setting is named by its field, such as ``target_snr_db``. `DdaudioError.sentence` writes the same facts with other
-names, as the command line does with its flags.
+A setting is named by its field, such as ``target_snr_db``. `DdaudioError.sentence` formats the same facts with other names, such
+as the flags of the command line.
 
 >>> error = OptionError(setting="overlap", value=0.3, problem="but frame lengths are adaptive", hint="give {frame_s} as well")
 >>> str(error)
@@ -16,32 +16,32 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 LONGEST_VALUE = 200
-"""Characters of a value that an error shows."""
+"""Largest number of characters of a value in an error."""
 
 
 class Spelling:
-    """How settings and values are written in an error's sentence: this class as in Python, a subclass in its own way."""
+    """Formatting of settings and values in the text of an error: as in Python, unless overridden."""
 
     def name(self, setting: str) -> str:
         """Return the name of a setting."""
         return setting
 
     def value(self, value: object) -> str:
-        """Return a value, cut to `LONGEST_VALUE` characters."""
+        """Return a value, truncated to `LONGEST_VALUE` characters."""
         text = repr(value)
         return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
     def assignment(self, setting: str, value: str) -> str:
-        """Return how a setting is given a value, such as ``force=True``."""
+        """Return the assignment of a value to a setting, such as ``force=True``."""
         bare = value in ("True", "False") or value.replace(".", "", 1).isdigit()
         return f"{setting}={value if bare else repr(value)}"
 
     def statement(self, setting: str, verb: str, value: object) -> str:
-        """Return which value a setting has, such as ``budget is 3``."""
+        """Return a statement about a setting, such as ``budget is 3``."""
         return f"{self.name(setting)} {verb} {self.value(value)}"
 
     def hint(self, template: str) -> str:
-        """Return a hint with ``{setting}`` and ``{setting=value}`` written out; ``{{`` is a brace, other braces stay."""
+        """Return a hint with ``{setting}`` and ``{setting=value}`` replaced; ``{{`` is a brace, other braces are kept."""
         return re.sub(
             r"\{\{|\{(\w+)(?:=([^{}]*))?\}",
             lambda found: "{" if not found[1] else self.name(found[1]) if found[2] is None else self.assignment(*found.groups()),
@@ -50,7 +50,7 @@ class Spelling:
 
 
 class DdaudioError(Exception):
-    """Base of all errors that a user can cause and correct; all facts are optional."""
+    """Base class of all errors that a user can cause and correct; all facts are optional."""
 
     def __init__(
         self,
@@ -64,17 +64,17 @@ class DdaudioError(Exception):
         hint: str | None = None,
         source: str | None = None,
     ) -> None:
-        """Keep the facts; they are attributes of the same names.
+        """Store the facts as attributes of the same names.
 
         Args:
-            problem: What is wrong, in words that name no setting. With a setting it continues ``setting is value, ...``.
-            setting: Name of the setting that is wrong.
+            problem: Description of the problem without names of settings. With a setting it continues ``setting is value, ...``.
+            setting: Name of the invalid setting.
             value: Its value.
-            verb: What joins setting and value: ``is``, or such as ``names`` where ``value`` is one of several.
-            others: Settings that contradict it, with their values.
+            verb: Verb between setting and value: ``is``, or for example ``names`` if ``value`` is one of several.
+            others: Settings in conflict with it, with their values.
             allowed: Values that are allowed, such as ``4 or more``.
-            hint: What to do. ``{name}`` stands for a setting, ``{name=value}`` for giving it a value, ``{{`` for a brace.
-            source: File that settings or samples belong to, as it is shown; settings then keep their names, as in the file.
+            hint: Remedy. ``{name}`` stands for a setting, ``{name=value}`` for an assignment, ``{{`` for a brace.
+            source: File of the settings or samples, as displayed; settings then keep the names that they have in the file.
         """
         super().__init__(problem)
         self.problem, self.allowed, self.hint, self.source = problem, allowed, hint, source
@@ -84,7 +84,7 @@ class DdaudioError(Exception):
         return self.sentence(Spelling())
 
     def sentence(self, spelling: Spelling) -> str:
-        """Return the facts as one sentence, with settings and values written by ``spelling``."""
+        """Return the facts as one sentence, with settings and values formatted by ``spelling``."""
         spelling = spelling if self.source is None else Spelling()
         given = {} if self.setting is None else {self.setting: (self.verb, self.value)}
         given |= {name: ("is", value) for name, value in self.others.items()}
@@ -107,7 +107,7 @@ class RecordingError(DdaudioError):
 
 
 class OptionError(DdaudioError, ValueError):
-    """A setting is unknown, out of range, or contradicts another one."""
+    """A setting is unknown, out of range, or in conflict with another."""
 
 
 class PluginError(DdaudioError):
@@ -139,12 +139,12 @@ class PlaybackError(DdaudioError):
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return a hint that names the known word closest to ``word``; None where none is close."""
+    """Return a hint with the known word closest to ``word``; None if none is close."""
     found = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f"did you mean {found[0]!r}?" if found else None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint that names the known word closest to ``word``, or all of them where none is close."""
+    """Return a hint with the known word closest to ``word``, or with all of them if none is close."""
     known = sorted(known)
     return closest(word, known) or f"known: {', '.join(known)}"

@@ -28,7 +28,7 @@ Told = Callable[[QueuedInput, Row], None]
 
 
 def fit_all(workers: Executor, job: BatchJob, stacks: Iterable[Stack], retries: int, tell: Told, beat: OnTick) -> None:
-    """Fit all stacks; ``tell`` is called once per recording, in any order."""
+    """Fit all stacks, and report the final row of each recording once, in any order."""
 
     def landed(stack: Stack, ending: list[Outcome] | Exception) -> list[Stack]:
         """Report final outcomes; return the recordings to retry, one per stack."""

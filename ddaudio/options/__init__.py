@@ -1,8 +1,7 @@
-"""Settings of a fit: frozen dataclasses, checked when made.
+"""Settings of a fit: frozen dataclasses, checked when created.
 
-The command line, TOML files and the documentation all come from these classes. Nothing here imports torch, so that the
-help of the command line is fast. A setting has the name of its field everywhere (``target_snr_db``); the groups are the
-tables of a TOML file.
+The command line, TOML files and the documentation are generated from these classes. Nothing here imports torch, so that the help
+of the command line is fast. Settings have the name of their field everywhere (``target_snr_db``); groups are TOML tables.
 """
 
 from ddaudio.options.cascade import ActivationName, CascadeOptions, LadderName, PhaseName

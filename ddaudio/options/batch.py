@@ -1,19 +1,19 @@
-"""Settings of a batch, in addition to those of its fits. Imports nothing that is slow."""
+"""Settings of a batch, in addition to those of its fits. Imports no slow packages."""
 
 import os
 from dataclasses import dataclass
 
 from ddaudio.errors import OptionError
-from ddaudio.options.checks import check_one_of
+from ddaudio.options.checks import LARGEST_WHOLE, allowed_whole, check_one_of, is_whole
 
 MOST_WORKERS, MOST_RETRIES = 1024, 100
 STACKS_PER_WORKER = 4
-"""Least number of stacks for each worker, where there are enough files: then none waits long for the last one."""
+"""Smallest number of stacks per worker, if there are enough files, so that no worker waits long for the last one."""
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """Which recordings are fitted, and on which workers."""
+    """Selection of recordings, and workers."""
 
     pattern: str | None = None
     """Names of recordings, as a shell pattern such as *.wav; with a slash it is matched with paths below the input (default: the
@@ -41,24 +41,24 @@ class BatchOptions:
         for name, low, high in (
             ("workers", 1, MOST_WORKERS),
             ("retries", 0, MOST_RETRIES),
-            ("limit", 1, 10**12),
+            ("limit", 1, LARGEST_WHOLE),
             ("stack", 1, 1024),
         ):
             value = getattr(self, name)
             if value is None and name in ("workers", "limit"):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise OptionError(setting=name, value=value, allowed=f"whole numbers from {low} to {high}")
+            if not is_whole(value) or not low <= value <= high:
+                raise OptionError(setting=name, value=value, allowed=allowed_whole(value, low, high))
         check_one_of(self, "workers", "scheduler", "which has its own workers")
         if self.force and self.retry_failed:
             raise OptionError(setting="force", value=True, others={"retry_failed": True}, hint="give only one of the two")
 
     @property
     def n_workers(self) -> int:
-        """Processes of a local cluster: by default one for each core that this process may use."""
+        """Number of processes of a local cluster: by default one per core available to this process."""
         return self.workers or cores()
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

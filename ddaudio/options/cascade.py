@@ -14,7 +14,7 @@ ActivationName = Literal["none", "tanh", "sine"]
 
 @dataclass(frozen=True)
 class CascadeOptions(NetworkOptions):
-    """The network ``cascade``: one wave a layer, each added to the sum of those before it."""
+    """The network ``cascade``: one wave per layer, added to the sum of the layers before it."""
 
     training_only: ClassVar[tuple[str, ...]] = ("greedy", "local")
 
@@ -45,13 +45,14 @@ class CascadeOptions(NetworkOptions):
         return self.activation == "none" and not self.local
 
     def check_start(self, initialisation: str) -> None:
-        """Raise `OptionError` for two starting points."""
+        """Raise `OptionError` if two initialisations are chosen."""
         if self.greedy and initialisation != "peaks":
             others, hint = {"initialisation": initialisation}, "give only one of the two"
-            raise OptionError("but a greedy cascade finds its own start", setting="greedy", value=True, others=others, hint=hint)
+            problem = "but a greedy cascade has its own initialisation"
+            raise OptionError(problem, setting="greedy", value=True, others=others, hint=hint)
 
     def check_optimiser(self, optimiser: str | None) -> None:
-        """Raise `OptionError` for layers that are trained locally by steps that lower the error of their sum."""
+        """Raise `OptionError` for local training with Gauss-Newton, which lowers the error of the sum."""
         if self.local and optimiser == "gauss-newton":
             problem, others = "but Gauss-Newton lowers the error of the sum, not that of each layer", {"optimiser": optimiser}
             raise OptionError(problem, setting="local", value=True, others=others, hint="use {optimiser=adam}")

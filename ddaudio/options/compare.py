@@ -1,4 +1,4 @@
-"""Settings of a comparison and its variants: networks times losses, or named ones. Imports nothing that is slow."""
+"""Settings of a comparison and its variants: networks times losses, or named variants. Imports no slow packages."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,13 +12,13 @@ from ddaudio.options.checks import check_one_of, check_range, check_whole, read_
 
 MOST_SEEDS, MOST_WORKERS, MOST_ENTRIES = 1000, 1024, 1000
 MODELS, LOSSES = "sine,double-dutch", "mse,mse+mss"
-"""Networks and losses that are compared by default."""
+"""Default networks and losses."""
 PARAMETERS_PER_SAMPLE = 0.06
-"""Size of each model, unless a goal is given: networks are compared at equal size."""
+"""Default size of each model: networks are compared at equal size."""
 EVEN = {"optimiser": "adam", "exchanges": 0, "tolerance": 0.0}
-"""Settings that make fits comparable, unless others are given: one optimiser, descent alone, and no early stop."""
+"""Default settings that make fits comparable: the same optimiser, no exchanges, and no early stop."""
 OWN = ("model", "losses", "seed")
-"""Settings of a fit that a comparison sets itself."""
+"""Settings of a fit that are determined by the comparison."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class CompareOptions:
     losses: str | None = None
     """Losses, separated by commas, with terms joined by +, as in mse,mse+pdl=0.5,mss:ddsp (default: mse,mse+mss)."""
     variants: str | None = None
-    """TOML file in which each table is a named variant with settings of its fits, as in [late] schedule = "rise"; one without
-    model or losses is fitted with each of those given."""
+    """TOML file in which each table is a named variant, such as [late], with settings of its fits, such as schedule = "rise"; a
+    variant without model or losses is fitted with each of those given."""
     seeds: int = 3
     """Fits of each variant, with the seeds 0, 1, ..., 1 to 1000."""
     time_s: float = 20.0
@@ -60,13 +60,13 @@ class CompareOptions:
 
     @property
     def n_workers(self) -> int:
-        """Processes of a local cluster."""
+        """Number of processes of a local cluster."""
         return self.workers or cores()
 
     def entries(self, settings: Mapping[str, Any]) -> list["Variant"]:
-        """Return what is compared, in order; ``settings`` of all fits, by name, are below those of variants.
+        """Return all variants, in order; settings of a variant take precedence over ``settings`` of all fits.
 
-        Raises `OptionError` for what is unknown, out of range, contradictory, or there twice.
+        Raises `OptionError` for settings that are unknown, out of range or in conflict, and for repeated variants.
         """
         mine = [name for name in OWN if name in settings]
         if mine:
@@ -88,7 +88,7 @@ class CompareOptions:
         losses = [changes["losses"]] if "losses" in changes else _parts("losses", self.losses or defaults["losses"])
         goal = any(key in changes for key in GOALS)
         shared = {key: value for key, value in settings.items() if not (goal and key in GOALS)}
-        # A setting of one network is for the fits of that network; if there are none, it is refused.
+        # A setting of one network applies to the fits of that network; if there are none, it is an error.
         elsewhere = {key for key in shared if any(is_setting_of(key, model) for model in models)}
         for model in models:
             for loss in losses:
@@ -106,41 +106,41 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class Variant:
-    """A kind of fit: a row of the table for each recording."""
+    """A configuration: one row of the table per recording."""
 
     variant: str
-    """Its name; empty where there are none."""
+    """Name; empty without named variants."""
     model: str
     losses: str
     options: FitOptions
-    """As asked for: numbers, steps and seed are still to be filled in."""
+    """Settings as given; budget, steps and seed are set later."""
     has_goal: bool
-    """Whether it was said how large the model gets."""
+    """Whether the size of the model was given."""
     has_steps: bool
-    """Whether steps were given, in place of time."""
+    """Whether steps were given instead of time."""
     asked: Mapping[str, Any]
-    """The settings that were asked for, by name."""
+    """The settings that were given, by name."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what a comparison says of it."""
+        """Return the description stored in ``compare.json``."""
         return {"variant": self.variant, "model": self.model, "losses": self.losses, "settings": dict(self.asked)}
 
     @property
     def kind(self) -> tuple[FitOptions, dict[str, float]]:
-        """What it is, however its losses are spelled."""
+        """Normal form, independent of the spelling of losses."""
         training = replace(self.options.training, losses="mse")
         return replace(self.options, training=training), parse_terms(self.losses)
 
     @property
     def name(self) -> str:
-        """What it is called in messages and curves."""
+        """Name in messages and curves."""
         return ", ".join(filter(None, (self.variant, self.model, self.losses)))
 
 
 def read_variants(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """Read named variants, each a table of settings, such as ``[late]`` with ``schedule = "rise"``.
 
-    Raises `OptionError` when the file cannot be read, has no variant, or one has a setting that is unknown or not its own.
+    Raises `OptionError` if the file cannot be read, has no variant, or contains an unknown or forbidden setting.
     """
     tables = read_toml(path, "file of variants", 'give a TOML file with a table for each, as in [late] with schedule = "rise"')
     loose = [name for name, table in tables.items() if not isinstance(table, dict)]
@@ -158,7 +158,7 @@ def read_variants(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
 
 
 def _parts(setting: str, text: str) -> list[str]:
-    """Return what is listed with commas between."""
+    """Split a comma-separated list."""
     parts = [part.strip() for part in str(text).split(",")]
     if not all(parts):
         raise OptionError(setting=setting, value=text, allowed="names separated by commas")

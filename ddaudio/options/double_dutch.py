@@ -83,7 +83,7 @@ class DoubleDutchOptions(NetworkOptions):
         return () if self.denominators is None else parse_row("denominators", self.denominators)
 
     def transitions_s(self, depth: int) -> tuple[float, ...]:
-        """Return the transition of each of ``depth`` levels, or one for all; raises `OptionError` for another number of them."""
+        """Return the transition of each of ``depth`` levels, or one for all; raises `OptionError` for any other number."""
         row = parse_row("transition_s", self.transition_s)
         if len(row) not in (1, depth):
             problem = f"{len(row)} values for {depth} levels"

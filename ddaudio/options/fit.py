@@ -19,7 +19,7 @@ from ddaudio.options.recording import GridOptions, InputOptions, OutputOptions
 from ddaudio.options.training import TrainingOptions, check_rateless
 
 GOALS = ("target_snr_db", "budget", "partials")
-"""Settings that say how large a model gets: only one of them may be asked for."""
+"""Settings that determine the size of a model, of which only one may be given."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FitOptions:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
     networks: Mapping[str, NetworkOptions] = field(default_factory=dict)
-    """Settings of single networks, by the network's name, as far as they are not the defaults."""
+    """Settings of networks that differ from the defaults, by the network's name."""
 
     def __post_init__(self) -> None:
         given = {name: own for name, own in self.networks.items() if own != NETWORKS[name].options()}
@@ -54,7 +54,7 @@ class FitOptions:
             check_rateless(training, "the default for mse alone, ")
 
     def network(self, name: str) -> Any:
-        """Return the settings of a network: an instance of its row's option class."""
+        """Return the settings of a network: an instance of its option class."""
         return self.networks.get(name) or NETWORKS[name].options()
 
     def second_order(self, name: str) -> bool:
@@ -64,8 +64,8 @@ class FitOptions:
     def with_settings(self, settings: Mapping[str, Any]) -> "FitOptions":
         """Return these options with some settings replaced, each by its field's name, such as ``target_snr_db``.
 
-        A goal that is given replaces whatever goal these options have.
-        Raises `OptionError` on an unknown name (the nearest known one is given) or a value out of range.
+        A goal replaces the previous goal of any type.
+        Raises `OptionError` for an unknown name (with the nearest known one) or a value out of range.
         """
         asked = [name for name in GOALS if settings.get(name) is not None]
         if len(asked) > 1:
@@ -85,7 +85,7 @@ class FitOptions:
         return replace(self, **core, networks={**self.networks, **networks})
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """Return the settings as nested tables, as TOML holds them, without those that have no value or no effect."""
+        """Return the settings as nested TOML tables, without those that have no value or no effect."""
         sized = self.model.budget is not None or self.model.partials is not None
         idle = {"target_snr_db"} if sized else set()
         return {
@@ -139,11 +139,11 @@ RESERVED = frozenset(
         "losses",
     ]
 )
-"""Names that no setting of a network can have: the command line uses them."""
+"""Names reserved for the command line, which no setting of a network can have."""
 
 
 def _check_names(spec: NetworkSpec, _: Mapping[str, NetworkSpec]) -> None:
-    """Refuse a network of another package whose name or settings are those of others."""
+    """Raise ValueError for a network of another package whose name or settings are taken."""
     core = {member.name for owner in _CORE.values() for member in fields(owner)}
     taken = [member.name for member in fields(spec.options) if member.name in core | RESERVED]
     if taken:
@@ -165,7 +165,7 @@ def option_tables() -> dict[str, type]:
 
 
 def setting_groups() -> dict[str, tuple[str, ...]]:
-    """Return the groups that have a setting, by its name: one, or the networks that share it."""
+    """Return the groups of each setting, by its name: one, or the networks that share it."""
     groups: dict[str, tuple[str, ...]] = {}
     for group, owner in option_tables().items():
         for member in fields(owner):
@@ -174,7 +174,7 @@ def setting_groups() -> dict[str, tuple[str, ...]]:
 
 
 def _homes(name: str, model: str) -> Iterable[str]:
-    """Return the groups that a setting goes to: its name alone stands for that of all networks of the model that have it."""
+    """Return the groups that a setting belongs to: without a prefix, all networks of the model that have it."""
     groups = setting_groups()
     table, _, plain = name.rpartition(".")
     if plain not in groups or (table and table not in groups[plain]):
@@ -183,14 +183,14 @@ def _homes(name: str, model: str) -> Iterable[str]:
 
 
 def is_setting_of(name: str, model: str) -> bool:
-    """Return whether a setting concerns all fits, or one of the networks of a model such as ``sine+double-dutch``."""
+    """Return whether a setting belongs to all fits or to one of the networks of a model such as ``sine+double-dutch``."""
     table, _, plain = name.rpartition(".")
     owners = (table,) if table else setting_groups().get(plain, ())
     return not owners or any(owner in _CORE or owner in _terms(model) for owner in owners)
 
 
 def _check_of_model(model: str, given: Mapping[str, Any]) -> None:
-    """Raise `OptionError` for a setting that none of the model's networks has."""
+    """Raise `OptionError` for a setting of a network that is not part of the model."""
     for name, value in given.items():
         if not is_setting_of(name, model):
             table, _, plain = name.rpartition(".")
@@ -199,9 +199,9 @@ def _check_of_model(model: str, given: Mapping[str, Any]) -> None:
 
 
 def setting_docs() -> dict[str, str]:
-    """Return what each setting means, by its name: the text below its field in its class's source.
+    """Return the documentation of each setting, by name: the docstring of its field.
 
-    Networks that share a setting may each describe it; ``{losses}`` and ``{penalties}`` are written out.
+    Descriptions of a setting by several networks are joined; ``{losses}`` and ``{penalties}`` are replaced by their names.
     """
     lists = {
         "losses": ", ".join(LOSSES),
@@ -220,7 +220,7 @@ def setting_docs() -> dict[str, str]:
 
 
 def field_docs(owner: type) -> dict[str, str]:
-    """Return the text below each field of a dataclass, and of those it inherits from, by the field's name."""
+    """Return the docstring of each field of a dataclass, including inherited ones, by name."""
     found: dict[str, str] = {}
     for base in reversed(owner.__mro__[:-1]):
         (node,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
@@ -233,8 +233,8 @@ def field_docs(owner: type) -> dict[str, str]:
 def read_settings(path: str | Path) -> dict[str, Any]:
     """Read the settings of a TOML file such as ``fit.toml`` into one flat mapping for `FitOptions.with_settings`.
 
-    The table ``[recording]``, which ``fit.toml`` adds to say what was fitted, is passed over. Raises `OptionError` when
-    the file cannot be read, is not TOML, or names an unknown table or setting.
+    The table ``[recording]`` of ``fit.toml``, which describes the recording, is ignored. Raises `OptionError` if the file cannot
+    be read, is not TOML, or contains an unknown table or setting.
     """
     tables = read_toml(path, "settings file", "give a TOML file such as fit.toml of a fit")
     groups, tables_known = option_tables(), setting_groups()

@@ -1,4 +1,4 @@
-"""The losses and penalties: a row each. Imports no torch."""
+"""Registry of the losses and penalties, one row each. Does not import torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,42 +7,42 @@ from typing import Literal
 from ddaudio.options.registry import Registry
 
 HUBER_DELTA = 0.1
-"""Where Huber's error turns from squared to absolute, in units of the target's level, unless it is given."""
+"""Default delta of the Huber loss, between quadratic and linear error, in units of the target's level."""
 ZERO_WIDTH = 0.1
-"""Width of the penalty ``zero``, in units of the target's level, unless it is given."""
+"""Default width of the penalty ``zero``, in units of the target's level."""
 
 
 @dataclass(frozen=True)
 class LossSpec:
-    """A loss, and what may stand behind its name after colons."""
+    """A loss, and the variants that may follow its name after colons."""
 
     name: str
     """Name in settings and reports."""
     summary: str
-    """What it is, in a few words for the help."""
+    """Short description for the help."""
     path: str
-    """A function ``estimate, target [B, T] -> [B]``, a `ddaudio.losses.Loss` or its class; or, with ``is_factory``, a function of
+    """A function ``estimate, target [B, T] -> [B]``, a `ddaudio.losses.Loss` or its class; with ``is_factory``, a function of
     `Choice` and sample rate that returns one."""
     is_factory: bool = False
-    """Whether the path leads to a function that makes the loss."""
+    """Whether ``path`` is a function that creates the loss."""
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What there is to choose, and the words for it; the first is taken unless another is named."""
+    """Choices and their options; the first option is the default."""
     numbers: Literal["none", "one", "lags"] = "none"
-    """Which numbers may stand in the name: none, one above 0, or lags in samples, which count as the choice of ``lags``."""
+    """Numbers allowed in the name: none, one above 0, or lags in samples (which replace the choice of ``lags``)."""
     example: str = ""
-    """A name with a number."""
+    """Example of a name with a number."""
     excluded: tuple[frozenset[str], ...] = ()
-    """Combinations of words that are not allowed."""
+    """Combinations of options that are not allowed."""
     required: str = ""
-    """What has to be chosen: its first word is no default."""
+    """A choice that has to be given, without a default."""
     unfit: Mapping[str, str] = field(default_factory=dict)
-    """Words that somebody might try, and why they cannot be used."""
+    """Options that cannot be used, with the reason."""
     is_least_squares: bool = False
     """Whether it is the mean squared error, which Gauss-Newton steps minimise."""
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All words that choose a variant."""
+        """All options of all choices."""
         return tuple(word for known in self.variants.values() for word in known)
 
 
@@ -53,11 +53,11 @@ class PenaltySpec:
     name: str
     """Name in settings and reports."""
     summary: str
-    """What it is, in a few words for the help."""
+    """Short description for the help."""
     path: str
-    """A function of amplitudes ``[P]`` and a width, both in full scale, that returns a scalar."""
+    """Function of amplitudes ``[P]`` and a width, both in full scale, that returns a scalar."""
     width: float
-    """The width in units of the target's level, unless one is given."""
+    """Default width, in units of the target's level."""
 
 
 _WEIGHTED = ("by-distance", "by-inverse-distance")

@@ -1,7 +1,7 @@
-"""Losses and penalties as they are named in settings: ``mse=1,pdl:all-pairs=0.5``.
+"""Parsing of losses and penalties in settings, such as ``mse=1,pdl:all-pairs=0.5``.
 
-A name is a kind of loss and, after colons, its variants in any order: words that choose among the variants of its row, or
-numbers. Nothing else says how a loss is computed, so a name tells all of it, in settings, tables and plots alike.
+A name is the name of a row and, after colons, variants in any order: options of the row's choices, or numbers. The name defines
+the loss completely, in settings, tables and plots.
 """
 
 import math
@@ -17,20 +17,20 @@ LONGEST_LAG = 10**9
 
 @dataclass(frozen=True)
 class Choice:
-    """A loss or penalty, as its name says."""
+    """A parsed loss or penalty."""
 
     kind: str
     """Its row in `LOSSES` or `PENALTIES`."""
     variants: Mapping[str, str] = field(default_factory=dict)
-    """What was chosen, or the default, of all that there is to choose."""
+    """The option of each choice, given or default."""
     values: tuple[float, ...] = ()
-    """Numbers in the name, in rising order: lags in samples of pdl, delta of huber, width of zero."""
+    """Numbers in the name, in ascending order: lags of pdl in samples, delta of huber, width of zero."""
 
 
 def parse_loss(name: str) -> Choice:
-    """Read the name of one loss, such as ``mse``, ``pdl:far-to-near:huber``, ``pdl:1:44``, ``huber:0.2`` or ``auraloss:ESRLoss``.
+    """Parse the name of a loss, such as ``mse``, ``pdl:far-to-near:huber``, ``pdl:1:44``, ``huber:0.2`` or ``auraloss:ESRLoss``.
 
-    Raises `OptionError` on what is unknown (the nearest known word is given), chosen twice, or cannot be combined.
+    Raises `OptionError` for parts that are unknown (with the nearest known one), given twice, or cannot be combined.
     """
     kind, *parts = name.split(":")
     if kind not in LOSSES:
@@ -51,21 +51,20 @@ def parse_loss(name: str) -> Choice:
 
 
 def parse_terms(text: str) -> dict[str, float]:
-    """Read named, weighted losses such as ``mse=1,pdl:all-pairs=0.5`` or ``mse+mss`` (weight 1 each), in the order given.
+    """Parse named, weighted losses such as ``mse=1,pdl:all-pairs=0.5`` or ``mse+mss`` (weight 1 each), in the order given.
 
-    Raises `OptionError` as `parse_loss` does, and on a loss that is named twice or a weight that is not a positive, finite
-    number.
+    Raises the errors of `parse_loss`, and `OptionError` for a repeated loss or a weight that is not positive and finite.
     """
     return _parse_weighted("losses", text, parse_loss, "mse=1,pdl=0.5")
 
 
 def parse_penalties(text: str | None) -> dict[str, float]:
-    """Read named, weighted penalties such as ``zero=0.01`` or, with a width, ``zero:0.05=0.01``; raises as `parse_terms` does."""
+    """Parse named, weighted penalties such as ``zero=0.01`` or, with a width, ``zero:0.05=0.01``; errors as in `parse_terms`."""
     return {} if text is None else _parse_weighted("penalties", text, parse_penalty, "zero=0.01")
 
 
 def parse_penalty(name: str) -> Choice:
-    """Read the name of one penalty, such as ``zero`` or ``zero:0.05``; raises `OptionError` on what is unknown."""
+    """Parse the name of a penalty, such as ``zero`` or ``zero:0.05``; raises `OptionError` if it is unknown."""
     kind, *parts = name.split(":")
     if kind not in PENALTIES:
         raise _refusal(name, "which is unknown", hint=nearest(kind, PENALTIES), setting="penalties")
@@ -75,7 +74,7 @@ def parse_penalty(name: str) -> Choice:
 
 
 def check_lags(losses: str, n_samples: int) -> None:
-    """Raise `OptionError` if ``losses`` asks for a lag that has no pair within ``n_samples``."""
+    """Raise `OptionError` if ``losses`` contains a lag without any pair within ``n_samples``."""
     for name in parse_terms(losses):
         choice = parse_loss(name)
         if LOSSES[choice.kind].numbers == "lags" and choice.values and choice.values[-1] >= n_samples:
@@ -88,7 +87,7 @@ def check_lags(losses: str, n_samples: int) -> None:
 
 
 def _sorted_parts(name: str, spec: LossSpec, parts: list[str]) -> tuple[dict[str, str], list[float]]:
-    """Return the words among the variants of a name, by what they choose, and the numbers."""
+    """Return the options in a name, by choice, and the numbers."""
     chosen: dict[str, str] = {}
     numbers: list[float] = []
     for part in parts:
@@ -105,7 +104,7 @@ def _sorted_parts(name: str, spec: LossSpec, parts: list[str]) -> tuple[dict[str
 
 
 def _hint(spec: LossSpec, part: str) -> str:
-    """Return what may be given in place of an unknown variant."""
+    """Return a hint about an unknown variant."""
     if part in spec.unfit:
         return spec.unfit[part]
     if spec.words:
@@ -114,7 +113,7 @@ def _hint(spec: LossSpec, part: str) -> str:
 
 
 def _number(text: str) -> float:
-    """Return a number; NaN for what is none."""
+    """Parse a number; NaN if it is not one."""
     try:
         return float(text)
     except ValueError:
@@ -124,18 +123,18 @@ def _number(text: str) -> float:
 def _refusal(
     name: str, problem: str, *, allowed: str | None = None, hint: str | None = None, setting: str = "losses"
 ) -> OptionError:
-    """Return the error about one of several names in a setting."""
+    """Create the error about one of several names in a setting."""
     return OptionError(problem, setting=setting, value=name, verb="names", allowed=allowed, hint=hint)
 
 
 def _check_one(setting: str, name: str, numbers: list[float], example: str) -> None:
-    """Refuse more than one number, or one that is not positive and finite."""
+    """Raise `OptionError` for more than one number, or one that is not positive and finite."""
     if len(numbers) > 1 or not all(0 < number < math.inf for number in numbers):
         raise _refusal(name, "", allowed=f"one number above 0, as in {example}", setting=setting)
 
 
 def _check_lags(name: str, chosen: Mapping[str, str], numbers: list[float]) -> None:
-    """Refuse lags that are not positive whole numbers, or chosen twice."""
+    """Raise `OptionError` for lags that are not positive whole numbers, or given twice."""
     if numbers and "lags" in chosen:
         raise _refusal(name, "with two choices of lags", hint=f"give {chosen['lags']} or lags in samples")
     if not all(1 <= number <= LONGEST_LAG and number == int(number) for number in numbers):
@@ -145,7 +144,7 @@ def _check_lags(name: str, chosen: Mapping[str, str], numbers: list[float]) -> N
 
 
 def _check_combination(name: str, spec: LossSpec, choice: Choice) -> None:
-    """Refuse words that cannot be combined."""
+    """Raise `OptionError` for options that cannot be combined."""
     words = set(choice.variants.values())
     for excluded in spec.excluded:
         if excluded <= words:

@@ -1,4 +1,4 @@
-"""Settings of the networks."""
+"""Settings of the model."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MIN_PARAMETERS, MIN_PARAMETERS_PER_SAMPLE = 4, 0.0001
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which network, how large, and where it starts."""
+    """Network, size and initialisation."""
 
     model: str = "sine"
     """Network, or a sum such as sine+double-dutch, in which each network fits the residual of those before it."""
@@ -52,7 +52,7 @@ class ModelOptions:
             raise OptionError(setting="budget_split", value=self.budget_split, allowed="finite shares above 0")
         check_range(self, "target_snr_db", -10, 140, "dB")
         check_range(self, "max_parameters_per_sample", MIN_PARAMETERS_PER_SAMPLE, 4)
-        check_whole(self, "budget", MIN_PARAMETERS, 10**12)
+        check_whole(self, "budget", MIN_PARAMETERS)
         check_whole(self, "partials", 1, 10000)
         check_choice(self, "initialisation", get_args(InitialisationName))
         self._check_estimator()
@@ -78,12 +78,12 @@ class ModelOptions:
 
     @property
     def starting_point(self) -> StartingPoint:
-        """The estimator, or where the network starts without one."""
+        """The estimator if given, otherwise the initialisation."""
         return self.estimator or self.initialisation
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The names of the networks that add up, at least one."""
+        """The names of the networks of the sum, at least one."""
         return tuple(name.strip() for name in str(self.model).split("+"))
 
     @property

@@ -1,4 +1,4 @@
-"""The networks: a row each, and their settings by name. Imports no torch."""
+"""Registry of the networks, one row each. Does not import torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,49 +12,49 @@ from ddaudio.options.siren import SirenOptions
 from ddaudio.options.stack import StackOptions
 
 FramesName = Literal["adaptive", "halving", "equal"]
-"""Frames of adaptive lengths, equal ones of a power of two samples, or equal ones of any length."""
+"""Frames of adaptive lengths, of equal lengths that are a power of two samples, or of any equal lengths."""
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network: how it is made, sized and trained."""
+    """A network: its class, settings, sizes and training defaults."""
 
     name: str
     """Name in settings and files."""
     summary: str
-    """What it is, in a few words for the help."""
+    """Short description for the help."""
     path: str
-    """Its class, a `ddaudio.models.FramedNetwork`, as ``module:Class``; made from a grid and, if it has settings, from these."""
+    """Its class, a `ddaudio.models.FramedNetwork`, as ``module:Class``; constructed from a grid and its settings, if any."""
     component_name: str
-    """What its components are called."""
+    """Name of its components, in the plural."""
     parameters_per_frame: int
-    """Parameters that each frame takes, whatever is in it."""
+    """Number of parameters of an empty frame."""
     parameters_per_component: int
-    """Parameters that a component takes, at least."""
+    """Smallest number of parameters of a component."""
     kinds: tuple[str, ...]
-    """Kinds of its parameters, as `Network.layers` names them; besides, layers may have numbers, as in ``level 1``."""
+    """Kinds of its parameters, as in `Network.layers`; layers may also have numbers, as in ``level 1``."""
     options: type[NetworkOptions] = NetworkOptions
-    """Its settings: they are a TOML table and flags."""
+    """Its settings, which are a TOML table and flags."""
     frames: FramesName = "adaptive"
-    """Lengths of its frames, unless a length is set."""
+    """Lengths of its frames, unless a length is given."""
     expected_gain_db: float = 1.0
-    """SNR that training adds, about: the starting point stops this far short of the goal."""
+    """Expected improvement of the SNR by training: initialisation stops this far below the goal."""
     exchanges: int = 2
-    """Times that weak components are exchanged, unless it is set."""
+    """Default number of exchanges of weak components."""
     first_order_steps: int = 80
-    """Steps of a first-order optimiser, unless they are set."""
+    """Default number of steps of first-order optimisers."""
     second_order: bool = True
-    """Whether Gauss-Newton is its default optimiser, unless its settings exclude it."""
+    """Whether Gauss-Newton is its default optimiser, unless excluded by its settings."""
     has_frequencies: bool = True
-    """Whether each parameter belongs to a frequency, see `Network.frequencies`."""
+    """Whether each parameter has a frequency, see `Network.frequencies`."""
     takes_partials: bool = False
-    """Whether each frame can be given a fixed number of components (``partials``)."""
+    """Whether the number of components per frame can be fixed (``partials``)."""
     takes_whole: bool = False
-    """Whether a recording can be one frame (``whole``)."""
+    """Whether a recording can be fitted as one frame (``whole``)."""
     takes_estimator: bool = False
-    """Whether an estimator can find its frequencies (``estimator``)."""
+    """Whether its frequencies can be initialised by an estimator (``estimator``)."""
     has_widths: bool = False
-    """Whether it is sized by the widths of its layers, the same in each frame: its class is a `CoordinateNetwork`."""
+    """Whether its size is given by the widths of its layers, equal in all frames: its class is a `CoordinateNetwork`."""
     is_batched: bool = False
     """Whether several fits can be computed as one batch."""
 
@@ -65,7 +65,7 @@ class NetworkSpec:
 
 
 def _check(spec: NetworkSpec, others: Mapping[str, NetworkSpec]) -> None:
-    """Refuse a network of another package whose settings cannot be told from those of others."""
+    """Raise an error for a network of another package whose settings are ambiguous."""
     if not issubclass(spec.options, NetworkOptions):
         raise TypeError("its options are no NetworkOptions")
     hints = get_type_hints(spec.options)

@@ -1,4 +1,4 @@
-"""Settings of input and output: the recording, its frames, the files."""
+"""Settings of the recording, its frames and the output files."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,7 +14,7 @@ MIN_FRAME_S, MAX_FRAME_S = 0.0005, 5.0
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How the recording is read."""
+    """Reading of the recording."""
 
     sample_rate: int | None = None
     """Resample to this rate before fitting, 1000 to 384000 Hz (default: the recording's own rate)."""
@@ -25,7 +25,7 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class GridOptions:
-    """How the recording is cut into frames."""
+    """Division of the recording into frames."""
 
     frame_s: float | None = None
     """Length of all frames, 0.0005 to 5 s (default: adaptive, 6 to 770 ms; 0.05 s with partials; for double-dutch the power of
@@ -52,7 +52,7 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Files that are written."""
+    """Output files."""
 
     encoding: Encoding = "float32"
     """Sample format of the WAV files."""

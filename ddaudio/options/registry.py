@@ -1,7 +1,7 @@
-"""Registries: what can be named in settings, one row each, without torch.
+"""Registries of networks, losses, metrics and formats, without torch.
 
-A row holds all that settings, help, planning and reports need to know, and the import path of the code, which is loaded at its
-first use. Packages register rows of their own through entry points, see ``docs/extending.md``.
+A row contains the facts needed for settings, help, planning and reports, and the import path of the code, which is loaded when
+it is first used. Other packages register rows through entry points, see ``docs/extending.md``.
 """
 
 import re
@@ -14,15 +14,15 @@ from typing import Any, Generic, Protocol, TypeVar
 from ddaudio.errors import OptionError, PluginError, closest
 
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
-"""Names of rows: they have to fit into flags, TOML tables and sums such as ``sine+cascade``."""
+"""Pattern of names, which must be valid in flags, TOML tables and sums such as ``sine+cascade``."""
 
 
 REMEDY = "update or uninstall the package"
-"""What to do about a row of another package that cannot be used."""
+"""Hint of errors about rows of other packages."""
 
 
 class Row(Protocol):
-    """What every row of a registry has."""
+    """Protocol of the rows of a registry."""
 
     @property
     def name(self) -> str:
@@ -30,24 +30,24 @@ class Row(Protocol):
 
     @property
     def summary(self) -> str:
-        """What it is, in a few words for the help; no capital, no full stop."""
+        """Short description for the help, without capital and full stop."""
 
     @property
     def path(self) -> str:
-        """Where its code is, such as ``ddaudio.models.sine:SineNetwork``."""
+        """Import path of its code, such as ``ddaudio.models.sine:SineNetwork``."""
 
 
 RowT = TypeVar("RowT", bound=Row)
 
 
 class Registry(Mapping[str, RowT], Generic[RowT]):
-    """Rows by name: those of ddaudio in their order, then those of other packages, by name.
+    """Rows by name: those of ddaudio in order, then those of other packages, sorted by name.
 
     Args:
         group: Group of the entry points, such as ``ddaudio.networks``.
         row_type: Class of the rows.
         rows: The rows of ddaudio.
-        check: Raises `ValueError` for a row of another package that cannot be used, given all rows before it.
+        check: Raises `ValueError` for an invalid row of another package, given all rows before it.
 
     """
 
@@ -63,7 +63,7 @@ class Registry(Mapping[str, RowT], Generic[RowT]):
 
     @cached_property
     def _found(self) -> tuple[dict[str, RowT], dict[str, str]]:
-        """Usable rows, and why others are not, by name."""
+        """Usable rows, and the problems of others, by name."""
         rows, problems = dict(self._own), dict[str, str]()
         for point in sorted(_entry_points().select(group=self.group), key=lambda point: (point.name, point.value)):
             try:
@@ -72,11 +72,11 @@ class Registry(Mapping[str, RowT], Generic[RowT]):
                     raise ValueError("the name is taken")
                 for check in self._checks:
                     check(row, rows)
-            except Exception as error:  # whatever a package does wrong is reported, where its row is needed
+            except Exception as error:  # errors of other packages are reported when their row is used
                 problems.setdefault(point.name, f"{_origin(point)}: {type(error).__name__}: {error}")
             else:
                 rows[row.name] = row
-        # Of two rows with one name neither is taken: which one was meant is not known.
+        # Of two rows with the same name neither is used, since the choice would be arbitrary.
         return {name: row for name, row in rows.items() if name not in problems}, problems
 
     def _loaded(self, point: EntryPoint) -> RowT:
@@ -90,47 +90,47 @@ class Registry(Mapping[str, RowT], Generic[RowT]):
         return row
 
     def __getitem__(self, name: str) -> RowT:
-        """Return a row; raises `PluginError` for one of another package that is broken, `KeyError` for an unknown one."""
+        """Return a row; raises `PluginError` for a broken row of another package, `KeyError` for an unknown name."""
         rows, problems = self._found
         if name in problems:
             raise PluginError(f"{self.group} {name!r} cannot be used: {problems[name]}", hint=REMEDY)
         return rows[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names of the rows that can be used."""
+        """Iterate over the names of the usable rows."""
         return iter(self._found[0])
 
     def __len__(self) -> int:
-        """Return how many rows can be used."""
+        """Return the number of usable rows."""
         return len(self._found[0])
 
     def __contains__(self, name: object) -> bool:
-        """Return whether a name is known; that of a broken row is."""
+        """Return whether a name is known, including names of broken rows."""
         return name in self._found[0] or name in self._found[1]
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Why rows of other packages cannot be used, by name."""
+        """Problems of rows of other packages, by name."""
         return self._found[1]
 
     def check(self) -> None:
-        """Raise `PluginError` if any row of another package cannot be used."""
+        """Raise `PluginError` if any row of another package is broken."""
         for name in self.problems:
             self[name]
 
     def look_up(self, name: str, setting: str, verb: str = "names") -> RowT:
-        """Return the row that a setting names; raises `OptionError` with the nearest known name, or `PluginError`."""
+        """Return the row named by a setting; raises `OptionError` with the nearest known name, or `PluginError`."""
         if name not in self:
             raise OptionError(setting=setting, value=name, verb=verb, allowed=", ".join(self), hint=closest(name, self))
         return self[name]
 
     def add_check(self, check: Callable[[RowT, Mapping[str, RowT]], None]) -> None:
-        """Add a check of rows of other packages, as of one that only a later module can do."""
+        """Add a check of rows of other packages, for checks that need modules loaded later."""
         self._checks.append(check)
         self.__dict__.pop("_found", None)
 
     def refresh(self) -> None:
-        """Read the entry points again, as after an installation in the same process."""
+        """Read the entry points again, for example after an installation in the same process."""
         _entry_points.cache_clear()
         self.__dict__.pop("_found", None)
 
@@ -147,7 +147,7 @@ def _origin(point: EntryPoint) -> str:
 
 
 def load(row: Row) -> Any:
-    """Return the code of a row: what its path leads to. Raises `PluginError` if it cannot be imported."""
+    """Import and return the code of a row; raises `PluginError` if that fails."""
     module, _, name = row.path.partition(":")
     try:
         return getattr(import_module(module), name)

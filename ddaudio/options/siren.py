@@ -1,4 +1,4 @@
-"""Settings of the published network of sines."""
+"""Settings of the network ``siren``."""
 
 from dataclasses import dataclass
 

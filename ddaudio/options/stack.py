@@ -1,4 +1,4 @@
-"""Settings of the deep sine network."""
+"""Settings of the network ``stack``."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,8 +15,8 @@ class StackOptions(UnitOptions):
     """The network ``stack``: layers of sine units whose sum is the time of the next."""
 
     positive: PositiveName = "softplus"
-    """How stack keeps frequencies and phases positive: as softplus or relu of what is trained, or by a projection after each
-    step (project)."""
+    """How stack keeps frequencies and phases positive: as softplus or relu of the trained parameters, or by a projection after
+    each step (project)."""
     pass_on: bool = False
     """Pass the mean frequency and phase of each layer of stack on to the next, which adds its own."""
 

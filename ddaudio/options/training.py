@@ -10,7 +10,7 @@ from ddaudio.options.losses import parse_loss, parse_penalties, parse_terms
 
 MOST_STEPS = 10**6
 RATES = "each kind of parameter once, with its factor, as in frequency=0.5,amplitude=2"
-"""Values of the setting ``rates``."""
+"""Allowed values of the setting ``rates``, for errors."""
 OptimiserName = Literal["gauss-newton", "adam", "sgd", "lbfgs"]
 ScheduleName = Literal["cosine", "constant", "warm-up", "rise"]
 GrowFromName = Literal["middle", "start"]
@@ -99,7 +99,7 @@ class TrainingOptions:
     ) -> "TrainingOptions":
         """Return these options with optimiser, steps and, if given, ``exchanges`` filled in.
 
-        Of networks that are not ``second_order`` gauss-newton is not the default.
+        Gauss-Newton is the default only for networks that are ``second_order``.
         """
         optimiser = self.optimiser or ("gauss-newton" if self.least_squares and second_order else "adam")
         steps = self.steps if self.steps is not None else 6 if optimiser == "gauss-newton" else first_order_steps
@@ -107,7 +107,7 @@ class TrainingOptions:
 
 
 def _check_descent(options: TrainingOptions) -> None:
-    """Refuse what does not go together with the optimiser: gauss-newton has no rate, lbfgs no momentum."""
+    """Raise `OptionError` for settings that the optimiser does not have: gauss-newton has no rate, lbfgs no momentum."""
     check_choice(options, "grow_from", get_args(GrowFromName))
     check_range(options, "rate_tilt", -2, 2)
     check_range(options, "ema", 0.5, 0.99999)
@@ -134,12 +134,12 @@ def _check_descent(options: TrainingOptions) -> None:
 
 
 def _first_order(options: TrainingOptions) -> dict[str, object]:
-    """Return the settings that need an optimiser of first order; crops because curvature must be that of one loss."""
+    """Return the settings that need a first-order optimiser; crops because curvature must be that of a constant loss."""
     return {name: getattr(options, name) for name in ("rates", "rate_tilt", "momentum_delay", "crops")}
 
 
 def check_rateless(options: TrainingOptions, default: str = "") -> None:
-    """Refuse what Gauss-Newton steps have no use for; ``default`` explains why they are taken."""
+    """Raise `OptionError` for settings not used by Gauss-Newton; ``default`` explains why it is the optimiser."""
     by_rate = {"grow": options.grow, "ema": options.ema, "teacher": options.teacher, "schedule": options.schedule == "rise"}
     asked = next((name for name, value in (_first_order(options) | by_rate).items() if value), None)
     if asked is not None:
@@ -153,9 +153,9 @@ def check_rateless(options: TrainingOptions, default: str = "") -> None:
 
 
 def parse_rates(text: str) -> dict[str, float]:
-    """Read factors of the learning rate such as ``frequency=0.5,amplitude=2``.
+    """Parse factors of the learning rate such as ``frequency=0.5,amplitude=2``.
 
-    Raises `OptionError` on a name without a factor, a repeated name, or a factor that is not 0 to 1000.
+    Raises `OptionError` for a name without a factor, a repeated name, or a factor outside 0 to 1000.
     """
     rates: dict[str, float] = {}
     for part in str(text).split(","):

@@ -1,4 +1,4 @@
-"""Settings that networks of layers of sine units have in common."""
+"""Common settings of networks of layers of sine units."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from ddaudio.options.checks import parse_row
 from ddaudio.options.network import NetworkOptions
 
 MOST_UNITS = 4096
-"""Units that a layer may have."""
+"""Largest number of units of a layer."""
 SPANS = "seconds, or two rising numbers from -1e6 to 1e6, as in 4,7"
-"""Values of the setting ``span``."""
+"""Allowed values of the setting ``span``, for errors."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class UnitOptions(NetworkOptions):
     """Layers of sine units, as functions of time."""
 
     widths: str | None = None
-    """Units in each layer, as in 100,10,1 (default: as many as the budget allows; of stack, three layers that fall to 1; of
+    """Units in each layer, as in 100,10,1 (default: as many as the budget allows; for stack, three layers that decrease to 1; for
     siren, four equal ones)."""
     span: str | None = None
-    """Time as the units see it: seconds, or the values at both ends of each frame, as in 4,7 (default: -1024,1024 for stack; for
-    siren -8,8, and -100,100 with whole)."""
+    """Time as input of the units: seconds, or the values at both ends of each frame, as in 4,7 (default: -1024,1024 for stack;
+    -8,8 for siren, and -100,100 with whole)."""
 
     def __post_init__(self) -> None:
         if self.widths is not None and not all(width % 1 == 0 and 1 <= width <= MOST_UNITS for width in self.parsed_widths):
@@ -34,13 +34,13 @@ class UnitOptions(NetworkOptions):
 
     @property
     def parsed_widths(self) -> tuple[int, ...]:
-        """The units of each layer; none where they are not given."""
+        """The units of each layer; empty if they are not given."""
         row = () if self.widths is None else parse_row("widths", self.widths)
         return tuple(int(width) if width % 1 == 0 else width for width in row)  # type: ignore[misc]
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """Time at the ends of a frame; None where time is counted in seconds, or no span is given."""
+        """Time at both ends of a frame; None if time is in seconds or no span is given."""
         if self.span in (None, "seconds"):
             return None
         row = parse_row("span", str(self.span))

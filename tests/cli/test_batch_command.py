@@ -43,7 +43,7 @@ def test_exit_codes_tell_what_became_of_it(tmp_path: Path, capsys: pytest.Captur
     [
         (("in", "--out", "in/out"), "is inside the input"),
         (("none", "--out", "out"), "1 of 1 inputs are missing: 'none'"),
-        (("in", "--out", "out", "--workers", "0"), "workers is 0; allowed: whole numbers from 1 to 1024"),
+        (("in", "--out", "out", "--workers", "0"), "workers is 0; allowed: 1 to 1024"),
         (("in", "--out", "out", "--scheduler", "nonsense"), "the scheduler 'nonsense' does not respond"),
         (("in", "--out", "out", "--retry-failed"), "run one without --retry-failed"),
         (("in", "--out", "out", "--wokers", "2"), "--wokers"),

@@ -311,7 +311,7 @@ def test_siren_computed_piece_by_piece_is_the_same(monkeypatch: pytest.MonkeyPat
         ({"model": "cascade", "greedy": "yes"}, "allowed: true or false"),
         (
             {"model": "cascade", "greedy": True, "initialisation": "random"},
-            "greedy is True and initialisation is 'random', but a greedy cascade finds its own start",
+            "greedy is True and initialisation is 'random', but a greedy cascade has its own initialisation",
         ),
         ({"model": "cascade", "whole": True, "frame_s": 0.1}, "whole is True and frame_s is 0.1"),
     ],

@@ -30,6 +30,7 @@ from ddaudio.options import (
     setting_docs,
     setting_groups,
 )
+from ddaudio.options.checks import LARGEST_WHOLE
 from ddaudio.options.training import RATES
 
 # name: lowest, highest, whole number
@@ -39,7 +40,7 @@ RANGES = {
     "overlap": (0, 0.5, False),
     "target_snr_db": (-10, 140, False),
     "max_parameters_per_sample": (0.0001, 4, False),
-    "budget": (4, 10**12, True),
+    "budget": (4, LARGEST_WHOLE, True),
     "partials": (1, 10_000, True),
     "depth": (1, 24, True),
     "beam": (1, 64, True),
@@ -98,6 +99,15 @@ TEXTS = {
 SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops"}
 
 
+@pytest.mark.parametrize(
+    ("budget", "allowed"), [(3, "4 or more"), (3.5, "whole numbers, 4 or more"), (10**12 + 1, "4 to 1000000000000")]
+)
+def test_a_bound_against_overflow_is_named_only_where_it_is_exceeded(budget: object, allowed: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        FitOptions().with_settings({"budget": budget})
+    assert (caught.value.setting, caught.value.value, caught.value.allowed) == ("budget", budget, allowed)
+
+
 def groups():
     """Option class of each table."""
     return option_tables()
@@ -139,9 +149,9 @@ def refusal(name, value):
 
 def allowed_in(error):
     """The two ends of the range that an error states, to the last digit."""
-    stated = re.search(r"(\S+) to (\S+)", error.allowed)
+    stated = re.search(r"(\S+) to (\S+)", error.allowed) or re.search(r"(\S+) or more()", error.allowed)
     assert stated, error
-    return float(stated[1]), float(stated[2])
+    return float(stated[1]), float(stated[2] or LARGEST_WHOLE)
 
 
 # --- names and docs -------------------------------------------------------------------------------------------------
