@@ -21,7 +21,7 @@ from ddaudio.fitting import plan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit
 from ddaudio.models.file import model_bytes
-from ddaudio.training import checkpoints
+from ddaudio.training import checkpoint_files
 from ddaudio.training.checkpoints import Checkpoint
 
 GRADIENT = {"optimiser": "adam", "learning_rate": 0.02, "tolerance": 0.0, "partials": 4, "frame_s": 0.05}
@@ -119,7 +119,7 @@ def compare(case: str, seed: int) -> None:
                 assert killed < 200
             found = json.loads((folder / "outcome.json").read_text())
             same += found == unbroken
-            checkpoints.discard(folder / "checkpoint")
+            checkpoint_files.discard(folder / "checkpoint")
     runs = sum(len(runs) for one in unbroken["history"] for runs in one)
     told = {"case": case, "killed": killed, "same": same == 2, "runs": runs, "stages": len(unbroken["history"])}
     sys.stdout.write(json.dumps(told | {"blocks": len(unbroken["history"][0])}) + "\n")

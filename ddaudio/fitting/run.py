@@ -46,7 +46,7 @@ def fit(
         options: all settings (default: ``FitOptions()``).
         progress: called with the progress (default: silent).
         checkpoint: folder in which the state of training is saved every ``checkpoint_every_s``, so that an interrupted fit can
-            be resumed. Remove it by `ddaudio.training.checkpoints.discard` when the result is saved.
+            be resumed. Remove it by `ddaudio.training.checkpoint_files.discard` when the result is saved.
         resume: resume from the checkpoint if there is one; the result has the same bits as that of an uninterrupted fit.
         force: start a new fit even if there is a checkpoint.
         **settings: single settings by name, such as ``target_snr_db=30``; they replace those in ``options``.

@@ -13,18 +13,15 @@ import secrets
 import shutil
 import socket
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import BinaryIO, TypeGuard
 
 from ddaudio.errors import OutputError
+from ddaudio.io.locks import folder_lock, is_running, json_object, lock, lock_file
 from ddaudio.io.paths import quoted
-
-if sys.platform != "win32":
-    import fcntl
 
 SCRATCH = ".ddaudio-"
 """Prefixes of the names of scratch folders and of temporary files."""
@@ -82,7 +79,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=parent))
     try:
         with (home / OWNER).open("x", encoding="utf-8") as mark:
-            _lock(mark.fileno())
+            lock(mark.fileno())
             mark.write(json.dumps({"ddaudio": "scratch", "host": socket.gethostname(), "pid": os.getpid()}))
             mark.flush()
             (home / NEW).mkdir()
@@ -112,7 +109,7 @@ def install(new: Path, folder: Path, names: Sequence[str]) -> None:
     home = new.parent
     to = os.path.relpath(os.path.realpath(folder), os.path.realpath(home.parent))
     (home / OLD).mkdir(exist_ok=True)
-    with _folder_lock(folder):
+    with folder_lock(folder):
         there = [name for name in names if os.path.lexists(folder / name)]
         with whole_file(home / JOURNAL) as stream:
             stream.write(json.dumps({"to": to, "names": list(names), "new": os.listdir(new)}).encode())  # noqa: PTH208
@@ -159,16 +156,16 @@ def clear_leftovers(parent: Path) -> None:
 def _leftover(home: Path) -> Iterator[bool]:
     """Yield whether a folder is a scratch folder whose process has ended; its mark is locked meanwhile."""
     with os.fdopen(os.open(home / OWNER, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as mark:
-        owner = _json_object(mark.read(10_000)) if stat.S_ISREG(os.fstat(mark.fileno()).st_mode) else {}
+        owner = json_object(mark.read(10_000)) if stat.S_ISREG(os.fstat(mark.fileno()).st_mode) else {}
         here = owner.get("host") == socket.gethostname()
-        ended = not _runs(owner.get("pid")) if here else time.time() - home.stat().st_mtime > STALE_S
-        yield owner.get("ddaudio") == "scratch" and ended and _lock(mark.fileno())
+        ended = not is_running(owner.get("pid")) if here else time.time() - home.stat().st_mtime > STALE_S
+        yield owner.get("ddaudio") == "scratch" and ended and lock(mark.fileno())
 
 
 def _complete(home: Path) -> None:
     """Complete the move of a journal, whose destination can only be an adjacent folder or the parent."""
     try:
-        journal = _json_object((home / JOURNAL).read_bytes())
+        journal = json_object((home / JOURNAL).read_bytes())
     except FileNotFoundError:
         return
     names, new, to = journal.get("names"), journal.get("new"), journal.get("to")
@@ -178,20 +175,12 @@ def _complete(home: Path) -> None:
     check_inside(home.parent, folder)
     folder.mkdir(exist_ok=True)
     (home / OLD).mkdir(exist_ok=True)
-    with _folder_lock(folder):
+    with folder_lock(folder):
         _replace_all(home, folder, names, set(new))
 
 
 def _are_names(names: object) -> TypeGuard[list[str]]:
     return isinstance(names, list) and all(isinstance(name, str) and Path(name).parts == (name,) for name in names)
-
-
-def _json_object(data: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _remove_tree(home: Path) -> None:
@@ -236,7 +225,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     made = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _locked_file(path, what)
+        descriptor = lock_file(path, what)
     except OSError as error:
         raise OutputError(
             f"cannot write to {quoted(path.parent)}: {error.strerror or error}", hint="choose another {out}"
@@ -249,63 +238,3 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         os.close(descriptor)
         for folder in made:
             remove_empty(folder)
-
-
-def _locked_file(path: Path, what: str) -> int:
-    """Return the descriptor of a lock file owned by this process; retries if another process removes it before it is locked."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        holder = os.read(descriptor, 500)
-        if holder and _json_object(holder).get("ddaudio") != "lock":
-            os.close(descriptor)
-            raise OutputError(f"{quoted(path)} is not a lock of ddaudio", hint="move it away")
-        if not _lock(descriptor):
-            os.close(descriptor)
-            pid, host = (_json_object(holder).get(name, "unknown") for name in ("pid", "host"))
-            raise OutputError(f"{what} (process {pid} on {host})", hint="wait until it ends, or choose another {out}")
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                break
-        os.close(descriptor)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps({"ddaudio": "lock", "pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
-    return descriptor
-
-
-@contextlib.contextmanager
-def _folder_lock(folder: Path) -> Iterator[None]:
-    """Wait for and hold the lock of a folder; no effect on systems without locks on folders."""
-    descriptor = None
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        _lock(descriptor, wait=True)
-    try:
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _lock(descriptor: int, *, wait: bool = False) -> bool:
-    """Lock an open file; return False if it is locked already. Always True on systems without locks."""
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-    return True
-
-
-def _runs(pid: object) -> bool:
-    """Return whether a process of this machine is running."""
-    if not isinstance(pid, int) or not 0 < pid < 1 << 31:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

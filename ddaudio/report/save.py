@@ -22,7 +22,7 @@ from ddaudio.models.file import model_bytes
 from ddaudio.options import FitOptions
 from ddaudio.results.read import FitAudio
 from ddaudio.results.record import FitRecord
-from ddaudio.training import checkpoints
+from ddaudio.training import checkpoint_files
 from ddaudio.training.history import ProgressCallback
 
 
@@ -138,14 +138,14 @@ def fit_to_folder(
     with exclusive(_lock_beside(folder), f"another fit to {quoted(folder)} is running"):
         _clear_leftovers(folder)
         check_folder(folder, os.fspath(recording), force=force)
-        checkpoint = checkpoints.folder_beside(folder)
+        checkpoint = checkpoint_files.folder_beside(folder)
         # With both, the earlier fit may be overwritten and the checkpoint is used.
         afresh = force and not resume
         result = fit(recording, options, progress=progress, checkpoint=checkpoint, resume=resume, force=afresh, **settings)
         report = save_fit(result, folder, force=force, html=html)
         if not result.stopped:
-            checkpoints.discard(checkpoint)
-        return SavedFit(result, report, folder, checkpoint if checkpoints.exists(checkpoint) else None)
+            checkpoint_files.discard(checkpoint)
+        return SavedFit(result, report, folder, checkpoint if checkpoint_files.exists(checkpoint) else None)
 
 
 def plan_to_folder(
@@ -161,7 +161,7 @@ def plan_to_folder(
     """Return the plan of `fit_to_folder` with the same arguments; raises the same errors, and writes nothing."""
     folder = _folder_of(recording, out)
     check_folder(folder, os.fspath(recording), force=force)
-    checkpoint = checkpoints.folder_beside(folder)
+    checkpoint = checkpoint_files.folder_beside(folder)
     plan = plan_fit(recording, options, checkpoint=checkpoint, resume=resume, force=force and not resume, **settings)
     return FolderPlan(plan, folder, fit_files(html=html))
 

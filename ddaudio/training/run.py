@@ -13,7 +13,8 @@ from ddaudio.losses import Objective, StepInfo
 from ddaudio.models import Network
 from ddaudio.models.batched import estimates
 from ddaudio.options import TrainingOptions
-from ddaudio.training.checkpoints import Snapshot, TrainingLog, restored
+from ddaudio.training.checkpoint_files import Snapshot
+from ddaudio.training.checkpoints import TrainingLog, restored
 from ddaudio.training.ema import Average
 from ddaudio.training.first_order import optimiser_of
 from ddaudio.training.gauss_newton import GaussNewton

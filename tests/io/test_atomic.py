@@ -28,7 +28,7 @@ from ddaudio.io.atomic import (
     whole_file,
 )
 from ddaudio.io.storage import LocalStorage, open_storage
-from ddaudio.training import checkpoints
+from ddaudio.training import checkpoint_files, checkpoints
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("a.wav", "page.html", "report.json")
@@ -220,20 +220,20 @@ def test_a_file_behind_a_link_is_not_removed(tmp_path: Path, outside: Path) -> N
 
 def test_a_checkpoint_is_not_removed_through_a_link_or_without_its_mark(tmp_path: Path, outside: Path) -> None:
     docs = outside / "docs"
-    for name in (checkpoints.HEAD, checkpoints.STATE, "run-00000.safetensors", ".ddaudio-0123456789abcdef"):
+    for name in (checkpoint_files.HEAD, checkpoint_files.STATE, "run-00000.safetensors", ".ddaudio-0123456789abcdef"):
         (docs / name).write_text("mine")
     before = tree(outside)
     (tmp_path / "fit.checkpoint").symlink_to(docs)
     for folder in (docs, tmp_path / "fit.checkpoint"):
-        checkpoints.discard(folder)
+        checkpoint_files.discard(folder)
         for how in ({"resume": True}, {"force": True}):
             with pytest.raises(CheckpointError, match=r"is a link|is not a checkpoint: it has no mark"):
                 checkpoints.Checkpoint(folder, {}, 0.0, **how)
     assert tree(outside) == before
-    (docs / checkpoints.MARK).write_text("")
-    checkpoints.discard(tmp_path / "fit.checkpoint")
+    (docs / checkpoint_files.MARK).write_text("")
+    checkpoint_files.discard(tmp_path / "fit.checkpoint")
     assert len(tree(outside)) == len(before) + 1
-    checkpoints.discard(docs)
+    checkpoint_files.discard(docs)
     assert set(tree(docs)) == {"thesis.txt", "owner.txt", "owner.json", "report.json"}
 
 

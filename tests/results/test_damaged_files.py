@@ -23,7 +23,7 @@ from ddaudio.io.tensor_file import checksummed_safetensors, read_tensors
 from ddaudio.models.file import load_model
 from ddaudio.options.fit import read_settings
 from ddaudio.results.read import read_report
-from ddaudio.training import checkpoints
+from ddaudio.training import checkpoint_files
 from ddaudio.training.checkpoints import Checkpoint
 
 CASES = 300
@@ -178,13 +178,13 @@ def test_checkpoints(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     log = Checkpoint(whole, {"settings": {"steps": 3}}, 0.0)
     log.begin([torch.zeros(3)])
-    log.end(lambda: checkpoints.Snapshot({"parameter.0": torch.ones(3)}, {"history": []}))
+    log.end(lambda: checkpoint_files.Snapshot({"parameter.0": torch.ones(3)}, {"history": []}))
     log.begin([torch.ones(3)])
-    log.note(lambda: checkpoints.Snapshot({"parameter.0": torch.ones(3)}, {"history": []}))
+    log.note(lambda: checkpoint_files.Snapshot({"parameter.0": torch.ones(3)}, {"history": []}))
     chance, refused, path = random.Random(5), 0, tmp_path / "kept"
     for case in range(CASES):
         shutil.copytree(whole, path)
-        name = (checkpoints.HEAD, checkpoints.STATE, "run-00000.safetensors")[case % 3]
+        name = (checkpoint_files.HEAD, checkpoint_files.STATE, "run-00000.safetensors")[case % 3]
         data = (path / name).read_bytes()
         (path / name).write_bytes(changed := mutated(data, chance))
         refused += read_or_refused(lambda: Checkpoint(path, {"settings": {"steps": 3}}, 0.0, resume=True)) or changed == data

@@ -24,8 +24,9 @@ from ddaudio.errors import CheckpointError, OptionError, OutputError
 from ddaudio.fitting.run import fit
 from ddaudio.io.formats import CHECKPOINT_FORMAT
 from ddaudio.io.tensor_file import checksummed_safetensors
-from ddaudio.training import checkpoints
-from ddaudio.training.checkpoints import Checkpoint, Snapshot
+from ddaudio.training import checkpoint_files
+from ddaudio.training.checkpoint_files import Snapshot
+from ddaudio.training.checkpoints import Checkpoint
 from ddaudio.training.history import Progress
 
 SETTINGS: dict[str, Any] = {
@@ -87,7 +88,7 @@ def test_the_command_killed_from_outside_goes_on(tmp_path: Path, capfd: pytest.C
     process = subprocess.Popen(
         [sys.executable, "-m", "ddaudio_cli", *command], env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     )
-    while process.poll() is None and not (kept / checkpoints.STATE).exists():
+    while process.poll() is None and not (kept / checkpoint_files.STATE).exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "killed on its way"
@@ -126,10 +127,10 @@ def begun(folder: Path, until: int = 4, **settings: Any) -> Path:
 def test_steps_that_were_done_are_not_done_again(tmp_path: Path) -> None:
     folder, told = begun(tmp_path / "kept", until=16), []
     assert sorted(path.name for path in folder.iterdir()) == [
-        checkpoints.MARK,
-        checkpoints.HEAD,
+        checkpoint_files.MARK,
+        checkpoint_files.HEAD,
         "run-00000.safetensors",
-        checkpoints.STATE,
+        checkpoint_files.STATE,
     ]
 
     def note(progress: Progress) -> None:
@@ -165,7 +166,7 @@ def changed_text(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path]
 
 def moved_parameter(folder: Path) -> None:
     """Change one number of the state, its metadata left as they are."""
-    path = folder / checkpoints.STATE
+    path = folder / checkpoint_files.STATE
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     tensors = load_file(path)
@@ -175,11 +176,11 @@ def moved_parameter(folder: Path) -> None:
 
 def resealed(folder: Path) -> None:
     """Give the state a parameter of another shape, with a checksum that is right."""
-    path = folder / checkpoints.STATE
+    path = folder / checkpoint_files.STATE
     with safe_open(path, framework="pt") as file:
         settings = file.metadata()["settings"]
     tensors = load_file(path) | {"parameter.0": torch.zeros(2)}
-    path.write_bytes(checksummed_safetensors(checkpoints.KIND, CHECKPOINT_FORMAT.text, settings, tensors))
+    path.write_bytes(checksummed_safetensors(checkpoint_files.KIND, CHECKPOINT_FORMAT.text, settings, tensors))
 
 
 def resealed_run(folder: Path) -> None:
@@ -189,35 +190,35 @@ def resealed_run(folder: Path) -> None:
         facts = json.loads(file.metadata()["settings"])
     tensors = load_file(path)
     path.write_bytes(
-        checksummed_safetensors(checkpoints.KIND, CHECKPOINT_FORMAT.text, json.dumps({**facts, "start": "0" * 64}), tensors)
+        checksummed_safetensors(checkpoint_files.KIND, CHECKPOINT_FORMAT.text, json.dumps({**facts, "start": "0" * 64}), tensors)
     )
 
 
 DAMAGE = {
-    "state cut short": (changed_text(checkpoints.STATE, lambda data: data[:-7]), "state.safetensors cannot be read"),
-    "state emptied": (changed_text(checkpoints.STATE, lambda _: b""), "state.safetensors cannot be read"),
+    "state cut short": (changed_text(checkpoint_files.STATE, lambda data: data[:-7]), "state.safetensors cannot be read"),
+    "state emptied": (changed_text(checkpoint_files.STATE, lambda _: b""), "state.safetensors cannot be read"),
     "a number changed": (moved_parameter, "state.safetensors was changed"),
-    "head is no JSON": (changed_text(checkpoints.HEAD, lambda _: b"{"), "checkpoint.json cannot be read"),
+    "head is no JSON": (changed_text(checkpoint_files.HEAD, lambda _: b"{"), "checkpoint.json cannot be read"),
     "head is a list": (
-        changed_text(checkpoints.HEAD, lambda _: b"[]"),
+        changed_text(checkpoint_files.HEAD, lambda _: b"[]"),
         "checkpoint.json cannot be read: the settings are not a JSON object",
     ),
-    "head is gone": (lambda folder: (folder / checkpoints.HEAD).unlink(), "checkpoint.json is missing"),
+    "head is gone": (lambda folder: (folder / checkpoint_files.HEAD).unlink(), "checkpoint.json is missing"),
     "a run is gone": (lambda folder: (folder / "run-00000.safetensors").unlink(), "state.safetensors belongs to a run"),
     "a run is out of place": (
         lambda folder: (folder / "run-00000.safetensors").rename(folder / "run-00001.safetensors"),
         "run-00000.safetensors is missing",
     ),
     "a run is the state": (
-        lambda folder: (folder / "run-00000.safetensors").write_bytes((folder / checkpoints.STATE).read_bytes()),
+        lambda folder: (folder / "run-00000.safetensors").write_bytes((folder / checkpoint_files.STATE).read_bytes()),
         "run-00000.safetensors belongs to another fit",
     ),
     "another version": (
-        changed_text(checkpoints.HEAD, lambda data: data.replace(b'"version": "2"', b'"version": "1"')),
+        changed_text(checkpoint_files.HEAD, lambda data: data.replace(b'"version": "2"', b'"version": "1"')),
         "is a checkpoint of format 1, which development versions after 0.1.0 read; this one reads format 2",
     ),
     "another torch": (
-        changed_text(checkpoints.HEAD, lambda data: data.replace(torch.__version__.encode(), b"1.13.1")),
+        changed_text(checkpoint_files.HEAD, lambda data: data.replace(torch.__version__.encode(), b"1.13.1")),
         'torch was "1.13.1"',
     ),
     "another shape": (resealed, "its 'parameter' differ"),
@@ -247,7 +248,7 @@ def test_a_checkpoint_that_cannot_be_opened_is_refused_with_the_way_out(tmp_path
     folder = begun(tmp_path / "kept", until=16)
     (folder / "run-00000.safetensors").unlink()
     (folder / "run-00000.safetensors").mkdir()
-    hint = f"check the permissions, or {checkpoints.START_AGAIN}"
+    hint = f"check the permissions, or {checkpoint_files.START_AGAIN}"
     with refused(CheckpointError, hint=hint) as refusal:
         fit(pluck(0.4), checkpoint=folder, resume=True, **SETTINGS)
     assert refusal.value.problem.startswith(f"{str(folder / 'run-00000.safetensors')!r} cannot be read: ")
@@ -318,16 +319,16 @@ def test_only_the_checkpoint_is_removed(tmp_path: Path) -> None:
     (folder / "mine.txt").write_text("mine")
     (folder / ".ddaudio-0123456789abcdef").write_text("half")
     (folder / "run-1-best.safetensors").write_text("mine")
-    checkpoints.discard(folder)
+    checkpoint_files.discard(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["mine.txt", "run-1-best.safetensors"]
-    checkpoints.discard(tmp_path / "none")
+    checkpoint_files.discard(tmp_path / "none")
 
 
 def test_it_lies_beside_the_results_or_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checkpoints.folder_beside(tmp_path / "fit") == tmp_path / "fit.checkpoint"
+    assert checkpoint_files.folder_beside(tmp_path / "fit") == tmp_path / "fit.checkpoint"
     (tmp_path / "fit").mkdir()
-    assert checkpoints.folder_beside(tmp_path / "fit") == tmp_path / "fit.checkpoint"
+    assert checkpoint_files.folder_beside(tmp_path / "fit") == tmp_path / "fit.checkpoint"
     monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path)
-    assert checkpoints.folder_beside(tmp_path / "fit") == tmp_path / "fit" / "checkpoint"
+    assert checkpoint_files.folder_beside(tmp_path / "fit") == tmp_path / "fit" / "checkpoint"
     monkeypatch.chdir(tmp_path / "fit")
-    assert checkpoints.folder_beside(".") == tmp_path / "fit" / "checkpoint"
+    assert checkpoint_files.folder_beside(".") == tmp_path / "fit" / "checkpoint"
