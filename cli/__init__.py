@@ -12,15 +12,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # slower; with a short spin it is hardly slower, and alone it is as fast. Must be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
+        from .interrupts import sure_interrupts  # noqa: PLC0415
         from .streams import open_closed_streams, set_columns  # noqa: PLC0415
 
         open_closed_streams()
         set_columns()
         # Without a home matplotlib reports where it keeps its cache; nobody needs to know.
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
-        from .app import run  # noqa: PLC0415 - Ctrl-C while this loads must not show a traceback
+        with sure_interrupts():
+            from .app import run  # noqa: PLC0415 - Ctrl-C while this loads must not show a traceback
 
-        return run(sys.argv[1:] if arguments is None else arguments)
+            return run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         print("ddaudio: stopped", file=sys.stderr)  # noqa: T201
         return 130

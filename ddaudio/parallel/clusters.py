@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ddaudio.errors import BatchError
 from ddaudio.parallel.dask_executor import DaskExecutor
 from ddaudio.parallel.executors import Executor, SerialExecutor
+from ddaudio.parallel.interrupts import children_without_interrupts, deferred_interrupts
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -58,30 +59,54 @@ def _local_cluster(n_workers: int) -> Iterator[DaskExecutor]:
     """Yield a cluster of worker processes on this machine, with one thread each.
 
     Workers are forked from a process that has loaded torch, and share its memory. Connections are authenticated with a key made
-    for this cluster and kept in memory: other users of the machine can reach the ports, but cannot run anything.
+    for this cluster and kept in memory: other users of the machine can reach the ports, but cannot run anything. Ctrl-C is
+    deferred while workers start and while they end.
     """
-    with _environment(), contextlib.ExitStack() as running:
+    with _environment():
+        running = contextlib.ExitStack()
         try:
             local, client = _started(n_workers, running)
-        except (OSError, RuntimeError) as error:  # no shared memory, no folder for temporary files, too few open files
-            problem = f"the local cluster cannot start: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            raise BatchError(problem, hint="fit one recording at a time, or name a {scheduler}") from error
-        cluster = DaskExecutor(client, "of the local cluster")
-        cluster.dashboard = local.dashboard_link if find_spec("bokeh") else None
-        yield cluster
+            cluster = DaskExecutor(client, "of the local cluster")
+            cluster.dashboard = local.dashboard_link if find_spec("bokeh") else None
+            yield cluster
+        finally:
+            with deferred_interrupts():
+                running.close()
 
 
 def _started(n_workers: int, running: contextlib.ExitStack) -> "tuple[LocalCluster, Client]":
-    """Start a local cluster and its client, closed with ``running``; raises OSError or RuntimeError."""
-    if forks := "forkserver" in multiprocessing.get_all_start_methods():
-        from multiprocessing import forkserver  # noqa: PLC0415 - not available on all platforms
+    """Start a local cluster and its client, closed with ``running``; raises `BatchError`."""
+    try:
+        with deferred_interrupts():
+            method = _fork_server()
+        import distributed  # noqa: F401, PLC0415 - slow to import; Ctrl-C is delivered meanwhile
 
+        with deferred_interrupts():
+            return _connected_workers(n_workers, method, running)
+    except (OSError, RuntimeError) as error:  # no shared memory, no folder for temporary files, too few open files
+        problem = f"the local cluster cannot start: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise BatchError(problem, hint="fit one recording at a time, or name a {scheduler}") from error
+
+
+def _fork_server() -> dict[str, str]:
+    """Start the process that workers are forked from, on platforms that have it; return the setting of Dask that uses it."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return {}
+    from multiprocessing import forkserver, resource_tracker  # noqa: PLC0415 - not available on all platforms
+
+    resource_tracker.ensure_running()  # started within the block, it would unblock the signal
+    with children_without_interrupts():
         forkserver.set_forkserver_preload(["distributed", "ddaudio.report.save"])
         forkserver.ensure_running()  # loads modules while Dask is imported here
+    return {_START_METHOD: "forkserver"}
+
+
+def _connected_workers(n_workers: int, method: dict[str, str], running: contextlib.ExitStack) -> "tuple[LocalCluster, Client]":
+    """Start the workers and connect to them."""
     import dask  # noqa: PLC0415 - slow to import
     from distributed import Client, LocalCluster, Security  # noqa: PLC0415
 
-    running.enter_context(dask.config.set(_DASK | ({_START_METHOD: "forkserver"} if forks else {})))
+    running.enter_context(dask.config.set(_DASK | method))
     # Loopback only: by default Dask's dashboard listens on every address of the machine.
     local = LocalCluster(
         n_workers=n_workers,
@@ -99,7 +124,7 @@ def _started(n_workers: int, running: contextlib.ExitStack) -> "tuple[LocalClust
 
 
 def dask_setup(_worker: object) -> None:
-    """Ignore Ctrl-C in workers of the local cluster: terminals send it to them too, but the client ends them."""
+    """Ignore Ctrl-C in workers that are not forked by `_fork_server`: the client ends them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -6,15 +6,14 @@ is one for all tasks; ``retries`` of a task are for exceptions alone.
 """
 
 import contextlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ddaudio.parallel.executors import Executor, Pending, Returned, Task, WorkerKilledError
+from ddaudio.parallel.interrupts import deferred_interrupts
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -72,7 +71,7 @@ class _Submitted(Pending[Task, Returned]):
 
     def send(self, task: Task) -> None:
         self._sent += 1
-        with _interrupts_wait():  # an interrupt in between would leave an incomplete future
+        with deferred_interrupts():  # an interrupt in between would leave an incomplete future
             future = self._submit(task)
             self._futures[self._sent] = future, task
         future.add_done_callback(lambda _, place=self._sent: self._done.put(place))
@@ -98,19 +97,3 @@ class _Submitted(Pending[Task, Returned]):
         with contextlib.suppress(Exception):
             self._client.cancel([future for future, _ in self._futures.values()])
         self._futures.clear()
-
-
-@contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Defer Ctrl-C until the block has ended; no effect outside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[object] = []
-    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        signal.raise_signal(signal.SIGINT)

@@ -166,7 +166,8 @@ def test_a_local_cluster_that_cannot_start_is_an_error_in_words(monkeypatch: pyt
     def failing(*_: object) -> None:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
-    monkeypatch.setattr(clusters, "_started", failing)
+    monkeypatch.setattr(clusters, "_fork_server", dict)
+    monkeypatch.setattr(clusters, "_connected_workers", failing)
     with pytest.raises(BatchError, match="the local cluster cannot start: FileNotFoundError"), clusters.make_executor(4, 2):
         pass
 
