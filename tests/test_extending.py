@@ -11,40 +11,21 @@ import numpy as np
 import pytest
 import soundfile
 from commands import chirp, run
+from extensions import example, install, site_packages
 
 from ddaudio.models import ComponentNetwork, DeclaredNetwork, network_class
 from ddaudio.options import NETWORKS
-
-PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
-
-
-def example(heading: str) -> str:
-    """Return the first code block of a section."""
-    section = PAGE.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
-
-
-def install(folder: Path, name: str, group: str, code: str) -> None:
-    """Write a module, and the metadata of a package that registers its ``SPEC``."""
-    (folder / f"{name}.py").write_text(code, encoding="utf-8")
-    metadata = folder / f"{name}-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
-    (metadata / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}:SPEC\n", encoding="utf-8")
+from ddaudio.report import plot_data
+from ddaudio.results.record import FitRecord
 
 
 @pytest.fixture
 def flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Install the page's network; return the folder that it is in."""
-    site = tmp_path / "site"
-    site.mkdir()
-    install(site, "flat", "ddaudio.networks", example("A new network"))
-    monkeypatch.syspath_prepend(site)
-    NETWORKS.refresh()
-    yield site
-    monkeypatch.undo()
-    sys.modules.pop("flat", None)
-    NETWORKS.refresh()
+    with site_packages(tmp_path / "site", monkeypatch, [NETWORKS]) as site:
+        install(site, "flat", "ddaudio.networks", "flat", example("A new network"))
+        NETWORKS.refresh()
+        yield site
 
 
 @pytest.fixture
@@ -91,6 +72,10 @@ def test_a_new_network_is_rendered_exported_reported_and_compared(tone: Path, tm
     assert {"network", "signal", "time_s", "frequency_hz", "amplitude", "phase_rad"} <= set(header)
     assert run("report", fit)[0] == 0
     assert "sine+flat" in (fit / "report.html").read_text(encoding="utf-8")
+    record = FitRecord.read(fit)
+    lines = plot_data.lines(record.network)
+    assert lines is not None
+    assert lines.n_partials == sum(len(term.describe()["frequency_hz"]) for term in record.network.terms), "both terms are drawn"
     compared = ("--models", "sine,flat", "--losses", "mse", "--seeds", "1", "--time", "1", "--out", tmp_path / "compared")
     code, out, _ = run("compare", tone, *compared)
     assert code == 0

@@ -1,47 +1,64 @@
 """Several networks computed as one batch.
 
 A fit of half a second of sound takes thousands of operations on small tensors, each of which costs less than its own
-overhead. A batch of such fits does them on the tensors of all fits at once. Only `SineNetwork`s are batched; functions
-that take networks of another kind compute them one after the other.
+overhead. A batch of such fits does them on the tensors of all fits at once. Batched are several networks of one kind whose row
+has ``is_batched``; functions that take others compute them one after the other.
 """
 
 from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import Pursuit, pursue_many
-from ddaudio.grid.batched import Segments, batched
+from ddaudio.analysis.partials import Partials
+from ddaudio.grid.batched import BatchedGrid, Segments, batched
 from ddaudio.models.base import FramedNetwork, Network
-from ddaudio.models.sine import SineNetwork
-from ddaudio.options import StartingPoint
+from ddaudio.options import NETWORKS, StartingPoint
+
+
+class BatchableNetwork(Protocol):
+    """A network of which several can be one, as of a row with ``is_batched``; it has parameters per component only."""
+
+    @classmethod
+    def beside(cls, networks: Sequence[Any], grids: BatchedGrid) -> Network:
+        """Return one network on the grid of all networks, with the parameters of each."""
+
+    def extension(self, target: Tensor, size: Budget) -> Pursuit:
+        """Return the pursuit of `Network.extend`."""
+
+    def replace_partials(self, partials: Partials) -> None:
+        """Replace all components by what a pursuit has found."""
 
 
 class BatchedNetwork:
-    """A batch of networks as one network; raises `TypeError` for several that are not all sine networks."""
+    """A batch of networks as one network; raises `TypeError` for several that cannot be computed as a batch."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self.grids = batched([network.terms[0].grid for network in networks])
         self.network, segments = networks[0], Segments(1)
         if len(networks) > 1:
-            sines = _sines(networks)
-            if len(sines) < len(networks):
-                raise TypeError("only sine networks can be computed as a batch")
-            self.network = SineNetwork.beside(sines, self.grids)
-            segments = self.grids.owners(self.network.layout.frame_of_partial)
+            if not can_batch(networks):
+                raise TypeError("only networks of one kind, whose row has is_batched, can be computed as a batch")
+            self.network = _batchable(networks)[0].beside(networks, self.grids)
+            segments = self.grids.owners(self.network.terms[0].frames_of_rows()[0])
         """The network of all signals."""
         self.owners = [segments] * len(list(self.network.parameters()))
         """Network that each value of each of ``parameters()`` belongs to."""
 
 
-def _sines(networks: Sequence[Network]) -> list[SineNetwork]:
-    return [network for network in networks if isinstance(network, SineNetwork)]
+def _batchable(networks: Sequence[Network]) -> Sequence[BatchableNetwork]:
+    return cast("Sequence[BatchableNetwork]", networks)
 
 
 def can_batch(networks: Sequence[Network]) -> bool:
     """Return whether networks can be computed as a batch; a single one always can."""
-    return len(networks) == 1 or len(_sines(networks)) == len(networks)
+    if len(networks) == 1:
+        return True
+    kinds = {type(network) for network in networks}
+    return len(kinds) == 1 and all(len(one.terms) == 1 and NETWORKS[one.terms[0].name].is_batched for one in networks)
 
 
 @torch.no_grad()
@@ -64,8 +81,8 @@ def initialise_many(
     if start == "peaks" and len(networks) > 1 and can_batch(networks):
         asked = zip(networks, targets, sizes, strict=True)
         found = pursue_many([Pursuit(target, network.grid, size) for network, target, size in asked])
-        for sine, (partials, _) in zip(_sines(networks), found, strict=True):
-            sine.replace_partials(partials)
+        for one, (partials, _) in zip(_batchable(networks), found, strict=True):
+            one.replace_partials(partials)
         return
     for network, target, size, generator in zip(networks, targets, sizes, generators, strict=True):
         network.initialise(target, size, start, generator)
@@ -74,10 +91,10 @@ def initialise_many(
 def extend_many(networks: Sequence[Network], targets: Sequence[Tensor], sizes: Sequence[Budget]) -> list[bool]:
     """Add parameters for what each network leaves of its target ``[B, T]``: see `Network.extend`."""
     if len(networks) > 1 and can_batch(networks):
-        sines = _sines(networks)
-        before = [network.n_prunable() for network in sines]
-        found = pursue_many([one.extension(target, size) for one, target, size in zip(sines, targets, sizes, strict=True)])
-        for network, (partials, _) in zip(sines, found, strict=True):
-            network.replace_partials(partials)
-        return [network.n_prunable() > count for network, count in zip(sines, before, strict=True)]
+        before = [network.n_prunable() for network in networks]
+        asked = zip(_batchable(networks), targets, sizes, strict=True)
+        found = pursue_many([one.extension(target, size) for one, target, size in asked])
+        for one, (partials, _) in zip(_batchable(networks), found, strict=True):
+            one.replace_partials(partials)
+        return [network.n_prunable() > count for network, count in zip(networks, before, strict=True)]
     return [network.extend(target, size) for network, target, size in zip(networks, targets, sizes, strict=True)]

@@ -15,6 +15,10 @@ FramesName = Literal["adaptive", "halving", "equal"]
 """Frames of adaptive lengths, of equal lengths that are a power of two samples, or of any equal lengths."""
 
 
+DrawingName = Literal["lines", "tree"]
+"""Components as lines over time and frequency, or levels of a tree over time."""
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """A network: its class, settings, sizes and training defaults."""
@@ -56,7 +60,10 @@ class NetworkSpec:
     has_widths: bool = False
     """Whether its size is given by the widths of its layers, equal in all frames: its class is a `CoordinateNetwork`."""
     is_batched: bool = False
-    """Whether several fits can be computed as one batch."""
+    """Whether several fits can be computed as one batch: its class is a `ddaudio.models.batched.BatchableNetwork`."""
+    drawing: DrawingName | None = None
+    """Figure of its components: ``lines`` needs ``frequency_hz`` and ``amplitude`` in its table, ``tree`` the attributes of a
+    `DoubleDutchNetwork`."""
 
     @property
     def has_settings(self) -> bool:
@@ -90,6 +97,7 @@ NETWORKS = Registry(
             takes_partials=True,
             takes_estimator=True,
             is_batched=True,
+            drawing="lines",
         ),
         NetworkSpec(
             "double-dutch",
@@ -101,6 +109,7 @@ NETWORKS = Registry(
             kinds=("amplitude", "cutoff"),
             options=DoubleDutchOptions,
             frames="halving",
+            drawing="tree",
             expected_gain_db=5.0,
             exchanges=8,
         ),

@@ -178,7 +178,7 @@ def tree(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.6)) 
     Raises `OptionError` if the model has no tree.
     """
     evidence = evidence_of(fit)
-    networks = [term for term in evidence.network.terms if isinstance(term, DoubleDutchNetwork)]
+    networks = plot_data.trees(evidence.network)
     if not networks:
         raise OptionError(
             f"the model {evidence.network.title!r} has no tree to draw", hint="draw its partials with figures.partials"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.fit_files import PAGE
-from ddaudio.models import DoubleDutchNetwork, SineNetwork
+from ddaudio.models import DoubleDutchNetwork
 from ddaudio.report import audio_clips, plot_data, text, training_curves
 from ddaudio.results.record import FitRecord
 
@@ -69,8 +69,8 @@ def page(evidence: FitRecord, *, script: str | None = None, home: str = ".") -> 
             excerpt=clips.end_s - clips.start_s < report["recording"]["duration_s"] - 0.001,
             facts={"duration_s": report["recording"]["duration_s"], "clips": _clip_facts(clips)},
             pictures=packed(json.dumps(drawn(evidence), allow_nan=False).encode()),
-            has_tree=any(isinstance(term, DoubleDutchNetwork) for term in evidence.network.terms),
-            has_lines=any(isinstance(term, SineNetwork) and term.n_prunable() for term in evidence.network.terms),
+            has_tree=bool(plot_data.trees(evidence.network)),
+            has_lines=any(term.n_prunable() for term in plot_data.drawn_as(evidence.network, "lines")),
             script=script,
             plotly=None if script else packed(plotly_script()),
         )
@@ -145,7 +145,7 @@ def drawn(evidence: FitRecord) -> dict[str, Any]:
         },
         "levels": {"column_s": powers[0][1], "sounds": [array(plot_data.decibels(power)) for power, _ in powers]},
         "lines": _lines(evidence),
-        "trees": [_tree(term) for term in evidence.network.terms if isinstance(term, DoubleDutchNetwork)],
+        "trees": [_tree(term) for term in plot_data.trees(evidence.network)],
         "bands": report["bands"],
         "training": _training(report["training"]["stages"]),
         "colours": json.loads(asset("colours.json")),

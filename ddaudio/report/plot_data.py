@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch.nn.functional import pad
 
 from ddaudio.io.samples import Samples, on_cpu
 from ddaudio.io.spectra import Frames, nearest_fft
-from ddaudio.models import DoubleDutchNetwork, Network, SineNetwork
+from ddaudio.models import DoubleDutchNetwork, FramedNetwork, Network
+from ddaudio.options import NETWORKS
+from ddaudio.options.networks import DrawingName
 
 FRAME_S = 0.046
 """Length of the frames of a spectrogram, rounded to a power of two samples: resolves the harmonics of a voice."""
@@ -139,30 +142,27 @@ def spectrogram(samples: Samples, sample_rate: int, columns: int, rows: int) -> 
     return Spectrogram(torch.cat(found, 2).numpy(), hop * each / sample_rate, row * bin_hz, -bin_hz / 2)
 
 
+def drawn_as(network: Network, drawing: DrawingName) -> list[FramedNetwork]:
+    """Return the terms of a network whose row names a kind of figure."""
+    return [term for term in network.terms if NETWORKS[term.name].drawing == drawing]
+
+
 def lines(network: Network) -> Lines | None:
-    """Return the partials of a network, or of all terms of a sum; None if there are none."""
-    terms = [term for term in network.terms if isinstance(term, SineNetwork)]
-    if not terms:
+    """Return the partials of a network, or of all terms of a sum; None if no term is drawn as lines."""
+    tables = [term.describe() for term in drawn_as(network, "lines")]
+    if not tables:
         return None
-    columns: list[list[Tensor]] = []
-    for term in terms:
-        partials, cells, rate = term.partials, term.grid.frames, term.grid.sample_rate
-        end = torch.minimum(cells.first + cells.size, torch.tensor(term.grid.n_samples))
-        amplitude = (partials.cosine.square() + partials.sine.square()).sqrt().double()
-        columns.append(
-            [
-                cells.signal[partials.frame],
-                cells.first[partials.frame] / rate,
-                end[partials.frame] / rate,
-                partials.frequency.double() * (rate / (2 * math.pi)),
-                20 * amplitude.clamp(min=1e-10).log10(),
-            ]
-        )
-    signal, start, end, frequency, level = (torch.cat(parts) for parts in zip(*columns, strict=True))
+    names = ("signal", "start_s", "end_s", "frequency_hz", "amplitude")
+    signal, *columns, amplitude = (torch.cat([table[name] for table in tables]) for name in names)
+    level = 20 * amplitude.clamp(min=1e-10).log10()
     kept = torch.argsort(level)[-MOST_LINES:]
-    columns_s = {name: column[kept].float().numpy() for name, column in (("start_s", start), ("end_s", end))}
-    frequency_hz, level_db = frequency[kept].float().numpy(), level[kept].float().numpy()
-    return Lines(signal[kept].int().numpy(), **columns_s, frequency_hz=frequency_hz, level_db=level_db, n_partials=len(level))
+    start_s, end_s, frequency_hz, level_db = (column[kept].float().numpy() for column in (*columns, level))
+    return Lines(signal[kept].int().numpy(), start_s, end_s, frequency_hz, level_db, n_partials=len(level))
+
+
+def trees(network: Network) -> list[DoubleDutchNetwork]:
+    """Return the terms of a network that are drawn as trees."""
+    return cast("list[DoubleDutchNetwork]", drawn_as(network, "tree"))
 
 
 def tree(network: DoubleDutchNetwork, columns: int) -> TreePicture:

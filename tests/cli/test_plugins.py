@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 from commands import chirp, run
+from extensions import PAGE, example, install, site_packages
 
 import ddaudio
 from ddaudio.batching.results_table import Row, columns
@@ -22,7 +23,6 @@ from ddaudio.losses import make_loss
 from ddaudio.metrics.registry import METRICS
 from ddaudio.options import LOSSES, NETWORKS, setting_groups
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 REGISTRIES = (NETWORKS, LOSSES, METRICS, FORMATS)
 EXAMPLES = {
     "log_cosh": ("A new loss", "ddaudio.losses", "log-cosh"),
@@ -33,32 +33,11 @@ EXAMPLES = {
 QUICK = ("--frame", "0.02", "--budget", "120", "--steps", "3", "--quiet")
 
 
-def example(heading: str) -> str:
-    """Return the first code block of a section of the page."""
-    section = PAGE.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
-
-
-def install(site: Path, module: str, group: str, name: str, code: str) -> None:
-    """Put a module into a folder, with the metadata of a package that registers its ``SPEC``."""
-    site.mkdir(exist_ok=True)
-    (site / f"{module}.py").write_text(code, encoding="utf-8")
-    metadata = site / f"{module}-1.5.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.5\n", encoding="utf-8")
-    (metadata / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}:SPEC\n", encoding="utf-8")
-
-
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Give a folder that packages can be installed into; call `refresh` afterwards."""
-    folder = tmp_path / "site"
-    monkeypatch.syspath_prepend(folder)
-    yield folder
-    monkeypatch.undo()
-    for path in folder.glob("*.py"):
-        sys.modules.pop(path.stem, None)
-    refresh()
+    with site_packages(tmp_path / "site", monkeypatch, REGISTRIES) as folder:
+        yield folder
 
 
 def refresh() -> None:

@@ -159,9 +159,9 @@ def test_a_batch_of_steps_is_that_of_each() -> None:
     assert all(torch.equal(now, before) for now, before in zip(together[1].parameters(), kept, strict=True))
 
 
-def test_only_sine_networks_are_computed_as_a_batch() -> None:
+def test_only_networks_whose_row_declares_it_are_computed_as_a_batch() -> None:
     networks = [ddaudio.fit(pluck(0.1), model="cascade", steps=0, frame_s=0.05).network for _ in range(2)]
-    with pytest.raises(TypeError, match="sine networks"):
+    with pytest.raises(TypeError, match="whose row has is_batched"):
         BatchedNetwork(networks)
     # Others are computed one after the other.
     for estimate, network in zip(estimates(networks), networks, strict=True):
