@@ -17,7 +17,7 @@ from ddaudio.batching.up_to_date import BatchJob, file_hash, is_same, lacks_page
 from ddaudio.errors import OutputError, RecordingError
 from ddaudio.fitting.plan import make_plan
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.run import can_batch, fit_many
+from ddaudio.fitting.run import can_batch, iterate_fits
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.io.fit_files import FILES, PAGE
@@ -55,7 +55,8 @@ def _fit_items(job: BatchJob, items: Sequence[Input]) -> list[Outcome]:
     """Read recordings, fit them together, and save the fits."""
     with contextlib.ExitStack() as files:
         read = [_or_failure(item, partial(_fetched_and_read, job, item, files)) for item in items]
-        fits = iter(_fit_each([one.recording for one in read if isinstance(one, _Read)], job.options))
+        # Each fit is saved before the next one is measured: an interrupt loses no fit that is complete.
+        fits = _fit_each([one.recording for one in read if isinstance(one, _Read)], job.options)
         return [one if isinstance(one, Outcome) else _or_failure(one.item, partial(_saved, job, one, next(fits))) for one in read]
 
 
@@ -67,17 +68,23 @@ def _or_failure(item: Input, work: Callable[[], Returned]) -> Returned | Outcome
         return outcome_of(item.place, item.folder, error, storage_errors())
 
 
-def _fit_each(recordings: Sequence[Recording], options: FitOptions) -> list[FitResult | Exception]:
-    """Fit recordings together; on failure, retry in halves, so that only the recording at fault gets the error."""
-    if not recordings:
-        return []
+def _fit_each(recordings: Sequence[Recording], options: FitOptions) -> Iterator[FitResult | Exception]:
+    """Fit recordings together; on failure, retry the rest in halves, so that only the recording at fault gets the error."""
+    done = 0
     try:
-        return list(fit_many(recordings, options))
+        for result in iterate_fits(recordings, options):
+            done += 1
+            yield result
     except Exception as error:
-        if len(recordings) == 1:
-            return [error]
-    half = len(recordings) // 2
-    return _fit_each(recordings[:half], options) + _fit_each(recordings[half:], options)
+        left = recordings[done:]
+        if len(left) == 1:
+            yield error
+            return
+    else:
+        return
+    half = len(left) // 2
+    yield from _fit_each(left[:half], options)
+    yield from _fit_each(left[half:], options)
 
 
 def _saved(job: BatchJob, read: _Read, result: FitResult | Exception) -> Outcome:

@@ -101,14 +101,17 @@ def fit_many(
         ['converged', 'converged']
 
     """
-    options = (options or FitOptions()).with_settings(settings)
+    return list(iterate_fits(recordings, (options or FitOptions()).with_settings(settings)))
+
+
+def iterate_fits(recordings: Sequence[Recording | str | os.PathLike[str]], options: FitOptions) -> Iterator[FitResult]:
+    """Fit several recordings as `fit_many` does, and yield each result as soon as it is measured, in order."""
     clocks, read = [], []
     for recording in recordings:
         clocks.append(_Clock())
         read.append(_read(recording, options))
         clocks[-1].lap("reading")
     plans = [make_plan(recording, options) for recording in read]
-    results: list[FitResult] = []
     for batch in _batches(plans):
         began = time.perf_counter()
         if len(plans[batch]) == 1:
@@ -118,8 +121,7 @@ def fit_many(
         per_sample = (time.perf_counter() - began) / sum(math.prod(plan.shape) for plan in plans[batch])
         for one in zip(read[batch], plans[batch], fitted, clocks[batch], strict=True):
             one[3].note("fitting", per_sample * math.prod(one[1].shape))
-            results.append(_measured(*one))
-    return results
+            yield _measured(*one)
 
 
 def can_batch(options: FitOptions) -> bool:

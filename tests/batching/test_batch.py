@@ -32,13 +32,13 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def fitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of recordings that are really fitted."""
     names: list[str] = []
-    fit_many = worker.fit_many
+    iterate_fits = worker.iterate_fits
 
     def counted(recordings: Any, options: Any) -> Any:
         names.extend(Path(recording.source).name for recording in recordings)
-        return fit_many(recordings, options)
+        return iterate_fits(recordings, options)
 
-    monkeypatch.setattr(worker, "fit_many", counted)
+    monkeypatch.setattr(worker, "iterate_fits", counted)
     return names
 
 
@@ -243,14 +243,14 @@ def test_a_full_disk_is_tried_again_and_then_a_row(tmp_path: Path, monkeypatch: 
 
 
 def test_a_bug_in_one_fit_does_not_end_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sounds, fit_many = write_tones(tmp_path / "in", 2), worker.fit_many
+    sounds, iterate_fits = write_tones(tmp_path / "in", 2), worker.iterate_fits
 
     def broken(recordings: Any, options: Any) -> Any:
         if any("tone 0" in recording.source for recording in recordings):
             raise ZeroDivisionError("division\nby zero")
-        return fit_many(recordings, options)
+        return iterate_fits(recordings, options)
 
-    monkeypatch.setattr(worker, "fit_many", broken)
+    monkeypatch.setattr(worker, "iterate_fits", broken)
     result = batch(sounds, tmp_path / "out")
     assert result.contents["failures"] == [{"path": str(sounds / "tone 0.wav"), "reason": "ZeroDivisionError: division by zero"}]
     assert result.contents["fitted"] == 1
@@ -358,27 +358,27 @@ def test_the_largest_files_come_first(tmp_path: Path, monkeypatch: pytest.Monkey
     """One that came last would keep a worker busy long after the others are done."""
     for place, duration_s in enumerate((0.1, 0.3, 0.2)):
         write_tone(tmp_path / "in" / f"{place}.wav", place, duration_s)
-    fitted, fit_many = [], worker.fit_many
+    fitted, iterate_fits = [], worker.iterate_fits
 
     def noting(recordings: Any, options: Any) -> Any:
         fitted.extend(Path(recording.source).stem for recording in recordings)
-        return fit_many(recordings, options)
+        return iterate_fits(recordings, options)
 
-    monkeypatch.setattr(worker, "fit_many", noting)
+    monkeypatch.setattr(worker, "iterate_fits", noting)
     result = batch(tmp_path / "in", tmp_path / "out")
     assert fitted == ["1", "2", "0"]
     assert [Path(row.path).stem for row in result.rows()] == ["0", "1", "2"], "rows keep their order"
 
 
 def test_an_interrupt_leaves_tables_of_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sounds, output, fit_many = write_tones(tmp_path / "in", 3), tmp_path / "out", worker.fit_many
+    sounds, output, iterate_fits = write_tones(tmp_path / "in", 3), tmp_path / "out", worker.iterate_fits
 
     def stopped(recordings: Any, options: Any) -> Any:
         if any("tone 1" in recording.source for recording in recordings):
             raise KeyboardInterrupt
-        return fit_many(recordings, options)
+        return iterate_fits(recordings, options)
 
-    monkeypatch.setattr(worker, "fit_many", stopped)
+    monkeypatch.setattr(worker, "iterate_fits", stopped)
     result = batch(sounds, output, stack=1)
     assert result.stopped
     assert set(status_of(result).values()) == {"fitted"}

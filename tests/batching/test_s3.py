@@ -54,13 +54,13 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def fitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
-    fit_many = worker.fit_many
+    iterate_fits = worker.iterate_fits
 
     def counted(recordings: Any, options: Any) -> Any:
         names.extend(recording.source for recording in recordings)
-        return fit_many(recordings, options)
+        return iterate_fits(recordings, options)
 
-    monkeypatch.setattr(worker, "fit_many", counted)
+    monkeypatch.setattr(worker, "iterate_fits", counted)
     return names
 
 

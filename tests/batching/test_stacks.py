@@ -15,6 +15,7 @@ from ddaudio.batching import BatchOptions, run, worker
 from ddaudio.batching.inputs import Input
 from ddaudio.batching.up_to_date import BatchJob
 from ddaudio.fitting import refinement
+from ddaudio.fitting import run as fitting
 from ddaudio.fitting.result import FitResult
 from ddaudio.io.audio import Recording
 from ddaudio.io.storage import LocalStorage
@@ -33,13 +34,13 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Recordings that are fitted together, call by call."""
     found: list[int] = []
-    fit_many = worker.fit_many
+    iterate_fits = worker.iterate_fits
 
     def noting(recordings: Sequence[Recording], options: FitOptions) -> list[FitResult]:
         found.append(len(recordings))
-        return fit_many(recordings, options)
+        return iterate_fits(recordings, options)
 
-    monkeypatch.setattr(worker, "fit_many", noting)
+    monkeypatch.setattr(worker, "iterate_fits", noting)
     return found
 
 
@@ -107,6 +108,26 @@ def test_an_interrupt_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pyte
     work_alone(monkeypatch, run)
     again = ddaudio.batch(sounds, output, workers=1, **QUICK)
     assert (again.contents["fitted"], again.contents["kept"]) == (8, 4)
+
+
+def test_an_interrupt_keeps_the_fits_of_a_stack_that_are_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sounds, output = write_tones(tmp_path / "in", 12), tmp_path / "out"
+    measure, measured = fitting.measure, []
+
+    def interrupted(*arguments: Any) -> Any:
+        measured.append(1)
+        if len(measured) == 3:  # of a stack of four
+            raise KeyboardInterrupt
+        return measure(*arguments)
+
+    monkeypatch.setattr(fitting, "measure", interrupted)
+    result = ddaudio.batch(sounds, output, workers=1, **QUICK)
+    assert result.stopped
+    assert len(fits(output)) == 2
+    monkeypatch.undo()
+    work_alone(monkeypatch, run)
+    again = ddaudio.batch(sounds, output, workers=1, **QUICK)
+    assert (again.contents["fitted"], again.contents["kept"]) == (10, 2)
 
 
 @given(

@@ -19,6 +19,7 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples
 from ddaudio.models import Budget, CascadeNetwork, SineNetwork, SirenNetwork, StackNetwork, SurrogateNetwork
+from ddaudio.models.file import model_bytes
 from ddaudio.options import CascadeOptions, FitOptions, SirenOptions, StackOptions
 from ddaudio.report import save as saving
 from ddaudio.training.gauss_newton import GaussNewton
@@ -63,6 +64,17 @@ def test_a_fit_comes_back_from_its_files(fitted: ddaudio.FitResult, tmp_path: Pa
     inside = slice(400, -400)
     difference = (double - whole(fitted.estimate))[:, inside].square().mean().sqrt()
     assert float(difference) < 1e-3 * float(whole(fitted.estimate).square().mean().sqrt()) + 1e-4
+
+
+def test_a_tree_with_sine_leaves_is_fitted_again_from_its_own_settings(tmp_path: Path) -> None:
+    """Its model is a network of partials with the window of a gate, and its settings those of a tree."""
+    result = fit(pluck(0.1), model="double-dutch", leaves="sine", steps=3)
+    saving.save_fit(result, tmp_path / "fit", html=False)
+    options = FitOptions().with_settings(ddaudio.options.read_settings(tmp_path / "fit" / "fit.toml"))
+    assert options == result.options
+    assert options.grid.window == "gate"
+    again = fit(pluck(0.1), options)
+    assert model_bytes(again.network) == (tmp_path / "fit" / "model.safetensors").read_bytes()
 
 
 def test_a_fit_is_better_than_silence(fitted: ddaudio.FitResult) -> None:
