@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Literal, get_type_hints
 
 from ddaudio.options.cascade import CascadeOptions
@@ -82,6 +83,19 @@ def _check(spec: NetworkSpec, others: Mapping[str, NetworkSpec]) -> None:
                 raise ValueError(f"its setting {member.name!r} has another type than that of {other.name}")
 
 
+_coordinate_network = partial(
+    NetworkSpec,
+    parameters_per_frame=0,
+    frames="equal",
+    expected_gain_db=0.0,
+    exchanges=0,
+    second_order=False,
+    has_frequencies=False,
+    takes_whole=True,
+    has_widths=True,
+)
+"""Row of a `CoordinateNetwork`."""
+
 NETWORKS = Registry(
     "ddaudio.networks",
     NetworkSpec,
@@ -136,40 +150,24 @@ NETWORKS = Registry(
             takes_partials=True,
             takes_whole=True,
         ),
-        NetworkSpec(
+        _coordinate_network(
             "stack",
             "a deep network of sine units with positive frequencies",
             "ddaudio.models.stack:StackNetwork",
             component_name="sine units",
-            parameters_per_frame=0,
             parameters_per_component=9,
             kinds=("frequency", "phase", "amplitude"),
             options=StackOptions,
-            frames="equal",
-            expected_gain_db=0.0,
-            exchanges=0,
-            second_order=False,
-            has_frequencies=False,
-            takes_whole=True,
-            has_widths=True,
         ),
-        NetworkSpec(
+        _coordinate_network(
             "siren",
             "the published network of sine units (SIREN)",
             "ddaudio.models.siren:SirenNetwork",
             component_name="sine units",
-            parameters_per_frame=0,
             parameters_per_component=11,
             kinds=("weight", "bias", "level"),
             options=SirenOptions,
-            frames="equal",
-            expected_gain_db=0.0,
-            exchanges=0,
             first_order_steps=150,
-            second_order=False,
-            has_frequencies=False,
-            takes_whole=True,
-            has_widths=True,
         ),
     ],
     _check,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ddaudio.synthesis.factored import reduced_phase
+from ddaudio.synthesis.linear_bank import LinearBank
 
 TOLERANCE = 1e-12
 """Relative error that finufft is asked for. It costs about a quarter more time than 1e-7 (measured) and serves float64."""
@@ -65,10 +66,8 @@ def _transform(kind: int, points: Tensor, data: Tensor, n_modes: int) -> Tensor:
     return found[None] if found.dim() == 1 else found
 
 
-class NufftBank:
-    """Undamped partials over one stretch of samples: a linear map from amplitudes to samples, and its adjoint.
-
-    The same interface as `ddaudio.synthesis.factored.Bank` with a single frame.
+class NufftBank(LinearBank):
+    """Undamped partials over one stretch of samples, which is a single frame.
 
     Args:
         frequency: radians per sample, ``[K]`` float32 or float64, at least one.
@@ -118,15 +117,6 @@ class NufftBank:
         """Return the samples ``[1, N]`` for amplitudes ``plain``, and those for ``weighted`` times ``n - origin`` added."""
         distance = torch.arange(self.n_samples, device=self._frequency.device, dtype=torch.float64) - self.origin
         return self.forward(*plain) + self.forward(*weighted) * distance.to(plain[0])
-
-    def adjoint(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each partial's product with ``frames [1, N]``: its cosine's and its sine's, ``[K]`` each."""
-        (products,) = self._products(frames, weighted=False)
-        return products
-
-    def weighted_adjoint(self, frames: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return the adjoint of ``frames [1, N]``, and of the frames weighted by ``n - origin``."""
-        return self._products(frames, weighted=True)
 
     def _products(self, frames: Tensor, *, weighted: bool) -> list[tuple[Tensor, Tensor]]:
         """Return a pair of products ``[K]`` for each weighting: none, and ``n - origin`` if asked for."""

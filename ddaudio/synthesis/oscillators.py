@@ -18,7 +18,7 @@ Forward, small changes of the parameters change the sum as if its amplitudes cha
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -27,8 +27,10 @@ from torch.utils.checkpoint import checkpoint
 
 from ddaudio.errors import OptionError
 from ddaudio.synthesis import nufft
-from ddaudio.synthesis.factored import Bank, Packing
+from ddaudio.synthesis.factored import Bank
+from ddaudio.synthesis.linear_bank import LinearBank
 from ddaudio.synthesis.nufft import NufftBank
+from ddaudio.synthesis.packing import Packing
 
 __all__ = ["Bank", "Method", "Packing", "sum_of_sinusoids", "synthesise_frames"]
 
@@ -48,23 +50,7 @@ NUFFT_ELEMENTS = 1 << 23
 Method = Literal["auto", "direct", "factored", "nufft"]
 
 
-class _LinearBank(Protocol):
-    """What the gradients need: samples from amplitudes, and the way back."""
-
-    def forward(self, cosine: Tensor, sine: Tensor) -> Tensor:
-        """Return the frames ``[F, L]`` for amplitudes ``[P]``."""
-
-    def weighted_forward(self, plain: tuple[Tensor, Tensor], weighted: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the frames for amplitudes ``plain``, and those for ``weighted`` times ``n - origin`` added."""
-
-    def adjoint(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each partial's products ``C, S`` with the frames, ``[P]`` each."""
-
-    def weighted_adjoint(self, frames: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return the products ``C, S``, and ``C', S'`` with the frames weighted by ``n - origin``."""
-
-
-MakeBank = Callable[[Tensor, Tensor | None], _LinearBank]
+MakeBank = Callable[[Tensor, Tensor | None], LinearBank]
 
 
 class _Synthesis(torch.autograd.Function):

@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddaudio.synthesis import factored
+from ddaudio.synthesis import packing as packings
 from ddaudio.synthesis.oscillators import Bank, Packing, sum_of_sinusoids, synthesise_frames
 
 
@@ -57,18 +58,18 @@ def test_packing_places_every_partial_once_in_its_own_frame(counts, length):
             assert all(owner[partial] == frame for partial in own)
             # Little is computed in vain: a row is at most a fifth longer than what it holds, or that costs less than a call.
             in_vain = counts.count(len(own)) * (len(slot) - len(own)) * length
-            assert len(slot) <= 1.2 * len(own) or in_vain <= factored.CALL_ELEMENTS
+            assert len(slot) <= 1.2 * len(own) or in_vain <= packings.CALL_ELEMENTS
             seen += own
     assert sorted(seen) == list(range(len(owner)))
 
 
 def test_groups_hold_every_chunk_once_and_share_their_frames_with_none(monkeypatch):
-    monkeypatch.setattr(factored, "CALL_ELEMENTS", 0)
+    monkeypatch.setattr(packings, "CALL_ELEMENTS", 0)
     packing = Packing(torch.tensor(RAGGED, dtype=torch.int64), 64)
     (group,) = packing.groups
     assert group.shapes == [(len(frames), partials.shape[1]) for frames, partials in packing.chunks]
     assert group.partials.tolist() == [slot for _, partials in packing.chunks for slot in partials.flatten().tolist()]
-    monkeypatch.setattr(factored, "CHUNK_ELEMENTS", 2 * 8 * 16)  # eight partials, two frames
+    monkeypatch.setattr(packings, "CHUNK_ELEMENTS", 2 * 8 * 16)  # eight partials, two frames
     packing = Packing(torch.tensor(RAGGED, dtype=torch.int64), 64)
     assert all(group.partials.numel() <= 8 and len(group.frames) <= 2 for group in packing.groups)
     assert sorted(slot for group in packing.groups for slot in group.partials.tolist() if slot < 88) == list(range(88))
@@ -91,12 +92,12 @@ def run_ragged():
 
 def test_groups_and_blocks_and_forgotten_tables_change_nothing(monkeypatch):
     merged, _ = run_ragged()
-    monkeypatch.setattr(factored, "CALL_ELEMENTS", 0)
+    monkeypatch.setattr(packings, "CALL_ELEMENTS", 0)
     wanted, one = run_ragged()
-    monkeypatch.setattr(factored, "CHUNK_ELEMENTS", 160)  # five partials, one frame
+    monkeypatch.setattr(packings, "CHUNK_ELEMENTS", 160)  # five partials, one frame
     split, many = run_ragged()
     assert len(many.groups) > len(many.chunks) > len(one.chunks) > len(one.groups)
-    monkeypatch.setattr(factored, "CHUNK_ELEMENTS", 40)  # one partial, two rows of eight samples
+    monkeypatch.setattr(packings, "CHUNK_ELEMENTS", 40)  # one partial, two rows of eight samples
     blocks, _ = run_ragged()
     monkeypatch.setattr(factored, "KEEP_ELEMENTS", 1)
     forgotten, _ = run_ragged()
@@ -107,10 +108,9 @@ def test_groups_and_blocks_and_forgotten_tables_change_nothing(monkeypatch):
 
 
 def test_blocks_cover_a_long_frame(monkeypatch):
-    monkeypatch.setattr(factored, "CHUNK_ELEMENTS", 40)
+    monkeypatch.setattr(packings, "CHUNK_ELEMENTS", 40)
     packing = Packing(torch.tensor([3]), 107)
-    bank = Bank(torch.ones(3), packing, 0.0)
-    blocks = list(bank._blocks(packing.groups[0]))
+    blocks = list(packing.blocks(packing.groups[0]))
     assert [samples.start for _, samples in blocks[1:]] == [samples.stop for _, samples in blocks[:-1]]
     assert (blocks[0][1].start, blocks[-1][1].stop) == (0, 107)
     assert len(blocks) > 5
@@ -119,7 +119,7 @@ def test_blocks_cover_a_long_frame(monkeypatch):
 def test_a_bank_that_is_split_over_partials_and_time_is_the_same_sum(monkeypatch):
     inputs = partials(40, dtype=torch.float64)
     wanted = reference(*inputs, 1009, 3.5)
-    monkeypatch.setattr(factored, "CHUNK_ELEMENTS", 1000)  # seven partials, fifteen rows of 32 samples
+    monkeypatch.setattr(packings, "CHUNK_ELEMENTS", 1000)  # seven partials, fifteen rows of 32 samples
     found = sum_of_sinusoids(*inputs, 1009, origin=3.5, method="factored")
     np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-10)  # float64 phases up to 3e3, 40 partials
 
