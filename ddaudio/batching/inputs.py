@@ -46,7 +46,7 @@ def find(inputs: Sequence[str | os.PathLike[str]], output: Storage, pattern: str
 
     Args:
         inputs: a folder, a list file (`LISTS`), a URL of either, or several paths and URLs. Folders are searched recursively,
-        except hidden files and folders; symbolic links to files are followed, those to folders are not.
+            except hidden files and folders; symbolic links to files are followed, those to folders are not.
         output: storage of the fits, from which no recording may be read.
         pattern: shell pattern for names, or for paths relative to the folder if it contains a slash (default: `SUFFIXES`).
 

@@ -27,7 +27,7 @@ def render(network: Network, sample_rate: int | None = None, partials: int | Non
     Args:
         network: a trained network, for example from `ddaudio.load_model`.
         sample_rate: Hz (default: that of the recording it was trained on). The model is evaluated at the new sample times,
-        not resampled; waves at or above the new Nyquist frequency are omitted. The length becomes
+            not resampled; waves at or above the new Nyquist frequency are omitted. The length becomes
             ``ceil(T * sample_rate / own rate)``.
         partials: number of strongest partials (or ropes of trees) over all frames to keep (default: all).
 

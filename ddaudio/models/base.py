@@ -1,4 +1,4 @@
-"""The interface of every network, which trainer, file format and reports use."""
+"""Base classes of the networks: the interface used by trainer, file format and reports."""
 
 import math
 from abc import ABC, abstractmethod
@@ -69,7 +69,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def component_energies(self) -> Tensor:
-        """Return the energy of each component that can be pruned, as if it were alone, ``[P]``.
+        """Return the energy on its own of each component that can be pruned, ``[P]``.
 
         Empty for a network whose components cannot be pruned: it is neither ranked nor extended.
         """
@@ -203,7 +203,7 @@ class FramedNetwork(Network):
 
     @abstractmethod
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
-        """Set a starting point for ``target [B, T]`` from the data; replaces all parameters."""
+        """Initialise all parameters from ``target [B, T]``."""
 
     @abstractmethod
     def frames_of_rows(self) -> list[Tensor]:
@@ -222,8 +222,8 @@ class FramedNetwork(Network):
 
     @abstractmethod
     def at_bounds(self) -> AtBounds:
-        """Return how many values are at their bounds, as far as float32 can tell."""
+        """Return how many values are at their bounds, to the precision of float32."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return the settings, by name, that a file needs to make the network again."""
+        """Return the settings needed to recreate the network from a file, by name."""

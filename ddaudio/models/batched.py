@@ -1,8 +1,8 @@
 """Several networks computed as one batch.
 
-A fit of half a second of sound takes thousands of operations on small tensors, each of which costs less than its own
-overhead. A batch of such fits does them on the tensors of all fits at once. Batched are several networks of one kind whose row
-has ``is_batched``; functions that take others compute them one after the other.
+A fit of half a second of sound consists of thousands of operations on small tensors, dominated by their overhead. A batch of such
+fits performs them on the tensors of all fits at once. Networks of the same type whose row has ``is_batched`` are computed as a
+batch, others one after the other.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from ddaudio.options import NETWORKS, StartingPoint
 
 
 class BatchableNetwork(Protocol):
-    """A network of which several can be one, as of a row with ``is_batched``; it has parameters per component only."""
+    """A network that can be computed in batches (``is_batched``); it has only parameters per component."""
 
     @classmethod
     def beside(cls, networks: Sequence[Any], grids: BatchedGrid) -> Network:
@@ -30,7 +30,7 @@ class BatchableNetwork(Protocol):
         """Return the pursuit of `Network.extend`."""
 
     def replace_partials(self, partials: Partials) -> None:
-        """Replace all components by what a pursuit has found."""
+        """Replace all components by the partials found by a pursuit."""
 
 
 class BatchedNetwork:
@@ -77,7 +77,7 @@ def initialise_many(
     start: StartingPoint,
     generators: Sequence[torch.Generator],
 ) -> None:
-    """Set the starting point of each network for its target ``[B, T]``: see `FramedNetwork.initialise`."""
+    """Initialise each network for its target ``[B, T]``; see `FramedNetwork.initialise`."""
     if start == "peaks" and len(networks) > 1 and can_batch(networks):
         asked = zip(networks, targets, sizes, strict=True)
         found = pursue_many([Pursuit(target, network.grid, size) for network, target, size in asked])
@@ -89,7 +89,7 @@ def initialise_many(
 
 
 def extend_many(networks: Sequence[Network], targets: Sequence[Tensor], sizes: Sequence[Budget]) -> list[bool]:
-    """Add parameters for what each network leaves of its target ``[B, T]``: see `Network.extend`."""
+    """Add components that model the residual of each network's target ``[B, T]``; see `Network.extend`."""
     if len(networks) > 1 and can_batch(networks):
         before = [network.n_prunable() for network in networks]
         asked = zip(_batchable(networks), targets, sizes, strict=True)

@@ -13,14 +13,14 @@ from ddaudio.models.declared import DeclaredNetwork
 
 
 class ComponentNetwork(DeclaredNetwork):
-    """A network that declares its parameters and writes two methods, `waveforms` and `initialise`.
+    """A network that declares its parameters and implements two methods, `waveforms` and `initialise`.
 
-    All samples of all components of a group of frames are computed at once, in memory of 4 bytes each: for up to some ten
-    thousand components. Faster networks write `forward` themselves, as ``sine`` does.
+    All samples of all components of a group of frames are computed at once, with 4 bytes of memory each, which is suitable for
+    up to about ten thousand components. Faster networks implement `forward` themselves, as ``sine`` does.
     """
 
     def __init__(self, grid: TimeGrid, options: object = None) -> None:
-        """Make a network without components."""
+        """Create a network without components."""
         super().__init__(grid, options)
         empty = {one.name: torch.zeros(0 if one.per == "component" else grid.n_frames, *one.shape) for one in self.stored()}
         self.set_components(torch.zeros(grid.n_frames, dtype=torch.int64), empty)
@@ -30,8 +30,8 @@ class ComponentNetwork(DeclaredNetwork):
         """Return the samples ``[P, L]`` of some components.
 
         Args:
-            values: natural values of the parameters that are declared, ``[P, ...]`` each, by name; those of a frame for each of
-                its components.
+            values: natural values of the declared parameters, ``[P, ...]`` each, by name; values per frame are repeated for its
+                components.
             position: time of each sample, ``[P, L]`` float32 or float64, in samples of the network's own rate from the first
                 sample of the component's frame.
 
@@ -69,7 +69,7 @@ class ComponentNetwork(DeclaredNetwork):
 
     @torch.no_grad()
     def component_energies(self) -> Tensor:
-        """Return the energy of each component by itself: the sum of the squares of its windowed samples."""
+        """Return the energy of each component on its own: the sum of squares of its windowed samples."""
         energies = [next(self.parameters()).new_zeros(0)]
         for group, share in zip(self.grid.groups, self.layout.shares, strict=True):
             own = torch.arange(self.layout.frame_of_partial.numel())[share]
@@ -79,7 +79,7 @@ class ComponentNetwork(DeclaredNetwork):
         return torch.cat(energies)
 
     def extend(self, target: Tensor, size: Budget) -> bool:
-        """Add components that are found in what the network leaves of ``target``, within ``size``."""
+        """Add components that model the residual of ``target``, within ``size``."""
         before, more = self.n_prunable(), self.silent(self.grid)
         with torch.no_grad():
             left = target - self.estimate()

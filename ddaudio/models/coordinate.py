@@ -1,6 +1,6 @@
-"""What ``stack`` and ``siren`` have in common: a network of sine units in each frame that is not silent, a function of time.
+"""Base class of ``stack`` and ``siren``: in each frame that is not silent, a network of sine units as a function of time.
 
-No unit of such a network can be pruned, and none is added later. All frames that are not silent have equally many parameters.
+Units are neither pruned nor added. All frames that are not silent have the same number of parameters.
 """
 
 import math
@@ -19,7 +19,7 @@ from ddaudio.models.parameters import Parameter
 from ddaudio.options import UnitOptions
 
 EVERY = 1 << 62
-"""Parameters enough for every frame."""
+"""Number of parameters that is enough for all frames."""
 
 
 class Times(NamedTuple):
@@ -40,20 +40,20 @@ class Times(NamedTuple):
 class CoordinateNetwork(DeclaredNetwork):
     """A network of sine units in each frame that is not silent: the frame's one component.
 
-    Subclasses declare their parameters in `declared`, and write `output` and `initialise`, and how widths follow from a size.
+    Subclasses declare their parameters in `declared`, and implement `output`, `initialise` and the choice of widths by size.
     """
 
     COUNTS = "sounding"
     AT_MOST_ONE = True
     FIRST_SPAN: tuple[float, float]
-    """Values of time at the ends of a frame, unless they are set."""
+    """Default values of time at the ends of a frame."""
 
     OPTIONS: ClassVar[type[UnitOptions]]
     """Its settings."""
     options: UnitOptions
 
     def __init__(self, grid: TimeGrid, options: UnitOptions | None = None) -> None:
-        """Make a silent network; its widths must be given."""
+        """Create a silent network; its widths must be given."""
         super().__init__(grid, options or self.OPTIONS())
         self.widths = self.options.parsed_widths or self.default_widths(0)
         self.set_frames(torch.zeros(grid.n_frames, dtype=torch.bool))
@@ -61,12 +61,12 @@ class CoordinateNetwork(DeclaredNetwork):
     @classmethod
     @abstractmethod
     def default_widths(cls, n_parameters: int) -> tuple[int, ...]:
-        """Return the widest layers that take at most ``n_parameters`` in each frame, or else the narrowest that there are."""
+        """Return the widest layers with at most ``n_parameters`` per frame, or the narrowest possible ones."""
 
     @classmethod
     @abstractmethod
     def default_span(cls, *, whole: bool) -> str:
-        """Return the values of time at the ends of a frame, unless they are set."""
+        """Return the default values of time at the ends of a frame."""
 
     @classmethod
     @abstractmethod
@@ -75,7 +75,7 @@ class CoordinateNetwork(DeclaredNetwork):
 
     @abstractmethod
     def declared(self) -> tuple[Parameter, ...]:
-        """Return the parameters, whose shapes depend on the widths."""
+        """Return the parameters; their shapes depend on the widths."""
 
     @abstractmethod
     def output(self, time: "Times", values: Mapping[str, Tensor]) -> Tensor:
@@ -119,7 +119,7 @@ class CoordinateNetwork(DeclaredNetwork):
     def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
         """Return the frames of a group at ``ratio`` times the sample rate: the same functions of time at other times.
 
-        Frequencies above the new Nyquist frequency are aliased: a network of sines of sines has no partials to leave out.
+        Frequencies above the new Nyquist frequency are aliased: sines of sines have no partials that could be omitted.
         """
         start = self.grid.groups[group].frames.start
         own = list(self._groups())[group][1]
@@ -133,7 +133,7 @@ class CoordinateNetwork(DeclaredNetwork):
         return len(self.active) * sum(self.widths)
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that make the same network again."""
+        """Return the settings needed to recreate the network."""
         return super().settings() | {"widths": ",".join(map(str, self.widths))}
 
     def table(self, layers: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

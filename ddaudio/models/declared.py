@@ -1,4 +1,4 @@
-"""Networks of one time grid: all that follows from the parameters that they declare."""
+"""Base class of networks that declare their parameters, from which everything else is derived."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,42 +16,42 @@ from ddaudio.models.jacobian import AutomaticJacobian
 from ddaudio.models.parameters import Parameter, level_scale
 
 Rows = tuple["DeclaredNetwork", Tensor, Tensor]
-"""A network, components of it, ``[N]`` int64, and the frame of another grid that each of them moves to, ``[N]`` int64."""
+"""A network, some of its components ``[N]`` int64, and the frame of another grid that each is moved to, ``[N]`` int64."""
 
 
 class DeclaredNetwork(FramedNetwork):
     """A network that declares its parameters once; files, tables, bounds, layers and a Jacobian follow.
 
-    A network declares its parameters in `PARAMETERS` and writes `forward`, `frames_at_rate` and `initialise`. Frames have
-    components, which are what parameters are declared for: any number each, or at most one with `AT_MOST_ONE`.
+    A network declares its parameters in `PARAMETERS` and implements `forward`, `frames_at_rate` and `initialise`. Parameters are
+    declared per component or per frame. Frames have any number of components, or at most one with `AT_MOST_ONE`.
     """
 
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = ()
     """The parameters, in the order of ``parameters()``."""
     COUNTS: ClassVar[str] = "components_in_cell"
-    """Tensor of a file that holds the number of components in each cell; with `AT_MOST_ONE` a bit for each."""
+    """Name of the tensor in files with the number of components in each cell, or with `AT_MOST_ONE` a bit per cell."""
     AT_MOST_ONE: ClassVar[bool] = False
     """Whether a frame has one component or none."""
     layout: Layout
     """Components in each frame."""
     scales: dict[str, Tensor | float]
-    """What a trained value of 1 means, by parameter."""
+    """Natural value of a trained value of 1, by parameter."""
 
     def __init__(self, grid: TimeGrid, options: Any = None) -> None:
-        """Make a network without components."""
+        """Create a network without components."""
         super().__init__(grid)
         self.options = options
 
     def declared(self) -> tuple[Parameter, ...]:
-        """Return the parameters that are trained, where they depend on settings."""
+        """Return the trained parameters, which may depend on settings."""
         return self.PARAMETERS
 
     def stored(self) -> tuple[Parameter, ...]:
-        """Return the parameters of files and tables, where they are others than those that are trained; see `natural`."""
+        """Return the parameters of files and tables, if they differ from the trained ones; see `natural`."""
         return self.declared()
 
     def jacobian(self) -> Jacobian:
-        """Return the Jacobian at the parameters as they are, by automatic differentiation."""
+        """Return the Jacobian at the current parameters, by automatic differentiation."""
         return AutomaticJacobian(self)
 
     def set_components(self, counts: Tensor, values: Mapping[str, Tensor]) -> None:
@@ -68,7 +68,7 @@ class DeclaredNetwork(FramedNetwork):
             setattr(self, one.name, nn.Parameter(self.to_trained(one.name, values[one.name])))
 
     def scales_of(self, values: Mapping[str, Tensor]) -> dict[str, Tensor | float]:
-        """Return the scale of each parameter for components of some natural values; see `Parameter.scale`."""
+        """Return the scale of each parameter for components with given natural values; see `Parameter.scale`."""
         frame = self.layout.frame_of_partial
         named: dict[str, Tensor] = {}
         scales = {one.name: one.scale for one in self.declared() if not isinstance(one.scale, str)}
@@ -89,38 +89,38 @@ class DeclaredNetwork(FramedNetwork):
         return trained * self.scales[name]
 
     def value(self, name: str) -> Tensor:
-        """Return the natural values of one parameter as it is now, with their gradient."""
+        """Return the current natural values of one parameter, with their gradient."""
         return self.to_natural(name, getattr(self, name))
 
     def values(self) -> dict[str, Tensor]:
-        """Return the natural values of all parameters that are trained, by name, with their gradients."""
+        """Return the natural values of all trained parameters, by name, with their gradients."""
         return {one.name: self.value(one.name) for one in self.declared()}
 
     def natural(self) -> dict[str, Tensor]:
-        """Return the natural values of all parameters that are stored, by name, without gradients."""
+        """Return the natural values of all stored parameters, by name, without gradients."""
         return {name: value.detach() for name, value in self.values().items()}
 
     def silent(self, grid: TimeGrid) -> Self:
-        """Return a network of this kind and these settings without components."""
+        """Return a network of the same type and settings without components."""
         return type(self)(grid) if self.options is None else type(self)(grid, self.options)
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings, by name, that a file needs to make the network again."""
+        """Return the settings needed to recreate the network from a file, by name."""
         return {} if self.options is None else dict(self.options.table())
 
     def rows(self) -> dict[str, Tensor]:
-        """Return the frame of each component or frame that a stored parameter has a value for, by name."""
+        """Return the frame of each row of each stored parameter, by name."""
         own = {"component": self.layout.frame_of_partial, "frame": torch.arange(self.grid.n_frames)}
         return {one.name: own[one.per] for one in self.stored()}
 
     def frames_of_rows(self) -> list[Tensor]:
         """Return the frame that each row of each of ``parameters()`` belongs to, ``[P]`` or ``[F]`` int64."""
         own = {"component": self.layout.frame_of_partial, "frame": torch.arange(self.grid.n_frames)}
-        # A parameter that settings leave unused has no rows.
+        # A parameter that is unused with these settings has no rows.
         return [own[one.per][: len(getattr(self, one.name))] for one in self.declared()]
 
     def component_energies(self) -> Tensor:
-        """Return the energy of each component by itself; none, as of a network that is a whole, unless it is overridden."""
+        """Return the energy of each component on its own; empty unless overridden, for networks that cannot be pruned."""
         return next(self.parameters()).new_zeros(0)
 
     def n_components(self) -> int:
@@ -130,7 +130,7 @@ class DeclaredNetwork(FramedNetwork):
     def amplitudes(self) -> Tensor:
         """Return the amplitude of each component: the root of the sum of squares of its parameters of the kind ``amplitude``."""
         own = [self.value(one.name).reshape(self.n_components(), math.prod(one.shape)) for one in self._amplitude_parameters()]
-        # The root has no gradient at 0: hence the tiny addend.
+        # The root has no gradient at 0, hence the tiny addend.
         return (torch.cat(own, 1).square().sum(1) + 1e-24).sqrt()
 
     def _amplitude_parameters(self) -> list[Parameter]:
@@ -142,12 +142,12 @@ class DeclaredNetwork(FramedNetwork):
         return found
 
     def extend(self, target: Tensor, size: Budget) -> bool:
-        """Add nothing, and return False, unless it is overridden."""
+        """Add nothing and return False, unless overridden."""
         del target, size
         return False
 
     def pruned(self, keep: int) -> Self:
-        """Return a copy with only the ``keep`` components of highest energy; a network that is a whole keeps all."""
+        """Return a copy with the ``keep`` components of highest energy, or with all if they cannot be pruned."""
         frame = self.layout.frame_of_partial
         kept = torch.arange(frame.numel())
         energies = self.component_energies()
@@ -156,7 +156,7 @@ class DeclaredNetwork(FramedNetwork):
         return self.assembled(self.grid, [(self, kept, frame[kept])])
 
     def regridded(self, grid: TimeGrid, pieces: Sequence[tuple[FramedNetwork, Tensor]]) -> Self:
-        """Return a network on ``grid`` with the components of the cells that are named."""
+        """Return a network on ``grid`` with the components of the given cells."""
         frame_of_cell, rows = torch.argsort(grid.order), list[Rows]()
         for piece, places in pieces:
             if not isinstance(piece, type(self)) or piece.settings() != self.settings():
@@ -167,7 +167,7 @@ class DeclaredNetwork(FramedNetwork):
         return self.assembled(grid, rows)
 
     def assembled(self, grid: TimeGrid, rows: Sequence[Rows]) -> Self:
-        """Return a network on ``grid`` of components of other networks."""
+        """Return a network on ``grid`` with components of other networks."""
         frame = torch.cat([frames for _, _, frames in rows])
         order = torch.argsort(frame, stable=True)
         each = [(piece.natural(), kept) for piece, kept, _ in rows]
@@ -187,7 +187,7 @@ class DeclaredNetwork(FramedNetwork):
         return files.stored_tensors(self)
 
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set the parameters from stored ones; raises `ModelError` when they do not fit the grid or are out of bounds."""
+        """Set the parameters from stored ones; raises `ModelError` if they do not fit the grid or are out of bounds."""
         self.set_components(*files.components_of(self, tensors))
 
     def describe(self) -> dict[str, Tensor]:
@@ -196,14 +196,14 @@ class DeclaredNetwork(FramedNetwork):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Bring parameters back into their bounds."""
+        """Clamp parameters to their bounds."""
         for one in self.declared():
             if one.is_bounded:
                 parameter, scale = getattr(self, one.name), self.scales[one.name]
                 parameter.copy_((parameter * scale).clamp(*one.bounds) / scale)
 
     def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
-        """Keep the changes of parameters that enter nonlinearly within ``most`` of their scales."""
+        """Limit the changes of parameters that enter nonlinearly to ``most`` of their scales."""
         pairs = zip(self.declared(), changes, strict=True)
         return [change if one.linear else change.clamp(-most, most) for one, change in pairs]
 
@@ -215,12 +215,12 @@ class DeclaredNetwork(FramedNetwork):
         return {layer: parts for layer, parts in found.items() if any(part.numel() for part in parts)}
 
     def wave_frequencies(self) -> Tensor | None:
-        """Return the frequency of each component in radians per sample, ``[P]``; None where components have none."""
+        """Return the frequency of each component in radians per sample, ``[P]``; None if components have no frequency."""
         return self.natural().get("frequency") if any(one.unit == "Hz" for one in self.stored()) else None
 
     @torch.no_grad()
     def frequencies(self) -> list[Tensor]:
-        """Return the frequency of each value's component; of a frame's value, the geometric mean of its components'."""
+        """Return the frequency of each value's component; for values per frame, the geometric mean over its components."""
         waves = self.wave_frequencies()
         if waves is None:
             return []
@@ -229,7 +229,7 @@ class DeclaredNetwork(FramedNetwork):
         return [row[: len(value)].reshape(-1, *[1] * (value.dim() - 1)).expand_as(value) for row, value in rows]
 
     def _frame_means(self, waves: Tensor) -> Tensor:
-        """Return the geometric mean of each frame's frequencies, ``[F]``; of an empty frame, that of all."""
+        """Return the geometric mean of each frame's frequencies, ``[F]``; for empty frames, that of all."""
         logs = waves.double().clamp(min=1e-12).log()
         sums = logs.new_zeros(self.grid.n_frames).index_add(0, self.layout.frame_of_partial, logs)
         everywhere = logs.mean() if logs.numel() else logs.sum()

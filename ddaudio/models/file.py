@@ -1,4 +1,4 @@
-"""The model file: ``model.safetensors``, read without executing anything, and refused if it was changed."""
+"""The model file ``model.safetensors``: reading executes no code, and changed files are refused."""
 
 import json
 import os
@@ -20,15 +20,15 @@ from ddaudio.models.registry import make_network
 from ddaudio.options import MAX_SAMPLE_RATE, NETWORKS
 
 MOST_SAMPLES = 1 << 40
-"""Samples of a signal; a month of sound at 384 kHz."""
+"""Largest number of samples of a signal: a month of sound at 384 kHz."""
 _UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, RecursionError, DdaudioError)
-"""Exceptions of settings and tensors that do not fit a network."""
+"""Exceptions raised by settings and tensors that do not fit a network."""
 CODE = "division"
-"""Tensor of a model file that holds the division of time."""
+"""Name of the tensor with the division of time."""
 
 
 def model_bytes(network: Network) -> bytes:
-    """Return the network as a safetensors file: its `stored` tensors, and nothing but settings in the metadata."""
+    """Return the network as a safetensors file: its tensors, with only settings in the metadata."""
     terms: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     for place, term in enumerate(network.terms):
@@ -41,9 +41,9 @@ def model_bytes(network: Network) -> bytes:
 
 
 def load_model(path: str | os.PathLike[str]) -> Network:
-    """Read a network from ``model.safetensors``; nothing in the file is ever executed.
+    """Read a network from ``model.safetensors`` without executing any code.
 
-    Raises `ModelError` when the file is missing, is not a ddaudio model, is of another format, or was changed.
+    Raises `ModelError` if the file is missing, is not a ddaudio model, is of another format, or was changed.
     """
     path = Path(path)
     if os.path.isfile(path / MODEL):  # noqa: PTH113 - no error where it cannot be looked at
@@ -82,7 +82,7 @@ def _build(path: Path, text: str, tensors: dict[str, Tensor]) -> Network:
 
 
 def _check_shape(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for signals that cannot be."""
+    """Raise ValueError for impossible shapes of signals."""
     allowed = {"signals": MAX_CHANNELS, "samples": MOST_SAMPLES, "sample_rate": MAX_SAMPLE_RATE}
     for name, most in allowed.items():
         value = settings[name]
@@ -96,7 +96,7 @@ def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tens
     own = {name.removeprefix(start): tensors.pop(name) for name in list(tensors) if name.startswith(start)}
     sample_rate, signals, samples = (settings[name] for name in ("sample_rate", "signals", "samples"))
     code = own.pop(CODE)
-    # Each cell has a value at least, or a bit.
+    # Each cell has at least a value or a bit.
     most_cells = sum(tensor.numel() for tensor in own.values()) + WORD * code.numel()
     grid = decode((sample_rate, signals, samples), term["window"], term, code, most_cells)
     network = make_network(term["model"], grid, NETWORKS[term["model"]].options(**term["network"]))

@@ -1,7 +1,7 @@
-"""The Jacobian of a network by automatic differentiation: what networks use that have none of their own.
+"""The Jacobian of a network by automatic differentiation, used by networks without a hand-written one.
 
-Frames do not depend on each other's parameters, so one forward pass gives a column of the Jacobian for each of them. What is
-differentiated is therefore ``forward()``, the frames before they are windowed, overlapped and added.
+Frames do not depend on each other's parameters, so one forward pass gives one column of the Jacobian for each of them. Therefore
+``forward()`` is differentiated, which returns frames before windowing and overlap-add.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ from torch.func import functional_call
 from ddaudio.models.base import FramedNetwork, Jacobian
 
 EXACT_PROBES = 32
-"""Up to so many values in a frame the columns' norms are computed one by one; beyond that they are estimated."""
+"""Largest number of values in a frame for which column norms are exact; beyond that they are estimated."""
 PROBES = 8
-"""Random signals that an estimate of the columns' norms takes: its standard deviation is ``sqrt(2 / 8)``, 50 %."""
+"""Number of random signals for an estimate of the column norms; its standard deviation is ``sqrt(2 / 8)``, 50 %."""
 SEED = 0
-"""Seed of these signals."""
+"""Random seed of these signals."""
 
 
 class AutomaticJacobian(Jacobian):
@@ -31,13 +31,13 @@ class AutomaticJacobian(Jacobian):
     """
 
     def __init__(self, network: FramedNetwork, exact_probes: int = EXACT_PROBES) -> None:
-        """Differentiate at the parameters as they are now."""
+        """Differentiate at the current parameters."""
         self._network, self._grid, self._exact_probes = network, network.grid, exact_probes
         self._names = [name for name, _ in network.named_parameters()]
         self._values = [parameter.detach().clone() for parameter in network.parameters()]
 
     def _frames(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """Return the frames for some values of the parameters."""
+        """Return the frames for given values of the parameters."""
         frames: list[Tensor] = functional_call(self._network, dict(zip(self._names, values, strict=True)), ())
         return frames
 
@@ -66,7 +66,7 @@ class AutomaticJacobian(Jacobian):
         leaves, frames = self._graph
         pairs = zip(frames, self._grid.frame_adjoint(signals), strict=True)
         with torch.enable_grad():
-            # A sum of products in place of grad's own argument for the gradients, for which torch loads sympy: 2.5 s.
+            # A sum of products instead of grad's argument for output gradients, for which torch loads sympy: 2.5 s.
             products = [(part * gradient).sum() for part, gradient in pairs if part.requires_grad]
             if not products:
                 return [torch.zeros_like(leaf) for leaf in leaves]
@@ -88,7 +88,7 @@ class AutomaticJacobian(Jacobian):
         ]
 
     def _exact(self, counts: Sequence[int]) -> list[Tensor]:
-        """Return the squared norms of the columns, those of one value in each frame at a time."""
+        """Return the exact squared norms of the columns, one value per frame at a time."""
         squares = [torch.zeros_like(value) for value in self._values]
         for parameter, count in enumerate(counts):
             frame, places = self._places[parameter]

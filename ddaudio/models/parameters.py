@@ -1,4 +1,4 @@
-"""What a network declares of each of its parameters; files, tables, bounds and layers follow from it."""
+"""Declaration of a network's parameters, from which files, tables, bounds and layers are derived."""
 
 import math
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from torch import Tensor
 from ddaudio.errors import ModelError
 
 Unit = Literal["Hz", "1/s", "rad", "full scale", ""]
-"""Unit of a parameter in files and tables; the empty one for a plain number."""
+"""Unit of a parameter in files and tables; empty for dimensionless ones."""
 
 SUFFIXES: dict[Unit, str] = {"Hz": "_hz", "1/s": "_per_s", "rad": "_rad", "full scale": "", "": ""}
-"""What the names of columns end with, by unit."""
+"""Suffix of column names, by unit."""
 ROUNDING = 1e-6
-"""Relative distance from a bound that counts as none: float32 and the conversion to a file's units differ by 3e-7."""
+"""Relative distance to a bound that is ignored: rounding and conversion of units give differences of 3e-7."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,20 @@ class Parameter:
     unit: Unit = ""
     """Unit in files and tables."""
     kind: str = ""
-    """Layer that it is trained and reported in, see `Network.layers` (default: its name)."""
+    """Layer in which it is trained and reported, see `Network.layers` (default: its name)."""
     per: Literal["component", "frame"] = "component"
-    """What has a value of its own: tensors are ``[P, ...]`` or ``[F, ...]``."""
+    """Whether there is a value per component or per frame: tensors are ``[P, ...]`` or ``[F, ...]``."""
     shape: tuple[int, ...] = ()
     """Shape of the value of one component or frame."""
     scale: Literal["bin", "level"] | float = 1.0
-    """What a trained value of 1 means: a constant; ``bin``, the inverse of the frame's spread, about a bin of its spectrum; or
-    ``level``, the geometric mean of the component's own amplitude and the level of its frame."""
+    """Natural value of a trained value of 1: a constant; ``bin``, the inverse of the frame's spread, about a bin of its spectrum;
+    or ``level``, the geometric mean of the component's own amplitude and the level of its frame."""
     bounds: tuple[float, float] = (-math.inf, math.inf)
-    """Least and greatest natural value."""
+    """Smallest and largest natural value."""
     usually_at_bounds: float | None = None
-    """Share of the values, 0 to 1, that may be at their bounds in a good fit; None where they need not be counted."""
+    """Share of the values, 0 to 1, that may be at their bounds in a good fit; None if they are not counted."""
     linear: bool = False
-    """Whether the signals are linear in it: then steps need no limit."""
+    """Whether the signals are linear in it, so that steps are not limited."""
 
     @property
     def layer(self) -> str:
@@ -59,7 +59,7 @@ class Parameter:
 
     @property
     def column(self) -> str:
-        """Name in files and tables: with the unit as its suffix."""
+        """Name in files and tables, with the unit as suffix."""
         return self.name + SUFFIXES[self.unit]
 
     @property
@@ -68,15 +68,15 @@ class Parameter:
         return self.bounds != (-math.inf, math.inf)
 
     def factor(self, sample_rate: int) -> float:
-        """Return what natural values are multiplied by for files and tables."""
+        """Return the factor from natural values to those in files and tables."""
         return {"Hz": sample_rate / (2 * math.pi), "1/s": float(sample_rate)}.get(self.unit, 1.0)
 
     def in_units(self, natural: Tensor, sample_rate: int) -> Tensor:
-        """Return natural values in the unit of files and tables, float64 where it is another one."""
+        """Convert natural values to the unit of files and tables, in float64 if it is another one."""
         return natural if self.unit not in ("Hz", "1/s") else natural.double() * self.factor(sample_rate)
 
     def from_units(self, values: Tensor, sample_rate: int) -> Tensor:
-        """Return values of a file as natural values, float32; raises `ModelError` for those out of bounds."""
+        """Convert values of a file to natural values, float32; raises `ModelError` for values out of bounds."""
         low, high = (bound * self.factor(sample_rate) for bound in self.bounds)
         if values.numel() and not (
             float(values.min()) >= low - ROUNDING * abs(low) and float(values.max()) <= high + ROUNDING * abs(high)
@@ -88,17 +88,17 @@ class Parameter:
 
     @property
     def unit_text(self) -> str:
-        """The unit after a value, with a space; nothing for plain numbers and full scale."""
+        """The unit with a leading space; empty for dimensionless values and full scale."""
         return f" {self.unit}" if self.unit not in ("", "full scale") else ""
 
     def at_bounds(self, natural: Tensor) -> int:
-        """Return how many values are at their bounds, as far as float32 can tell."""
+        """Return how many values are at their bounds, to the precision of float32."""
         low, high = self.bounds
         margin = ROUNDING if self.unit in ("Hz", "1/s") else 0.0
         return int(((natural <= low + margin * abs(low)) | (natural >= high - margin * abs(high))).sum())
 
     def bounds_text(self, sample_rate: int) -> str:
-        """Return the finite bounds in words, such as ``0 or 4000 Hz``."""
+        """Format the finite bounds, such as ``0 or 4000 Hz``."""
         finite = [bound * self.factor(sample_rate) for bound in self.bounds if math.isfinite(bound)]
         return " or ".join(f"{bound:g}" for bound in finite) + self.unit_text
 
@@ -111,7 +111,7 @@ def without_bounds(parameters: Iterable[Parameter]) -> tuple[Parameter, ...]:
 def level_scale(power: Tensor, frame: Tensor, n_frames: int) -> Tensor:
     """Return the scale ``level`` of components, ``[P]``: the geometric mean of their own amplitude and their frame's level.
 
-    With the frame's level alone weak components take steps that are too long; with their own alone they cannot grow.
+    With only the frame's level, steps of weak components are too long; with only their own, they cannot grow.
 
     Args:
         power: mean square of each component, ``[P]``.
@@ -122,5 +122,5 @@ def level_scale(power: Tensor, frame: Tensor, n_frames: int) -> Tensor:
     wide = power.double()
     level = wide.new_zeros(n_frames).index_add(0, frame, wide)
     unit = (wide * level[frame]).pow(0.25) * math.sqrt(2)
-    # A silent component of a random start still needs a unit to grow in: that of its silent frame is full scale.
+    # A silent component with random initial values still needs a scale to grow; that of a silent frame is full scale.
     return torch.where(unit > 0, unit, torch.ones_like(unit)).to(power)

@@ -1,4 +1,4 @@
-"""Networks of partials: components that are ranked, pruned and found by their spectral peaks."""
+"""Base class of networks of partials, which are found at spectral peaks, ranked and pruned."""
 
 import math
 from typing import Any
@@ -24,12 +24,12 @@ SINE = Parameter("sine", "full scale", kind="amplitude", scale="level", linear=T
 
 
 class PartialBankNetwork(DeclaredNetwork):
-    """A network whose frames are sums of partials: it stores ``frequency``, ``cosine``, ``sine`` and perhaps ``decay``."""
+    """A network whose frames are sums of partials, with ``frequency``, ``cosine``, ``sine`` and possibly ``decay``."""
 
     COUNTS = "partials_in_cell"
 
     def __init__(self, grid: TimeGrid, options: Any = None) -> None:
-        """Make a network without partials."""
+        """Create a network without partials."""
         super().__init__(grid, options)
         self.replace_partials(Partials.none(torch.zeros(0)))
 
@@ -71,7 +71,7 @@ class PartialBankNetwork(DeclaredNetwork):
         ]
 
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
-        """Set the starting point: spectral peaks, random, equally spaced or descended frequencies, with least squares."""
+        """Initialise frequencies (from peaks, at random, equally spaced, or by an estimator), and amplitudes by least squares."""
         if start == "peaks":
             self.replace_partials(pursue(target, self.grid, size)[0])
             return
@@ -89,7 +89,7 @@ class PartialBankNetwork(DeclaredNetwork):
         return self.partials.energy(self.grid)
 
     def amplitudes(self) -> Tensor:
-        """Return the amplitude of each partial; of a damped one at the first sample of its frame."""
+        """Return the amplitude of each partial; for damped ones at the first sample of its frame."""
         return smooth_hypot(self.value("cosine"), self.value("sine"))
 
     def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
@@ -101,8 +101,8 @@ class PartialBankNetwork(DeclaredNetwork):
     def describe(self) -> dict[str, Tensor]:
         """Return the partials: signal, frame time in seconds, frequency in Hz, amplitude, phase in radians.
 
-        ``time_s`` is a time within the sound, and ``phase_rad`` the phase there: the partial is
-        ``amplitude cos(2 pi frequency_hz (t - time_s) + phase_rad)``; damped ones have a ``decay_per_s`` as well. The last
+        ``time_s`` is a time within the sound, and ``phase_rad`` the phase at that time: the partial is
+        ``amplitude cos(2 pi frequency_hz (t - time_s) + phase_rad)``; damped ones also have a ``decay_per_s``. The last
         columns are those of `ddaudio.grid.extents.extents`. In the order of signal, then time.
         """
         grid, cell = self.grid, self.grid.order[self.layout.frame_of_partial]
@@ -113,7 +113,7 @@ class PartialBankNetwork(DeclaredNetwork):
         if partials.decay is None:
             origin, time, decays = begin + (grid.frames.length[frame].double() - 1) / 2, reference_times(grid, frame), {}
         else:
-            # The first frame of a signal begins before it.
+            # The first frame of a signal begins before the signal.
             origin, time, decay = begin, begin.clamp(min=0), partials.decay.double().cpu()
             amplitude = amplitude * torch.exp(-decay * (time - origin))
             decays = {"decay_per_s": decay * grid.sample_rate}
@@ -128,8 +128,8 @@ class PartialBankNetwork(DeclaredNetwork):
 
 
 def smooth_hypot(cosine: Tensor, sine: Tensor) -> Tensor:
-    """Return ``sqrt(a^2 + b^2)`` with a finite gradient everywhere; of silent waves 1e-12."""
-    # The root has no gradient at 0: hence the tiny addend.
+    """Return ``sqrt(a^2 + b^2)`` with a finite gradient everywhere; 1e-12 for silent waves."""
+    # The root has no gradient at 0, hence the tiny addend.
     return (cosine.square() + sine.square() + 1e-24).sqrt()
 
 
@@ -139,7 +139,7 @@ def trained_unit(partials: Partials, grid: TimeGrid) -> Tensor:
 
 
 def per_frame(target: Tensor, grid: TimeGrid, size: Budget) -> Tensor:
-    """Return equal counts of partials for the frames of ``target [B, T]`` that are not silent, within ``size``, ``[F]``."""
+    """Return equal numbers of partials for the frames of ``target [B, T]`` that are not silent, within ``size``, ``[F]``."""
     sounding = torch.cat([frames.abs().amax(1) > 0 for frames in grid.frame(target)])
     return sounding * min(size.most // max(1, int(sounding.sum())), size.most_per_frame or size.most)
 
@@ -152,7 +152,7 @@ def partial_frames_at(partials: Partials, grid: TimeGrid, group: int, offset: Te
     frame = partials.frame - frames.start
     frequency = partials.frequency.double() / ratio
     decay = None if partials.decay is None else partials.decay.double() / ratio
-    # Phases count from the middle of the frame (damped: its first sample), which falls between the new samples.
+    # Phases are relative to the middle of the frame (damped: its first sample), which is between the new samples.
     behind = (middle(frame_length) if decay is None else 0.0) * ratio - offset[frame]
     turn = frequency * behind
     cos, sin = torch.cos(turn), torch.sin(turn)

@@ -1,4 +1,4 @@
-"""Networks by name, made from their rows in `ddaudio.options.NETWORKS`."""
+"""Creation of networks by name, from their rows in `ddaudio.options.NETWORKS`."""
 
 from collections.abc import Callable
 
@@ -22,6 +22,6 @@ def network_class(name: str) -> type[FramedNetwork]:
 
 
 def make_network(name: str, grid: TimeGrid, options: NetworkOptions | None = None) -> FramedNetwork:
-    """Return a silent network on a grid, with its settings (default: those of its option class)."""
+    """Create a silent network on a grid, with its settings (default: those of its option class)."""
     make: Callable[..., FramedNetwork] = network_class(name)
     return make(grid, options or NETWORKS[name].options()) if NETWORKS[name].has_settings else make(grid)

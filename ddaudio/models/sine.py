@@ -44,7 +44,7 @@ class SineNetwork(PartialBankNetwork):
         return network
 
     def jacobian(self) -> "SineJacobian":
-        """Return the Jacobian at the parameters as they are."""
+        """Return the Jacobian at the current parameters."""
         return SineJacobian(self)
 
     def extend(self, target: Tensor, size: Budget) -> bool:
@@ -55,7 +55,7 @@ class SineNetwork(PartialBankNetwork):
         return self.n_prunable() > before
 
     def extension(self, target: Tensor, size: Budget) -> Pursuit:
-        """Return the pursuit that `extend` does."""
+        """Return the pursuit of `extend`."""
         return Pursuit(target, self.grid, size, self.partials, rounds=EXTENSION_ROUNDS)
 
 
@@ -86,5 +86,5 @@ class SineJacobian(Jacobian):
         return [frequency, cosine * self._unit, sine * self._unit]
 
     def squares(self) -> list[Tensor]:
-        """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` taken for their mean, 1/2."""
+        """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` replaced by their mean, 1/2."""
         return self._squares

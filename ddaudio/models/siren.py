@@ -22,18 +22,18 @@ from ddaudio.models.partial_bank import smooth_hypot
 from ddaudio.options import MOST_UNITS, SirenOptions, StartingPoint
 
 LAYERS = 4
-"""Layers of sine units; a linear one follows."""
+"""Number of layers of sine units, which are followed by a linear layer."""
 WEIGHT_UNIT, PUBLISHED_WIDTH = 0.005, 256
-"""What a step of 1 of a weight or bias means in layers of 256: at the default learning rate of 0.02 Adam then moves them by the
-published 1e-4. Narrower layers take longer steps, since each weight has less company: at 1e-4 they would hardly move."""
+"""Scale of weights and biases in layers of 256: the default learning rate of 0.02 is then the published 1e-4 of Adam. Narrower
+layers have larger scales, since each of their weights has to change more."""
 PIECE_UNITS = 1 << 26
-"""Units times samples of a layer that are computed at once: 256 MB."""
+"""Largest product of units and samples of a layer computed at once: 256 MB."""
 
 
 class SirenNetwork(CoordinateNetwork):
     """``x_1 = sin(omega (W_0 t + b_0))``, ``x_{l+1} = sin(omega (W_l x_l + b_l))``, ``s = level (W x + b)`` in each frame.
 
-    ``level`` is the peak of the frame, to which the published signal was scaled; it is a parameter as well.
+    ``level``, the peak of the frame, is a parameter as well; the published signal was scaled to a peak of 1.
     """
 
     name = "siren"
@@ -43,7 +43,7 @@ class SirenNetwork(CoordinateNetwork):
 
     @classmethod
     def default_span(cls, *, whole: bool) -> str:
-        """Return the ends of a frame as the network sees them: published for a whole recording, of shorter frames less."""
+        """Return the time at the ends of a frame: the published range for a whole recording, a smaller one for short frames."""
         return "-100,100" if whole else "-8,8"
 
     @classmethod
@@ -57,7 +57,7 @@ class SirenNetwork(CoordinateNetwork):
 
     @classmethod
     def count(cls, widths: Sequence[int]) -> int:
-        """Return weights, biases and the level."""
+        """Return the number of weights and biases, plus one for the level."""
         return sum((before + 1) * after for before, after in pairwise((1, *widths, 1))) + 1
 
     def declared(self) -> tuple[Parameter, ...]:
@@ -70,7 +70,7 @@ class SirenNetwork(CoordinateNetwork):
         return (*found, Parameter("level", "full scale", linear=False))
 
     def output(self, time: Times, values: Mapping[str, Tensor]) -> Tensor:
-        """Return the frames; long ones piece by piece, and again for the gradient."""
+        """Return the frames; long ones are computed in pieces, and recomputed for the gradient."""
         times = time.all(values["level"])
         n_frames, length = times.shape
         step = max(1, PIECE_UNITS // max(1, n_frames * max(self.widths)))
@@ -90,7 +90,7 @@ class SirenNetwork(CoordinateNetwork):
         return level[:, None] * values[..., 0]
 
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
-        """Set the published start, which is random whatever ``start`` is."""
+        """Initialise as published, at random, for any ``start``."""
         del start
         active = self.loudest(target, size.n_parameters)
         values: dict[str, Tensor] = {}
@@ -106,7 +106,7 @@ class SirenNetwork(CoordinateNetwork):
     def amplitudes(self) -> Tensor:
         """Return the amplitude of each unit of the last layer of sines in the output, frame by frame.
 
-        The outputs of the layers before it have no relation to full scale.
+        The outputs of earlier layers are not related to full scale.
         """
         values = self.values()
         heard = (values["level"][:, None] * values[f"weight_{len(self.widths) + 1}"][:, 0]).flatten()
@@ -115,8 +115,8 @@ class SirenNetwork(CoordinateNetwork):
     def describe(self) -> dict[str, Tensor]:
         """Return the sine units: signal, frame time, layer, frequency in Hz (of the first layer), and amplitude.
 
-        The amplitude is the root of the sum of squares of the weights of a unit in the next layer, in the last
-        one times the level: full scale.
+        The amplitude is the root of the sum of squares of a unit's weights in the next layer; in the last layer it is
+        multiplied by the level, and in full scale.
         """
         values = self.values()
         times = self.times(self.active, torch.zeros(len(self.active)), 1, 1.0)

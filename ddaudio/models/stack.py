@@ -19,21 +19,21 @@ from ddaudio.options import MOST_UNITS, StackOptions, StartingPoint
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
 
 LAYERS = 3
-"""Layers, unless their widths are given."""
+"""Default number of layers."""
 LINEAR_SHARE = 0.2
-"""A later layer begins as ``sin(f x) / f`` with ``f`` this over the largest ``x``: it bends the sum by less than 1 %."""
+"""Later layers are initialised as ``sin(f x) / f`` with ``f`` this over the largest ``x``, a distortion below 1 %."""
 LEAST_POSITIVE = 1e-12
-"""What softplus gives is never 0; a value that is read as 0 counts as this."""
+"""Smallest value of a softplus, used for stored values of 0."""
 CHUNK_ELEMENTS = 1 << 22
-"""Units times samples that are computed at once."""
+"""Largest product of units and samples computed at once."""
 KINDS = ("frequency", "phase", "amplitude")
 
 
 class StackNetwork(CoordinateNetwork):
     """``x_0 = t``, ``x_l = sum_j a_lj sin(f_lj x_{l-1} + p_lj)`` in each frame, the last layer of one unit.
 
-    Frequencies and phases are kept positive, amplitudes are free. With ``pass_on`` the units of a layer add the means of the
-    frequencies and of the phases of the layer before to their own.
+    Frequencies and phases are positive, amplitudes free. With ``pass_on`` the mean frequency and the mean phase of a layer are
+    added to those of the units of the next.
     """
 
     name = "stack"
@@ -43,13 +43,13 @@ class StackNetwork(CoordinateNetwork):
 
     @classmethod
     def default_span(cls, *, whole: bool) -> str:
-        """Return the ends of a frame as the network sees them."""
+        """Return the time at the ends of a frame."""
         del whole
         return "-1024,1024"
 
     @classmethod
     def default_widths(cls, n_parameters: int) -> tuple[int, ...]:
-        """Return three layers that fall by equal factors to 1, as 100, 10, 1."""
+        """Return three layers with widths in geometric progression down to 1, such as 100, 10, 1."""
         low, high = 1, MOST_UNITS
         while high - low > 1:
             half = (low + high) // 2
@@ -58,11 +58,11 @@ class StackNetwork(CoordinateNetwork):
 
     @classmethod
     def count(cls, widths: Sequence[int]) -> int:
-        """Return three parameters a unit."""
+        """Return the number of parameters: three per unit."""
         return len(KINDS) * sum(widths)
 
     def declared(self) -> tuple[Parameter, ...]:
-        """Return frequencies, phases and amplitudes of each layer; what softplus makes positive has no bound."""
+        """Return frequencies, phases and amplitudes of each layer; with softplus they have no bounds."""
         above_0: dict[str, Any] = {"bounds": (0.0, math.inf), "usually_at_bounds": 0.5}
         free: dict[str, Any] = {}
         own = {kind: free if kind == "amplitude" or self.options.positive == "softplus" else above_0 for kind in KINDS}
@@ -73,7 +73,7 @@ class StackNetwork(CoordinateNetwork):
         )
 
     def scales_of(self, values: Mapping[str, Tensor]) -> dict[str, Tensor | float]:
-        """Return the scales for natural values: those of the first layer depend on the span, of the others on its level."""
+        """Return the scales: those of the first layer depend on the span, those of the others on its level."""
         first = values["amplitude_1"]
         level = first.square().sum(1, keepdim=True).sqrt()
         level = torch.where(level > 0, level, torch.ones_like(level))
@@ -88,7 +88,7 @@ class StackNetwork(CoordinateNetwork):
         return scales
 
     def to_natural(self, name: str, trained: Tensor) -> Tensor:
-        """Return frequencies and phases made positive, in radians and radians per unit of time; amplitudes at full scale 1."""
+        """Return positive frequencies and phases, in radians per unit of time and radians; amplitudes in full scale."""
         if name.startswith("amplitude") or self.options.positive == "project":
             positive = trained
         else:
@@ -96,7 +96,7 @@ class StackNetwork(CoordinateNetwork):
         return positive * self.scales[name]
 
     def to_trained(self, name: str, natural: Tensor) -> Tensor:
-        """Return the values that are trained."""
+        """Return the trained values."""
         value = natural / self.scales[name]
         if not name.startswith("amplitude") and self.options.positive == "softplus":
             value = value.clamp(min=LEAST_POSITIVE)
@@ -121,11 +121,11 @@ class StackNetwork(CoordinateNetwork):
         return said
 
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
-        """Set the starting point.
+        """Initialise all parameters.
 
-        ``peaks``: the first layer holds the strongest spectral peaks of its frame with least squares, the first unit of each
-        later layer nearly passes it through, the others are silent. ``random`` and ``equal``: frequencies up to Nyquist, phases
-        and amplitudes at random, or equal, in all layers.
+        ``peaks``: the first layer has the strongest spectral peaks of its frame with least-squares amplitudes, the first unit of
+        each later layer is nearly the identity, and the others are silent. ``random`` and ``equal``: random or equally spaced
+        frequencies up to Nyquist, with random or equal phases and amplitudes, in all layers.
         """
         active = self.loudest(target, size.n_parameters)
         values = self._random(target, active, generator if start != "equal" else None)
@@ -136,7 +136,7 @@ class StackNetwork(CoordinateNetwork):
         self.set_frames(active, {one.name: values[one.name].to(target) for one in self.declared()})
 
     def _pass_through(self, values: dict[str, Tensor], generator: torch.Generator) -> None:
-        """Let the first unit of each later layer nearly pass the first layer through, and the others be silent."""
+        """Initialise the first unit of each later layer as nearly the identity, and the others as silent."""
         peak = values["amplitude_1"].abs().sum(1, keepdim=True).clamp(min=1e-9)
         slow = LINEAR_SHARE / peak
         passed = values["frequency_1"].mean(1, keepdim=True), values["phase_1"].mean(1, keepdim=True)
@@ -154,7 +154,7 @@ class StackNetwork(CoordinateNetwork):
             values[f"frequency_{layer}"], values[f"phase_{layer}"] = frequency, phase
 
     def _random(self, target: Tensor, active: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Return values of all layers, random or (without a generator) equal; each layer about as loud as its frame."""
+        """Return random or (without a generator) equal values of all layers, with about the level of the frame."""
         rows = active.nonzero()[:, 0]
         frames = torch.cat([part.square().mean(1) for part in self.grid.frame(target)])[rows].sqrt().cpu().float()
         rate = self.times(rows, torch.zeros(len(rows)), 1, 1.0).step[:, None].float()

@@ -15,7 +15,7 @@ class SumNetwork(Network):
     """Two networks or more on the same signals, each with its own division of time."""
 
     def __init__(self, terms: Sequence[FramedNetwork]) -> None:
-        """Make the sum of some networks."""
+        """Create the sum of networks."""
         super().__init__()
         self._terms = nn.ModuleList(terms)
 
@@ -37,32 +37,32 @@ class SumNetwork(Network):
         return torch.cat([term.amplitudes() for term in self.terms])
 
     def component_energies(self) -> Tensor:
-        """Return the energy of each part of each network."""
+        """Return the energy of each component of each network."""
         return torch.cat([term.component_energies() for term in self.terms])
 
     def n_components(self) -> int:
-        """Return how many parts all networks have."""
+        """Return the number of components of all networks."""
         return sum(term.n_components() for term in self.terms)
 
     def pruned(self, keep: int) -> "SumNetwork":
-        """Return a copy with only the ``keep`` parts of highest energy over all networks."""
+        """Return a copy with the ``keep`` components of highest energy over all networks."""
         owner = torch.arange(len(self.terms)).repeat_interleave(torch.tensor([term.n_prunable() for term in self.terms]))
         strongest = owner[torch.argsort(self.component_energies(), descending=True, stable=True)[:keep]]
         return SumNetwork([term.pruned(int((strongest == place).sum())) for place, term in enumerate(self.terms)])
 
     def extend(self, target: Tensor, size: Budget) -> bool:
-        """Add parts to the last network for what all of them leave over."""
+        """Add components to the last network that model the residual of the sum."""
         *others, last = self.terms
         with torch.no_grad():
             left = target - torch.stack([term.estimate() for term in others]).sum(0)
         return last.extend(left, replace(size, most=size.most - sum(term.n_prunable() for term in others)))
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return what each network stores, its place before each name: ``0.amplitude``."""
+        """Return the tensors of each network, with its index before each name: ``0.amplitude``."""
         return {f"{place}.{name}": tensor for place, term in enumerate(self.terms) for name, tensor in term.to_tensors().items()}
 
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set the parameters from the result of `to_tensors`; raises `ModelError` when the tensors do not fit."""
+        """Set the parameters from the result of `to_tensors`; raises `ModelError` if the tensors do not fit."""
         parts: list[dict[str, Tensor]] = [{} for _ in self.terms]
         for name, tensor in tensors.items():
             place, _, own = name.partition(".")
@@ -73,7 +73,7 @@ class SumNetwork(Network):
             term.from_tensors(part)
 
     def describe(self) -> dict[str, Tensor]:
-        """Return the tables of all networks, concatenated, with the index of the network first; NaN where one lacks a column."""
+        """Return the tables of all networks, concatenated, with the index of the network first; NaN for missing columns."""
         tables = [term.describe() for term in self.terms]
         names = list(dict.fromkeys(name for table in tables for name in table))
         lengths = [table["signal"].numel() for table in tables]
@@ -85,16 +85,16 @@ class SumNetwork(Network):
         return columns
 
     def project(self) -> None:
-        """Bring the parameters of each network back into their bounds."""
+        """Clamp the parameters of each network to their bounds."""
         for term in self.terms:
             term.project()
 
     def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
-        """Return the changes of each network, bounded by its own rule."""
+        """Return the changes, limited by the rules of each network."""
         return [part for term, own in zip(self.terms, self.shares(changes), strict=True) for part in term.clip_step(own, most)]
 
     def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-        """Return the layers of each network, its place and name before each: ``1 sine: frequency``."""
+        """Return the layers of each network, with its index and name before each: ``1 sine: frequency``."""
         return {
             f"{place} {term.name}: {layer}": parts
             for place, (term, own) in enumerate(zip(self.terms, self.shares(values), strict=True), 1)
@@ -102,19 +102,19 @@ class SumNetwork(Network):
         }
 
     def frequencies(self) -> list[Tensor]:
-        """Return the frequencies of each network's parameters; none at all unless all networks have some."""
+        """Return the frequencies of all parameters; empty unless all networks have frequencies."""
         found = [term.frequencies() for term in self.terms]
         return [one for row in found for one in row] if all(found) else []
 
     def shares(self, changes: Sequence[Tensor]) -> list[Sequence[Tensor]]:
-        """Return the changes of each network's parameters, of those of all."""
+        """Split changes of all parameters by network."""
         counts = [len(list(term.parameters())) for term in self.terms]
         firsts = [sum(counts[:place]) for place in range(len(counts))]
         return [changes[first : first + count] for first, count in zip(firsts, counts, strict=True)]
 
 
 class SumTangent(Jacobian):
-    """The Jacobian of a sum: those of its networks, side by side."""
+    """The Jacobian of a sum: those of its networks, concatenated."""
 
     def __init__(self, network: SumNetwork) -> None:
         self._network, self._tangents = network, [term.jacobian() for term in network.terms]

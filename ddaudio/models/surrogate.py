@@ -1,9 +1,9 @@
-"""The ``surrogate`` network: damped complex exponentials, whose gradient points the right way from far off.
+"""The ``surrogate`` network: damped complex exponentials, whose gradient is informative far from the solution.
 
-The gradient of a squared error by the frequency of a sinusoid has the sign of a sine in that frequency, and so leads nowhere from
+The gradient of the squared error with respect to the frequency of a sinusoid oscillates with that frequency, and is uninformative
 more than a bin away. Hayes, Saitis and Fazekas (2023, "Sinusoidal frequency estimation by gradient descent", ICASSP;
-arXiv:2210.14476) let the sinusoid decay: ``Re(c z^n)`` with ``|z| <= 1`` is analytic in ``z``, and descent along the real and
-the imaginary part of ``z`` passes through the inside of the unit circle, where waves are short and spectra wide.
+arXiv:2210.14476) use a decaying sinusoid: ``Re(c z^n)`` with ``|z| <= 1`` is analytic in ``z``, and descent on the real and
+imaginary part of ``z`` passes through the inside of the unit circle, where waves are short and spectra wide.
 """
 
 import math
@@ -24,15 +24,15 @@ from ddaudio.models.partial_bank import COSINE, FREQUENCY, SINE, PartialBankNetw
 PARAMETERS_PER_EXPONENTIAL = 4
 """Frequency, decay, and the real and imaginary part of ``c``."""
 LEAST_MODULUS = 0.1
-"""Least ``|z|``: such a wave is gone after a sample or two, and at 0 it has no frequency."""
+"""Lower bound of ``|z|``: such a wave lasts for a sample or two, and at 0 its frequency is undefined."""
 
 
 class SurrogateNetwork(PartialBankNetwork):
     """``s_f(n) = sum_k Re(c_fk z_fk^n)`` in each frame, ``n`` counted from its first sample, ``|z| <= 1``.
 
     ``arg z`` is the frequency and ``-log |z|`` the decay per sample; ``c = a - i b`` with cosine and sine amplitudes ``a, b`` at
-    the frame's first sample. Trained are the real and the imaginary part of ``z`` in units of the frame's bins, as the
-    frequency of the network ``sine``, and ``a`` and ``b``; files hold frequency, decay, ``a`` and ``b``.
+    the frame's first sample. The trained parameters are the real and imaginary part of ``z`` in units of the frame's bins, like
+    the frequency of the network ``sine``, and ``a`` and ``b``; files contain frequency, decay, ``a`` and ``b``.
     """
 
     name = "surrogate"
@@ -49,15 +49,15 @@ class SurrogateNetwork(PartialBankNetwork):
     STORED = (FREQUENCY, Parameter("decay", "1/s", bounds=(0, -math.log(LEAST_MODULUS))), COSINE, SINE)
 
     def stored(self) -> tuple[Parameter, ...]:
-        """Return frequency and decay in place of ``z``."""
+        """Return frequency and decay instead of ``z``."""
         return self.STORED
 
     def replace_partials(self, partials: Partials) -> None:
-        """Replace all exponentials; the phases of partials without decay are referred to the first sample of their frame."""
+        """Replace all exponentials; phases of partials without decay are converted to the first sample of their frame."""
         super().replace_partials(from_beginning(partials, self.grid))
 
     def set_components(self, counts: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Replace all parameters: frequencies and decays ``[P]`` become ``z``."""
+        """Replace all parameters; frequencies and decays ``[P]`` are converted to ``z``."""
         modulus, angle = torch.exp(-values["decay"].double()), values["frequency"].double()
         real, imaginary = ((modulus * part(angle)).to(values["cosine"]) for part in (torch.cos, torch.sin))
         super().set_components(counts, {**values, "real": real, "imaginary": imaginary})
@@ -86,11 +86,11 @@ class SurrogateNetwork(PartialBankNetwork):
         return {"frequency": frequency.abs(), "decay": decay.clamp(min=0), "cosine": cosine, "sine": sine}
 
     def jacobian(self) -> "SurrogateJacobian":
-        """Return the Jacobian at the parameters as they are."""
+        """Return the Jacobian at the current parameters."""
         return SurrogateJacobian(self)
 
     def extend(self, target: Tensor, size: Budget) -> bool:
-        """Add undamped exponentials that take away most of the residual."""
+        """Add undamped exponentials that reduce the residual most."""
         before = self.n_prunable()
         size = replace(size, most=size.most - before)
         with torch.no_grad():
@@ -101,17 +101,17 @@ class SurrogateNetwork(PartialBankNetwork):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Keep ``z`` on the unit circle or inside, and away from 0."""
+        """Project ``z`` onto the unit disc, away from 0."""
         modulus = torch.hypot(self.real.double() * self.step_rad, self.imaginary.double() * self.step_rad)
         factor = modulus.clamp(LEAST_MODULUS, 1.0) / modulus.clamp(min=1e-30)
         self.real.copy_(torch.where(modulus > 0, self.real * factor, LEAST_MODULUS / self.step_rad))
         self.imaginary.copy_(self.imaginary * factor)
 
     def clip_step(self, changes: Sequence[Tensor], most: float) -> list[Tensor]:
-        """Keep ``z`` from jumping to the next peak, and from leaving the unit circle.
+        """Limit the steps of ``z``, so that it neither jumps to the next peak nor leaves the unit disc.
 
-        What would lead out of the circle is growth. It is left out, and the amplitudes, which count from the frame's
-        beginning, are given what it would have brought in the frame's middle.
+        The radial part of a step out of the disc is removed. It would have been exponential growth; the amplitudes, which are
+        relative to the frame's beginning, are increased by the value of that growth in the middle of the frame.
         """
         real, imaginary, cosine, sine = changes
         real, imaginary = real.clamp(-most, most), imaginary.clamp(-most, most)
@@ -130,7 +130,7 @@ class SurrogateNetwork(PartialBankNetwork):
 
 
 def from_beginning(partials: Partials, grid: TimeGrid) -> Partials:
-    """Return partials with their phases counted from the first sample of their frames, undamped ones with a decay of 0."""
+    """Return partials with phases relative to the first sample of their frames; undamped ones get a decay of 0."""
     if partials.decay is not None:
         return partials
     turn = partials.frequency.double() * (grid.frames.length[partials.frame].double() - 1) / 2
@@ -178,5 +178,5 @@ class SurrogateJacobian(Jacobian):
         return [real, imaginary, cosine * self._unit, sine * self._unit]
 
     def squares(self) -> list[Tensor]:
-        """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` taken for their mean, 1/2."""
+        """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` replaced by their mean, 1/2."""
         return self._squares

@@ -1,4 +1,4 @@
-"""Declared parameters as named tensors of a file, and as a table."""
+"""Conversion of declared parameters to the tensors of a file, and to a table."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from ddaudio.models.parameters import Parameter
 
 
 class Declared(Protocol):
-    """What files and tables need of a network; see `ddaudio.models.DeclaredNetwork`."""
+    """The part of `ddaudio.models.DeclaredNetwork` used for files and tables."""
 
     COUNTS: ClassVar[str]
     AT_MOST_ONE: ClassVar[bool]
@@ -38,7 +38,7 @@ class Declared(Protocol):
 
 
 def stored_tensors(network: Declared) -> dict[str, Tensor]:
-    """Return what a file holds of a network: counts, then values in natural units, cell by cell."""
+    """Return the tensors of a file: counts, then values in natural units, cell by cell."""
     grid = network.grid
     counts = network.layout.counts[torch.argsort(grid.order)]
     tensors = {network.COUNTS: pack(counts > 0) if network.AT_MOST_ONE else counts.to("cpu", torch.int32)}
@@ -50,7 +50,7 @@ def stored_tensors(network: Declared) -> dict[str, Tensor]:
 
 
 def components_of(network: Declared, tensors: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return components in each frame and natural values, of a file's tensors; raises `ModelError` where they do not fit."""
+    """Return components per frame and natural values from a file's tensors; raises `ModelError` if they do not fit."""
     stored = network.stored()
     expected = [network.COUNTS, *(one.column for one in stored)]
     if sorted(tensors) != sorted(expected):
@@ -88,9 +88,9 @@ def _checked(one: Parameter, values: Tensor, n_rows: int, counts: str) -> Tensor
     """Return values of a file in the shape of their rows."""
     size = n_rows * math.prod(one.shape)
     if values.dtype != torch.float32 or values.shape != (size,):
-        raise ModelError(f"{one.column} must be {size} float32, as {counts} says")
+        raise ModelError(f"{one.column} must be {size} float32, according to {counts}")
     if not bool(values.isfinite().all()):
-        raise ModelError(f"{one.column} must be finite; this file has NaN or infinity in it")
+        raise ModelError(f"{one.column} must be finite; this file contains NaN or infinity")
     return values.reshape(n_rows, *one.shape)
 
 

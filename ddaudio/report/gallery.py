@@ -41,7 +41,7 @@ def write_pages(
         folders: one or more folders of fits; for a folder that is not a fit, all fits below it are used.
         gallery: path of the gallery's page.
         share_script: whether pages share one copy of plotly's script next to the gallery instead of each containing their own:
-        saves 2 MB per page, but the pages are no longer self-contained.
+            saves 2 MB per page, but the pages are no longer self-contained.
 
     Returns:
         An `Outcome` for each fit, in order.

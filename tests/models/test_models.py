@@ -634,7 +634,7 @@ BAD_TENSORS = {
     "counts of another grid": (lambda t: t.update(partials_in_cell=t["partials_in_cell"][1:]), "whole numbers"),
     "negative counts": (lambda t: t["partials_in_cell"].neg_(), "none below 0"),
     "counts as floats": (lambda t: t.update(partials_in_cell=t["partials_in_cell"].float()), "int32"),
-    "amplitudes cut": (lambda t: t.update(cosine=t["cosine"][1:]), "as partials_in_cell says"),
+    "amplitudes cut": (lambda t: t.update(cosine=t["cosine"][1:]), "according to partials_in_cell"),
     "amplitudes in float64": (lambda t: t.update(cosine=t["cosine"].double()), "float32"),
     "NaN": (lambda t: t["sine"].fill_(math.nan), "must be finite"),
     "beyond Nyquist": (lambda t: t["frequency_hz"].add_(5000), "0 to 4000 Hz"),

@@ -1,4 +1,4 @@
-"""Ladders of frequencies for the ``cascade``, and its starting points."""
+"""Ladders of frequencies of the ``cascade``, and its initialisation."""
 
 import math
 
@@ -13,13 +13,13 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.options import ActivationName, CascadeOptions, LadderName
 
 NEAR_BEST = 0.1
-"""Share of the best peak's gain from which on others are taken in the same round."""
+"""Share of the best peak's gain above which other peaks are taken in the same round."""
 SEARCH_STEPS = 6
-"""Halvings in the search for the shortest ladder that reaches a goal."""
+"""Number of bisections in the search for the shortest ladder that reaches a goal."""
 
 
 def rungs(counts: Tensor, ladder: LadderName) -> Tensor:
-    """Return the frequencies of given ladders, ``[P]`` radians per sample, from the highest down: ``counts [F]`` in each frame.
+    """Return the frequencies of fixed ladders, ``[P]`` radians per sample, descending, ``counts [F]`` in each frame.
 
     ``linear`` divides the band from 0 to Nyquist equally, rung ``k`` of ``K`` in the middle of its share:
     ``pi (K - k + 1/2) / K``. ``octave`` begins at Nyquist, ``pi / 2^(k - 1)``: waves of 2, 4, 8 samples and so on.
@@ -32,7 +32,7 @@ def rungs(counts: Tensor, ladder: LadderName) -> Tensor:
 
 
 def most_rungs(lengths: Tensor, ladder: LadderName) -> Tensor:
-    """Return how many rungs frames of some ``lengths [F]`` can make use of: linear as many as bins, octave down to one period."""
+    """Return the largest useful number of rungs for frames of ``lengths [F]``: one per bin, or for octaves down to one period."""
     return (
         lengths.float().log2().floor().long().clamp(min=1)
         if ladder == "octave"
@@ -41,14 +41,14 @@ def most_rungs(lengths: Tensor, ladder: LadderName) -> Tensor:
 
 
 def climb(target: Tensor, grid: TimeGrid, size: Budget, options: CascadeOptions) -> Partials:
-    """Return the shortest given ladder that reaches the goal of ``size``, or the longest that it allows, with least squares."""
+    """Return the shortest fixed ladder that reaches the goal of ``size``, or the longest allowed, fitted by least squares."""
     sounding = torch.cat([frames.abs().amax(1) > 0 for frames in grid.frame(target)])
     most = most_rungs(grid.frames.length, options.ladder) * sounding
     if size.most_per_frame is not None:
         most = most.clamp(max=size.most_per_frame)
 
     def of(share: float) -> Tensor:
-        """Return the rungs of each frame for a share of the most, at least one in frames that are not silent."""
+        """Return the number of rungs of each frame for a share of the largest, at least one in frames that are not silent."""
         if options.ladder == "octave":
             return most.clamp(max=round(share * int(most.max()))) if most.numel() else most
         return torch.where(most > 0, (share * most).long().clamp(min=1), 0)
@@ -74,7 +74,7 @@ def climb(target: Tensor, grid: TimeGrid, size: Budget, options: CascadeOptions)
 
 
 def _solved(target: Tensor, grid: TimeGrid, counts: Tensor, options: CascadeOptions) -> tuple[Partials, float]:
-    """Return a given ladder with its amplitudes, and the energy that it leaves."""
+    """Return a fixed ladder with its amplitudes, and the residual energy."""
     frequency = rungs(counts, options.ladder).to(target)
     frame = torch.arange(grid.n_frames).repeat_interleave(counts)
     silent = Partials(frame, frequency, torch.zeros_like(frequency), torch.zeros_like(frequency))
@@ -91,9 +91,9 @@ def _solved(target: Tensor, grid: TimeGrid, counts: Tensor, options: CascadeOpti
 
 
 def greedy_peaks(target: Tensor, grid: TimeGrid, size: Budget) -> Partials:
-    """Return waves found one after the other: in each round every frame may take the strongest peak of what is left.
+    """Return waves found one after another: in each round every frame may take the strongest peak of the residual.
 
-    A frame's wave is solved for by itself and kept as it is. With a budget, a round takes peaks as far as it can pay for them.
+    The amplitudes of a wave are solved for on their own and then fixed. With a budget, a round takes as many peaks as affordable.
     """
     found, residual = Partials.none(target), target
     most_per_frame = size.most_per_frame or size.most
@@ -108,7 +108,7 @@ def greedy_peaks(target: Tensor, grid: TimeGrid, size: Budget) -> Partials:
             0, peaks.frame, torch.arange(peaks.frame.numel()), "amin"
         )
         chosen = first[(first < peaks.frame.numel()) & (counts < most_per_frame)]
-        # Peaks come strongest first; the weak wait until the strong are taken.
+        # Peaks are sorted, strongest first; weak ones are left to later rounds.
         chosen = chosen[peaks.gain[chosen] > NEAR_BEST * float(peaks.gain[0])].sort().values[:left] if len(peaks.gain) else chosen
         if not chosen.numel():
             break
@@ -129,7 +129,7 @@ def centres(partials: Partials, grid: TimeGrid) -> Tensor:
 
 
 def activated(values: Tensor, activation: ActivationName) -> Tensor:
-    """Return what an activation makes of ``values``."""
+    """Apply an activation to ``values``."""
     if activation == "none":
         return values
     return torch.tanh(values) if activation == "tanh" else torch.sin(values)

@@ -1,4 +1,4 @@
-"""The ``cascade`` network: the additive ladder, one wave a layer, the highest frequency first."""
+"""The ``cascade`` network: an additive ladder with one wave per layer, the highest frequency first."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,15 +21,15 @@ from ddaudio.options import CascadeOptions, StartingPoint
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
 
 LEAST_WEIGHT = 1e-30
-"""Weights of layers far down a decay count as this: what they are divided by must not vanish."""
+"""Lower bound of the weights of layers with a decay, by which amplitudes are divided."""
 
 
 class CascadeNetwork(PartialBankNetwork):
     """``s_l(n) = decay activation(s_{l-1}(n)) + A_l cos(w_l (n - m) + phi_l)`` in each frame, ``s_0 = 0``, ``m`` its middle.
 
-    Layer 1 has the highest frequency and is the farthest from the cost. Without activation a layer only adds: it is heard
-    with the weight ``decay^(layers after it)``. Amplitudes are trained in units of the output at weight 1, so that a decay
-    slows far layers down; frequency in bins, phase in radians.
+    Layer 1 has the highest frequency and is farthest from the output. Without activation a layer is added to the output with
+    the weight ``decay^(layers after it)``. Amplitudes are scaled to the output at weight 1, so that a decay slows the learning of
+    distant layers; frequencies are in bins, phases in radians.
     """
 
     name = "cascade"
@@ -45,31 +45,31 @@ class CascadeNetwork(PartialBankNetwork):
     frequency: nn.Parameter
 
     def __init__(self, grid: TimeGrid, options: CascadeOptions | None = None) -> None:
-        """Make a network without layers."""
+        """Create a network without layers."""
         super().__init__(grid, options or CascadeOptions())
 
     def declared(self) -> tuple[Parameter, ...]:
-        """Return the parameters; above Nyquist frequencies have other bounds."""
+        """Return the parameters; frequencies above Nyquist have other bounds."""
         *others, frequency = self.PARAMETERS
         if self.options.ladder == "above-nyquist":
             frequency = replace(frequency, bounds=(math.pi, 2 * math.pi))
         return (*others, frequency if self.learns_frequency else replace(frequency, bounds=(-math.inf, math.inf)))
 
     def stored(self) -> tuple[Parameter, ...]:
-        """Return those parameters that the settings leave: frequencies that are learned, and centres of phases."""
+        """Return the parameters that are used with these settings: learned frequencies, and centres of phases."""
         unused = set() if self.learns_frequency else {"frequency"}
         unused |= set() if self.options.phase == "centred" else {"centre"}
         amplitude, phase, centre, frequency = self.declared()
         return tuple(one for one in (frequency, amplitude, phase, centre) if one.name not in unused)
 
     def replace_partials(self, partials: Partials) -> None:
-        """Replace all layers by partials of the output, one a layer, and set the scales of their parameters."""
+        """Replace all layers by partials of the output, one per layer, and set the scales of their parameters."""
         partials = self._turned(partials).falling()
         self.layout = Layout(self.grid, partials.counts(self.grid))
         count = self.layout.counts[partials.frame]
         first = (self.layout.counts.cumsum(0) - self.layout.counts)[partials.frame]
         self.rank = torch.arange(len(partials)) - first
-        """Layers before each in its frame, ``[P]``."""
+        """Number of layers before each layer in its frame, ``[P]``."""
         after = (count - 1 - self.rank).to(partials.cosine)
         self.weight = torch.pow(self.options.layer_decay, after).clamp(min=LEAST_WEIGHT)
         unit = trained_unit(partials, self.grid)
@@ -84,7 +84,7 @@ class CascadeNetwork(PartialBankNetwork):
         self.amplitude = nn.Parameter(own / unit)
         self.phase = nn.Parameter(phase)
         self.centre = nn.Parameter(centre)
-        # A ladder that is given is no parameter.
+        # The frequencies of a fixed ladder are not parameters.
         self.rungs = partials.frequency
         learned = partials.frequency / step if self.learns_frequency else phase.new_zeros(0)
         self.frequency = nn.Parameter(learned)
@@ -100,7 +100,7 @@ class CascadeNetwork(PartialBankNetwork):
         return self.options.ladder in ("free", "above-nyquist")
 
     def _turned(self, partials: Partials) -> Partials:
-        """Return waves as they are trained, of those of the output, or vice versa: above Nyquist they are each other's aliases.
+        """Convert waves of the output to trained waves or vice versa: above Nyquist they are each other's aliases.
 
         At a whole sample ``cos((2 pi - w) n + p) = cos(w n - p)``; the middle of a frame may be half-way between two samples.
         """
@@ -112,7 +112,7 @@ class CascadeNetwork(PartialBankNetwork):
 
     def _phases(self) -> Tensor:
         """Return the phase of each layer's own wave at the middle of its frame, ``[P]`` radians."""
-        # Without centres their sum is 0, and keeps them in the graph: every parameter has a gradient, be it an empty one.
+        # Without centres their sum is 0 and keeps them in the graph, so that every parameter has a gradient.
         return self.phase + (self.centre[self.layout.frame_of_partial] if self.centre.numel() else self.centre.sum())
 
     def _waves(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,9 +140,9 @@ class CascadeNetwork(PartialBankNetwork):
         ]
 
     def estimates(self) -> list[Tensor]:
-        """Return one estimate ``[B, T]``; with ``local`` one for each layer, whose gradient reaches that layer alone.
+        """Return one estimate ``[B, T]``; with ``local`` one per layer, with a gradient only for that layer.
 
-        In a frame with fewer layers than others the last one counts on.
+        In a frame with fewer layers than others the last one is repeated.
         """
         if not self.options.local or not self.rank.numel():
             return [self.estimate()]
@@ -152,13 +152,13 @@ class CascadeNetwork(PartialBankNetwork):
         return [self.grid.overlap_add(self.grid.windowed(frames)) for frames in layers]
 
     def _prefixes(self, group: int, *, apart: bool = False) -> Iterator[Tensor]:
-        """Yield the frames of a group up to each layer; with ``apart`` what is before a layer gets no gradient from it."""
+        """Yield the frames of a group up to each layer; with ``apart`` without gradient for the layers before it."""
         share, packing = self.layout.shares[group], self.layout.packings[group]
         waves = self._waves()
         yield from self._climb(tuple(part[share] for part in waves), packing, apart=apart)
 
     def _climb(self, waves: tuple[Tensor, ...], packing: Packing, *, apart: bool) -> Iterator[Tensor]:
-        """Yield what a group's layers come to, from the first on; frames with fewer layers stay as they are at the end."""
+        """Yield the output of a group's layers from the first on; frames with fewer layers are unchanged at the end."""
         radians, cosine, sine = waves
         before = cosine.new_zeros(packing.n_frames, packing.frame_length)
         first = packing.counts.cumsum(0) - packing.counts
@@ -173,11 +173,11 @@ class CascadeNetwork(PartialBankNetwork):
             yield before
 
     def jacobian(self) -> Jacobian:
-        """Return the Jacobian at the parameters as they are; with an activation by automatic differentiation."""
+        """Return the Jacobian at the current parameters; with an activation by automatic differentiation."""
         return CascadeJacobian(self) if self.options.activation == "none" else super().jacobian()
 
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
-        """Set the starting point: peaks or the ladder's rungs with least squares, all at once or layer by layer."""
+        """Initialise from peaks or the rungs of the ladder by least squares, jointly or layer by layer."""
         size = self._affordable(size)
         if not self.learns_frequency:
             self.replace_partials(ladder.climb(target, self.grid, size, self.options))
@@ -187,7 +187,7 @@ class CascadeNetwork(PartialBankNetwork):
             super().initialise(target, size, start, generator)
 
     def extend(self, target: Tensor, size: Budget) -> bool:
-        """Add the layers that take away most of the residual; a given ladder has none to add."""
+        """Add the layers that reduce the residual most; nothing can be added to a fixed ladder."""
         if not self.learns_frequency:
             return False
         before = self.n_prunable()
@@ -202,18 +202,18 @@ class CascadeNetwork(PartialBankNetwork):
         return self.n_prunable() > before
 
     def _affordable(self, size: Budget) -> Budget:
-        """Return the size in layers for a budget of parameters."""
+        """Return the size with a limit on layers instead of parameters."""
         if size.n_parameters is None:
             return size
         spare = size.n_parameters - (self.grid.n_frames if self.options.phase == "centred" else 0)
         return replace(size, most=max(0, spare) // (3 if self.learns_frequency else 2))
 
     def component_energies(self) -> Tensor:
-        """Return the energy of each layer; a ladder that is given is a whole, of which no rung can be left out."""
+        """Return the energy of each layer; empty for a fixed ladder, of which no rung can be pruned."""
         return super().component_energies() if self.learns_frequency else self.phase.new_zeros(0)
 
     def n_components(self) -> int:
-        """Return how many layers all frames have."""
+        """Return the number of layers of all frames."""
         return self.phase.numel()
 
     def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
@@ -240,7 +240,7 @@ class CascadeNetwork(PartialBankNetwork):
         return smooth_hypot(heard, torch.zeros_like(heard))
 
     def natural(self) -> dict[str, Tensor]:
-        """Return each layer's own amplitude, phase and frequency, and the centre of each frame's phases, without gradients."""
+        """Return amplitude, phase and frequency of each layer, and the centre of each frame's phases, without gradients."""
         centre = self.centre if self.centre.numel() else self.phase.new_zeros(self.grid.n_frames)
         frequency = self._turned(self.partials).frequency
         amplitude = self.amplitude * self.unit
@@ -248,7 +248,7 @@ class CascadeNetwork(PartialBankNetwork):
         return {one.name: values[one.name].detach() for one in self.stored()}
 
     def set_components(self, counts: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Replace all layers by others of natural values."""
+        """Replace all layers by others with given natural values."""
         frame = torch.arange(counts.numel()).repeat_interleave(counts)
         radians = values["frequency"] if self.learns_frequency else ladder.rungs(counts, self.options.ladder)
         phase = values["phase"] + (values["centre"][frame] if "centre" in values else 0.0)
@@ -258,7 +258,7 @@ class CascadeNetwork(PartialBankNetwork):
         self.replace_partials(self._turned(Partials(frame, radians, heard * torch.cos(phase), -heard * torch.sin(phase))))
 
     def assembled(self, grid: TimeGrid, rows: Sequence[Rows]) -> Self:
-        """Return a network on ``grid`` of layers of other networks, as in their output: decays depend on the other layers."""
+        """Return a network on ``grid`` with layers of other networks, as in their output, since decays depend on other layers."""
         network = self.silent(grid)
         each = [(piece, kept, frame) for piece, kept, frame in rows if isinstance(piece, CascadeNetwork)]
         first, *others = [replace(piece.partials.keep(kept), frame=frame) for piece, kept, frame in each]
@@ -320,7 +320,7 @@ class CascadeJacobian(Jacobian):
         return [amplitude, phase, centre, frequency]
 
     def squares(self) -> list[Tensor]:
-        """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` taken for their mean, 1/2."""
+        """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` replaced by their mean, 1/2."""
         return self._squares
 
 

@@ -1,8 +1,8 @@
-"""The reading ``binary``: gates alone, ones and zeros. Each frame is a signal of two levels.
+"""The reading ``binary``: gates only, as ones and zeros. Each frame is a signal with two levels.
 
-A target cut at a level of its own is a signal of two levels as well; the best cut for two given levels lies midway
-between them, so that learning the two (Lloyd, 1982, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28(2))
-learns the cut.
+A target that is quantised at a threshold is a signal with two levels as well. The best threshold for two given levels is midway
+between them, so learning the levels (Lloyd, 1982, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28(2)) also
+learns the threshold.
 """
 
 import torch
@@ -11,13 +11,13 @@ from torch import Tensor
 from ddaudio.models.double_dutch.trees import Plan
 
 ROUNDS = 20
-"""Rounds of Lloyd's algorithm."""
+"""Number of iterations of Lloyd's algorithm."""
 
 
 def start(windows: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
-    """Return levels ``[2 F, 1]``, that of open gates first, and cutoffs ``[F, N]`` for ``windows [F, T]``.
+    """Return initial levels ``[2 F, 1]``, that of open gates first, and cutoffs ``[F, N]`` for ``windows [F, T]``.
 
-    Where cutoffs are learned, each deepest gate opens where it serves best; those above cut at 0.
+    If cutoffs are learned, those of the deepest gates are optimal; all others are 0.
     """
     deepest = 2 ** (plan.ladder.depth - 1) - 1
     position = torch.arange(plan.n_samples, dtype=torch.float64) + 0.5
@@ -36,14 +36,14 @@ def start(windows: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
 
 
 def _levels(windows: Tensor, is_open: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of each window where gates are open and where they are shut, ``[F, 2]``, and the energy left ``[F]``."""
+    """Return the means of each window over open and over closed gates, ``[F, 2]``, and the residual energy ``[F]``."""
     means = [(windows * which).sum(1) / which.sum(1).clamp(min=1) for which in (is_open, ~is_open)]
     said = torch.where(is_open, means[0][:, None], means[1][:, None])
     return torch.stack(means, 1), (windows - said).square().sum(1)
 
 
 def _two_levels(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the two levels ``[F, 1]`` that are nearest to the samples of each window, the higher first."""
+    """Return the two levels ``[F, 1]`` closest to the samples of each window, the higher first."""
     cut = windows.mean(1, keepdim=True)
     for _ in range(ROUNDS):
         above = windows > cut
@@ -54,16 +54,16 @@ def _two_levels(windows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _best_cutoffs(gains: Tensor, rope: Tensor, node: Tensor) -> Tensor:
-    """Return for each deepest node the cutoff that opens its gate where it gains most, ``[F, N]``.
+    """Return the cutoff of each deepest node with the largest gain, ``[F, N]``.
 
     Args:
-        gains: what an open gate gains over a shut one at each sample, ``[F, T]``.
+        gains: gain of an open gate over a closed one at each sample, ``[F, T]``.
         rope: the deepest wave, ``[T]``.
-        node: deepest node of each sample under gates that cut at 0, ``[T]``.
+        node: deepest node of each sample for gates with cutoff 0, ``[T]``.
 
     """
     count = int(node.max()) + 1
-    # Each node's samples in a row, from the highest of its rope to the lowest: a cutoff opens the gate for the first few.
+    # Samples of each node sorted by descending rope: a cutoff opens the gate for the first few.
     order = torch.argsort(node * 4.0 - rope)
     first = torch.searchsorted(node[order].contiguous(), torch.arange(count))
     sums = torch.nn.functional.pad(gains[:, order].double().cumsum(1), (1, 0))

@@ -1,4 +1,4 @@
-"""Encoding of the active ropes of a tree in a file: a bit or two for each rope on the path to an active one."""
+"""Encoding of the active ropes of a tree in a file: one or two bits per rope on the path to an active one."""
 
 from typing import NamedTuple
 
@@ -11,17 +11,17 @@ from ddaudio.models.double_dutch.gates import Voices
 
 
 class Shape(NamedTuple):
-    """What is kept of each window's tree."""
+    """The stored part of each window's tree."""
 
     bits: Tensor
     """The code, ``[N]`` bool: for each window whether any rope is active; then level by level, for each rope below a node that
     is kept, whether it is active, and whether there is a node below it."""
     nodes: Tensor
-    """Whether each node is kept, ``[W, N]`` bool: whether any rope at it or below it is active."""
+    """Whether each node is stored, ``[W, N]`` bool: whether any rope at it or below it is active."""
 
 
 def shape_of(speaks: Tensor, voices: Voices) -> Shape:
-    """Return the shape of trees with the active ropes ``speaks [W, R]`` (bool)."""
+    """Return the shape of trees in which the ropes of the mask ``[W, R]`` are active."""
     depth, n_windows = voices.ladder.depth, speaks.shape[0]
     below = torch.zeros(n_windows, 2 * 2**depth // 2, dtype=torch.bool)
     kept, divided = [], []
@@ -46,7 +46,7 @@ def words_of(shape: Shape) -> Tensor:
 
 
 def read_shape(words: Tensor, n_windows: int, voices: Voices) -> Tensor:
-    """Return the active ropes, ``[W, R]`` bool; raises `ModelError` where the words are no code of such trees."""
+    """Return the active ropes, ``[W, R]`` bool; raises `ModelError` if the words are not a code of such trees."""
     depth, bits = voices.ladder.depth, unpack(words)
     speaks, place = torch.zeros(n_windows, voices.ladder.n_ropes, dtype=torch.bool), 0
 
@@ -54,7 +54,7 @@ def read_shape(words: Tensor, n_windows: int, voices: Voices) -> Tensor:
         """Return the next bits."""
         nonlocal place
         if place + count > bits.numel():
-            raise ModelError(f"the shape of the trees ends after {bits.numel()} bits, but goes on")
+            raise ModelError(f"the shape of the trees is incomplete: it ends after {bits.numel()} bits")
         place += count
         return bits[place - count : place]
 

@@ -1,15 +1,14 @@
-"""A tree whose denominators halve, folded: exact for soft and hard gates, in time and memory of ``T D``.
+"""A tree with halving denominators, evaluated by folding: exact for soft and hard gates, in ``O(T D)`` time and memory.
 
-Below level ``l`` all cosines are even about the multiples of ``d_l / 2``, so the output of a node of that level, at any
-sample, depends only on where the sample lies when time is folded like a fan into one cell of ``d_l / 2`` samples. A node
-so has ``d_l / 2`` different values, and all nodes of a level have ``T`` of them, although there are ``2^(l-1)`` nodes and
-gates of any softness. A child's cell is its parent's, folded once more:
+Below level ``l`` all cosines are even about the multiples of ``d_l / 2``, so the output of a node of that level at a sample
+depends only on the position of the sample after time is folded into one cell of ``d_l / 2`` samples. A node therefore has
+``d_l / 2`` different values, and the ``2^(l-1)`` nodes of a level have ``T`` in total, for gates of any softness. A child's
+cell is its parent's, folded once more:
 
     V(u) = g(u) (A+ w(u) + V+(u')) + (1 - g(u)) (-A- w(u) + V-(u')),    u' = min(u, d_l / 2 - 1 - u)
 
-and this recursion from the deepest level up is the whole tree, where the products of all gates would be ``2^D T``. Sines
-with halving denominators repeat instead of folding: ``u' = u mod (d_l / 2)``, in cells of ``d_l``. The adjoint runs the
-other way, top down.
+and this recursion from the deepest level up evaluates the whole tree, instead of ``2^D T`` products of gates. Sines with halving
+denominators repeat instead: ``u' = u mod (d_l / 2)``, in cells of ``d_l``. The adjoint runs top down.
 """
 
 import math
@@ -22,17 +21,17 @@ from ddaudio.models.double_dutch.gates import Gating, OpenedTree, Voices
 
 
 class FoldedTree(OpenedTree):
-    """Trees over windows of ``n_samples`` samples; see the head of this module."""
+    """Trees over windows of ``n_samples`` samples; see the module's documentation."""
 
     def __init__(self, voices: Voices, gating: Gating, cutoffs: Tensor, n_samples: int, *, shared: bool = False) -> None:
         """Set the gates.
 
         Args:
-            voices: what ropes say; its ladder halves.
-            gating: how gates open.
+            voices: waveforms of the ropes, with a halving ladder.
+            gating: type of the gates.
             cutoffs: ``[W, N]``.
             n_samples: length of the windows.
-            shared: whether all cutoffs are 0 and stay so; gates are then computed once a level.
+            shared: whether all cutoffs are fixed at 0; gates are then computed once per level.
 
         """
         ladder = voices.ladder
@@ -53,7 +52,7 @@ class FoldedTree(OpenedTree):
         return self._whole(self._ascend(amplitudes, shifts, None))
 
     def settle(self, amplitudes: Tensor) -> None:
-        """Keep the difference between both sides of each gate."""
+        """Store the difference between both sides of each gate."""
         self._differences = []
         self._ascend(amplitudes, None, self._differences)
         self._differences.reverse()
@@ -91,7 +90,7 @@ class FoldedTree(OpenedTree):
         return said
 
     def _descend(self, root: Tensor, power: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Carry ``root [W, 1, 2 s]`` down to every rope and node, with gates and waves to a ``power``."""
+        """Propagate ``root [W, 1, 2 s]`` down to all ropes and nodes, with gates and waves raised to a ``power``."""
         n_windows = root.shape[0]
         amplitudes = root.new_zeros(n_windows, self._ladder.n_ropes, self._voices.n_waves)
         cutoffs = root.new_zeros(n_windows, self._ladder.n_nodes) if self._differences is not None else None
@@ -120,7 +119,7 @@ class FoldedTree(OpenedTree):
         return near + (far if self._ladder.rope == "sine" else far.flip(-1))
 
     def _whole(self, root: Tensor) -> Tensor:
-        """Return the window that a root's cell is a part of, or that is a part of it: ``[W, T]``."""
+        """Extend or cut a root's cell to the window, ``[W, T]``."""
         while root.shape[2] < self._n_samples:
             root = self._unfolded(root)
         return root[:, 0, : self._n_samples]

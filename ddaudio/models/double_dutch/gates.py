@@ -19,16 +19,16 @@ class Voices:
     quadrature: bool = False
     """Whether a rope has a second wave, a quarter period off."""
     folded: bool = True
-    """Whether that wave is folded with the tree: it has then one sign over each cell. A node of a ladder whose root has one cell
-    lives in one cell, where its amplitude takes up the sign."""
+    """Whether that wave is folded with the tree, so that it has one sign over each cell. If the root of the ladder has one cell,
+    nodes are active in one cell only, and the amplitude includes the sign."""
 
     @property
     def n_waves(self) -> int:
-        """Waves a rope, ``P``."""
+        """Number of waves per rope, ``P``."""
         return 2 if self.quadrature else 1
 
     def speaks(self, level: int) -> bool:
-        """Return whether the ropes of a level (from 0) add to the sum."""
+        """Return whether the ropes of a level (from 0) contribute to the sum."""
         return self.reading == "every" or level == self.ladder.depth - 1
 
     def waves(self, level: int, position: Tensor) -> Tensor:
@@ -49,10 +49,10 @@ class Voices:
 
 @dataclass(frozen=True)
 class Gating:
-    """How gates open: ``g = sigmoid(k (r - c))`` for the rope ``r``, ``1 - g`` for its opposite."""
+    """Gates ``g = sigmoid(k (r - c))`` for the rope ``r``, and ``1 - g`` for its opposite."""
 
     hard: bool
-    """Whether a gate is open or shut; its derivative stays that of the sigmoid (straight-through)."""
+    """Whether gates are 0 or 1, with the derivative of the sigmoid (straight-through)."""
     sharpness: tuple[float, ...]
     """``k`` of each level."""
 
@@ -68,7 +68,7 @@ class Gating:
 
 
 class OpenedTree(ABC):
-    """``W`` windows of ``T`` samples, each with a tree whose gates are set.
+    """``W`` windows of ``T`` samples, each with a tree with fixed gates.
 
     Amplitudes are ``[W, R, P]`` over all ropes, cutoffs ``[W, N]`` over all nodes, level by level in the order of addresses.
     """
@@ -79,7 +79,7 @@ class OpenedTree(ABC):
 
     @abstractmethod
     def settle(self, amplitudes: Tensor) -> None:
-        """Keep the outputs of both sides of each gate for these amplitudes: derivatives by cutoffs are taken there."""
+        """Store the outputs of both sides of each gate for these amplitudes, at which derivatives by cutoffs are taken."""
 
     @abstractmethod
     def correlate(self, signals: Tensor) -> tuple[Tensor, Tensor | None]:

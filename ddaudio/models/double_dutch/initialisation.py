@@ -1,7 +1,7 @@
-"""Where a tree starts: level by level, from the longest wave to the shortest, by least squares on what is left.
+"""Initialisation of trees: level by level, from the longest wave to the shortest, by least squares on the residual.
 
-Under hard gates that cut at zero the ropes of a level are active one after the other, never together, so each amplitude is
-solved for on its own and the residual's energy falls by exactly what it gains.
+With hard gates and cutoffs of zero the ropes of a level are active one after another, never simultaneously. Each amplitude is
+solved for on its own, and reduces the energy of the residual by exactly its gain.
 """
 
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from torch import Tensor
 from ddaudio.models.double_dutch.gates import OpenedTree, Voices
 
 FLAT = 1e-6
-"""Least energy of a wave in a rope, as a share of the most in any; and least share of a determinant that separates two waves of
-a rope apart."""
+"""Smallest energy of a wave in a rope, relative to the largest of any; and smallest relative determinant at which two waves of
+a rope are considered independent."""
 TRIES, CLOSE = 24, 1.02
-"""Bisections of a threshold, at most, and the factor within which it is found."""
+"""Largest number of bisections of a threshold, and the factor within which it is found."""
 SOLVER_STEPS = 6
-"""Conjugate gradient steps of a level's joint solve."""
+"""Number of conjugate gradient steps in the joint solution of a level."""
 SOFT_SHARE = 0.3
-"""Ropes of soft gates gain less by themselves than those of hard ones: about this share, at first."""
+"""Approximate ratio of the gain of a rope on its own with soft gates to that with hard gates, as a first guess."""
 TINY = 1e-12
-"""Least energy of a wave."""
+"""Smallest energy of a wave."""
 LOWEST_SHARE = 1e-12
-"""Least threshold above zero, as a share of all energy."""
+"""Smallest threshold above zero, relative to the total energy."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Start:
     gains: Tensor
     """Reduction of the error by each rope, ``[W, R]``; zero for inactive ropes."""
     residual: Tensor
-    """What is left, ``[W, T]``."""
+    """The residual, ``[W, T]``."""
 
     @cached_property
     def energy(self) -> float:
-        """Energy of what is left."""
+        """Energy of the residual."""
         return float(self.residual.double().square().sum())
 
 
 class LevelByLevel:
-    """Least squares of one ladder over windows of one length."""
+    """Least squares for one ladder over windows of one length."""
 
     def __init__(self, voices: Voices, n_samples: int, like: Tensor) -> None:
-        """Prepare for windows of ``n_samples`` samples, of the kind of ``like``."""
+        """Prepare for windows of ``n_samples`` samples, with the dtype and device of ``like``."""
         self._voices = voices
         position = torch.arange(n_samples, dtype=torch.float64) + 0.5
         self._addresses = voices.ladder.addresses(position)
@@ -65,7 +65,7 @@ class LevelByLevel:
             self._inverses[level] = _inverse(sums.T.reshape(-1, voices.n_waves, voices.n_waves)).to(like)
 
     def solve(self, target: Tensor, least_gain: float = 0.0, among: Tensor | None = None) -> Start:
-        """Return the amplitudes for ``target [W, T]``, of those ropes that gain more than ``least_gain`` each.
+        """Return the amplitudes for ``target [W, T]`` of the ropes with a gain above ``least_gain``.
 
         Only ropes ``among [W, R]`` (bool; default: all) may become active.
         """
@@ -90,13 +90,13 @@ class LevelByLevel:
     def within(
         self, target: Tensor, affordable: Callable[[Tensor], bool], goal_energy: float, among: Tensor | None = None
     ) -> Start:
-        """Return a start of ropes that gain more than a threshold each.
+        """Return amplitudes of the ropes with a gain above a threshold.
 
         Args:
             target: ``[W, T]``.
             affordable: whether ropes ``[W, R]`` (bool) are affordable; with any, all fewer of them.
-            goal_energy: energy of the residual that is good enough: the threshold is the highest that leaves no more, if
-                that is affordable; otherwise the ropes of the highest gain, as many as are affordable.
+            goal_energy: residual energy to reach: the threshold is the highest that reaches it, if that is affordable;
+                otherwise the ropes of the highest gain are used, as many as are affordable.
             among: ropes that may become active, ``[W, R]`` bool (default: all).
 
         """
@@ -119,13 +119,13 @@ class LevelByLevel:
                 break
         if cheapest is not None:
             return cheapest
-        # Many ropes of a steady tone gain alike: of those that are too many together, some can be paid for.
+        # Many ropes of a steady tone have equal gains: if not all of them are affordable, some are.
         some = self.solve(target, 0.0, _affordable_part(beyond.gains, affordable))
         return some if some.energy < closest.energy else closest
 
 
 def _affordable_part(gains: Tensor, affordable: Callable[[Tensor], bool]) -> Tensor:
-    """Return which ropes ``[W, R]`` gain most, as many as are affordable."""
+    """Return the ropes ``[W, R]`` with the largest gains, as many as are affordable."""
     order = torch.argsort(gains.reshape(-1), descending=True, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(order.numel())
@@ -143,8 +143,8 @@ def _sums(values: Tensor, where: Tensor, count: int) -> Tensor:
 
 
 def _inverse(products: Tensor) -> Tensor:
-    """Return the inverses of matrices ``[N, P, P]``, P 1 or 2; where two waves are alike, that of the first alone."""
-    # A rope whose few samples are at zeros of its wave has no effect.
+    """Return the inverses of matrices ``[N, P, P]``, P 1 or 2; for dependent waves, that of the first only."""
+    # A rope whose samples are all at zeros of its wave has no effect.
     products = torch.where(products[:, :1, :1] > FLAT * products[:, 0, 0].max(), products, 0.0)
     if products.shape[-1] == 1:
         return torch.where(products > 0, 1 / products, 0.0)
@@ -157,13 +157,13 @@ def _inverse(products: Tensor) -> Tensor:
 
 
 def jointly(opened: OpenedTree, voices: Voices, target: Tensor, hard: Start, affordable: Callable[[Tensor], bool]) -> Start:
-    """Return a start for soft gates, whose ropes overlap: one least squares solve a level.
+    """Return amplitudes for soft gates, whose ropes overlap: one least-squares solution per level.
 
     Args:
         opened: the trees.
         voices: waveforms of the ropes.
         target: ``[W, T]``.
-        hard: the start for hard gates: its weakest rope gives the least gain.
+        hard: the amplitudes for hard gates, whose weakest rope gives the smallest gain.
         affordable: whether ropes ``[W, R]`` (bool) are affordable.
 
     """
@@ -172,12 +172,12 @@ def jointly(opened: OpenedTree, voices: Voices, target: Tensor, hard: Start, aff
     found = _jointly_above(opened, voices, target, least_gain)
     if affordable(found.gains > 0):
         return found
-    # What gained least goes; then the others are solved for without it.
+    # The rope with the smallest gain is removed; the others are solved for again without it.
     return _jointly_above(opened, voices, target, 0.0, _affordable_part(found.gains, affordable))
 
 
 def _jointly_above(opened: OpenedTree, voices: Voices, target: Tensor, least_gain: float, among: Tensor | None = None) -> Start:
-    """Solve level by level for the ropes that would gain more than ``least_gain`` by themselves, ``among [W, R]`` or all."""
+    """Solve level by level for the ropes with a gain of their own above ``least_gain``, ``among [W, R]`` or all."""
     squares, _ = opened.squares(torch.ones_like(target))
     residual, total = target, torch.zeros_like(squares)
     gains = squares.new_zeros(squares.shape[:2])
@@ -201,7 +201,7 @@ def _jointly_above(opened: OpenedTree, voices: Voices, target: Tensor, least_gai
             said = opened.sound(direction)
             curved = opened.correlate(said)[0] * speaks[..., None]
             curvature = float((direction * curved).sum())
-            if not curvature > 0:  # Rounded away: nothing is left to solve.
+            if not curvature > 0:  # below rounding: nothing left to solve
                 break
             step = size / curvature
             total, residual, left = total + step * direction, residual - step * said, left - step * curved

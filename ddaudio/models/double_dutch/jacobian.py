@@ -24,7 +24,7 @@ def open_trees(trees: Trees, spoken: Tensor, learned: Tensor) -> OpenedTree:
 class Speak(Function):
     """Output of trees, ``[F, T]``, for amplitudes ``[K, P]`` and learned cutoffs ``[N]``.
 
-    Under hard gates the gradient by cutoffs is straight-through: that of soft gates around the same hard paths.
+    With hard gates the gradient by cutoffs is straight-through: that of soft gates around the same hard paths.
     """
 
     @staticmethod
@@ -54,7 +54,7 @@ class DoubleDutchJacobian(Jacobian):
     """The Jacobian of a double-dutch network."""
 
     def __init__(self, trees: Trees, amplitudes: Tensor, cutoffs: Tensor, units: tuple[Tensor, float]) -> None:
-        """Take the derivatives at ``amplitudes [K, P]`` and learned ``cutoffs [N]``, by parameters in ``units``."""
+        """Differentiate at ``amplitudes [K, P]`` and learned ``cutoffs [N]``, by parameters in ``units``."""
         self._trees, self._units = trees, units
         self._opened = open_trees(trees, amplitudes, cutoffs)
 

@@ -1,10 +1,10 @@
-"""The waves of a double-dutch tree: a falling list of denominators, and which way each sample goes at each level.
+"""The waves of a double-dutch tree: a decreasing list of denominators, and the address of each sample.
 
 Level ``l`` of ``D`` has the denominator ``d_l``: samples per period of its wave ``r_l``. A pair of ropes is ``r_l`` and
-``-r_l``, waves at opposite ends; a gate opens one of the two, and below each rope hangs a node of the next level. So a
-sample's way down the tree is a binary address of ``D`` bits, 0 where ``r_l`` is positive. Two ladders cut a window of
-``T`` samples into contiguous cells: cosine ropes with ``d_l = 2 T / 2^(l-1)``, where one gate flips at each boundary and
-the address is the Gray code of the cell's number, and sine ropes with ``d_l = T / 2^(l-1)``, where it is its binary code.
+``-r_l``; a gate opens one of the two, and below each rope there is a node of the next level. The path of a sample down the tree
+is a binary address of ``D`` bits, 0 where ``r_l`` is positive. Two ladders divide a window of ``T`` samples into contiguous
+cells: cosine ropes with ``d_l = 2 T / 2^(l-1)``, where one gate changes at each boundary and the address is the Gray code of the
+cell's index, and sine ropes with ``d_l = T / 2^(l-1)``, where it is the binary code.
 """
 
 import math
@@ -35,11 +35,11 @@ class Ladder:
     """
 
     denominators: tuple[float, ...]
-    """Samples per period of each level's wave, falling."""
+    """Samples per period of each level's wave, decreasing."""
     rope: RopeName = "cosine"
     """Shape of the waves."""
     above_nyquist: bool = False
-    """Whether denominators below 2 are allowed: on whole samples such a wave equals its alias."""
+    """Whether denominators below 2 are allowed; at integer samples such a wave equals its alias."""
 
     def __post_init__(self) -> None:
         for level, (above, below) in enumerate(pairwise(self.denominators), 1):
@@ -59,9 +59,9 @@ class Ladder:
 
     @classmethod
     def dyadic(cls, n_samples: int, depth: int, rope: RopeName = "cosine") -> "Ladder":
-        """Return the ladder that cuts ``n_samples`` samples into ``2^depth`` contiguous cells.
+        """Return the ladder that divides ``n_samples`` samples into ``2^depth`` contiguous cells.
 
-        Raises `OptionError` when there are more cells than samples.
+        Raises `OptionError` if there are more cells than samples.
         """
         if depth < 1 or 2**depth > n_samples:
             deepest = n_samples.bit_length() - 1
@@ -77,7 +77,7 @@ class Ladder:
 
     @property
     def text(self) -> str:
-        """The denominators with commas between them."""
+        """The denominators, separated by commas."""
         return ",".join(f"{one:g}" for one in self.denominators)
 
     @property
@@ -96,15 +96,15 @@ class Ladder:
         return 2 * self.n_nodes
 
     def cell(self, level: int) -> float:
-        """Return the samples over which a rope of a level (from 0) stays on one side: a half period, or a quarter.
+        """Return the number of samples for which a rope of a level (from 0) keeps its sign: a half period, or a quarter.
 
-        Sine ropes of a dyadic ladder all cross zero where one period ends; cosine ropes turn around there.
+        Sine ropes of a dyadic ladder all cross zero at the end of a period; cosine ropes have an extremum there.
         """
         return self.denominators[level] / (2 if self.rope == "sine" else 4)
 
     @property
     def halves(self) -> bool:
-        """Whether each denominator is half of the one before and cells are whole samples: then the tree can be folded."""
+        """Whether each denominator is half of the one before and cells are whole samples, so that the tree can be folded."""
         halved = all(above == 2 * below for above, below in pairwise(self.denominators))
         return halved and self.cell(self.depth - 1).is_integer()
 
@@ -117,7 +117,7 @@ class Ladder:
         return torch.where(cosine < 0, -1.0, 1.0).to(cosine) if self.rope == "square" else cosine
 
     def quadrature(self, level: int, position: Tensor) -> Tensor:
-        """Return the wave a quarter period off the rope."""
+        """Return the wave shifted by a quarter period from the rope."""
         angle = position * (2 * math.pi / self.denominators[level])
         return torch.cos(angle) if self.rope == "sine" else torch.sin(angle)
 

@@ -1,4 +1,4 @@
-"""The ``double-dutch`` network: a tree of waves in each frame, of which some ropes are active."""
+"""The ``double-dutch`` network: a tree of waves in each frame, with some ropes active."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ from ddaudio.options import DoubleDutchOptions, StartingPoint
 CUTOFF_UNIT = 0.25
 """Scale of the cutoffs, which are kept within the range of their ropes, -1 to 1."""
 USUALLY_AT_BOUNDS = 0.15
-"""Share of the learned cutoffs that may be at -1 or 1, where a gate stays open or shut: real recordings have 4 to 10 %."""
+"""Share of the learned cutoffs that may be at -1 or 1, where a gate is always open or closed: recordings have 4 to 10 %."""
 
 
 class DoubleDutchNetwork(DeclaredNetwork):
     """``sum_l G_l (g_l a+ r_l - (1 - g_l) a- r_l)`` in each frame, ``G_l`` the product of the gates above; see `Ladder`.
 
-    A rope of level ``l`` is active for about ``T / 2^l`` samples, so gradients by its amplitude, in natural units, fall
-    from level to level. Amplitudes are trained in units of their waves' energy, where all levels have one scale.
+    A rope of level ``l`` is active for about ``T / 2^l`` samples, so gradients by its amplitude, in natural units, decrease from
+    level to level. Amplitudes are trained in units of their waves' energy, so that all levels have the same scale.
     """
 
     name = "double-dutch"
@@ -42,9 +42,9 @@ class DoubleDutchNetwork(DeclaredNetwork):
     cutoff: nn.Parameter
 
     def __init__(self, grid: TimeGrid, options: DoubleDutchOptions | None = None) -> None:
-        """Make a silent network.
+        """Create a silent network.
 
-        Raises `OptionError` when the options ask for a tree that its frames have no room for.
+        Raises `OptionError` if the tree has more cells than the frames have samples.
         """
         super().__init__(grid, (options or DoubleDutchOptions()).filled())
         self.plan = Plan(grid, self.options)
@@ -58,7 +58,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         power = (amplitudes.square() * energies).sum(1)
         level = power.new_zeros(self.grid.n_frames).index_add(0, trees.frame, power)
         unit = (power * level[trees.frame]).pow(0.25)
-        # A silent rope still needs a unit to grow in: full scale.
+        # A silent rope still needs a scale to grow: full scale.
         self.unit = torch.where(unit > 0, unit, torch.ones_like(unit))[:, None] / energies.sqrt()
         self.scales = {"amplitude": self.unit, "cutoff": CUTOFF_UNIT}
         self.amplitude = nn.Parameter(amplitudes / self.unit)
@@ -69,12 +69,12 @@ class DoubleDutchNetwork(DeclaredNetwork):
 
     @property
     def rope_amplitudes(self) -> Tensor:
-        """The amplitudes in natural units, ``[K, P]``, cut off from the parameters."""
+        """The amplitudes in natural units, ``[K, P]``, detached from the parameters."""
         return self.amplitude.detach() * self.unit
 
     @property
     def cutoffs(self) -> Tensor:
-        """The cutoffs of all nodes, ``[F, N]``, cut off from the parameters; 0 where none is learned."""
+        """The cutoffs of all nodes, ``[F, N]``, detached from the parameters; 0 for fixed ones."""
         return self.trees.all_cutoffs(self.cutoff.detach() * CUTOFF_UNIT)
 
     def forward(self) -> list[Tensor]:
@@ -83,7 +83,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return self.plan.frames(sound)
 
     def jacobian(self) -> DoubleDutchJacobian:
-        """Return the Jacobian at the parameters as they are; that of hard gates takes the derivative of soft ones."""
+        """Return the Jacobian at the current parameters; that of hard gates uses the derivative of soft ones."""
         return DoubleDutchJacobian(self.trees, self.rope_amplitudes, self.cutoff.detach() * CUTOFF_UNIT, (self.unit, CUTOFF_UNIT))
 
     def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
@@ -98,7 +98,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return torch.cat(sounds).float()
 
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
-        """Set the starting point: level by level by least squares, or random or equal amplitudes in the longest waves."""
+        """Initialise level by level by least squares, or with random or equal amplitudes in the longest waves."""
         windows = self.plan.windows(self.grid.frame(target))
         if self.plan.binary:
             levels, cutoffs = binary_reading.start(windows, self.plan)
@@ -109,11 +109,11 @@ class DoubleDutchNetwork(DeclaredNetwork):
             self._spread(windows, size, start, generator)
 
     def _find(self, windows: Tensor, size: Budget, taken: Tensor) -> None:
-        """Add the ropes that reduce ``windows [F, T]`` most to those that are ``taken [F, R]``."""
+        """Add the ropes that reduce ``windows [F, T]`` most to the active ones, ``taken [F, R]``."""
         levels = LevelByLevel(self.plan.voices, self.plan.n_samples, windows)
 
         def affordable(speaks: Tensor) -> bool:
-            """Return whether ropes are affordable, together with those that are taken."""
+            """Return whether ropes are affordable, together with the active ones."""
             return self._affordable(speaks | taken, size)
 
         found = levels.within(windows, affordable, size.goal_energy, ~taken)
@@ -137,7 +137,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return int(speaks.sum()) * self.plan.voices.n_waves + words_of(shape).numel() + learned <= size.n_parameters
 
     def _spread(self, windows: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
-        """Activate the longest waves of all frames that are not silent, as many as are affordable, as loud as the frames."""
+        """Activate the longest waves of all frames that are not silent, as many as affordable, at the level of the frames."""
         n_ropes = self.plan.ladder.n_ropes
         heard = torch.tensor([self.plan.voices.speaks(level) for level in range(self.plan.ladder.depth)])
         heard = heard.repeat_interleave(2 ** torch.arange(1, self.plan.ladder.depth + 1))
@@ -164,16 +164,16 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return self.n_prunable() > before
 
     def component_energies(self) -> Tensor:
-        """Return the energy of each active rope; read as binary, of each level."""
+        """Return the energy of each active rope, or of each level for the reading ``binary``."""
         return (self.rope_amplitudes.square() * self.plan.energies.to(self.unit)[self.trees.level]).sum(1)
 
     def amplitudes(self) -> Tensor:
         """Return the amplitude of each active rope."""
-        # The root has no gradient at a silent rope: hence the tiny addend.
+        # The root has no gradient at a silent rope, hence the tiny addend.
         return ((self.amplitude * self.unit).square().sum(1) + 1e-24).sqrt()
 
     def pruned(self, keep: int) -> "DoubleDutchNetwork":
-        """Return a copy with only the ``keep`` ropes of highest energy; read as binary, the loudest levels."""
+        """Return a copy with the ``keep`` ropes of highest energy, or levels for the reading ``binary``."""
         kept = torch.argsort(self.component_energies(), descending=True, stable=True)[:keep].sort().values
         network = DoubleDutchNetwork(self.grid, self.plan.options)
         if self.plan.binary:
@@ -184,7 +184,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return network
 
     def regridded(self, grid: TimeGrid, pieces: Sequence[tuple[FramedNetwork, Tensor]]) -> "DoubleDutchNetwork":
-        """Return a network on ``grid`` with the trees of the cells that are named."""
+        """Return a network on ``grid`` with the trees of the given cells."""
         network = DoubleDutchNetwork(grid, self.plan.options)
         speaks, cutoffs = torch.zeros_like(network.trees.speaks), self.cutoff.new_zeros(grid.n_frames, self.plan.ladder.n_nodes)
         amplitudes = self.amplitude.new_zeros(*speaks.shape, self.plan.voices.n_waves)
@@ -202,13 +202,13 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return network
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that make the same trees again."""
+        """Return the settings needed to recreate the trees."""
         return self.plan.options.table()
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return shapes (int32 words), amplitudes ``[K, P]`` and learned cutoffs ``[N]`` (float32), frame by frame.
 
-        Read as binary there is no shape: all deepest ropes are active.
+        There is no shape for the reading ``binary``: all deepest ropes are active.
         """
         tensors = {"amplitude": self.rope_amplitudes.float().cpu()}
         if not self.plan.binary:
@@ -218,7 +218,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return tensors
 
     def from_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set the trees from stored tensors; raises `ModelError` when they do not fit the grid or are out of bounds."""
+        """Set the trees from stored tensors; raises `ModelError` if they do not fit the grid or are out of bounds."""
         expected = sorted(DoubleDutchNetwork(self.grid, self.plan.options).to_tensors())
         if sorted(tensors) != expected:
             raise ModelError(f"this double-dutch model holds the tensors {', '.join(expected)}, not {', '.join(sorted(tensors))}")
@@ -232,19 +232,19 @@ class DoubleDutchNetwork(DeclaredNetwork):
         for name, size in sizes.items():
             values = tensors.get(name, torch.zeros(size))
             if values.dtype != torch.float32 or values.shape != size or not bool(values.isfinite().all()):
-                raise ModelError(f"{name} must be {list(size)} finite float32 values, as the shape of the trees says")
+                raise ModelError(f"{name} must be {list(size)} finite float32 values, according to the shape of the trees")
         cutoffs = torch.zeros(nodes.shape)
         if self.plan.learns_cutoffs:
             cutoffs[nodes] = tensors["cutoff"]
         if bool((cutoffs.abs() > 1 + 1e-6).any()):
-            raise ModelError("cutoff must lie in -1 to 1, within the reach of a rope")
+            raise ModelError("cutoff must be from -1 to 1, the range of a rope")
         self._set(trees, tensors["amplitude"], cutoffs)
 
     def describe(self) -> dict[str, Tensor]:
         """Return the active ropes, in the order of signal, then time, then level.
 
-        ``time_s`` is the mean time of the samples that the rope's address names, limited to the window of its frame, and
-        ``frequency_hz`` the rope's; the address is that down to its level, the root's bit the highest.
+        ``time_s`` is the mean time of the samples with the rope's address, limited to the window of its frame, and
+        ``frequency_hz`` that of the rope; the address has the bits down to its level, the root's bit the highest.
         """
         return self.trees.table(self.rope_amplitudes)
 
@@ -254,7 +254,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return [self.trees.frame, nodes[: len(self.cutoff)]]
 
     def n_components(self) -> int:
-        """Return the number of ropes, or of levels if read as binary."""
+        """Return the number of ropes, or of levels for the reading ``binary``."""
         return self.n_prunable()
 
     def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:

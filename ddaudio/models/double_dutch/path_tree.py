@@ -1,9 +1,9 @@
-"""A tree of any denominators, evaluated path by path: each sample follows the paths that its gates leave open.
+"""A tree with any denominators, evaluated along the paths that the gates of each sample leave open.
 
-A state is one path of one sample. Soft gates leave all paths open, ``2^D`` a sample: that is the product of gates
-multiplied out, for small trees. A beam keeps the most open ones, their weights summing to one again. Hard gates leave
-one; where cutoffs are learned, at each node on it the shut side is walked too, because the derivative by the node's
-cutoff is the difference between the outputs of both sides.
+A state is one path of one sample. Soft gates leave all ``2^D`` paths open, so that all products of gates are evaluated, for small
+trees. A beam keeps the most open paths, with weights renormalised to sum to one. Hard gates leave one path; if cutoffs are
+learned, the closed side of each node on it is evaluated too, because the derivative by the node's cutoff is the difference
+between the outputs of both sides.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ddaudio.errors import OptionError
 from ddaudio.models.double_dutch.gates import Gating, OpenedTree, Voices
 
 MOST_STATES = 1 << 27
-"""Paths times samples times levels that are kept, at most: 2 GB."""
+"""Largest product of paths, samples and levels: 2 GB."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Step:
     weight: Tensor
     """Product of the gates above, ``G``."""
     gate: Tensor
-    """How far the node's gate opens its rope."""
+    """Gate of the node for its rope, 0 to 1."""
     slope: Tensor
     """Derivative of the gate by minus the cutoff."""
     children: tuple[Tensor, Tensor]
@@ -40,17 +40,17 @@ class WalkedTree(OpenedTree):
     def __init__(
         self, voices: Voices, gating: Gating, cutoffs: Tensor, position: Tensor, *, paths: int | None, siblings: bool = False
     ) -> None:
-        """Walk down.
+        """Evaluate the gates from the root down.
 
         Args:
-            voices: what ropes say.
-            gating: how gates open.
+            voices: waveforms of the ropes.
+            gating: type of the gates.
             cutoffs: ``[W, N]``.
-            position: where the samples are; sample ``n`` sits at ``n + 1/2``.
-            paths: paths that are kept (default: all of them); hard gates open one.
-            siblings: whether the shut sides of hard gates are walked as well.
+            position: positions of the samples; sample ``n`` is at ``n + 1/2``.
+            paths: number of paths to keep (default: all); hard gates open one.
+            siblings: whether the closed sides of hard gates are evaluated as well.
 
-        Raises `OptionError` when there are too many states for memory.
+        Raises `OptionError` if there are too many states for memory.
 
         """
         ladder = voices.ladder
@@ -94,7 +94,7 @@ class WalkedTree(OpenedTree):
         return total.reshape(self._n_windows, -1)
 
     def settle(self, amplitudes: Tensor) -> None:
-        """Keep the difference between both sides of each gate, from the deepest level up."""
+        """Store the difference between both sides of each gate, from the deepest level up."""
         self._differences = []
         said: Tensor | None = None
         for level in reversed(range(len(self._steps))):
@@ -112,11 +112,11 @@ class WalkedTree(OpenedTree):
         return self._adjoint(signals.reshape(-1), 1)
 
     def squares(self, weights: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the energy of each column; where several states of a sample share a node, that of each by itself."""
+        """Return the energy of each column; states of a sample that share a node are treated as separate."""
         return self._adjoint(weights.reshape(-1), 2)
 
     def _adjoint(self, signals: Tensor, power: int) -> tuple[Tensor, Tensor | None]:
-        """Carry signals ``[W T]`` to all ropes and nodes, weights and waves to a ``power``."""
+        """Propagate signals ``[W T]`` to all ropes and nodes, with weights and waves raised to a ``power``."""
         ladder, n_waves = self._ladder, self._voices.n_waves
         amplitudes = signals.new_zeros(self._n_windows * ladder.n_ropes, n_waves)
         cutoffs = signals.new_zeros(self._n_windows * ladder.n_nodes) if self._differences is not None else None
@@ -140,7 +140,7 @@ class WalkedTree(OpenedTree):
 
 
 def check_states(depth: int, paths: int, n_samples: int) -> None:
-    """Raise `OptionError` where so many paths of so many samples have no room in memory."""
+    """Raise `OptionError` if so many paths of so many samples do not fit into memory."""
     if paths * n_samples * depth > MOST_STATES:
         raise OptionError(
             f"with {paths} paths of {n_samples} samples at once",
@@ -153,7 +153,7 @@ def check_states(depth: int, paths: int, n_samples: int) -> None:
 def _hard(gate: Tensor, siblings: bool) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
     """Return the children of each state, and the parent and side of each state of the next level, for hard gates.
 
-    The first state is the open path; with siblings the node on it has both children, all others the open one alone.
+    The first state is the open path; with siblings the node on it has both children, all others only the open one.
     """
     side = (gate < 0.5).long()
     parents = torch.arange(gate.shape[0])[:, None].expand_as(side)
@@ -167,7 +167,7 @@ def _hard(gate: Tensor, siblings: bool) -> tuple[tuple[Tensor, Tensor], Tensor, 
 
 
 def _most_open(weights: Tensor, paths: int | None) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
-    """Return the same for soft gates, from the weights ``[2 S, W T]`` of all children; the ``paths`` largest go on."""
+    """Return the same for soft gates, from the weights ``[2 S, W T]`` of all children; the ``paths`` largest are kept."""
     count = weights.shape[0] // 2
     kept = weights.topk(min(paths or 2 * count, 2 * count), 0).indices.sort(0).values
     place = torch.full_like(weights, -1, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""What a tree's options come to in windows of a given length, checked before any work."""
+"""Resolution of a tree's options for windows of a given length, checked before any work."""
 
 from dataclasses import replace
 
@@ -8,22 +8,22 @@ from ddaudio.models.double_dutch.trees import can_fold, ladder_of
 from ddaudio.options import DoubleDutchOptions
 
 LEVELS_OF_WINDOW = 2
-"""Numbers that a window takes whose gates are read as ones and zeros, besides cutoffs."""
+"""Parameters of a window for the reading ``binary``, besides cutoffs."""
 LEAST_BINARY = 3
-"""Numbers of the smallest such tree: two levels and a cutoff."""
+"""Parameters of the smallest such tree: two levels and a cutoff."""
 
 
 def resolved(options: DoubleDutchOptions, window_samples: int, n_windows: int, n_parameters: int) -> DoubleDutchOptions:
     """Return tree options with depth and cutoffs filled in.
 
     Args:
-        options: what is asked for.
+        options: options as given.
         window_samples: samples in a tree's window, ``T``.
-        n_windows: windows that are walked at once.
-        n_parameters: parameters that each window may take.
+        n_windows: number of windows evaluated at once.
+        n_parameters: largest number of parameters of each window.
 
-    Raises `OptionError` for a ladder that is none, more cells than samples, or a tree that takes too much memory or, read
-    as binary, too many numbers.
+    Raises `OptionError` for an invalid ladder, more cells than samples, or a tree that needs too much memory or, for the
+    reading ``binary``, too many parameters.
 
     """
     options = options.filled()

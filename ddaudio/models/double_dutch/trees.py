@@ -18,9 +18,9 @@ from ddaudio.models.double_dutch.path_tree import WalkedTree
 from ddaudio.options import DoubleDutchOptions
 
 LONGEST_TRANSITION = 0.125
-"""Share of a cell that a gate's transition takes at most, unless it is given level by level."""
+"""Largest length of a transition relative to the cell, unless transitions are given by level."""
 PATHS_BETWEEN = 32
-"""Paths that soft gates keep between the samples: with transitions of an eighth of a cell, others weigh less than 1e-6."""
+"""Number of paths of soft gates between samples: with transitions of an eighth of a cell, others weigh less than 1e-6."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Plan:
     grid: TimeGrid
     """Frames; each has a tree."""
     options: DoubleDutchOptions
-    """How the trees are made."""
+    """Settings of the trees."""
 
     @cached_property
     def n_samples(self) -> int:
@@ -39,7 +39,7 @@ class Plan:
 
     @cached_property
     def ladder(self) -> Ladder:
-        """The waves; raises `OptionError` when the window has no room for them."""
+        """The waves; raises `OptionError` if the window is too short for them."""
         return ladder_of(self.options, self.n_samples)
 
     @cached_property
@@ -54,20 +54,20 @@ class Plan:
 
     @cached_property
     def gating(self) -> Gating:
-        """How gates open."""
+        """Type of the gates."""
         transitions, depth = self.options.transitions_s(self.ladder.depth), self.ladder.depth
         shares = [
             transition * self.grid.sample_rate / self.ladder.cell(level)
             for level, transition in enumerate(transitions if len(transitions) == depth else transitions * depth)
         ]
         if len(transitions) == 1:
-            # Short cells have short transitions: beyond an eighth, a cell leaks past its neighbours.
+            # Short cells have short transitions: with more than an eighth, a cell extends beyond its neighbours.
             shares = [min(share, LONGEST_TRANSITION) for share in shares]
         return Gating(self.options.gating == "hard", tuple(map(self.ladder.sharpness, range(depth), shares)))
 
     @property
     def binary(self) -> bool:
-        """Whether the output is that of the deepest gates alone: each frame then has two levels, one for each state of them."""
+        """Whether the output is that of the deepest gates only: each frame then has two levels, one per state of the gates."""
         return self.options.reading == "binary"
 
     @property
@@ -103,21 +103,21 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """Trees of which some ropes are active."""
+    """Trees with some active ropes."""
 
     plan: Plan
-    """Properties that they share."""
+    """Common properties."""
     ropes: Tensor
-    """Active ropes, ``[K]`` rising: frame times ropes in a tree, plus rope."""
+    """Indices of the active ropes, ``[K]`` ascending: frame times ropes in a tree, plus rope."""
 
     @classmethod
     def of(cls, plan: Plan, speaks: Tensor) -> "Trees":
-        """Return trees with the active ropes ``speaks [F, R]`` (bool)."""
+        """Return trees in which the ropes of the mask ``[F, R]`` are active."""
         return cls(plan, speaks.reshape(-1).nonzero()[:, 0])
 
     @classmethod
     def silent(cls, plan: Plan) -> "Trees":
-        """Return trees without active ropes; read as binary, with all deepest ropes active."""
+        """Return trees without active ropes; for the reading ``binary``, with all deepest ropes active."""
         speaks = torch.zeros(plan.grid.n_frames, plan.ladder.n_ropes, dtype=torch.bool)
         speaks[:, 2**plan.ladder.depth - 2 :] = plan.binary
         return cls.of(plan, speaks)
@@ -136,14 +136,14 @@ class Trees:
 
     @cached_property
     def frame(self) -> Tensor:
-        """Frame of each amplitude, ``[K]``; read as binary, ``[2 F]``."""
+        """Frame of each amplitude, ``[K]``; for the reading ``binary``, ``[2 F]``."""
         if self.plan.binary:
             return torch.arange(self.plan.grid.n_frames).repeat_interleave(2)
         return torch.div(self.ropes, self.plan.ladder.n_ropes, rounding_mode="floor")
 
     @cached_property
     def level(self) -> Tensor:
-        """Level (from 0) of each amplitude, ``[K]``; read as binary, ``[2 F]``."""
+        """Level (from 0) of each amplitude, ``[K]``; for the reading ``binary``, ``[2 F]``."""
         if self.plan.binary:
             return torch.full_like(self.frame, self.plan.ladder.depth - 1)
         return torch.log2((self.ropes % self.plan.ladder.n_ropes + 2).double()).floor().long() - 1
@@ -157,25 +157,25 @@ class Trees:
 
     @cached_property
     def _source(self) -> Tensor:
-        """Amplitude of each active rope, ``[K]``; read as binary, each frame's open ropes share one, the others one."""
+        """Index of the amplitude of each active rope, ``[K]``; for ``binary``, open and closed ropes share one each."""
         if not self.plan.binary:
             return torch.arange(self.ropes.numel())
         return 2 * torch.div(self.ropes, self.plan.ladder.n_ropes, rounding_mode="floor") + self.ropes % 2
 
     def all_amplitudes(self, spoken: Tensor) -> Tensor:
-        """Return amplitudes ``[K, P]`` among those of all ropes, ``[F, R, P]``."""
+        """Expand amplitudes ``[K, P]`` to all ropes, ``[F, R, P]``."""
         flat = spoken.new_zeros(self.plan.grid.n_frames * self.plan.ladder.n_ropes, self.plan.voices.n_waves)
         return flat.index_copy_(0, self.ropes, spoken[self._source]).reshape(self.plan.grid.n_frames, -1, flat.shape[1])
 
     def all_cutoffs(self, learned: Tensor) -> Tensor:
-        """Return learned cutoffs among those of all nodes, ``[F, N]``."""
+        """Expand learned cutoffs to all nodes, ``[F, N]``."""
         cutoffs = learned.new_zeros(self.shape.nodes.shape)
         if self.plan.learns_cutoffs:
             cutoffs[self.shape.nodes] = learned
         return cutoffs
 
     def kept(self, amplitudes: Tensor, cutoffs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Apply the adjoint of both: amplitudes ``[F, R, P]`` and cutoffs ``[F, N]`` to those that are parameters."""
+        """Reduce amplitudes ``[F, R, P]`` and cutoffs ``[F, N]`` to those that are parameters: the adjoint of both expansions."""
         spoken = amplitudes.new_zeros(self.frame.numel(), amplitudes.shape[2])
         spoken.index_add_(0, self._source, amplitudes.flatten(0, 1)[self.ropes])
         learned = amplitudes.new_zeros(0) if cutoffs is None else cutoffs[self.shape.nodes]
@@ -190,7 +190,7 @@ class Trees:
         begin = grid.start[self.frame].double()
         centre = begin + (self.plan.n_samples / 2 if self.plan.binary else _centres(ladder, self.plan.n_samples)[rope])
         frames, last = grid.frames.keep(self.frame), grid.frames.first[self.frame] + grid.n_valid[self.frame]
-        # A tree extends over its whole frame, whose window is shorter where a neighbour or the sound ends.
+        # A tree extends over its whole frame, whose window is shorter if a neighbour or the signal ends.
         centre = centre.clamp(frames.first - frames.half_fade_in, last + frames.half_fade_out)
         amplitudes = amplitudes.double().cpu()
         table = {
@@ -209,7 +209,7 @@ class Trees:
 
 
 def ladder_of(options: DoubleDutchOptions, n_samples: int) -> Ladder:
-    """Return the ladder that options ask for, in windows of ``n_samples`` samples; raises `OptionError` for a bad one."""
+    """Return the ladder for windows of ``n_samples`` samples; raises `OptionError` if it is invalid."""
     if options.denominators is not None:
         return Ladder(options.parsed_denominators, options.ropes, options.above_nyquist)
     return Ladder.dyadic(n_samples, options.depth or n_samples.bit_length() - 1, options.ropes)
@@ -221,7 +221,7 @@ def can_fold(options: DoubleDutchOptions, ladder: Ladder, n_samples: int) -> boo
 
 
 def _centres(ladder: Ladder, n_samples: int) -> Tensor:
-    """Return the mean position of the samples that each rope's address names, ``[R]``; 0 where it names none."""
+    """Return the mean position of the samples with each rope's address, ``[R]``; 0 if there are none."""
     position = torch.arange(n_samples, dtype=torch.float64) + 0.5
     centres = []
     for level, addresses in enumerate(ladder.addresses(position), 1):

@@ -350,7 +350,7 @@ BAD_TENSORS = {
     "amplitudes flat": (lambda t: t.update(amplitude=t["amplitude"][:, 0]), "amplitude must be"),
     "cutoffs cut": (lambda t: t.update(cutoff=t["cutoff"][1:]), "cutoff must be"),
     "NaN": (lambda t: t["amplitude"].fill_(math.nan), "finite"),
-    "cutoffs out of reach": (lambda t: t["cutoff"].fill_(1.5), "cutoff must lie in -1 to 1"),
+    "cutoffs out of reach": (lambda t: t["cutoff"].fill_(1.5), "cutoff must be from -1 to 1"),
     "shape cut": (lambda t: t.update(shape=t["shape"][:-1]), "ends after"),
     "shape too long": (lambda t: t.update(shape=torch.cat([t["shape"]] * 2)), "bits, but takes"),
 }
