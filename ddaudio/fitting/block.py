@@ -1,4 +1,4 @@
-"""One block of a recording: divide time, find the starting point, refine. Several blocks are fitted as one batch."""
+"""One block of a recording: division of time, initialisation, refinement. Several blocks are fitted as one batch."""
 
 import math
 from collections.abc import Sequence
@@ -27,17 +27,17 @@ class Block(NamedTuple):
 
     stage: StagePlan
     target: Tensor
-    """What is fitted, ``[C, n]``."""
+    """The target, ``[C, n]``."""
     share: tuple[float, float]
-    """Parameters and residual energy that it may have."""
+    """Limits on parameters and residual energy."""
     tell: ProgressCallback
     log: TrainingLog
     number: int = 0
-    """Number of the block in its recording, from 0."""
+    """Index of the block in its recording, from 0."""
     margin: int = 0
     """Samples of the target before the first cell."""
     begun: Sequence[Sequence[int]] | None = None
-    """Sizes that the first cells of each signal must have."""
+    """Required sizes of the first cells of each signal."""
     rise: Tensor | None = None
     """Half the length of the fade at the start of each signal's first cell, ``[C]``; None for no fade."""
 
@@ -47,7 +47,7 @@ class Block(NamedTuple):
         return self.stage.options.grid.window or "hann"
 
     def division(self) -> Division:
-        """Return the division of time that is to be found by trial."""
+        """Return the task of the division of time."""
         n_parameters, goal = self.share
         (n_signals, n_samples), blocks, sample_rate = self.target.shape, self.stage.blocks, self.stage.sample_rate
         cell = blocks.root_samples >> max(0, len(cell_sizes(sample_rate, self.stage.shape[1])) - 1 - FIRST_LEVEL)
@@ -56,11 +56,11 @@ class Block(NamedTuple):
         return Division(self.target[:, self.margin :], sample_rate, trial, self.window, self.begun)
 
     def grid(self, divided: Sequence[Sequence[int]] | None) -> TimeGrid:
-        """Return the grid, given the sizes of the cells of each signal as divided by trial, if they were."""
+        """Return the grid, given the sizes of the cells of each signal, or None if they are equal."""
         blocks, (n_signals, n_samples), sample_rate = self.stage.blocks, self.target.shape, self.stage.sample_rate
         inside = n_samples - self.margin
         rows: Sequence[Sequence[int]] = [[blocks.root_samples] * math.ceil(inside / blocks.root_samples)] * n_signals
-        # A budget too small for so many cells is better spent on partials in fewer cells.
+        # A budget that is small for so many cells is better spent on partials in fewer cells.
         if divided is not None and (self.stage.options.model.budget is None or 2 * sum(map(len, divided)) < self.share[0]):
             rows = divided
         grid = TimeGrid.of_sizes(sample_rate, inside, rows, self.window, blocks.longest_fade)
@@ -72,7 +72,7 @@ class Block(NamedTuple):
         return TimeGrid(sample_rate, n_signals, n_samples, part.cells._replace(half_fade_in=rise), grid.window)
 
     def size(self, grid: TimeGrid) -> Budget:
-        """Return the size of the network on a grid, and its goal."""
+        """Return the budget and goal of the network on a grid."""
         spec = self.stage.network
         least = self.target.shape[0] if len(self.stage.blocks.ranges) == 1 else 0
         taken = spec.parameters_per_frame * grid.n_frames + division_words(self.stage, grid)
@@ -80,7 +80,7 @@ class Block(NamedTuple):
 
 
 def division_words(stage: StagePlan, grid: TimeGrid) -> int:
-    """Return the most words that a block's division of time takes in that of its recording."""
+    """Return the largest number of words of a block in the coded division of time of its recording."""
     blocks = stage.blocks
     if len(blocks.ranges) == 1:
         return encode(grid)[1].numel()
@@ -89,9 +89,9 @@ def division_words(stage: StagePlan, grid: TimeGrid) -> int:
 
 
 def fit_block_many(blocks: Sequence[Block]) -> list[tuple[FramedNetwork, list[TrainingRun]]]:
-    """Fit several blocks, whose stages have one network and one kind of training, all at the same time.
+    """Fit several blocks simultaneously; their stages must have the same network and training.
 
-    Returns the network and the training runs of each. What can be computed as a batch is.
+    Returns the network and the training runs of each. Computed as a batch where possible.
     """
     grids = _divide(blocks)
     sizes = [block.size(grid) for block, grid in zip(blocks, grids, strict=True)]
@@ -111,7 +111,7 @@ def fit_block_many(blocks: Sequence[Block]) -> list[tuple[FramedNetwork, list[Tr
 
 
 def _start(block: Block, grid: TimeGrid) -> FramedNetwork:
-    """Return a network without a starting point."""
+    """Return a network that is not initialised."""
     name = block.stage.network.name
     return make_network(name, grid, block.stage.options.network(name))
 

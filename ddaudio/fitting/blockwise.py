@@ -1,9 +1,9 @@
 """Fitting a recording of any length block by block, in constant memory.
 
-A block is a row of root cells, and one more root cell after it that is fitted with the block and then discarded: its
-signal fades into the block's last cells, which are thereby fitted as if the recording were not cut. The division of that
-cell is kept, and the next block begins with it, so that the fades match; the part of the last cells beyond the block's end
-is subtracted from the next block's target. A recording of one block is fitted as a whole.
+A block is a sequence of root cells. One more root cell after it is fitted with the block and then discarded: its signal fades
+into the block's last cells, which are therefore fitted as if the recording were not divided. The division of that cell is kept
+for the next block, so that the fades match; the part of the last cells beyond the block's end is subtracted from the next
+block's target. A recording of one block is fitted as a whole.
 """
 
 import math
@@ -25,7 +25,7 @@ from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
 
 WITHIN_REASON = 0.5, 2.0
-"""Bounds on the residual energy of a block that makes up for other blocks, as factors of its own share."""
+"""Bounds on the residual energy of a block that compensates for other blocks, as factors of its own share."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class BlockwiseTask(NamedTuple):
     tell: ProgressCallback
     """Called with the progress."""
     log: TrainingLog | None = None
-    """Records each training run; runs that it holds already are looked up."""
+    """Log of the training runs; finished runs are loaded from it."""
 
 
 def fit_blocks(task: BlockwiseTask) -> Fitted:
@@ -69,7 +69,7 @@ def _estimate(network: FramedNetwork) -> Tensor:
 
 
 def fit_whole_many(tasks: Sequence[BlockwiseTask]) -> list[Fitted]:
-    """Fit one network to each of several signals of one block, all at the same time: see `fit_block_many`."""
+    """Fit one network to each of several signals of one block simultaneously; see `fit_block_many`."""
     blocks = []
     for task in tasks:
         target = torch.zeros(*task.samples.shape) + task.samples[:, :]
@@ -98,7 +98,7 @@ class _BlockwiseFit:
         self._spent, self._left = 0, 0.0
 
     def pieces(self) -> Iterator[Tensor]:
-        """Fit block after block; yield the estimate ``[C, n]`` up to where it is final."""
+        """Fit all blocks in order; yield the final parts of the estimate ``[C, n]``."""
         tail = torch.zeros(self.n_signals, 0)
         for index, (first, last) in enumerate(self.ranges):
             begin = first - self.root // 2 if index else 0
@@ -136,7 +136,7 @@ class _BlockwiseFit:
     def _share(self, index: int) -> tuple[float, float]:
         """Return the parameters and the residual energy allowed to a block and the cell after it.
 
-        What earlier blocks left unused of either is passed on; the last block gets all that is left.
+        Unused parts of earlier blocks are passed on; the last block gets the remainder.
         """
         _, last = self.ranges[index]
         beyond = 0.0 if last == self.n_samples else self.root / (self.ranges[index + 1][1] - last)
@@ -149,7 +149,7 @@ class _BlockwiseFit:
         return float(self.shares.n_parameters[:index].sum()) + own + beyond * after - self._spent, max(goal, 0.0)
 
     def _keep(self, network: FramedNetwork, begin: int, last: int) -> Tensor:
-        """Keep the block's own cells, begin the next block with the others, and return the block's signals ``[C, n]``."""
+        """Store the block's own cells, start the next block with the others, and return the block's signals ``[C, n]``."""
         grid = network.grid
         own = grid.cells.first < last - begin
         for signal, row in enumerate(self._sizes):
@@ -164,14 +164,14 @@ class _BlockwiseFit:
             self._spent += sum(tensor.numel() for tensor in network.to_tensors().values()) + division_words(
                 self.stage, network.grid
             )
-            # Keep a copy on an unused grid: a used one holds a window for every sample.
+            # A copy on a new grid is stored, since a used grid caches a window for every sample.
             every = torch.arange(network.grid.n_frames)
             unused = network.regridded(network.grid.part(every, 0, grid.n_samples), [(network, every)])
             self._kept.append((unused, network.grid.cells.first + begin))
             return network.estimate()
 
     def _silence(self, tail: Tensor, done: int) -> Iterator[Tensor]:
-        """Yield a fade and then silence, with empty cells, for the blocks after the one in which the user stopped the fit."""
+        """Yield a fade and then silence, with empty cells, for the blocks after an interruption by the user."""
         yield tail
         done += tail.shape[1]
         for signal, row in enumerate(self._sizes):
@@ -185,7 +185,7 @@ class _BlockwiseFit:
         options, blocks = self.stage.options, self.stage.blocks
         window = options.grid.window or "hann"
         grid = TimeGrid.of_sizes(self.stage.sample_rate, self.n_samples, self._sizes, window, blocks.longest_fade)
-        # Signal and first sample identify a cell; both rise through the grid.
+        # Signal and first sample identify a cell; both ascend through the grid.
         key = grid.cells.signal * self.n_samples + grid.cells.first
         pieces = [
             (piece, torch.searchsorted(key, piece.grid.cells.signal * self.n_samples + first)) for piece, first in self._kept

@@ -1,4 +1,4 @@
-"""Size of a model, and the split of a goal or a budget over the blocks of a long recording.
+"""Size of a model, and distribution of a goal or a budget over the blocks of a long recording.
 
 With a goal, the same level ``D`` of noise is allowed everywhere in time and frequency, and all power where there is less
 than ``D``: reverse water-filling (Cover and Thomas, 2006, "Elements of information theory", section 10.3.3). ``D`` is
@@ -25,20 +25,20 @@ LEVELS_PER_OCTAVE = 4
 LOWEST_OCTAVE, HIGHEST_OCTAVE = -80, 40
 """Range of the histogram of powers, as exponents of 2."""
 BINS_PER_PARTIAL = 4
-"""Approximate number of bins of overlapping Hann spectra that a partial raises."""
+"""Approximate number of bins of overlapping Hann spectra per partial."""
 
 
 class Shares(NamedTuple):
-    """Allowance of each segment of time, ``[S]`` float64."""
+    """Shares of each segment of time, ``[S]`` float64."""
 
     energy: Tensor
-    """Residual energy aimed at; 0 without a goal."""
+    """Target of the residual energy; 0 without a goal."""
     n_parameters: Tensor
-    """Parameters to spend: a share of the budget, or of the cap."""
+    """Number of parameters: a share of the budget, or of the cap."""
 
 
 def allowance(options: ModelOptions, n_signals: int, n_samples: int) -> int:
-    """Return how many parameters may be spent on ``n_signals`` signals of ``n_samples`` samples.
+    """Return the largest number of parameters for ``n_signals`` signals of ``n_samples`` samples.
 
     With neither a budget nor a fixed count it is the cap.
     """
@@ -48,13 +48,13 @@ def allowance(options: ModelOptions, n_signals: int, n_samples: int) -> int:
 
 
 def goal_energy(options: ModelOptions, energy: float) -> float:
-    """Return the residual energy aimed at for a recording of some ``energy``; 0 where no SNR is aimed at."""
+    """Return the target of the residual energy for a recording of the given ``energy``; 0 without a target SNR."""
     sized = options.budget is not None or options.partials is not None
     return 0.0 if sized else energy * 10 ** (-options.target_snr_db / 10)
 
 
 def check_budget(options: ModelOptions, fewest: int, per_part: int) -> None:
-    """Raise `OptionError` for a budget without room for one part beside the ``fewest`` numbers that frames can take."""
+    """Raise `OptionError` for a budget too small for one component and the ``fewest`` parameters of the frames."""
     if options.budget is not None and options.budget < fewest + per_part:
         raise OptionError(
             "too few for one component beside the frames of this recording",
@@ -68,21 +68,21 @@ def check_budget(options: ModelOptions, fewest: int, per_part: int) -> None:
 def size_for(
     options: ModelOptions, share: tuple[float, float], n_frames: int, taken: int, per_part: int, least: int = 0
 ) -> Budget:
-    """Return how many components signals may be given on a grid of ``n_frames`` frames.
+    """Return the limits on components on a grid of ``n_frames`` frames.
 
     Args:
         options: the goal or the budget.
-        share: parameters to spend, or the cap of a goal, and the residual energy aimed at.
-        n_frames: frames of the grid.
-        taken: parameters that frames and their division of time take.
-        per_part: fewest parameters of a component.
-        least: components that there is always room for, however low the cap.
+        share: number of parameters (a budget, or the cap with a goal), and target of the residual energy.
+        n_frames: number of frames of the grid.
+        taken: parameters of frames and of the division of time.
+        per_part: smallest number of parameters of a component.
+        least: number of components that is allowed even with a low cap.
 
     """
     if options.partials is not None:
         return Budget(options.partials * n_frames, most_per_frame=options.partials)
     numbers, energy = share
-    # Shares add up to integers but for rounding.
+    # Shares add up to integers except for rounding.
     left = max(least * per_part, math.floor(numbers + 1e-6) - taken, 0)
     goal = 0.0 if options.budget is not None else max(energy, math.ulp(0.0))
     return Budget(left // per_part, goal, n_parameters=left)
@@ -91,7 +91,7 @@ def size_for(
 def share_out(
     samples: Samples, sample_rate: int, ranges: Sequence[tuple[int, int]], options: ModelOptions, numbers: int, energy: float
 ) -> Shares:
-    """Split parameters and residual energy over segments of time.
+    """Distribute parameters and residual energy over segments of time.
 
     Args:
         samples: the recording, ``[C, T]``.
@@ -99,7 +99,7 @@ def share_out(
         ranges: first sample and end of each segment.
         options: the goal or the budget.
         numbers: parameters to split, beyond those that each segment gets for its cells.
-        energy: residual energy to split; 0 for none.
+        energy: residual energy to distribute; 0 for none.
 
     """
     length = max(16, round(SPECTRUM_S * sample_rate))
@@ -121,7 +121,7 @@ def share_out(
         return Shares(torch.zeros(n_slices, dtype=torch.float64), spent)
     total = powers.sum()
     water = 2.0 ** (LOWEST_OCTAVE + torch.arange(n_levels) / LEVELS_PER_OCTAVE).double()
-    # The residual has all power of the bins below the level, and the level itself in those above.
+    # The residual has the power of the bins below the level, and the level in those above.
     left = powers.sum(0).cumsum(0) + water * (counts.sum() - counts.sum(0).cumsum(0))
     reached = (left >= total * 10 ** (-options.target_snr_db / 10)).nonzero()
     level = int(reached.min()) if len(reached) else n_levels - 1

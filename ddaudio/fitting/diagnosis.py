@@ -17,24 +17,24 @@ from ddaudio.training.history import PATIENCE, TrainingRun
 NOT_FITTED_DB = 0.5
 """SNR in dB below which a model is no better than silence."""
 UNSPENT_SHARE = 0.02
-"""Share of the cap that may be left unspent by all blocks of a fit that is at its cap."""
+"""Share of the cap that a fit at its cap may leave unused."""
 SEVERITY = ("not trained", "converged", "step limit", "diverged", "stopped")
 """Statuses of training runs, the most serious last."""
 WORSE_BY_DB = 3.0
-"""Gap to the baseline, in dB, from which on there is a warning."""
+"""Smallest gap to the baseline, in dB, for a warning."""
 POOR_DB = 25.0
-"""SNR in dB below which a noisy recording is worth a warning: the default goal."""
+"""SNR in dB below which there is a warning about noisy recordings: the default goal."""
 
 NOISY, CLICKING = 0.14, 0.7
-"""Range of the spectral flatness of recordings that are mostly noise; above it they are clicks. See `spectral_flatness`."""
+"""Range of the spectral flatness of recordings that are mostly noise; clicks are above. See `spectral_flatness`."""
 AT_BOUNDS = 3
-"""Fewest values at their bounds for a warning, if they are also more than usual."""
+"""Smallest number of values at their bounds for a warning, if it is also more than usual."""
 DEAD_SHARE = 0.05
-"""Share of the audible cells that are dead, beside those in missing bands, from which on there is a warning."""
+"""Smallest share of dead cells outside missing bands, relative to all audible ones, for a warning."""
 KILOHERTZ_FROM_HZ = 1000.0
-"""Frequencies from here on are written in kHz."""
+"""Smallest frequency formatted in kHz."""
 CLIPPED_SHARE = 1e-4
-"""Share of samples in flat tops from which on the recording counts as clipped."""
+"""Smallest share of samples in flat tops of a clipped recording."""
 
 
 def diagnose_status(stages: Sequence[Stage], metrics: Metrics) -> tuple[str, str]:
@@ -60,7 +60,7 @@ def diagnose_status(stages: Sequence[Stage], metrics: Metrics) -> tuple[str, str
 
 
 def _trend(run: TrainingRun) -> str:
-    """Return in words whether the loss was decreasing over the last evaluations of a run."""
+    """Describe whether the loss was decreasing over the last evaluations of a run."""
     before, last = run.evaluations[max(0, len(run.evaluations) - 1 - PATIENCE)], run.evaluations[-1]
     if last.total < before.total:
         return "the loss was still decreasing"
@@ -107,7 +107,7 @@ def diagnose_warnings(
 
 
 def _missing_band_warnings(metrics: Metrics, nyquist_hz: float) -> Iterator[str]:
-    """Yield warnings about what is audible in the recording and missing in the result: whole bands, and the rest."""
+    """Yield warnings about audible parts of the recording that are missing in the result: whole bands, and other cells."""
     bands, dead = metrics.missing_bands, metrics["dead_bands"].value or 0.0
     named = sum(band.share for band in bands)
     if bands:

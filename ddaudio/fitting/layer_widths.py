@@ -1,4 +1,4 @@
-"""Widths of the layers of networks of sine units, and the parameters that they take."""
+"""Widths of the layers of networks of sine units, and their numbers of parameters."""
 
 import math
 from dataclasses import replace
@@ -18,10 +18,10 @@ from ddaudio.options import MIN_PARAMETERS, GridOptions, ModelOptions, UnitOptio
 def sized(
     model: ModelOptions, layers: UnitOptions, grid: GridOptions, recording: Recording, units: type[CoordinateNetwork]
 ) -> tuple[UnitOptions, int | None]:
-    """Return the layers with their widths, and the budget, which widths determine unless it is given.
+    """Return the options with widths, and the budget, which is determined by the widths unless it is given.
 
-    Without widths, the budget or the cap is split equally over all frames that are not silent. Raises `OptionError` for a
-    budget that is less than given widths take in one frame.
+    Without widths, the budget or the cap is distributed equally over all frames that are not silent. Raises `OptionError` if the
+    budget is too small for one frame with the given widths.
     """
     n_channels, n_samples = recording.n_channels, recording.n_samples
     cells = TimeGrid.uniform(recording.sample_rate, 1, n_samples, grid.frame_s or 1.0, grid.overlap or 0.0).cells
@@ -47,7 +47,7 @@ def sized(
 
 
 def _sounding_cells(samples: Samples, hop: int, half_fade: int) -> int:
-    """Return how many frames of all channels are not silent: ``hop`` samples each and ``half_fade`` on either side."""
+    """Return the number of frames of all channels that are not silent: ``hop`` samples each and ``half_fade`` on either side."""
     n_channels, n_samples = samples.shape
     near = torch.zeros(n_channels, math.ceil(n_samples / hop) + 2, dtype=torch.bool)
     first = 0

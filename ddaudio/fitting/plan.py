@@ -1,4 +1,4 @@
-"""The plan of a fit: everything that is decided before any work, once, from the options and the recording."""
+"""The plan of a fit: all decisions that are made before any work, from the options and the recording."""
 
 import math
 import re
@@ -32,36 +32,36 @@ from ddaudio.options import (
 from ddaudio.options.registry import load
 
 TREE_FRAME_S = 0.1
-"""Frame length of trees, unless one is given; the nearest power of two samples is taken."""
+"""Default frame length of trees, rounded to a power of two samples."""
 PARTIALS_FRAME_S = 0.05
-"""Frame length when each frame gets a fixed number of partials, unless one is given."""
+"""Default frame length with a fixed number of partials per frame."""
 
 UNITS_FRAME_S, UNITS_OVERLAP = 0.06, 0.1
-"""Frame length and overlap of networks of sine units, unless they are given."""
+"""Default frame length and overlap of networks of sine units."""
 LONGEST_WHOLE_S = 60.0
-"""Longest recording that is fitted as one frame."""
+"""Longest recording that can be fitted as one frame."""
 BLOCK_SAMPLES = 1 << 20
-"""Samples of all channels in a block: 24 s of mono at 44.1 kHz."""
+"""Number of samples over all channels in a block: 24 s of mono at 44.1 kHz."""
 
 
 LEAST_GOAL_DB = -10.0
-"""Lowest goal of a later stage, in dB over what the earlier stages leave."""
+"""Lowest goal of a later stage, as SNR in dB relative to the residual of earlier stages."""
 
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """How a recording is cut into blocks, each of which is fitted as a whole."""
+    """Division of a recording into blocks, each of which is fitted as a whole."""
 
     root_samples: int
-    """Samples in a root cell: the longest cell that time is divided into."""
+    """Length of a root cell in samples: the longest possible cell."""
     adaptive: bool
-    """Whether root cells are divided further, by trial; otherwise all cells are equal."""
+    """Whether root cells are divided further; otherwise all cells are equal."""
     longest_fade: int | None
     """Bound on half the length of a fade, in samples; None for half of the shorter cell."""
     ranges: tuple[tuple[int, int], ...]
     """First sample and end of each block."""
     fewest: tuple[int, ...]
-    """Parameters that the undivided cells of each block take, at least. They are reserved first; the rest of the budget is for
+    """Smallest number of parameters of the undivided cells of each block. They are reserved first; the rest of the budget is for
     components and further cells."""
 
 
@@ -75,7 +75,7 @@ class StagePlan:
     """Resolved options of this network alone. Its budget, goal and cap include those of the stages before it; see
     `with_spent`."""
     blocks: BlockPlan
-    """How the recording is cut for this network."""
+    """Division of the recording for this network."""
     sample_rate: int
     """Samples per second."""
     shape: tuple[int, int]
@@ -83,7 +83,7 @@ class StagePlan:
 
     @property
     def network(self) -> NetworkSpec:
-        """How the network is made, sized and trained."""
+        """Registry row of the network."""
         return NETWORKS[self.name]
 
     @property
@@ -93,26 +93,26 @@ class StagePlan:
             return (self.shape[1] / self.sample_rate,) * 2
         if self.options.grid.frame_s is not None:
             return (self.options.grid.frame_s,) * 2
-        # A frame fades into half of each neighbour, so that it is twice as long as its cell.
+        # A frame extends into half of each neighbour, and is twice as long as its cell.
         shortest = cell_sizes(self.sample_rate, self.shape[1])[0]
         return 2 * shortest / self.sample_rate, 2 * self.blocks.root_samples / self.sample_rate
 
     @property
     def n_parameters(self) -> int:
-        """Parameters that may be spent, those of earlier stages included: the budget, or the cap."""
+        """Largest number of parameters, including those of earlier stages: the budget, or the cap."""
         return allowance(self.options.model, *self.shape)
 
     def goal_energy(self, energy: float) -> float:
-        """Return the residual energy aimed at for a signal of some ``energy``; 0 where no SNR is aimed at."""
+        """Return the target of the residual energy for a signal of the given ``energy``; 0 without a target SNR."""
         return goal_energy(self.options.model, energy)
 
     def with_spent(self, spent: int, energy: float, left: float) -> "StagePlan":
-        """Return the plan of this stage for what earlier stages left over.
+        """Return the plan of this stage for the residual of earlier stages.
 
         Args:
-            spent: parameters of the networks of earlier stages: they are taken off the budget, or off the cap.
+            spent: parameters of the networks of earlier stages, which are subtracted from the budget or the cap.
             energy: energy of the recording.
-            left: energy of what the earlier stages left over, from which the goal is counted now.
+            left: energy of the residual of earlier stages, to which the goal is relative now.
 
         """
         model = self.options.model
@@ -129,36 +129,36 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class FitPlan:
-    """Everything that is decided about a fit before any work is done. Make one by `make_plan` or `ddaudio.plan_fit`."""
+    """All decisions about a fit that are made before any work; created by `make_plan` or `ddaudio.plan_fit`."""
 
     source: str
-    """Where the recording was read from."""
+    """Source of the recording."""
     sample_rate: int
-    """Samples per second of what is fitted."""
+    """Sample rate of the fitted signals, in Hz."""
     shape: tuple[int, int]
-    """Channels and samples of what is fitted."""
+    """Channels and samples of the fitted signals."""
     options: FitOptions
-    """The settings as resolved; of a sum only what all its networks have in common is filled in."""
+    """Resolved settings; for a sum, only those common to all of its networks are filled in."""
     stages: tuple[StagePlan, ...]
-    """One for each network, in the order in which they are fitted."""
+    """One stage per network, in the order in which they are fitted."""
     joint: TrainingOptions | None
-    """Training of all networks together after the last stage; None where there is none."""
+    """Joint training of all networks after the last stage; None if there is none."""
 
     def goal_energy(self, energy: float) -> float:
-        """Return the residual energy aimed at for a recording of some ``energy``; 0 where no SNR is aimed at."""
+        """Return the target of the residual energy for a recording of the given ``energy``; 0 without a target SNR."""
         return goal_energy(self.options.model, energy)
 
 
 def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
-    """Resolve the options for a recording and return the plan of the fit.
+    """Resolve the options for a recording, and return the plan of the fit.
 
-    Raises `OptionError` for options that contradict each other or the recording, a budget without room for a single
-    component, and a loss with a lag longer than what is fitted at a time.
+    Raises `OptionError` for options in conflict with each other or with the recording, a budget that is too small for a single
+    component, and a loss with a lag that is longer than what is fitted at a time.
     """
     _check(options, recording)
     terms, joint = options.model.terms, None
     if len(terms) > 1:
-        # Networks with a Jacobian and others take different optimisers, unless one is asked for.
+        # Networks differ in their default optimisers.
         second_order = all(map(options.second_order, terms))
         joint = options.training.resolved(second_order=second_order)
         options = replace(options, training=joint) if second_order else options
@@ -174,7 +174,7 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
 
 
 def _check(options: FitOptions, recording: Recording) -> None:
-    """Raise `OptionError` for options that contradict each other or the recording, and `PluginError` for broken packages."""
+    """Raise `OptionError` for options in conflict with each other or the recording, and `PluginError` for broken packages."""
     METRICS.check()
     for name in options.model.terms:
         network_class(name)
@@ -210,7 +210,7 @@ def _check_rates(options: FitOptions) -> None:
 
 
 def _resolved_term(options: FitOptions, recording: Recording, place: int) -> FitOptions:
-    """Return the resolved options of one network; of a sum, its budget is the sum of its share and those before it."""
+    """Return the resolved options of one network; in a sum, its budget includes the shares of those before it."""
     model, name = options.model, options.model.terms[place]
     other = options.network(name).fitted_as
     name = other or name
@@ -230,10 +230,10 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
         n_samples = window_samples(grid.frame_s or TREE_FRAME_S, recording.sample_rate, recording.n_samples)
         windows = recording.n_channels * math.ceil(recording.n_samples / n_samples)
         numbers_each = allowance(model, recording.n_channels, recording.n_samples) // windows
-        # A cap leaves room for the smallest tree, as it does for one partial; a budget may not.
+        # A cap always allows the smallest tree, like one partial; a budget may not.
         numbers_each = numbers_each if model.budget is not None else max(numbers_each, sizing.LEAST_BINARY)
         own = sizing.resolved(own, n_samples, min(windows, math.ceil(BLOCK_SAMPLES / n_samples)), numbers_each)
-        # A frame alone has no neighbour to overlap with.
+        # A single frame has no neighbour to overlap with.
         frame_s, overlap = n_samples / recording.sample_rate, (overlap or 0.0) if recording.n_samples > n_samples else 0.0
     elif kind.frames == "equal" and not grid.whole:
         frame_s, overlap = frame_s or UNITS_FRAME_S, UNITS_OVERLAP if overlap is None else overlap
@@ -249,20 +249,20 @@ def _resolved_term(options: FitOptions, recording: Recording, place: int) -> Fit
 
 
 def _resolved_training(options: FitOptions, name: str) -> TrainingOptions:
-    """Return the training of one network, filled in."""
+    """Return the resolved training options of one network."""
     kind, second_order = NETWORKS[name], options.second_order(name)
     return options.training.resolved(kind.exchanges, second_order=second_order, first_order_steps=kind.first_order_steps)
 
 
 def window_samples(frame_s: float, sample_rate: int, n_samples: int) -> int:
-    """Return the power of two nearest to a tree's frame in samples, no longer than ``n_samples`` need or 5 s."""
+    """Return the power of two nearest to a tree's frame in samples, limited by the length of the signal and 5 s."""
     low, high = math.ceil(math.log2(MIN_FRAME_S * sample_rate)), math.floor(math.log2(MAX_FRAME_S * sample_rate))
     wanted = round(math.log2(max(frame_s * sample_rate, 2)))
     return 1 << max(2, low, min(wanted, high, math.ceil(math.log2(max(n_samples, 2)))))
 
 
 def _check_room(options: FitOptions, stages: Sequence[StagePlan]) -> None:
-    """Raise `OptionError` for a budget without room for a single component of each network in the network's own share."""
+    """Raise `OptionError` if the share of any network is too small for a single component."""
     if options.model.budget is not None:
         for stage, share in zip(stages, options.model.parsed_budget_split, strict=True):
             own = replace(stage.options.model, budget=math.floor(options.model.budget * share))
@@ -277,12 +277,12 @@ def _plan_stage(options: FitOptions, recording: Recording) -> StagePlan:
 
 
 def _plan_blocks(shape: tuple[int, int], sample_rate: int, options: FitOptions) -> BlockPlan:
-    """Return how signals ``[C, T]`` of some shape are cut into blocks."""
+    """Return the division of signals of shape ``[C, T]`` into blocks."""
     n_signals, n_samples = shape
     frame_s, overlap = options.grid.frame_s, options.grid.overlap or 0.0
     if options.grid.whole:
         frame_s, overlap = (n_samples + n_samples % 2) / sample_rate, 0.0
-    # A grid of equal frames is one whose root cells are never divided.
+    # Equal frames are root cells that are never divided.
     equal = None if frame_s is None else TimeGrid.uniform(sample_rate, 1, n_samples, frame_s, overlap).cells
     root = cell_sizes(sample_rate, n_samples)[-1] if equal is None else int(equal.size[0])
     length = root * max(4, BLOCK_SAMPLES // (n_signals * root))

@@ -1,4 +1,4 @@
-"""From a starting point to the goal: train, exchange weak components, add missing ones, prune those not needed."""
+"""Refinement of an initialised network: training, exchange of weak components, extension and pruning to the goal."""
 
 import math
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from ddaudio.training.run import TrainingTask
 from ddaudio.training.trainer import train_many
 
 MOST_EXTENSIONS = 4
-"""Most times that components are added when training does not reach the goal."""
+"""Largest number of extensions when training does not reach the goal."""
 EXCHANGED_SHARE = 0.15
-"""Share of the components that is exchanged at a time."""
+"""Share of the components exchanged at a time."""
 Kept = TypeVar("Kept", bound=Network)
 
 
@@ -28,9 +28,9 @@ class RefinementTask(NamedTuple, Generic[Kept]):
 
     network: Kept
     target: Tensor
-    """What was recorded, ``[B, T]``."""
+    """Recorded signals, ``[B, T]``."""
     size: Budget
-    """How large the network may get, and its goal."""
+    """Budget and goal of the network."""
     tell: ProgressCallback
     log: TrainingLog | None = None
     """Checkpoint of the training runs, in order."""
@@ -47,8 +47,8 @@ def refine(
 ) -> tuple[Kept, list[TrainingRun]]:
     """Train ``network`` on ``target [B, T]`` towards ``size``; return it and its training runs.
 
-    The returned network has gone through a file's units and rounding. `KeyboardInterrupt` ends with the best so far.
-    Training runs that the ``log`` has are resumed, or taken from it.
+    The parameters of the returned network are rounded as in a file. `KeyboardInterrupt` ends with the best so far. Training runs
+    in the ``log`` are resumed, or loaded if they are finished.
     """
     return refine_many([RefinementTask(network, target, size, tell, log)], training, exchanges)[0]
 
@@ -56,7 +56,7 @@ def refine(
 def refine_many(
     tasks: Sequence[RefinementTask[Kept]], training: TrainingOptions, exchanges: int
 ) -> list[tuple[Kept, list[TrainingRun]]]:
-    """Refine several networks, all at the same time and independently: see `refine`. `KeyboardInterrupt` stops them all."""
+    """Refine several networks simultaneously and independently; see `refine`. `KeyboardInterrupt` stops all of them."""
     fits = [_Refinement(task, training) for task in tasks]
     later = replace(training, steps=math.ceil((training.steps or 0) / 2))
     _train(fits, training)
@@ -78,7 +78,7 @@ def refine_many(
 
 
 class _Refinement(Generic[Kept]):
-    """A network on its way, and its training runs."""
+    """A network during refinement, and its training runs."""
 
     def __init__(self, task: RefinementTask[Kept], training: TrainingOptions) -> None:
         self.network, self.target, self.size, self._tell, self._log = task
@@ -104,14 +104,14 @@ class _Refinement(Generic[Kept]):
 
 
 def _train(fits: Sequence[_Refinement[Kept]], training: TrainingOptions) -> None:
-    """Train the networks, and note the runs."""
+    """Train the networks, and record the runs."""
     runs = train_many([fit.training(fit.network) for fit in fits], training)
     for fit, run in zip(fits, runs, strict=True):
         fit.runs.append(run)
 
 
 def _try_out(fits: Sequence[_Refinement[Kept]], networks: Sequence[Kept], training: TrainingOptions) -> list[TrainingRun]:
-    """Train networks that may be dropped; if the user stops a run, that is noted even then."""
+    """Train networks on trial; runs stopped by the user are recorded even if the network is discarded."""
     runs = train_many([fit.training(network) for fit, network in zip(fits, networks, strict=True)], training)
     for fit, run in zip(fits, runs, strict=True):
         if run.status == "stopped":
@@ -120,7 +120,7 @@ def _try_out(fits: Sequence[_Refinement[Kept]], networks: Sequence[Kept], traini
 
 
 def _exchange(fits: Sequence[_Refinement[Kept]], training: TrainingOptions) -> list[_Refinement[Kept]]:
-    """Exchange the weakest components for what fits best beside the others; return the fits that this improved."""
+    """Exchange the weakest components for the best ones for the residual; return the fits that were improved."""
     counts = [fit.network.n_prunable() for fit in fits]
     weakened = [max(1, round(EXCHANGED_SHARE * count)) for count in counts]
     others = [_pruned(fit.network, count - weak) for fit, count, weak in zip(fits, counts, weakened, strict=True)]
@@ -150,7 +150,7 @@ def _short(fits: Sequence[_Refinement[Kept]]) -> list[_Refinement[Kept]]:
 
 
 def _trim(fits: Sequence[_Refinement[Kept]], training: TrainingOptions) -> None:
-    """Prune what goals that are reached do not need; train what is left, and prune again if the goal is still reached."""
+    """Prune components that are not needed for a goal that is reached; train, and prune again if it is still reached."""
     fits = [fit for fit in fits if fit.size.goal_energy]
     short = _short(fits)
     fits = [fit for fit in fits if fit not in short]
@@ -164,7 +164,7 @@ def _trim(fits: Sequence[_Refinement[Kept]], training: TrainingOptions) -> None:
 
 
 def _retrain(fits: Sequence[_Refinement[Kept]], trimmed: Sequence[Kept], training: TrainingOptions) -> None:
-    """Train trimmed networks; keep the result, trimmed again, where it still reaches the goal."""
+    """Train trimmed networks; keep the result, trimmed again, if it still reaches the goal."""
     trained = [_pruned(network, network.n_prunable()) for network in trimmed]
     runs = _try_out(fits, trained, training)
     for network in trained:
@@ -182,9 +182,9 @@ def _retrain(fits: Sequence[_Refinement[Kept]], trimmed: Sequence[Kept], trainin
 
 
 def _trimmed(fits: Sequence[_Refinement[Kept]], networks: Sequence[Kept]) -> list[Kept]:
-    """Return ``networks``, which reach the goals of ``fits``, without the weakest components that the goals do not need.
+    """Prune the weakest components of ``networks``, which reach the goals of ``fits``, as far as the goals are still reached.
 
-    The result reaches the goal, and misses it without its own weakest component: an invariant of the bisection.
+    The result reaches the goal, and would miss it without its weakest component: an invariant of the bisection.
     """
     misses, reaches = [-1] * len(fits), [network.n_prunable() for network in networks]
     while open_ := [place for place in range(len(fits)) if reaches[place] - misses[place] > 1]:
@@ -209,7 +209,7 @@ def residual_energies(networks: Sequence[Network], targets: Sequence[Tensor]) ->
 
 
 def _pruned(network: Kept, keep: int) -> Kept:
-    """Return `Network.pruned`, which is a network of the same kind."""
+    """Return `Network.pruned`, checked to be a network of the same type."""
     fewer = network.pruned(keep)
     if not isinstance(fewer, type(network)):
         raise TypeError(f"{type(network).__name__} pruned is a {type(fewer).__name__}")

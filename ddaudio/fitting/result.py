@@ -23,7 +23,7 @@ class FitResult:
     recording: Recording
     """The recording that was fitted."""
     options: FitOptions
-    """The settings as resolved by the plan of the fit."""
+    """The settings, as resolved by the plan of the fit."""
     network: Network
     """The trained network, at the best evaluation."""
     estimate: Samples
@@ -35,7 +35,7 @@ class FitResult:
     warnings: tuple[str, ...]
     """Warnings in sentences, the most serious first."""
     stages: tuple[Stage, ...]
-    """Training history of each stage: one for each network, and a joint one where there are several."""
+    """Training history of each stage: one per network, and a joint one if there are several."""
     metrics: Metrics
     """Distances between estimate and recording, each defined by its row in `ddaudio.metrics.registry.METRICS`."""
     baseline: MdctBaseline
@@ -50,7 +50,7 @@ class FitResult:
 
     @property
     def n_parameters(self) -> int:
-        """Parameters of the model: all stored values."""
+        """Number of parameters of the model: all stored values."""
         return self.network.n_parameters()
 
     @property
@@ -60,33 +60,32 @@ class FitResult:
 
     @property
     def snr_db(self) -> float | None:
-        """SNR in dB; None where it is undefined (silence, or an exact fit)."""
+        """SNR in dB; None if it is undefined (silence, or an exact fit)."""
         return self.metrics["snr_db"].value
 
     @property
     def reached_goal(self) -> bool:
-        """Whether the SNR aimed at was reached; an exact fit reaches every goal."""
+        """Whether the target SNR was reached; an exact fit reaches every target."""
         snr_db, residual = self.snr_db, self.metrics["mse"].value
         return residual == 0 or (snr_db is not None and snr_db >= self.options.model.target_snr_db)
 
     @property
     def stopped(self) -> bool:
-        """Whether the user stopped the fit."""
+        """Whether the fit was stopped by the user."""
         return any(run.status == "stopped" for one in self.stages for runs in one.blocks for run in runs)
 
     @property
     def training_gain_db(self) -> float | None:
-        """SNR in dB that training added in all stages, mean over blocks; None where undefined.
+        """Improvement of the SNR by training over all stages in dB, mean over blocks; None if undefined.
 
-        Of each run, only the gain over its own start and over earlier runs counts; the gain of components that are added
-        later does not.
+        For each run, only the gain over its own initial values and over earlier runs counts, not that of components added later.
         """
         gains = [[gain for gain in map(_gain_db, one.blocks) if gain is not None] for one in self.stages]
         return sum(mean(known) for known in gains if known) if any(gains) else None
 
 
 def _gain_db(runs: Sequence[TrainingRun]) -> float | None:
-    """Return the SNR in dB that the runs of a block added; None where undefined."""
+    """Return the improvement of the SNR by the runs of a block in dB; None if undefined."""
     pairs = [(run.evaluations[0].snr_db, run.best.snr_db) for run in runs]
     known = [(before, after) for before, after in pairs if before is not None and after is not None]
     if len(known) < len(pairs):

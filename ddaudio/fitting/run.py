@@ -23,10 +23,10 @@ from ddaudio.training.checkpoints import Checkpoint, TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback
 
 BATCH_SAMPLES = 1 << 18
-"""Most samples of all channels in a batch. Recordings of 50,000 samples take no less time in one (a twentieth more for
-130,000), those of 10,000 half as much, those of 4,000 less than half (measured, 12 at a time)."""
+"""Largest number of samples over all channels in a batch. Relative to single fits, recordings of 130,000 samples take 5 % more
+time in batches, those of 50,000 the same, those of 10,000 half, and those of 4,000 less (measured, 12 at a time)."""
 LOUDEST_PEAK = 1e6
-"""Largest absolute sample value that is fitted; the squares of larger ones would overflow float32."""
+"""Largest absolute sample value; squares of larger ones would overflow float32."""
 
 
 def fit(
@@ -56,7 +56,7 @@ def fit(
 
     Raises:
         RecordingError: the recording cannot be read.
-        OptionError: a setting is unknown, out of range, or leaves no room for a single component.
+        OptionError: a setting is unknown, out of range, or too small for a single component.
         CheckpointError: there is a checkpoint and neither ``resume`` nor ``force`` is given, or it is damaged or of another fit.
 
     Example:
@@ -82,10 +82,10 @@ def fit(
 def fit_many(
     recordings: Sequence[Recording | str | os.PathLike[str]], options: FitOptions | None = None, **settings: Any
 ) -> list[FitResult]:
-    """Fit several recordings with the same settings; return their fits, in order.
+    """Fit several recordings with the same settings, and return their fits in order.
 
-    Short recordings are fitted in batches where `can_batch` allows it, in less than half the time of one `fit` each. The
-    results differ from those by the rounding of float32 sums. `KeyboardInterrupt` stops all fits of a batch with the best so far.
+    Short recordings are fitted in batches if `can_batch` allows it, in less than half the time of separate calls of `fit`.
+    Results differ from those by the rounding of float32 sums. `KeyboardInterrupt` stops all fits of a batch with the best so far.
 
     Args:
         recordings: each a `Recording`, or the path of a file to read.
@@ -93,7 +93,7 @@ def fit_many(
         **settings: single settings by name, such as ``target_snr_db=30``; they replace those in ``options``.
 
     Raises:
-        RecordingError, OptionError: what `fit` raises for any one of the recordings.
+        RecordingError, OptionError: as `fit` does, for any of the recordings.
 
     Example:
         >>> tones = [Recording(torch.sin(torch.arange(4000) / period)[None], sample_rate=8000) for period in (3, 5)]
@@ -125,14 +125,14 @@ def iterate_fits(recordings: Sequence[Recording | str | os.PathLike[str]], optio
 
 
 def can_batch(options: FitOptions) -> bool:
-    """Return whether recordings can be fitted in batches: by one network that can be computed as a batch, without gradients."""
+    """Return whether recordings can be fitted in batches: one network that supports it, trained by Gauss-Newton."""
     second_order = options.training.resolved().optimiser == "gauss-newton"
     batched = len(options.model.terms) == 1 and NETWORKS[options.model.terms[0]].is_batched
     return batched and options.model.estimator is None and second_order
 
 
 def _batches(plans: Sequence[FitPlan]) -> Iterator[slice]:
-    """Yield which of successive recordings are fitted together."""
+    """Yield slices of successive recordings that are fitted together."""
     first, held = 0, 0
     for place, plan in enumerate(plans):
         alone = not can_batch(plan.options) or len(plan.stages[0].blocks.ranges) > 1
@@ -146,7 +146,7 @@ def _batches(plans: Sequence[FitPlan]) -> Iterator[slice]:
 
 
 def _measured(recording: Recording, plan: FitPlan, fitted: StagewiseFit, clock: "_Clock") -> FitResult:
-    """Return the result of a fit, with its metrics."""
+    """Compute the metrics of a fit, and return its result."""
     metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
     baseline = best_k_snr(recording.samples, fitted.network.n_parameters())
     clock.lap("measuring")
@@ -165,7 +165,7 @@ def plan_fit(
     force: bool = False,
     **settings: Any,
 ) -> FitPlan:
-    """Return the plan that `fit` would follow with the same arguments; nothing is fitted or written.
+    """Return the plan of `fit` with the same arguments; nothing is fitted or written.
 
     Args:
         recording: a `Recording`, or the path of a file to read.
@@ -177,7 +177,7 @@ def plan_fit(
 
     Raises:
         RecordingError: the recording cannot be read.
-        OptionError: a setting is unknown, out of range, or leaves no room for a single component.
+        OptionError: a setting is unknown, out of range, or too small for a single component.
         CheckpointError: as `fit` does.
 
     Example:
@@ -195,7 +195,7 @@ def plan_fit(
 
 
 def _read(recording: Recording | str | os.PathLike[str], options: FitOptions) -> Recording:
-    """Return a recording at the sample rate asked for; raises `RecordingError` if it cannot be read or is too loud to fit."""
+    """Return a recording at the requested sample rate; raises `RecordingError` if it cannot be read or is too loud."""
     if not isinstance(recording, Recording):
         recording = audio.read(recording, options.input.sample_rate)
     elif options.input.sample_rate is not None:
@@ -212,7 +212,7 @@ def _read(recording: Recording | str | os.PathLike[str], options: FitOptions) ->
 def _log(
     recording: Recording, options: FitOptions, folder: str | os.PathLike[str] | None, *, resume: bool, force: bool
 ) -> TrainingLog:
-    """Return the log of the training; a checkpoint is compared in everything that determines the bits of the result."""
+    """Return the log of the training; a checkpoint must match in everything that determines the bits of the result."""
     if folder is None:
         if resume:
             raise OptionError(
@@ -226,21 +226,21 @@ def _log(
 
 
 def _silent(_: Progress) -> None:
-    """Report no progress."""
+    """Ignore progress."""
 
 
 class _Clock:
-    """Wall time by name."""
+    """Records wall-clock times by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Note the seconds since the last note under a name."""
+        """Record the seconds since the last record under a name."""
         self.note(name, time.perf_counter() - self._last)
 
     def note(self, name: str, seconds: float) -> None:
-        """Note seconds under a name; the next lap begins now."""
+        """Record seconds under a name; the next lap begins now."""
         self.seconds[name] = seconds
         self._last = time.perf_counter()

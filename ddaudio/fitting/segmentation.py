@@ -1,9 +1,9 @@
-"""Time segmentation: the best dyadic division of time, by trial.
+"""Time segmentation: the best dyadic division of time.
 
-A recording is a row of root cells, each of which is either one cell or divided into two halves, and so on down to the
-smallest. On every level all cells are tried at once, as one uniform grid, with partials down to a fixed gain per
-parameter. The cost of a cell is the energy of its residual plus its parameters at that price, and bottom-up each pair of
-halves is chosen if it costs less than the whole (Coifman and Wickerhauser, 1992, "Entropy-based algorithms for best basis
+A recording is a sequence of root cells, each of which may be divided into two halves, and so on down to the smallest cells. On
+each level all cells are evaluated at once, as one uniform grid, with partials down to a fixed gain per parameter. The cost of a
+cell is the energy of its residual plus its parameters at that price; bottom-up, a pair of halves is chosen if its cost is
+lower than that of the whole (Coifman and Wickerhauser, 1992, "Entropy-based algorithms for best basis
 selection", IEEE Trans. Inf. Theory 38(2); the price of a parameter is the Lagrange multiplier of Ramchandran and Vetterli,
 1993, "Best wavelet packet bases in a rate-distortion sense", IEEE Trans. Image Processing 2(2)).
 """
@@ -24,20 +24,20 @@ from ddaudio.options import WindowName
 SHORTEST_CELL_S = 0.003
 """Approximate length of the shortest cells."""
 LEVELS = 8
-"""Sizes of cells, each twice the one before: the longest are 0.38 s."""
+"""Number of sizes of cells, each twice the previous one: the longest are 0.38 s."""
 FIRST_LEVEL = 3
-"""The level (cells of 24 ms) on which the price of a parameter is found."""
+"""The level (cells of 24 ms) on which the price of a parameter is determined."""
 TRIAL_ROUNDS = 3
-"""Rounds of the pursuit of a trial."""
+"""Number of rounds of the pursuit on each level."""
 PRICE_ROUNDS = 5
-"""Rounds of the pursuit that finds the price of a parameter."""
+"""Number of rounds of the pursuit that determines the price of a parameter."""
 WEAK_SHARE, PRICE_OF_WEAK = 0.2, 0.5
 """The price is half the energy of a partial at this quantile, about that of the weakest useful ones. Half or twice the price
-changes the SNR by some hundredths of a decibel (measured on 15 recordings)."""
+changes the SNR by a few hundredths of a decibel (measured on 15 recordings)."""
 
 
 def cell_sizes(sample_rate: int, n_samples: int) -> list[int]:
-    """Return the sizes that cells may have, smallest first; none beyond the first that holds the whole signal."""
+    """Return the possible sizes of cells, smallest first, up to the first that contains the whole signal."""
     smallest = max(8, 2 * round(SHORTEST_CELL_S * sample_rate / 2))
     sizes = [smallest << level for level in range(LEVELS)]
     enough = next((level for level, size in enumerate(sizes) if size >= n_samples), LEVELS - 1)
@@ -48,17 +48,17 @@ class Division(NamedTuple):
     """Signals whose time is to be divided."""
 
     target: Tensor
-    """What was recorded, ``[B, T]``."""
+    """Recorded signals, ``[B, T]``."""
     sample_rate: int
     size: Budget
     """Budget or goal of the fit; it determines the price of a parameter."""
     window: WindowName
     begun: Sequence[Sequence[int]] | None = None
-    """Sizes that the first cells of each signal must have, whole root cells (default: none)."""
+    """Required sizes of the first cells of each signal, which form whole root cells (default: none)."""
 
     @property
     def sizes(self) -> list[int]:
-        """Sizes that cells may have, smallest first."""
+        """Possible sizes of cells, smallest first."""
         return cell_sizes(self.sample_rate, self.target.shape[-1])
 
     def equal_cells(self, cell: int) -> TimeGrid:
@@ -67,7 +67,7 @@ class Division(NamedTuple):
         return TimeGrid.of_sizes(self.sample_rate, n_samples, [[cell] * math.ceil(n_samples / cell)] * n_signals, self.window)
 
     def rows(self, divided: Sequence[Tensor]) -> list[list[int]]:
-        """Return the sizes of the cells of each signal, given which cells of each level are divided."""
+        """Return the sizes of the cells of each signal, given the divided cells of each level."""
         sizes, rows = self.sizes, []
         for signal in range(self.target.shape[0]):
             row = list(self.begun[signal]) if self.begun is not None else []
@@ -80,12 +80,12 @@ class Division(NamedTuple):
 def divide(
     target: Tensor, sample_rate: int, size: Budget, window: WindowName, begun: Sequence[Sequence[int]] | None = None
 ) -> list[list[int]]:
-    """Return the sizes of the cells of each signal in ``target [B, T]``, from its first sample on; see `Division`."""
+    """Return the sizes of the cells of each signal of ``target [B, T]``, from its first sample on; see `Division`."""
     return divide_many([Division(target, sample_rate, size, window, begun)])[0]
 
 
 def divide_many(divisions: Sequence[Division]) -> list[list[list[int]]]:
-    """Return the sizes of the cells of each signal of several divisions, whose trials are done as one batch."""
+    """Return the sizes of the cells of each signal of several divisions, computed as one batch."""
     prices = _prices(divisions)
     costs: list[list[Tensor]] = [[] for _ in divisions]
     for level in range(LEVELS):
@@ -97,13 +97,13 @@ def divide_many(divisions: Sequence[Division]) -> list[list[list[int]]]:
 
 
 def _undivided(division: Division) -> list[Tensor]:
-    """Return for each level that none of its cells ``[B, N]`` is divided."""
+    """Return a mask ``[B, N]`` per level in which no cell is divided."""
     n_signals, n_samples = division.target.shape
     return [torch.zeros(n_signals, math.ceil(n_samples / size), dtype=torch.bool) for size in division.sizes]
 
 
 def _prices(divisions: Sequence[Division]) -> list[float]:
-    """Return the energy that the last parameters are worth in a quick trial with equal cells; 0 for silence."""
+    """Return the price of a parameter of each division, from a short pursuit with equal cells; 0 for silence."""
     grids = [one.equal_cells(one.sizes[min(FIRST_LEVEL, len(one.sizes) - 1)]) for one in divisions]
     trials = [Pursuit(one.target, grid, one.size, rounds=PRICE_ROUNDS) for one, grid in zip(divisions, grids, strict=True)]
     prices = []
@@ -132,7 +132,7 @@ def _costs(divisions: Sequence[Division], level: int, prices: Sequence[float]) -
 
 
 def _cheapest(costs: Sequence[Tensor]) -> list[Tensor]:
-    """Return for each level which of its cells ``[B, N]`` are better divided in two; smallest cells first."""
+    """Return a mask ``[B, N]`` per level of the cells that are better divided, smallest cells first."""
     best, divided = costs[0], [torch.zeros_like(costs[0], dtype=torch.bool)]
     for whole in costs[1:]:
         halves = pad(best, (0, 2 * whole.shape[1] - best.shape[1])).reshape(*whole.shape, 2).sum(2)
@@ -142,7 +142,7 @@ def _cheapest(costs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _leaves(divided: Sequence[Tensor], sizes: Sequence[int], signal: int, level: int, index: int, n_samples: int) -> list[int]:
-    """Return the sizes of the cells that one cell is divided into, without those beyond the signal's end."""
+    """Return the sizes of the cells into which a cell is divided, without those beyond the signal's end."""
     if index * sizes[level] >= n_samples:
         return []
     if not divided[level][signal, index]:

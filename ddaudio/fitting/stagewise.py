@@ -1,4 +1,4 @@
-"""A fit in stages: one network after the other, each on what those before it leave over; then all of them together."""
+"""A fit in stages: each network is fitted to the residual of those before it; then all are trained jointly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class Stage:
     """Training history of one stage."""
 
     name: str
-    """The network that was fitted, or ``together``."""
+    """Name of the network, or ``together``."""
     blocks: tuple[tuple[TrainingRun, ...], ...]
-    """Training runs of each block: the first, and one for each time that components were exchanged, added or pruned."""
+    """Training runs of each block: the first one, and one after each exchange, extension or pruning of components."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,17 @@ class StagewiseFit:
     estimate: Samples
     """Signals of the network, ``[C, T]``."""
     stages: tuple[Stage, ...]
-    """Histories of the stages, in the order in which they ran."""
+    """Histories of the stages, in order."""
 
 
 def fit_stagewise(recording: Recording, plan: FitPlan, tell: ProgressCallback, log: TrainingLog | None = None) -> StagewiseFit:
-    """Fit a recording as planned.
+    """Fit a recording according to its plan.
 
     Args:
         recording: the recording that the plan was made for.
-        plan: stages, blocks and options; nothing is decided again.
-        tell: called with the progress.
-        log: records each training run; runs that it holds already are looked up.
+        plan: stages, blocks and options.
+        tell: progress callback.
+        log: log of the training runs; finished runs are loaded from it.
 
     `KeyboardInterrupt` after the first stage ends the fit with the best parameters so far.
     """
@@ -84,7 +84,7 @@ def fit_stagewise(recording: Recording, plan: FitPlan, tell: ProgressCallback, l
 def fit_single_stage_many(
     recordings: Sequence[Recording], plans: Sequence[FitPlan], tell: ProgressCallback
 ) -> list[StagewiseFit]:
-    """Fit several recordings, whose plans have one stage with one block, all at the same time."""
+    """Fit several recordings simultaneously, whose plans have one stage with one block."""
     tasks = [
         BlockwiseTask(recording.samples, recording.energy, plan.stages[0], tell)
         for recording, plan in zip(recordings, plans, strict=True)
@@ -103,7 +103,7 @@ def _fit_together(
     tell: ProgressCallback,
     log: TrainingLog | None,
 ) -> tuple[SumNetwork, list[TrainingRun]]:
-    """Train all networks of a recording that is one block together; return their sum, and the training runs."""
+    """Train all networks of a recording of one block jointly; return their sum and the training runs."""
     target = torch.zeros(recording.n_channels, recording.n_samples) + recording.samples[:, :]
     return refine(SumNetwork(fitted), target, size, training, 0, tell, log)
 
@@ -117,7 +117,7 @@ def _stopped(one: Stage) -> bool:
 
 
 def _stop(done: Sequence[Stage]) -> None:
-    """Note that the user stopped the fit before the next stage began."""
+    """Record that the user stopped the fit before the next stage."""
     done[-1].blocks[-1][-1].status = "stopped"
 
 
