@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 1 failed, 2 invalid input, 130 stopped by Ctrl-C."""
-    # Threads that wait for each other spin, by default for so long that a second busy process makes a fit 20 times
-    # slower; with a short spin it is hardly slower, and alone it is as fast. Must be set before torch is loaded.
+    # Waiting threads spin, by default for so long that a second busy process makes a fit 20 times slower; with a short
+    # spin a fit is nearly as fast as alone. Must be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         from .interrupts import sure_interrupts  # noqa: PLC0415
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         open_closed_streams()
         set_columns()
-        # Without a home matplotlib reports where it keeps its cache; nobody needs to know.
+        # Without a home folder, matplotlib logs the location of its cache.
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
         with sure_interrupts():
             from .app import run  # noqa: PLC0415 - Ctrl-C while this loads must not show a traceback

@@ -1,4 +1,4 @@
-"""The app: its subcommands, and how errors are printed."""
+"""The app with its subcommands, and printing of errors."""
 
 import io
 import sys
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; an error is one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # file names may contain characters that a terminal cannot show
     LABORATORY.is_shown = COMPLETE in arguments
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     except (CycloptsError, DdaudioError) as error:
         print_message("error", in_flags(error) if isinstance(error, DdaudioError) else usage_problem(error, arguments))
         return 2
-    except BrokenPipeError:  # the reader has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         discard_stdout()
         return 0
     except OSError:

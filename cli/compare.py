@@ -1,4 +1,4 @@
-"""``ddaudio compare``: the same recordings, several networks and losses, several seeds, one table."""
+"""``ddaudio compare``: compare networks, losses and seeds on the same recordings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ddaudio.comparing import Comparison
 
 WIDE = 200
-"""Columns of a table that is not printed to a terminal."""
+"""Width in columns of a table that is not printed to a terminal."""
 
 
 def compare(
@@ -65,7 +65,7 @@ def compare(
 
 
 def _of_file(config: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a file's settings of all fits, without what the comparison sets and without a goal that flags replace."""
+    """Return a file's settings of all fits, without those of the comparison and without a goal replaced by flags."""
     if config is None:
         return {}
     goals = GOALS if any(name in flags for name in GOALS) else ()

@@ -6,11 +6,11 @@ import sys
 from typing import Any
 
 CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
-"""Escapes of control characters, but for tabs and line ends: a file's name must not command a terminal."""
+"""Escapes of control characters except tabs and line ends, since file names must not control the terminal."""
 
 
 def visible(text: str) -> str:
-    """Return a text with its control characters escaped."""
+    """Return text with control characters escaped."""
     return text.translate(CONTROLS)
 
 
@@ -20,7 +20,7 @@ def print_result(text: str) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Print a result as JSON, in ASCII, so that it survives every terminal and pipe."""
+    """Print a result as JSON in ASCII, which is valid in every encoding."""
     print_result(json.dumps(content, indent=1, allow_nan=False))
 
 

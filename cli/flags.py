@@ -1,4 +1,4 @@
-"""The settings of a fit as flags: made from the dataclasses in `ddaudio.options`, whose field docs become the help."""
+"""Flags of the settings of a fit, generated from the dataclasses in `ddaudio.options`, whose docstrings are the help."""
 
 import ast
 import inspect
@@ -22,27 +22,27 @@ from .help import COMMON, COMPLETE, LABORATORY
 from .refusals import UNITS, flag
 
 SHARED = [name for name in setting_groups() if name not in (*OWN, *CompareOptions.__annotations__)]
-"""Settings that all fits of a comparison can be given; ``whole`` is the comparison's own, and that of a fit one of variants."""
+"""Settings of all fits of a comparison; ``whole`` is a setting of the comparison, and for single variants one of the fit."""
 PANELS = {
     name: Group(f"{name.capitalize()} settings", sort_key=place, help_formatter=LABORATORY)
     for place, name in enumerate(option_tables(), 3)
 }
-"""Panels of the help, by table of settings: all but the most used ones."""
+"""Panels of the help for less common settings, by table."""
 FIRST = Group("Settings", sort_key=2)
-"""Panel of the most used settings."""
+"""Panel of the most common settings."""
 FILES = Group("Output", sort_key=1)
 """Panel of the output."""
 LABORATORY_HINT = f"{COMPLETE} lists all settings."
 
 
 def _in_flags(text: str) -> str:
-    """Return a field's documentation with settings, which stand in backticks, written as flags."""
+    """Return the docstring of a field with settings in backticks replaced by flags."""
     known = {*setting_groups(), *(member.name for owner in (BatchOptions, CompareOptions) for member in fields(owner))}
     return re.sub(r"`+(\w+)`+", lambda found: flag(found[1]) if found[1] in known else found[1], text)
 
 
 def _shown(name: str, value: object) -> str | bool:
-    """Return a default with its unit, as the help shows it; nothing for None."""
+    """Return a default with its unit for the help; False for None."""
     unit = next((unit for suffix, unit in UNITS.items() if name.endswith(suffix)), "")
     return False if value is None else f"{value:g} {unit}".strip() if isinstance(value, float) else str(value)
 
@@ -67,12 +67,12 @@ def _annotations(without: Collection[str] = ()) -> dict[str, Any]:
 
 
 def _listed(name: str) -> str:
-    """Return the networks, one a line, for the help of the setting that names them."""
+    """Return the networks, one per line, for the help of the setting ``model``."""
     return "".join(f"\n{network}: {spec.summary}" for network, spec in NETWORKS.items()) if name == "model" else ""
 
 
 def whole_number(_: type, tokens: Sequence[Token]) -> int:
-    """Return an integer; a fraction is refused, not rounded."""
+    """Parse an integer; fractions are refused."""
     try:
         return int(tokens[0].value)
     except ValueError:
@@ -80,18 +80,18 @@ def whole_number(_: type, tokens: Sequence[Token]) -> int:
 
 
 Whole = Annotated[int, Parameter(converter=whole_number)]
-"""An integer that a flag is given."""
+"""Type of integer flags."""
 
 
 def _reading(hint: Any, name: str) -> dict[str, Any]:
-    """Return how the text of a flag becomes its value, where cyclopts' own way is not enough."""
+    """Return parameters for parsing a flag, where the default of cyclopts does not suffice."""
     if int in (hint, *get_args(hint)):
         return {"converter": whole_number}
     return {"allow_leading_hyphen": True} if name == "span" else {}
 
 
 def _own_annotations(owner: type, panel: str) -> dict[str, Any]:
-    """Return the flags of the settings of something that makes several fits, as `_annotations` does those of a fit."""
+    """Return the flags of the settings of a batch or comparison, like `_annotations` for those of a fit."""
     hints = get_type_hints(owner)
     (found,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
     docs = {
@@ -133,10 +133,10 @@ else:
 
 
 def resolve(given: Mapping[str, Any], config: Path | None) -> FitOptions:
-    """Return the options that flags and a TOML file ask for: flags win over the file, the file over the defaults.
+    """Return the options given by flags and a TOML file; flags take precedence over the file.
 
-    A goal given as a flag replaces whatever goal the file has. Raises `OptionError` as `FitOptions.with_settings` does;
-    where the flags alone are in order, it names the file.
+    A goal given as a flag replaces that of the file. Raises `OptionError` as `FitOptions.with_settings` does, with the file as
+    source if the flags on their own are valid.
     """
     if config is None:
         return FitOptions().with_settings(given)

@@ -1,4 +1,4 @@
-"""Help of two lengths: ``--help`` shows the settings that people use first, ``--help-all`` every setting."""
+"""Help in two lengths: ``--help`` shows the most common settings, ``--help-all`` all settings."""
 
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ COMMON = (
 
 
 class OnDemand:
-    """Formatter of a panel that only ``--help-all`` shows; cyclopts calls it in place of its own."""
+    """Formatter of panels that are shown only by ``--help-all``; called by cyclopts instead of its own."""
 
     def __init__(self) -> None:
         self.is_shown = False
@@ -40,4 +40,4 @@ class OnDemand:
 
 
 LABORATORY = OnDemand()
-"""Formatter of all panels with settings that are used less."""
+"""Formatter of all panels with less common settings."""

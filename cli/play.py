@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from ddaudio.report.playback import Player
 
 STEP_S = 1.0
-"""Seconds that an arrow key goes forward or back."""
+"""Step of the arrow keys in seconds."""
 POLL_S = 0.1
-"""Seconds after which the status line is shown anew, and an end is noticed."""
+"""Interval in seconds at which the status line is updated and the end is detected."""
 KEYS = "1 2 3 choose a sound, space pauses, arrows go 1 s, l loops, m matches levels, q quits"
 
 Presses = Callable[[float], list[str]]
-"""Waits so many seconds for keys; returns those that were pressed, an arrow by its name, and ``q`` when no more can come."""
+"""Waits for keys for a number of seconds; returns those pressed, arrows by name, and ``q`` at the end of input."""
 
 
 def play(
@@ -72,7 +72,7 @@ def play(
 
 
 def _obey(player: "Player", stopped: "Event", *, quiet: bool) -> None:
-    """Do what keys say until one says to quit, or the device stops."""
+    """Handle keys until ``q`` is pressed or the device stops."""
     actions: dict[str, Callable[[], None]] = {
         " ": player.toggle_pause,
         "left": partial(player.seek, -STEP_S),
@@ -91,7 +91,7 @@ def _obey(player: "Player", stopped: "Event", *, quiet: bool) -> None:
 
 
 def status(player: "Player") -> str:
-    """Return where a player is and what it does, such as ``0:01.5 / 1:02.0  1 original [2 residual]  looped``."""
+    """Return the status of a player, such as ``0:01.5 / 1:02.0  1 original [2 residual]  looped``."""
     place, end = (_clock(samples / player.sample_rate) for samples in (player.position, player.n_samples))
     names = {name: f"{number} {name}" if len(player.names) > 1 else name for number, name in enumerate(player.names, 1)}
     sounds = " ".join(f"[{label}]" if name == player.heard else label for name, label in names.items())
@@ -101,21 +101,21 @@ def status(player: "Player") -> str:
 
 
 def _clock(seconds: float) -> str:
-    """Return minutes and seconds, such as ``1:02.5``; tenths are cut, not rounded: 60.0 must not follow a colon."""
+    """Return minutes and seconds, such as ``1:02.5``; tenths are truncated, since rounding could give 60.0 seconds."""
     tenths = int(seconds * 10)
     return f"{tenths // 600}:{tenths // 10 % 60:02d}.{tenths % 10}"
 
 
 @contextlib.contextmanager
 def _status_line(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Say the keys; give what shows a text on one line of stderr in place of the last one. A pipe gets nothing."""
+    """Print the keys; yield a function that replaces the status line on stderr. Prints nothing without a terminal."""
     if quiet or not sys.stderr.isatty():
         yield lambda _: None
         return
     print(KEYS, file=sys.stderr)  # noqa: T201
 
     def show(text: str) -> None:
-        """Show as much as one line holds."""
+        """Show text, truncated to one line."""
         width = shutil.get_terminal_size().columns - 1
         print(f"\r{text[:width]:{width}}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
@@ -131,11 +131,11 @@ if sys.platform == "win32":
 
     @contextlib.contextmanager
     def _keyboard() -> Iterator[Presses]:
-        """Give what returns keys, which come without Enter and are not shown."""
+        """Yield a function that returns keys, read without Enter and without echo."""
         arrows = {"K": "left", "M": "right"}
 
         def presses(seconds: float) -> list[str]:
-            """Look for keys, which cannot be waited for."""
+            """Poll for keys."""
             time.sleep(0 if msvcrt.kbhit() else seconds)
             keys = []
             while msvcrt.kbhit():
@@ -151,27 +151,27 @@ else:
 
     @contextlib.contextmanager
     def _keyboard() -> Iterator[Presses]:
-        """Give what returns keys, which come without Enter and are not shown; the terminal is as before afterwards."""
+        """Yield a function that returns keys, read without Enter and without echo; the terminal is restored afterwards."""
         arrows = {b"D": "left", b"C": "right"}
         terminal = sys.stdin.fileno()
 
         def presses(seconds: float) -> list[str]:
-            """Wait for keys; an arrow comes as several bytes at once."""
+            """Wait for keys; an arrow is a sequence of bytes."""
             if not select.select([terminal], [], [], seconds)[0]:
                 return []
             keys = re.findall(rb"\x1b[\[O][0-9;]*[A-Za-z~]|.", os.read(terminal, 1024), re.DOTALL)
             return [arrows.get(key[-1:], "") if len(key) > 1 else key.decode("latin-1") for key in keys] or ["q"]
 
         def end(number: int, _frame: object) -> None:
-            """End by way of all that restores something."""
+            """Exit through all cleanup handlers."""
             sys.exit(128 + number)
 
         before = termios.tcgetattr(terminal)
         handlers = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-        # A shell that goes on with what Ctrl-Z has stopped gives it a terminal that waits for Enter.
+        # After Ctrl-Z, the shell resumes the process with a line-buffered terminal.
         handlers[signal.SIGCONT] = signal.signal(signal.SIGCONT, lambda *_: tty.setcbreak(terminal))
         try:
-            tty.setcbreak(terminal)  # not raw: Ctrl-C shall stay a signal
+            tty.setcbreak(terminal)  # not raw, so that Ctrl-C remains a signal
             yield presses
         finally:
             for number, handler in handlers.items():

@@ -30,8 +30,8 @@ class CompareOptions:
     losses: str | None = None
     """Losses, separated by commas, with terms joined by +, as in mse,mse+pdl=0.5,mss:ddsp (default: mse,mse+mss)."""
     variants: str | None = None
-    """TOML file in which each table is a named variant, such as [late], with settings of its fits, such as schedule = "rise"; a
-    variant without model or losses is fitted with each of those given."""
+    """TOML file in which each table is a named variant, such as [late], with settings of its fits, such as schedule = "rise";
+    without model or losses a variant is fitted with each of those given."""
     seeds: int = 3
     """Fits of each variant, with the seeds 0, 1, ..., 1 to 1000."""
     time_s: float = 20.0

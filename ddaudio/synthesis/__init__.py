@@ -1,1 +1,1 @@
-"""Sums of sinusoids, fast."""
+"""Synthesis of sums of sinusoids and of noise."""

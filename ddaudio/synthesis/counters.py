@@ -1,7 +1,7 @@
-"""Counter-based random numbers: each is a function of its position alone, whatever the order in which they are computed.
+"""Counter-based random numbers: each is a function of its position only, independent of the order of computation.
 
-Philox4x32-10 (Salmon, Moraes, Dror and Shaw, 2011, "Parallel random numbers: as easy as 1, 2, 3", SC11): ten rounds of
-multiplications of 32 bits, whose upper and lower halves are mixed with the key.
+Philox4x32-10 (Salmon, Moraes, Dror and Shaw, 2011, "Parallel random numbers: as easy as 1, 2, 3", SC11): ten rounds of 32-bit
+multiplications, whose upper and lower halves are mixed with the key.
 """
 
 import torch
@@ -32,7 +32,7 @@ def philox(counter: Words, seed: int) -> Words:
     a, b, c, d = counter
     low, high = seed & LOW_WORD, seed >> 32
     for _ in range(ROUNDS):
-        # int64 products wrap modulo 2^64; shift and mask read their upper half, whatever the sign.
+        # int64 products wrap modulo 2^64; shift and mask give their upper half for either sign.
         first, second = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
         a, b = ((second >> 32) & LOW_WORD) ^ b ^ low, second & LOW_WORD
         c, d = ((first >> 32) & LOW_WORD) ^ d ^ high, first & LOW_WORD
@@ -44,8 +44,8 @@ def uniform(frames: Tensor, n_bins: int, seed: int, stream: int) -> Tensor:
     """Return a uniform random number in [0, 1) for each frame and bin, ``[F, n_bins]`` float32.
 
     Args:
-        frames: absolute numbers of the frames, 0 or more, ``[F]`` int64.
-        n_bins: bins of each frame.
+        frames: absolute indices of the frames, 0 or more, ``[F]`` int64.
+        n_bins: number of bins of each frame.
         seed: 0 to ``2^64 - 1``.
         stream: index of an independent stream of the same seed, 0 to ``2^32 - 1``.
 
@@ -53,5 +53,5 @@ def uniform(frames: Tensor, n_bins: int, seed: int, stream: int) -> Tensor:
     quarters = torch.arange((n_bins + 3) // 4)[None]
     number = frames[:, None]
     words = philox((quarters, number & LOW_WORD, (number >> 32) & LOW_WORD, torch.tensor(stream)), seed)
-    # 24 bits fill a float32's mantissa: more would round up to 1.
+    # 24 bits fit into a float32's mantissa; more could round up to 1.
     return torch.stack(words, 2).flatten(1)[:, :n_bins].bitwise_right_shift(8).float() * 2.0**-24

@@ -9,11 +9,11 @@ so that the sum over partials is one matrix product: ``[P, 2K] @ [2K, Q]``, rows
 columns ``(Re, Im)`` of ``exp(s q)``. It takes ``K (P + Q)`` table entries instead of ``K N``, and as much memory.
 
 The tables are factored once more, ``exp(s (u V + v)) = exp(s u V) exp(s v)``: of ``Q`` entries only about ``2 sqrt(Q)``
-are sines, the others are products of two. Phases are reduced to half a turn in float64 before the sine, so a float32
-result is as exact as float32 can be, however far ``n - m`` is from zero.
+are sines, and the others are products of two. Phases are reduced to between -pi and pi in float64 before the sine, so that
+float32 results are accurate for any distance of ``n - m`` from zero.
 
-A decaying partial is largest at the start of its row, a growing one at the end. The column's factor is taken from
-there, which makes it at most one: however steep, no product overflows where the sum itself is far from it.
+A decaying partial is largest at the start of its row, a growing one at the end. The factor of a column is relative to that
+value and thus at most one, so that no product overflows unless the sum itself is close to overflow.
 """
 
 import math
@@ -28,7 +28,7 @@ from ddaudio.synthesis.linear_bank import LinearBank
 from ddaudio.synthesis.packing import Group, Packing
 
 KEEP_ELEMENTS = 1 << 26
-"""Tables are kept between products while they have fewer elements than this (256 MB in float32), else made anew."""
+"""Tables with fewer elements than this (256 MB in float32) are kept between products, larger ones recomputed."""
 
 
 def reduced_phase(frequency: Tensor, steps: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def reduced_phase(frequency: Tensor, steps: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Tables:
-    """What the exponentials of a group's partials are multiplied from."""
+    """Tables of the exponentials of a group's partials."""
 
     group: Group
     row: Tensor
@@ -75,7 +75,7 @@ def _short_steps(n_rows: int, n_columns: int, origin: float, device: torch.devic
 
 
 def _cut(tensor: Tensor, dim: int, part: slice) -> Tensor:
-    """Return a part of a tensor along a dimension; the tensor itself, which takes no call, where that is all of it."""
+    """Return a part of a tensor along a dimension; the tensor itself, without a call, if that is all of it."""
     length = part.stop - part.start
     return tensor if length == tensor.shape[dim] else tensor.narrow(dim, part.start, length)
 
@@ -86,7 +86,7 @@ class Bank(LinearBank):
     Args:
         frequency: radians per sample, ``[P]`` float32 or float64, frame after frame as in the packing.
         packing: which partials sound in which frame.
-        origin: position in the frame where phases are counted from, in samples.
+        origin: reference position of phases in the frame, in samples.
         decay: per sample, ``[P]``; negative for partials that grow; ``None`` for none.
 
     """
@@ -123,7 +123,7 @@ class Bank(LinearBank):
         )
         if self._decay is not None:
             decay = self._decay[partials]
-            # The envelope of growing partials is taken from the last column: its factor there makes up for the row's.
+            # The envelope of growing partials is relative to the last column, which is compensated by the factor of the row.
             lead = (n_columns - 1) * (decay < 0)
             rows, columns = (torch.arange(count, device=decay.device)[:, None] for count in self.packing.factors)
             row = row.mul_(torch.exp(-decay * (rows * n_columns - self.origin + lead)).to(self._dtype))
@@ -171,7 +171,7 @@ class Bank(LinearBank):
         return amplitudes.real.new_zeros(self.packing.n_frames, len(amplitudes), self.packing.frame_length)
 
     def _products(self, frames: Tensor, *, weighted: bool) -> list[tuple[Tensor, Tensor]]:
-        """Return a pair of products ``[P]`` for each weighting: none, and ``n - origin`` if asked for."""
+        """Return a pair of products ``[P]`` for each weighting: none, and with ``weighted`` also ``n - origin``."""
         products = frames.new_zeros(1 + weighted, self.packing.n_partials + 1, dtype=frames.dtype.to_complex())
         for index, group in enumerate(self.packing.groups):
             tables = self._tables(index)
@@ -192,7 +192,7 @@ class Bank(LinearBank):
         return found[0] if len(found) == 1 else torch.cat(found, 1)
 
     def _taken(self, frames: Tensor, rows: slice, weights: Tensor | None) -> Tensor:
-        """Return a stretch of frames ``[R, N]`` as matrices ``[R, W P, Q]``, without and with weights, filled up with zeros."""
+        """Return an interval of frames ``[R, N]`` as matrices ``[R, W P, Q]``, without and with weights, padded with zeros."""
         n_columns = self.packing.factors[1]
         missing = (rows.stop - rows.start) * n_columns - frames.shape[1]
         if weights is not None:

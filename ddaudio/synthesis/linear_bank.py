@@ -1,4 +1,4 @@
-"""The interface of banks of partials."""
+"""Base class of banks of partials."""
 
 from abc import ABC, abstractmethod
 
@@ -27,4 +27,4 @@ class LinearBank(ABC):
 
     @abstractmethod
     def _products(self, frames: Tensor, *, weighted: bool) -> list[tuple[Tensor, Tensor]]:
-        """Return a pair of products ``[P]`` for each weighting: none, and ``n - origin`` if asked for."""
+        """Return a pair of products ``[P]`` for each weighting: none, and with ``weighted`` also ``n - origin``."""

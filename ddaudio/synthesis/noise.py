@@ -1,15 +1,15 @@
-"""Synthesis of noise with a given power over time and frequency; an excerpt has the same bits as that part of the whole.
+"""Synthesis of noise with a given power over time and frequency; excerpts have the same bits as in the whole signal.
 
-Each frame of a short-time spectrum has random phases, which are a function of seed, channel, the frame's absolute number
-and the bin alone (`ddaudio.synthesis.counters`), and magnitudes that are the root of the power asked for. Magnitudes are not
-random: the levels of bands then scatter less than those of Gaussian noise, and land nearer to those asked for (a median ERB
-distance of 2.51 instead of 2.75 dB, and 0.07 more Zimtohrli MOS). Frames overlap by one half under a window whose squares
-sum to one, so powers add up to those asked for. Frames are always computed in runs of `RUN` that begin at a multiple of
-it, so rounding, too, is the same whatever is rendered.
+Each frame of a short-time spectrum has random phases, which are a function of seed, channel, absolute index of the frame and bin
+(`ddaudio.synthesis.counters`), and magnitudes that are the root of the requested power. Magnitudes are not random, so that the
+levels of bands vary less than those of Gaussian noise, and are closer to the requested ones (a median ERB distance of 2.51
+instead of 2.75 dB, and 0.07 more Zimtohrli MOS). Frames overlap by one half with a window whose squares sum to one, so powers
+add up to the requested ones. Frames are always computed in runs of `RUN` that begin at a multiple of it, so that rounding is the
+same for any excerpt.
 
-Channels share their phases as far as they are coherent: channel c turns the common phase by a random angle, uniform from
+Channels share their phases according to their coherence: channel c rotates the common phase by a random angle, uniform from
 ``-a_c`` to ``a_c``, whose mean phasor is ``r_c = sin(a_c) / a_c``. Two channels then have the coherence ``r_c r_d``, and
-magnitudes stay what they are.
+magnitudes are unchanged.
 """
 
 import math
@@ -24,20 +24,20 @@ from torch import Tensor
 from ddaudio.synthesis.counters import uniform
 
 RUN = 128
-"""Frames that are computed at once."""
+"""Number of frames computed at once."""
 FRAME_S = 0.020
-"""Length of a frame, about."""
+"""Approximate length of a frame in seconds."""
 ANGLES = 4097
-"""Points of the table that angles are read from."""
+"""Number of points of the table of angles."""
 
 Power = Callable[[Tensor, Tensor], Tensor]
-"""From times in seconds ``[F]`` and frequencies in Hz ``[K]`` to power, ``[C, F, K]``: a density, in units of full scale
+"""Function of times in seconds ``[F]`` and frequencies in Hz ``[K]`` to power ``[C, F, K]``: a density, in units of full scale
 squared per Hz (white noise of variance v has ``2 v / sample_rate``)."""
 
 
 @dataclass(frozen=True)
 class NoiseFrames:
-    """Frames of a noise: each overlaps the next by one half.
+    """Frames of a noise, which overlap by one half.
 
     Example:
         >>> frames = NoiseFrames.at(44100)
@@ -50,24 +50,24 @@ class NoiseFrames:
 
     sample_rate: int
     hop: int
-    """Samples from one frame to the next, half of a frame."""
+    """Hop in samples, half of a frame."""
 
     @classmethod
     def at(cls, sample_rate: int, frame_s: float = FRAME_S) -> "NoiseFrames":
-        """Return the frames nearest to ``frame_s`` that have a whole hop."""
+        """Return frames with the length nearest to ``frame_s`` that has an integer hop."""
         return cls(sample_rate, max(1, round(frame_s * sample_rate / 2)))
 
     @property
     def length(self) -> int:
-        """Samples in a frame."""
+        """Length of a frame in samples."""
         return 2 * self.hop
 
     @cached_property
     def window(self) -> Tensor:
         """Window of each frame, ``[length]`` float64: the squares of overlapping windows sum to 1.
 
-        The power-complementary window of Vorbis (Xiph.Org, 2020, "Vorbis I specification", section 4.3.1): a sine window's side
-        lobes would fill quiet bands beside loud ones.
+        The power-complementary window of Vorbis (Xiph.Org, 2020, "Vorbis I specification", section 4.3.1): the side lobes of a
+        sine window would fill quiet bands next to loud ones.
         """
         rising = torch.sin((torch.arange(self.length, dtype=torch.float64) + 0.5) * (math.pi / self.length)).square()
         return torch.sin(rising * (math.pi / 2))
@@ -82,11 +82,11 @@ class NoiseFrames:
 
         Args:
             power: density over time and frequency.
-            first: absolute number of the first sample, 0 or more.
-            n_samples: how many, 0 or more.
+            first: absolute index of the first sample, 0 or more.
+            n_samples: number of samples, 0 or more.
             seed: 0 to ``2^64 - 1``; the same seed gives the same bits.
-            coherence: how far each channel follows the phases that all share, -1 to 1, ``[C, K]`` (default: fully; the
-                channels then differ in level alone).
+            coherence: coherence of each channel with the common phases, -1 to 1, ``[C, K]`` (default: 1; channels then differ
+                only in level).
 
         """
         runs = range(first // self.hop // RUN, (first + max(n_samples, 1) - 1) // self.hop // RUN + 1)
@@ -105,7 +105,7 @@ class NoiseFrames:
         magnitude = (density.clamp(min=0) * (self.sample_rate * self.length / 2)).sqrt().float()
         phases = self._phases(number, len(density), seed, coherence)
         spectra = torch.polar(magnitude, phases)
-        # Ends of a real spectrum are real: a cosine of a random phase has half the mean square.
+        # The ends of a real spectrum are real: a cosine of a random phase has half the mean square.
         ends = torch.tensor([0, self.hop])
         spectra[..., ends] = torch.complex(spectra[..., ends].real * math.sqrt(2), torch.zeros(*spectra.shape[:2], 2))
         frames = torch.fft.irfft(spectra, self.length) * self.window.float()

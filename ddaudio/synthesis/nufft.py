@@ -24,27 +24,27 @@ from ddaudio.synthesis.factored import reduced_phase
 from ddaudio.synthesis.linear_bank import LinearBank
 
 TOLERANCE = 1e-12
-"""Relative error that finufft is asked for. It costs about a quarter more time than 1e-7 (measured) and serves float64."""
+"""Requested relative error of finufft. It takes about a quarter more time than 1e-7 (measured), and is suitable for float64."""
 BLOCK_PER_PARTIAL = 8
-"""Samples in a block for each partial. Short blocks fit the cache, but each takes time for every partial (measured)."""
+"""Samples in a block per partial. Short blocks fit into the cache, but each takes time for every partial (measured)."""
 BLOCK_SAMPLES = (1 << 14, 1 << 21)
-"""Shortest and longest block."""
+"""Shortest and longest block, in samples."""
 BATCH_SAMPLES = 1 << 21
-"""Samples of the pairs of blocks that are transformed together: 32 MB, and a few times as much inside finufft."""
+"""Number of samples of the pairs of blocks transformed together: 32 MB, and a few times as much within finufft."""
 
 
 def available(device: torch.device) -> bool:
-    """Tell whether the library for a device is installed: finufft for the CPU, cufinufft for CUDA."""
+    """Return whether the library for a device is installed: finufft for the CPU, cufinufft for CUDA."""
     return device.type in {"cpu", "cuda"} and find_spec(_library_name(device)) is not None
 
 
 def _library_name(device: torch.device) -> str:
-    """Name the library for a device."""
+    """Return the name of the library for a device."""
     return "finufft" if device.type == "cpu" else "cufinufft"
 
 
 def _transform(kind: int, points: Tensor, data: Tensor, n_modes: int) -> Tensor:
-    """Transform a batch of complex128 rows between points and consecutive samples; finufft is loaded here, when needed.
+    """Transform a batch of complex128 rows between points and consecutive samples; loads finufft when first called.
 
     Args:
         kind: 1 from coefficients at points ``[B, K]`` to samples ``[B, n_modes]``, 2 for the adjoint.
@@ -72,7 +72,7 @@ class NufftBank(LinearBank):
     Args:
         frequency: radians per sample, ``[K]`` float32 or float64, at least one.
         n_samples: samples ``N``.
-        origin: position where phases are counted from, in samples.
+        origin: reference position of phases, in samples.
 
     """
 
@@ -98,7 +98,7 @@ class NufftBank(LinearBank):
         return torch.complex(phase.cos(), phase.sin()).view(len(pairs), 2, -1)
 
     def _samples(self, pairs: range) -> slice:
-        """Return where some pairs of blocks lie; the last one may end behind the last sample."""
+        """Return the range of samples of pairs of blocks; the last one may extend beyond the last sample."""
         return slice(2 * pairs.start * self._block, min(2 * pairs.stop * self._block, self.n_samples))
 
     def forward(self, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class NufftBank(LinearBank):
         return self.forward(*plain) + self.forward(*weighted) * distance.to(plain[0])
 
     def _products(self, frames: Tensor, *, weighted: bool) -> list[tuple[Tensor, Tensor]]:
-        """Return a pair of products ``[K]`` for each weighting: none, and ``n - origin`` if asked for."""
+        """Return a pair of products ``[K]`` for each weighting: none, and with ``weighted`` also ``n - origin``."""
         found = torch.zeros(1 + weighted, self._frequency.numel(), dtype=torch.complex128, device=frames.device)
         for pairs in self._batches:
             samples = self._samples(pairs)

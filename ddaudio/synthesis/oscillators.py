@@ -1,4 +1,4 @@
-"""Sums of sinusoids, fast and exact, with gradients.
+"""Fast and accurate sums of sinusoids, with gradients.
 
 One sum, three ways to compute it: spelled out (``direct``), as matrix products of short tables (`factored`), and
 by the non-uniform FFT (`nufft`).
@@ -39,13 +39,13 @@ DIRECT_ELEMENTS = 1 << 15
 (sum and gradients on two cores, measured for 1 to 256 partials).
 """
 DIRECT_BLOCK_ELEMENTS = 1 << 22
-"""Largest block of partials times samples that the direct sum spells out at once."""
+"""Largest product of partials and samples that the direct sum computes at once."""
 NUFFT_PARTIALS = 512
 """From this many partials on the non-uniform FFT is faster than the factored method, if the sum is large: as fast with 512
 partials (4.0 against 3.8 ms for 2^15 samples, 20 against 28 ms for 2^19), twice as fast with 1,024, slower with 256.
 """
 NUFFT_ELEMENTS = 1 << 23
-"""From this many partials times samples on it makes up for its preparations (two cores, measured like the others)."""
+"""Smallest product of partials and samples for which its preparation is worthwhile (two cores, measured like the others)."""
 
 Method = Literal["auto", "direct", "factored", "nufft"]
 
@@ -97,14 +97,14 @@ def synthesise_frames(
 ) -> Tensor:
     """Sum the partials of each frame, with the factored method; differentiable once in all its tensors.
 
-    Nothing is checked here: this runs in each step of a training.
+    Arguments are not checked, since this is called in each step of a training.
 
     Args:
         frequency: radians per sample, ``[P]`` float32 or float64; the other tensors have the same shape and type.
         cosine: amplitude of ``cos(w (n - origin))``.
         sine: amplitude of ``sin(w (n - origin))``.
         packing: which partials sound in which frame, and the frames' length ``L``.
-        origin: position in the frame where phases are counted from, in samples.
+        origin: reference position of phases in the frame, in samples.
         decay: ``d`` of the envelope ``exp(-d (n - origin))``, per sample; ``None`` for none.
 
     Returns:
@@ -142,17 +142,17 @@ def sum_of_sinusoids(
         sine: amplitudes ``b``.
         n_samples: samples to compute, 1 or more.
         decay: ``d`` per sample, negative for growth; ``None`` for none.
-        origin: position ``m`` where phases and decay are counted from, in samples; need not be a whole number.
-        method: ``direct`` spells every sine out, with phases reduced in float64: the reference, and the only one that
-            is differentiable more than once. ``factored`` gives the same as a matrix product. ``nufft`` is for long sums
-            of many partials without decay; a batch is summed row after row. ``auto`` picks the fastest by size.
+        origin: reference position ``m`` of phases and decay, in samples; need not be an integer.
+        method: ``direct`` computes every sine, with phases reduced in float64: the reference, and the only one that is
+            differentiable more than once. ``factored`` gives the same as a matrix product. ``nufft`` is for long sums of many
+            partials without decay; a batch is computed row by row. ``auto`` selects the fastest by size.
 
     Returns:
         Samples ``[..., n_samples]``, differentiable in all tensors. Beside them and the tensors, ``factored`` and
         ``nufft`` take less than 1 GB.
 
     Raises:
-        OptionError: the method is unknown or cannot do what is asked for, shapes or types do not fit, a value is not
+        OptionError: the method is unknown or does not support the arguments, shapes or types do not fit, a value is not
             finite, or there are no samples to compute.
 
     >>> import torch
@@ -178,7 +178,7 @@ class _Partials(NamedTuple):
     decay: Tensor | None
 
     def named(self) -> dict[str, Tensor]:
-        """Return those that are there, by name."""
+        """Return the tensors that are not None, by name."""
         return {name: part for name, part in self._asdict().items() if part is not None}
 
 
@@ -210,7 +210,7 @@ def _checked(partials: _Partials, n_samples: int, origin: float) -> _Partials:
 
 
 def _fastest(partials: _Partials, n_samples: int) -> Method:
-    """Return the method that is fastest at this size, of those that can do it."""
+    """Return the fastest method for this size, of those that support it."""
     size = partials.frequency.shape[-1]
     if partials.frequency.numel() * n_samples < DIRECT_ELEMENTS:
         return "direct"
@@ -221,7 +221,7 @@ def _fastest(partials: _Partials, n_samples: int) -> Method:
 
 
 def _direct(partials: _Partials, n_samples: int, origin: float) -> Tensor:
-    """Spell every sine out, a block of samples at a time; what a block needs for its gradient is computed anew for it."""
+    """Compute every sine, a block of samples at a time; blocks are recomputed for their gradients."""
     block = max(1, DIRECT_BLOCK_ELEMENTS // max(1, partials.frequency.numel()))
     if block >= n_samples:
         return _direct_block(*partials, -origin, n_samples)
@@ -243,7 +243,7 @@ def _direct_block(frequency: Tensor, cosine: Tensor, sine: Tensor, decay: Tensor
 
 
 def _factored(partials: _Partials, n_samples: int, origin: float) -> Tensor:
-    """Take every row of the batch for a frame."""
+    """Compute each row of the batch as a frame."""
     *batch, size = partials.frequency.shape
     counts = torch.full((math.prod(batch),), size, device=partials.frequency.device)
     frequency, cosine, sine = (part.reshape(-1) for part in partials[:3])
@@ -252,7 +252,7 @@ def _factored(partials: _Partials, n_samples: int, origin: float) -> Tensor:
 
 
 def _by_nufft(partials: _Partials, n_samples: int, origin: float) -> Tensor:
-    """Sum one row of the batch after the other."""
+    """Compute the rows of the batch one after another."""
     frequency, cosine, sine, decay = partials
     if decay is not None:
         raise OptionError(
@@ -266,7 +266,7 @@ def _by_nufft(partials: _Partials, n_samples: int, origin: float) -> Tensor:
         return _factored(partials, n_samples, origin)
 
     def make_bank(frequency: Tensor, decay: Tensor | None) -> NufftBank:
-        """Make the bank of one row; there is no decay."""
+        """Create the bank of one row, without decay."""
         del decay
         return NufftBank(frequency, n_samples, origin)
 

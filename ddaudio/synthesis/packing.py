@@ -1,4 +1,4 @@
-"""Frames of different numbers of partials, packed into few matrices."""
+"""Packing of frames with different numbers of partials into few matrices."""
 
 import math
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 CHUNK_ELEMENTS = 1 << 22
-"""Largest table or block of samples that is worked on at once, in elements; 2^20 to 2^24 are equally fast (measured)."""
+"""Largest number of elements of a table or block of samples; 2^20 to 2^24 are equally fast (measured)."""
 CALL_ELEMENTS = 300_000
-"""Partials times samples that may be computed in vain where that saves a matrix product: about what the call costs
+"""Largest product of partials and samples of padding that is accepted to save a matrix product, about the cost of its call
 (measured: fits of seconds of sound take half as long as with none)."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Which partials sound in which frame, sorted into chunks of frames with about equally many.
+    """Assignment of partials to frames, in chunks of frames with about equal numbers of partials.
 
-    Frames of different partial counts share one list of partials ``[P]``, frame after frame. Frames whose counts differ
-    by less than a fifth are padded to one matrix, and so are few and short frames: little is computed in vain.
+    The partials of all frames are one list ``[P]``, sorted by frame. Frames whose numbers of partials differ by less than a
+    fifth are padded to one matrix, and so are few and short frames, with little overhead.
     """
 
     counts: Tensor
@@ -46,7 +46,7 @@ class Packing:
 
     @cached_property
     def factors(self) -> tuple[int, int]:
-        """Rows and columns ``(P, Q)`` that a frame's samples are written in; ``P Q >= L``."""
+        """Numbers of rows and columns ``(P, Q)`` of the samples of a frame; ``P Q >= L``."""
         columns = math.isqrt(self.frame_length - 1) + 1
         return math.ceil(self.frame_length / columns), columns
 
@@ -67,12 +67,12 @@ class Packing:
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether all frames are one chunk, and so in order."""
+        """Whether all frames form one chunk, and thus are in order."""
         groups = self.groups
         return len(groups) == 1 and len(groups[0].shapes) == 1 and len(groups[0].frames) == self.n_frames
 
     def _steps(self, falling: Tensor) -> list[tuple[int, int]]:
-        """Return how many partials the frames of each chunk are padded to, and how many frames it has."""
+        """Return the padded number of partials and the number of frames of each chunk."""
         steps: list[tuple[int, int]] = []
         counts, numbers = torch.unique_consecutive(falling, return_counts=True)
         for count, n_frames in zip(counts.tolist(), numbers.tolist(), strict=True):
@@ -105,7 +105,7 @@ class Packing:
         return [*groups, Group.of(gathered, again=False)] if gathered else groups
 
     def blocks(self, group: "Group") -> Iterator[tuple[slice, slice]]:
-        """Yield stretches of time as rows and as samples, so short that all frames of the group fit a block."""
+        """Yield intervals of time as rows and as samples, short enough for all frames of the group to fit into a block."""
         n_rows, n_columns = self.factors
         step = max(1, CHUNK_ELEMENTS // (2 * n_columns * len(group.frames)))
         for first in range(0, n_rows, step):
@@ -114,7 +114,7 @@ class Packing:
 
 
 class Group(NamedTuple):
-    """Chunks side by side."""
+    """Concatenated chunks."""
 
     frames: Tensor
     """Frames of all chunks, ``[R']``, each once."""
@@ -123,16 +123,16 @@ class Group(NamedTuple):
     shapes: list[tuple[int, int]]
     """Frames and partials per frame ``(R, K)`` of each chunk."""
     again: bool
-    """Whether another group before this one holds other partials of the same frames."""
+    """Whether an earlier group has other partials of the same frames."""
 
     @classmethod
     def of(cls, chunks: list[tuple[Tensor, Tensor]], *, again: bool) -> "Group":
-        """Put chunks side by side."""
+        """Concatenate chunks."""
         frames, partials = (torch.cat([part.flatten() for part in parts]) for parts in zip(*chunks, strict=True))
         return cls(frames, partials, [(part.shape[0], part.shape[1]) for _, part in chunks], again)
 
     def parts(self) -> Iterator[tuple[slice, slice, int]]:
-        """Yield for each chunk where its frames and its partials are, and how many frames it has."""
+        """Yield the slices of the frames and partials of each chunk, and its number of frames."""
         frame = partial = 0
         for n_frames, size in self.shapes:
             yield slice(frame, frame + n_frames), slice(partial, partial + n_frames * size), n_frames
