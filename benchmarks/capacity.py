@@ -1,4 +1,4 @@
-"""What a tree of wave pairs can say: by depth, and with as many numbers as Haar, the MDCT and a bank of partials get."""
+"""Accuracy of a tree of wave pairs by depth, and compared with Haar, the MDCT and a bank of partials at equal size."""
 
 import math
 from dataclasses import replace
@@ -55,7 +55,7 @@ VARIANTS = {
 
 
 def tone(period: float) -> Tensor:
-    """Return a sinusoid of a period in samples, in no phase that a rope has."""
+    """Return a sinusoid with a period in samples, whose phase differs from those of all ropes."""
     return torch.cos(2 * math.pi * (torch.arange(WINDOW, dtype=torch.float64) + 0.5) / period + 1)
 
 
@@ -97,7 +97,7 @@ def decibels(snr_db: float | None) -> str:
 
 
 def whole_tree(signal: Tensor, depth: int, reading: str) -> tuple[float | None, int]:
-    """Return the SNR of a tree in which all ropes may speak, float64, and its numbers."""
+    """Return the SNR of a tree in which all ropes may be active, float64, and its number of parameters."""
     grid = TimeGrid.uniform(RATE, 1, WINDOW, WINDOW / RATE, 0.0)
     target = signal[None]
     network = DoubleDutchNetwork(grid, DoubleDutchOptions(depth=depth, reading=reading, gating="hard")).double()
@@ -115,86 +115,90 @@ def by_depth() -> list[str]:
     rows, enough = [], {}
     for (name, signal), reading in product(signals().items(), ("every", "leaf")):
         found = [whole_tree(signal, depth, reading) for depth in DEPTHS]
-        rows.append((name, reading, *(f"{decibels(snr_db)} ({numbers:,})" for snr_db, numbers in found)))
+        rows.append((name, reading, *(f"{decibels(snr_db)} ({n_parameters:,})" for snr_db, n_parameters in found)))
         print(" | ".join(rows[-1]), flush=True)
         if name == "bark":
-            sizes = [numbers for _, numbers in found]
+            sizes = [n_parameters for _, n_parameters in found]
             for peer, best in (("Haar", haar_best_k), ("MDCT", mdct_best_k)):
                 rows.append((name, f"{peer} for `{reading}`", *(f"{decibels(best(signal, size))} ({size:,})" for size in sizes)))
         reached = [depth for depth, (snr_db, _) in zip(DEPTHS, found, strict=True) if snr_db is None or snr_db >= ENOUGH_DB]
         enough[name, reading] = str(reached[0]) if reached else f"more than {DEPTHS[-1]}"
     on, off = list(signals())[:2]
     return [
-        f"### What a tree of each depth can say, window of {WINDOW:,} samples at {RATE:,} Hz",
+        f"### SNR of a tree by depth, window of {WINDOW:,} samples at {RATE:,} Hz",
         "",
-        "SNR in dB (numbers of a file beside it; below the bark what Haar and the MDCT reach with as many) with all ropes "
-        "allowed, hard gates that cut at 0, after the start and six Gauss-Newton steps in float64; only the deepest waves are "
-        "heard under `leaf`. A tree of depth 12 has an address for "
-        f"each sample, so its start alone must be exact. {ENOUGH_DB:g} dB of the sinusoid on the ladder need depth "
-        f"{enough[on, 'every']} (`leaf`: {enough[on, 'leaf']}), of the one off it depth {enough[off, 'every']} "
-        f"(`leaf`: {enough[off, 'leaf']}). A leaf whose cell is short against the sound's period says a quarter wave where the "
-        f"sound hardly changes, which is worth {-10 * math.log10(1 - 8 / math.pi**2):.1f} dB, until a cell is one sample.",
+        "SNR in dB (in brackets the number of parameters of the file; below the bark, Haar and the MDCT at equal size) with all "
+        "ropes active, hard gates with cutoffs of 0, after initialisation and six Gauss-Newton steps in float64; only the "
+        "deepest waves contribute with `leaf`. A tree of depth 12 has an address for each sample, so its initialisation must be "
+        "exact. "
+        f"{ENOUGH_DB:g} dB for the sinusoid on the ladder need depth "
+        f"{enough[on, 'every']} (`leaf`: {enough[on, 'leaf']}), for the one off it depth {enough[off, 'every']} "
+        f"(`leaf`: {enough[off, 'leaf']}). A leaf whose cell is short compared with the period of the sound represents a nearly "
+        f"constant signal by a quarter wave, which gives {-10 * math.log10(1 - 8 / math.pi**2):.1f} dB, until a cell is one "
+        "sample.",
         "",
         *table(("signal", "reading", *(f"depth {depth}" for depth in DEPTHS)), rows),
     ]
 
 
-def haar_best_k(signal: Tensor, numbers: int) -> float | None:
-    """Return the SNR of the best Haar coefficients; each costs two numbers, its value and its index."""
+def haar_best_k(signal: Tensor, n_parameters: int) -> float | None:
+    """Return the SNR of the best Haar coefficients; each takes two parameters, its value and its index."""
     coarse, parts = signal, []
     while coarse.numel() > 1:
         even, odd = coarse[::2], coarse[1::2]
         parts.append((even - odd) / math.sqrt(2))
         coarse = (even + odd) / math.sqrt(2)
     energies = torch.cat([coarse, *parts]).square().sort(descending=True).values
-    left = float(energies[numbers // 2 :].sum())
+    left = float(energies[n_parameters // 2 :].sum())
     return 10 * math.log10(float(energies.sum()) / left) if left > 0 else None
 
 
-def mdct_best_k(signal: Tensor, numbers: int) -> float | None:
-    """Return the SNR of the best MDCT coefficients; each costs two numbers."""
-    return best_k_snr(signal[None].numpy(), numbers).snr_db
+def mdct_best_k(signal: Tensor, n_parameters: int) -> float | None:
+    """Return the SNR of the best MDCT coefficients; each takes two parameters."""
+    return best_k_snr(signal[None].numpy(), n_parameters).snr_db
 
 
-def fitted(signal: Tensor, numbers: int, **settings: object) -> float | None:
-    """Return the SNR of a fit; NaN where it has no room."""
+def fitted(signal: Tensor, n_parameters: int, **settings: object) -> float | None:
+    """Return the SNR of a fit; NaN if the budget is too small."""
     try:
-        return fit(Recording(signal[None].float(), RATE), budget=numbers, **settings).snr_db
+        return fit(Recording(signal[None].float(), RATE), budget=n_parameters, **settings).snr_db
     except OptionError:
         return math.nan
 
 
-def at_equal_numbers() -> tuple[list[str], dict[tuple[str, int], dict[str, float]]]:
-    """Return the table at equal numbers, and the figures of it that are drawn."""
+def at_equal_size() -> tuple[list[str], dict[tuple[str, int], dict[str, float]]]:
+    """Return the table at equal size, and the values that are drawn."""
     rows, drawn = [], {}
-    for (name, signal), numbers in product(signals().items(), BUDGETS):
+    for (name, signal), n_parameters in product(signals().items(), BUDGETS):
         found = {
-            "tree": fitted(signal, numbers, **TREE),
-            "sine": fitted(signal, numbers),
-            "Haar": haar_best_k(signal, numbers),
-            "MDCT": mdct_best_k(signal, numbers),
+            "tree": fitted(signal, n_parameters, **TREE),
+            "sine": fitted(signal, n_parameters),
+            "Haar": haar_best_k(signal, n_parameters),
+            "MDCT": mdct_best_k(signal, n_parameters),
         }
-        drawn[name, numbers] = {line: EXACT_DB if snr_db is None else min(snr_db, EXACT_DB) for line, snr_db in found.items()}
+        drawn[name, n_parameters] = {
+            line: EXACT_DB if snr_db is None else min(snr_db, EXACT_DB) for line, snr_db in found.items()
+        }
         row = [decibels(snr_db) for snr_db in found.values()]
         for variant, settings in VARIANTS.items():
             budgets = BEAM_BUDGETS if variant == "beam" else VARIED
-            row.append(decibels(fitted(signal, numbers, **TREE, **settings)) if numbers in budgets else "")
-        rows.append((name, str(numbers), *row))
+            row.append(decibels(fitted(signal, n_parameters, **TREE, **settings)) if n_parameters in budgets else "")
+        rows.append((name, str(n_parameters), *row))
         print(" | ".join(rows[-1]), flush=True)
     best = [max(figures.values()) - TIE_DB for figures in drawn.values()]
     wins = {line: sum(figures[line] >= most for figures, most in zip(drawn.values(), best, strict=True)) for line in LINES}
     lines = [
-        "### At equal numbers, the same window",
+        "### At equal size, in the same window",
         "",
-        "SNR in dB with at most so many numbers in the file. `tree` is double-dutch with its defaults (one window, depth 12, "
-        "cosine ropes, soft gates of 0.1 ms, cutoffs at 0), the columns after MDCT the same with one setting changed; `sine` is "
-        "the bank of partials on cells that it chooses itself; Haar and MDCT keep the best k coefficients for 2 k numbers, a "
-        f"value and an index each. Variants are fitted at {VARIED[0]} and {VARIED[1]} numbers, the beam, by far the slowest, at "
-        f"{BEAM_BUDGETS[0]} alone. Of tree, sine, Haar and MDCT the best, shared or alone, is "
+        "SNR in dB with at most this number of parameters. `tree` is double-dutch with its defaults (one window, depth 12, "
+        "cosine ropes, soft gates of 0.1 ms, cutoffs of 0), and the columns after MDCT are the same with one setting changed; "
+        "`sine` is the bank of partials with adaptive cells; Haar and MDCT keep the best k coefficients for 2 k parameters, a "
+        f"value and an index each. Variants are fitted with {VARIED[0]} and {VARIED[1]} parameters, the beam, by far the "
+        f"slowest, only with {BEAM_BUDGETS[0]}. Of tree, sine, Haar and MDCT the best, shared or alone, is "
         + ", ".join(f"{line} in {count}" for line, count in wins.items())
         + f" of {len(drawn)} rows.",
         "",
-        *table(("signal", "numbers", *LINES, *VARIANTS), rows),
+        *table(("signal", "parameters", *LINES, *VARIANTS), rows),
     ]
     return lines, drawn
 
@@ -204,28 +208,28 @@ def learned_cutoffs() -> list[str]:
     rows = []
     gains: dict[str, list[float]] = {"hard": [], "soft": []}
     free: dict[str, list[float]] = {"hard": [], "soft": []}
-    for period, numbers in product(PERIODS, LEARNED_BUDGETS):
+    for period, n_parameters in product(PERIODS, LEARNED_BUDGETS):
         row, signal = [], tone(period) / 2
         for gating, differences in gains.items():
-            result = fit(Recording(signal[None].float(), RATE), budget=numbers, **TREE, gating=gating)
-            learned_db = fitted(signal, numbers, **TREE, gating=gating, cutoffs="learned")
+            result = fit(Recording(signal[None].float(), RATE), budget=n_parameters, **TREE, gating=gating)
+            learned_db = fitted(signal, n_parameters, **TREE, gating=gating, cutoffs="learned")
             before_db, after_db = (_known(snr_db) for snr_db in freed(result.network.terms[0], signal))
             differences.append(_known(learned_db) - before_db)
             free[gating].append(after_db - before_db)
             row += [decibels(snr_db) for snr_db in (before_db, _known(learned_db), after_db)]
-        rows.append((f"{period:.2f}", str(numbers), *row))
+        rows.append((f"{period:.2f}", str(n_parameters), *row))
         print(" | ".join(rows[-1]), flush=True)
     said = "; ".join(_in_words(gating, differences) for gating, differences in gains.items())
     head = [f"{gating}, {what}" for gating in gains for what in ("fixed dB", "learned dB", "same ropes dB")]
     return [
-        "### Learned cutoffs against fixed ones at equal numbers",
+        "### Learned against fixed cutoffs at equal size",
         "",
-        "One sinusoid off the ladder. A learned cutoff costs a number at each node that is kept, those on the way down too: "
-        f"{said}. Under `same ropes` the cutoffs of the fixed tree are freed and trained for {FREED_STEPS} Gauss-Newton steps, "
-        f"what they cost not counted: {mean(free['hard']):+.1f} dB on average with hard gates, {mean(free['soft']):+.1f} dB with "
-        "soft ones.",
+        "A sinusoid off the ladder. A learned cutoff takes a parameter for each stored node, including those along the paths: "
+        f"{said}. Under `same ropes` the cutoffs of the fixed tree are made learnable and trained for {FREED_STEPS} Gauss-Newton "
+        f"steps, without counting their parameters: {mean(free['hard']):+.1f} dB on average with hard gates, "
+        f"{mean(free['soft']):+.1f} dB with soft ones.",
         "",
-        *table(("period", "numbers", *head), rows),
+        *table(("period", "parameters", *head), rows),
     ]
 
 
@@ -254,7 +258,7 @@ def _in_words(gating: str, differences: list[float]) -> str:
 
 
 def draw(drawn: dict[tuple[str, int], dict[str, float]]) -> None:
-    """Draw the SNR over the numbers, a panel a signal."""
+    """Draw the SNR over the number of parameters, one panel per signal."""
     mpl.use("Agg")
     names = list(signals())
     styles = {
@@ -266,15 +270,15 @@ def draw(drawn: dict[tuple[str, int], dict[str, float]]) -> None:
     figure, axes = plt.subplots(2, math.ceil(len(names) / 2), figsize=(11, 5.6), sharex=True, sharey=True, layout="constrained")
     for panel, name in zip(axes.flat, names, strict=False):
         for line, (colour, marker, dash) in styles.items():
-            heights = np.clip([drawn[name, numbers][line] for numbers in BUDGETS], 0, EXACT_DB)
+            heights = np.clip([drawn[name, n_parameters][line] for n_parameters in BUDGETS], 0, EXACT_DB)
             panel.plot(BUDGETS, heights, dash, color=colour, marker=marker, label=line, clip_on=False, linewidth=1.6)
         panel.set_title(name, fontsize=10)
         panel.set(xscale="log", ylim=(0, EXACT_DB), xticks=BUDGETS)
-        panel.set_xticks(BUDGETS, [str(numbers) for numbers in BUDGETS])
+        panel.set_xticks(BUDGETS, [str(n_parameters) for n_parameters in BUDGETS])
         panel.minorticks_off()
         panel.grid(alpha=0.3)
     for panel in axes[-1]:
-        panel.set_xlabel("numbers")
+        panel.set_xlabel("parameters")
     for panel in axes[:, 0]:
         panel.set_ylabel(f"SNR (dB; {EXACT_DB:g}: exact)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(LINES))
@@ -284,9 +288,9 @@ def draw(drawn: dict[tuple[str, int], dict[str, float]]) -> None:
 
 def run() -> tuple[str, list[str]]:
     """Measure everything and draw; return title and tables."""
-    equal, drawn = at_equal_numbers()
+    equal, drawn = at_equal_size()
     draw(drawn)
     parts = [by_depth(), equal, learned_cutoffs(), capacity_learning.teachers(), capacity_learning.gradients(bark())]
     parts += [capacity_cost.cost(), capacity_cost.real_recordings(), capacity_cost.sums()]
-    title = "what a tree of wave pairs can say, learn and costs"
+    title = "accuracy, learning and cost of a tree of wave pairs"
     return title, [line for part in parts for line in (*part, "")][:-1]

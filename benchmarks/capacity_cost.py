@@ -71,9 +71,9 @@ def cost() -> list[str]:
     return [
         "### Cost of a whole tree",
         "",
-        f"The sound of one tree in which all ropes speak and the gradient by all amplitudes, float32, "
-        f"cutoffs at 0: median of {REPEATS} runs on {torch.get_num_threads()} threads, and the peak "
-        "memory of a process of its own beyond what it has after its imports, making the tree included.",
+        f"Output of a tree with all ropes active and the gradient by all amplitudes, float32, "
+        f"cutoffs of 0: median of {REPEATS} runs on {torch.get_num_threads()} threads, and the peak "
+        "memory of a separate process in addition to that after its imports, including the construction of the tree.",
         "",
         *table(
             ("samples", "depth", "ropes", *(f"{gating}: {what}" for gating in GATES for what in ("ms", "ms a level", "peak MB"))),
@@ -83,7 +83,7 @@ def cost() -> list[str]:
 
 
 def _apart(n_samples: int, depth: int, gating: str) -> dict[str, float]:
-    """Measure in a process of its own."""
+    """Measure in a separate process."""
     code = (
         "import json; from benchmarks.capacity_cost import forward_and_backward as measure; "
         f"print(json.dumps(measure({n_samples}, {depth}, {gating!r})))"
@@ -102,15 +102,15 @@ def loudest_part(recording: Recording) -> Recording:
 
 
 def real_recordings() -> list[str]:
-    """Return the table of real recordings at equal numbers."""
+    """Return the table of real recordings at equal size."""
     rows, over = [], {share: ([], []) for share in SHARES}
     wins: dict[str, list[str]] = {"the bank of partials": [], "the MDCT": []}
     for path in recordings(*SHORT_FOLDERS):
         recording, name = loudest_part(without_silence(audio.read(path))), f"{path.parent.name}/{path.name}"
         row = []
         for share in SHARES:
-            numbers = int(share * recording.samples.numel())
-            sine, tree = (fit(recording, budget=numbers, model=model) for model in ("sine", "double-dutch"))
+            n_parameters = int(share * recording.samples.numel())
+            sine, tree = (fit(recording, budget=n_parameters, model=model) for model in ("sine", "double-dutch"))
             tree_db, sine_db, mdct_db = (snr_db or 0.0 for snr_db in (tree.snr_db, sine.snr_db, sine.baseline.snr_db))
             row += [f"{snr_db:.2f}" for snr_db in (tree_db, sine_db, mdct_db)]
             for differences, won, peer_db in zip(over[share], wins.values(), (sine_db, mdct_db), strict=True):
@@ -124,10 +124,10 @@ def real_recordings() -> list[str]:
         f"dB against the best-k MDCT"
         for share, (sine, mdct) in over.items()
     )
-    beaten = " ".join(f"Trees beat {peer} on {', '.join(won) or 'none'}." for peer, won in wins.items())
+    beaten = " ".join(f"Trees are better than {peer} on {', '.join(won) or 'none'}." for peer, won in wins.items())
     head = [f"{share:.0%}: {what}" for share in SHARES for what in ("tree dB", "sine dB", "MDCT dB")]
     return [
-        "### Real recordings at equal numbers",
+        "### Real recordings at equal size",
         "",
         f"The loudest {LONGEST_S:g} s of each, digital silence cut off, both networks with their defaults. Mean of "
         f"{len(rows)} recordings: {means}. {beaten}",
@@ -137,14 +137,14 @@ def real_recordings() -> list[str]:
 
 
 def sums() -> list[str]:
-    """Return the table of sums of networks at equal numbers."""
+    """Return the table of sums of networks at equal size."""
     rows, paths = [], [recordings(folder)[0] for folder in SHORT_FOLDERS]
     for share in SHARES:
         columns: list[list[float]] = []
         for path in paths:
             recording = loudest_part(without_silence(audio.read(path)))
-            numbers = int(share * recording.samples.numel())
-            columns.append([fit(recording, budget=numbers, **settings).snr_db or 0.0 for settings in SUMS.values()])
+            n_parameters = int(share * recording.samples.numel())
+            columns.append([fit(recording, budget=n_parameters, **settings).snr_db or 0.0 for settings in SUMS.values()])
             print(path.name, share, *(f"{snr_db:.2f}" for snr_db in columns[-1]), flush=True)
         means = [mean(row[place] for row in columns) for place in range(len(SUMS))]
         best = [sum(max(row) == row[place] for row in columns) for place in range(len(SUMS))]
@@ -152,9 +152,9 @@ def sums() -> list[str]:
         rows.append((f"{share:.0%}, best in", *map(str, best)))
     names = ", ".join(f"`{path.parent.name}/{path.name}`" for path in paths)
     return [
-        "### Sums of networks at equal numbers",
+        "### Sums of networks at equal size",
         "",
         f"The loudest {LONGEST_S:g} s of {names}: mean SNR, and in how many of the {len(paths)} each is the best.",
         "",
-        *table(("numbers", *SUMS), rows),
+        *table(("parameters", *SUMS), rows),
     ]

@@ -23,14 +23,14 @@ RATE = 44_100
 SEEDS, TEACHER_SAMPLES, TEACHER_DEPTH = 20, 1024, 8
 OPTIMISERS = {"gauss-newton": (100, (0.02,)), "adam": (500, (0.4,)), "sgd": (500, (0.2, 0.5))}
 """Steps of each optimiser and learning rates, found by trial, of which the best counts. Gauss-Newton has none."""
-PUPILS = (
+STUDENTS = (
     ("its own shape", "hard", "hard", TEACHER_DEPTH),
     ("its own shape, soft", "soft", "soft", TEACHER_DEPTH),
     ("two levels less", "hard", "hard", TEACHER_DEPTH - 2),
     ("hard for soft", "soft", "hard", TEACHER_DEPTH),
     ("hard for soft, one level more", "soft", "hard", TEACHER_DEPTH + 1),
 )
-"""What a pupil is; gates of teacher and pupil; depth of the pupil."""
+"""Description of the student; gates of teacher and student; depth of the student."""
 DESCENT_DEPTH, LOOKS_AT = 10, (100, 500)
 STEP_SHARES = (1.0, 1.9)
 """Plain steps over one over the largest curvature: above 2 they diverge."""
@@ -57,9 +57,9 @@ def _snrs(network: DoubleDutchNetwork, target: Tensor) -> list[float]:
 
 
 def teachers() -> list[str]:
-    """Return the table of what pupils learn of teachers."""
+    """Return the table of students fitted to teachers."""
     rows, condition = [], 0.0
-    for name, teacher_gates, gates, depth in PUPILS:
+    for name, teacher_gates, gates, depth in STUDENTS:
         with torch.no_grad():
             teacher = _whole(SEEDS, TEACHER_SAMPLES, DoubleDutchOptions(depth=TEACHER_DEPTH, gating=teacher_gates), 1)
             target = teacher.estimate()
@@ -73,21 +73,21 @@ def teachers() -> list[str]:
             spread = torch.linalg.svdvals(torch.nn.functional.normalize(_columns(start), dim=0))
             condition = float(spread[0] / spread[-1])
     return [
-        "### Can a tree learn what a tree says",
+        "### Can a tree be fitted to another tree",
         "",
-        f"{SEEDS} teachers, whole trees of depth {TEACHER_DEPTH} over {TEACHER_SAMPLES:,} samples with random amplitudes; pupils "
-        f"start at other random amplitudes, gates known. Worst and median SNR in dB after {_steps()}, {SEEDS} signals side by "
-        f"side in float64, at learning rates found by trial; `exact` is {EXACT_DB:g} dB or more. Least squares is "
-        "the best that the pupil's amplitudes can do at all. The waves of a tree nearly depend on one another, since short ones "
-        f"add up to almost a long one: at unit energy, those of depth {TEACHER_DEPTH} have the condition number "
+        f"{SEEDS} teachers, whole trees of depth {TEACHER_DEPTH} over {TEACHER_SAMPLES:,} samples with random amplitudes; "
+        "students are initialised with other random amplitudes, and have the same gates. Worst and median SNR in dB after "
+        f"{_steps()}, {SEEDS} signals side by side in float64, at learning rates found by trial; `exact` is {EXACT_DB:g} dB or "
+        "more. Least squares is the optimum for the student's amplitudes. The waves of a tree are nearly linearly dependent, "
+        f"since short ones add up to almost a long one: at unit energy, those of depth {TEACHER_DEPTH} have the condition number "
         f"{condition:,.0f}, which is why descent is slow at the end.",
         "",
-        *table(("pupil", "teacher's gates", "pupil's gates", "least squares", *OPTIMISERS), rows),
+        *table(("student", "teacher's gates", "student's gates", "least squares", *OPTIMISERS), rows),
     ]
 
 
 def _steps() -> str:
-    """Return how many steps each optimiser takes."""
+    """Return the number of steps of each optimiser, as text."""
     return ", ".join(f"{steps} steps of {optimiser}" for optimiser, (steps, _) in OPTIMISERS.items())
 
 
@@ -97,7 +97,7 @@ def _pair(snrs: Sequence[float]) -> str:
 
 
 def _columns(network: DoubleDutchNetwork) -> Tensor:
-    """Return what each rope says by itself at an amplitude of 1, ``[T, R]``."""
+    """Return the output of each rope with an amplitude of 1, ``[T, R]``."""
     plan = network.plan
     single = plan.opened(torch.zeros(plan.ladder.n_ropes, plan.ladder.n_nodes, dtype=torch.float64))
     return single.sound(torch.eye(plan.ladder.n_ropes, dtype=torch.float64)[..., None]).T
@@ -111,9 +111,9 @@ def best_possible(network: DoubleDutchNetwork, target: Tensor) -> list[float]:
 
 
 def _taught(start: DoubleDutchNetwork, target: Tensor, optimiser: str, steps: int, rate: float) -> list[float]:
-    """Return the SNR of each pupil after training."""
+    """Return the SNR of each student after training."""
     network = copy.deepcopy(start)
-    # The loss is a mean over signals: weighted by their number it has the gradients that each would have alone.
+    # The loss is a mean over signals; weighted by their number it has the gradients of each signal on its own.
     options = TrainingOptions(optimiser=optimiser, steps=steps, learning_rate=rate, tolerance=0.0, evaluate_every=steps)
     train(network, target, Objective({"mse": float(SEEDS)}, target, TEACHER_SAMPLES, 1), options.resolved(0), lambda _: None)
     return _snrs(network, target)
@@ -149,12 +149,12 @@ def gradients(window: Tensor) -> list[str]:
         "zero: norm",
     )
     return [
-        "### Gradients from level to level, and what units do to them",
+        "### Gradients by level, and the effect of units",
         "",
         f"The bark's window, whole tree of depth {DESCENT_DEPTH}, hard gates. Root mean square of the gradient by one amplitude "
         "over that at level 1, at random amplitudes and at zero: in natural units, in units of each level's energy "
-        "(1/sqrt(`plan.energies`)) and in the network's own (which also know how loud the frame and the rope are; at zero all "
-        "ropes have those of the energy). The last column is the norm of the whole level in natural units, of twice as many "
+        "(1/sqrt(`plan.energies`)) and in the network's own (which also include the levels of frame and rope; at zero they are "
+        "those of the energy). The last column is the norm of the whole level in natural units, of twice as many "
         f"amplitudes at each level. An amplitude of level {DESCENT_DEPTH} has a gradient {_fall(columns[0])} times smaller than "
         f"one of level 1 at random amplitudes, {_fall(columns[3])} at zero; in units of energy {_fall(columns[1])} and "
         f"{_fall(columns[4])}, in the network's {_fall(columns[2])}.",
@@ -217,8 +217,8 @@ def descents(opened: OpenedTree, target: Tensor, network: DoubleDutchNetwork, sc
     )
     return [
         "Descent from zero amplitudes to the same window, the best of a few learning rates each (sgd: plain steps, rate 1 is one "
-        "over the largest curvature; adam: shares of the window's level). SNR, and how loud what the deepest three levels "
-        "say is, in dB over what they say after Gauss-Newton: far below 0, the deep levels stay silent.",
+        "over the largest curvature; adam: shares of the window's level). SNR, and level of the output of the deepest three "
+        "levels in dB relative to that after Gauss-Newton: far below 0, the deep levels remain silent.",
         "",
         *table(head, rows),
     ]

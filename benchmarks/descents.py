@@ -134,8 +134,8 @@ def _last_window(signals: Tensor, start: Tensor) -> Tensor:
 
 FINAL: tuple[str, Descent] = (str(WINDOW_STEPS), partial(_from_peaks, _last_window))
 LONE_STAGES: dict[str, tuple[str, Descent]] = {
-    "`notches` alone": (str(NOTCH_STEPS), silence),
-    "`transport` alone": (str(CARRY_STEPS), carry),
+    "`annihilating-filter` alone": (str(NOTCH_STEPS), silence),
+    "`optimal-transport` alone": (str(CARRY_STEPS), carry),
     "growing `windows` alone": (f"{WINDOW_STEPS} a length", grow),
 }
 

@@ -10,7 +10,7 @@ HEAD = (
     "recording",
     "SNR dB",
     "LSD dB",
-    "numbers/sample",
+    "parameters/sample",
     "s per s",
     "MDCT dB",
     "start dB",
@@ -21,7 +21,7 @@ HEAD = (
 
 
 def run() -> tuple[str, list[str]]:
-    """Fit them all; return title and table."""
+    """Fit all recordings; return title and table."""
     rows, gains, over, better = [], [], [], 0
     fit(recordings("barks")[0])  # Warm-up: the first fit of a process also loads libraries.
     paths = recordings(*SHORT_FOLDERS)
@@ -36,8 +36,8 @@ def run() -> tuple[str, list[str]]:
         rows.append((f"{path.parent.name}/{path.name}", *_columns(result)))
         print(" | ".join(rows[-1]), flush=True)
     lines = [
-        f"Training beat its own starting point by the judge on {better} of {len(paths)} recordings, and brought "
-        f"{mean(gains):.2f} dB SNR on average. SNR above the MDCT of as many numbers: {mean(over):+.2f} dB on average.",
+        f"Training improved the evaluated loss on {better} of {len(paths)} recordings, and added "
+        f"{mean(gains):.2f} dB SNR on average. SNR above the MDCT at equal size: {mean(over):+.2f} dB on average.",
         "",
         *table(HEAD, rows),
     ]

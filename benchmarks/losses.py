@@ -1,4 +1,4 @@
-"""What each loss does to the same networks from the same starting points, alone and beside mse."""
+"""Effect of each loss on the same networks with the same initial values, alone and added to mse."""
 
 import math
 from dataclasses import replace
@@ -71,12 +71,12 @@ def run() -> tuple[str, list[str]]:
     rows.append(_row("mse, penalty zero=0.01", found, {"losses": "mse", "penalties": "zero=0.01"}))
     lines = [
         f"The loudest {LONGEST_S:g} s of {len(found)} recordings at {SHARE:g} parameters per sample, {STEPS} steps of adam from "
-        "spectral peaks; means. A loss beside mse has a weight, to one digit, at which its gradient by the parameters is as "
-        "large as that of mse at the start, in the median over the recordings.",
+        "spectral peaks; means. A loss added to mse has the weight, to one digit, at which its initial gradient by the "
+        "parameters is as large as that of mse, in the median over the recordings.",
         "",
         *table(("losses", *METRICS, "fit s"), rows),
     ]
-    return "what each loss does, alone and beside mse", lines
+    return "effect of each loss, alone and added to mse", lines
 
 
 def clicks() -> tuple[str, list[str]]:
@@ -99,7 +99,7 @@ def clicks() -> tuple[str, list[str]]:
         "",
         *table(("losses", "SNR to the recording without clicks, dB", "SNR to what was fitted, dB"), rows),
     ]
-    return "what a loss makes of clicks", lines
+    return "effect of clicks by loss", lines
 
 
 def with_clicks(recording: Recording) -> Recording:
@@ -140,7 +140,7 @@ def _row(label: str, found: list[Recording], settings: dict[str, object]) -> tup
 
 
 def _weight(name: str, starts: list[FitResult]) -> float:
-    """Return the weight at which the gradient of a loss is as large as that of mse at the starting points."""
+    """Return the weight at which the initial gradient of a loss is as large as that of mse."""
     ratios = []
     for start in starts:
         target = torch.zeros(start.estimate.shape) + start.recording.samples[:, :]

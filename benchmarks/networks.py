@@ -1,4 +1,4 @@
-"""The networks at equal numbers, against ``sine``; and settings of ``cascade``, ``stack`` and ``siren``."""
+"""The networks at equal size, compared with ``sine``; and settings of ``cascade``, ``stack`` and ``siren``."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -82,10 +82,12 @@ def run() -> tuple[str, list[str]]:
         "",
     ]
     of_settings = zip(SETTINGS, done[len(NETWORKS) * len(paths) :], strict=True)
-    rows = [(name, _snr(fit), str(fit.numbers), str(fit.steps), f"{fit.seconds:.1f}", fit.status) for name, fit in of_settings]
+    rows = [
+        (name, _snr(fit), str(fit.n_parameters), str(fit.steps), f"{fit.seconds:.1f}", fit.status) for name, fit in of_settings
+    ]
     return (
-        "cascade, surrogate, stack and siren at equal numbers",
-        [*lines, *table(("settings", "SNR dB", "numbers", "steps", "s", "status"), rows)],
+        "cascade, surrogate, stack and siren at equal size",
+        [*lines, *table(("settings", "SNR dB", "parameters", "steps", "s", "status"), rows)],
     )
 
 
@@ -101,10 +103,10 @@ def _loudest(path: Path) -> audio.Recording:
 
 
 class Row(NamedTuple):
-    """What a fit came to."""
+    """Result of a fit."""
 
     snr_db: float | None
-    numbers: int
+    n_parameters: int
     steps: int
     seconds: float
     status: str
@@ -114,8 +116,8 @@ def _fit(path: Path, settings: dict[str, object]) -> Row:
     """Fit the loudest half second of a recording on one core."""
     torch.set_num_threads(1)
     sound = _loudest(path)
-    numbers = round(SHARE * sound.n_channels * sound.n_samples)
-    result = fit(sound, FitOptions(), budget=numbers, **settings)
+    n_parameters = round(SHARE * sound.n_channels * sound.n_samples)
+    result = fit(sound, FitOptions(), budget=n_parameters, **settings)
     steps = sum(stage.evaluations[-1].step for one in result.stages for stages in one.blocks for stage in stages)
     row = Row(result.snr_db, result.n_parameters, steps, sum(result.seconds.values()), result.status)
     print(f"{path.name} {settings}: {row}", flush=True)

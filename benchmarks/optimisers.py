@@ -60,18 +60,18 @@ def run() -> tuple[str, list[str]]:
             gains[name].append((done.best.snr_db or 0.0) - (done.evaluations[0].snr_db or 0.0))
             print(path.name, name, f"{gains[name][-1]:.2f} dB {seconds[name][-1]:.2f} s", flush=True)
     rows = [(name, f"{mean(gains[name]):.2f}", f"{min(gains[name]):.2f}", f"{sum(seconds[name]):.2f}") for name in RUNS]
-    title = f"SNR that training adds to the starting point, {len(paths)} recordings at {SHARE:g} parameters per sample"
+    title = f"SNR that training adds to initial values, {len(paths)} recordings at {SHARE:g} parameters per sample"
     return title, table(("optimiser", "mean dB", "least dB", "s in all"), rows)
 
 
 def starting_point(target: torch.Tensor, sample_rate: int, share: float) -> SineNetwork:
     """Return a network of ``share`` parameters per sample for ``target [B, T]`` at its starting point."""
-    numbers = share * target.numel()
-    sizes = divide(target, sample_rate, Budget(int(numbers / 3)), "hann")
+    budget = share * target.numel()
+    sizes = divide(target, sample_rate, Budget(int(budget / 3)), "hann")
     grid = TimeGrid.of_sizes(sample_rate, target.shape[1], sizes)
     network = SineNetwork(grid)
     kind, words = NETWORKS["sine"], encode(grid)[1].numel()
     taken = kind.parameters_per_frame * grid.n_frames + words
-    size = size_for(ModelOptions(budget=int(numbers)), (numbers, 0.0), grid.n_frames, taken, kind.parameters_per_component, 1)
+    size = size_for(ModelOptions(budget=int(budget)), (budget, 0.0), grid.n_frames, taken, kind.parameters_per_component, 1)
     network.initialise(target, size, "peaks", torch.Generator())
     return network

@@ -156,4 +156,4 @@ def run() -> tuple[str, list[str]]:
         "",
         *table(("device", "partials x samples", "method", "at 0", "at 10,000,000"), far),
     ]
-    return "sums of sinusoids, ours and as others compute them", lines
+    return "sums of sinusoids, compared with other implementations", lines

@@ -51,7 +51,7 @@ def speed() -> tuple[str, list[str]]:
 
 
 def _at_three_percent(barks: list[Path]) -> list[tuple[Path, int]]:
-    """Return two of the barks with 3 % of their samples as a count of numbers."""
+    """Return two of the barks, each with 3 % of its number of samples as the number of parameters."""
     return [(path, round(0.03 * soundfile.info(path).frames)) for path in barks[1:6:3]]
 
 
@@ -66,7 +66,7 @@ def memory() -> tuple[str, list[str]]:
             print(" | ".join(rows[-1]), flush=True)
             long.unlink()
     title = "peak memory and speed of the command on long recordings"
-    return title, table(("recording", "peak MB", "wall s", "s per s", "SNR dB", "numbers/sample"), rows)
+    return title, table(("recording", "peak MB", "wall s", "s per s", "SNR dB", "parameters/sample"), rows)
 
 
 def _row(name: str, seconds: float, megabytes: float, report: dict) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def run() -> tuple[str, list[str]]:
             _row(cut, Path(place) / "music", {}),
             _row(shop, Path(place) / "long", {**FEW_STEPS, "frame_s": 0.05, "target_snr_db": 8.0}),
         ]
-    title = f"what a page costs, medians of {REPEATS}; memory beyond the imports, making includes reading the folder"
+    title = f"cost of a page, medians of {REPEATS}; memory beyond the imports, making includes reading the folder"
     head = ("recording", "sound s", "making s", "making MB", "page MB", "heard and seen s", "pictures answer s", "all drawn s")
     return title, table(head, rows)
 

@@ -1,4 +1,4 @@
-"""What a number buys: SNR at a fixed count of numbers, against the MDCT, and what each part of the fit adds."""
+"""SNR at a fixed number of parameters, compared with the MDCT, and the gain of each part of the fit."""
 
 from statistics import mean
 
@@ -42,10 +42,10 @@ def run() -> tuple[str, list[str]]:
     for path in paths:
         recording = without_silence(audio.read(path))
         for share in SHARES:
-            numbers = int(share * recording.samples.numel())
-            result = fit(recording, budget=numbers)
+            n_parameters = int(share * recording.samples.numel())
+            result = fit(recording, budget=n_parameters)
             mdct_db, snr_db = result.baseline.snr_db or 0.0, result.snr_db or 0.0
-            equal_db = max(_with_equal_frames(recording, numbers, frame_s) for frame_s in EQUAL_FRAMES_S)
+            equal_db = max(_with_equal_frames(recording, n_parameters, frame_s) for frame_s in EQUAL_FRAMES_S)
             gain = result.training_gain_db or 0.0
             first = result.stages[0].blocks[0][0]
             alone = (first.best.snr_db or 0.0) - (first.evaluations[0].snr_db or 0.0)
@@ -66,13 +66,14 @@ def _in_words(share: float, rows: list[tuple[float, ...]]) -> str:
     adaptive, equal, alone, gain, more = (mean(column) for column in zip(*rows, strict=True))
     return (
         f"At {share:g} parameters per sample, mean of {len(rows)} recordings: {adaptive:+.2f} dB over the best-k MDCT "
-        f"({equal:+.2f} dB with the best of {len(EQUAL_FRAMES_S)} equal frame lengths; adaptive cells beat it by {more:.2f} dB, "
-        f"{min(row[4] for row in rows):+.2f} dB at worst); the first training run brought {alone:.2f} dB, all runs {gain:.2f} dB."
+        f"({equal:+.2f} dB with the best of {len(EQUAL_FRAMES_S)} equal frame lengths; adaptive cells are better by "
+        f"{more:.2f} dB, {min(row[4] for row in rows):+.2f} dB at worst); the first training run added {alone:.2f} dB, all runs "
+        f"{gain:.2f} dB."
     )
 
 
-def _with_equal_frames(recording: Recording, numbers: int, frame_s: float) -> float:
-    """Return the SNR with frames of one length; -inf where the budget has no room for them."""
-    if recording.n_channels * (recording.duration_s / (frame_s / 2) + 1) + 3 > numbers:
+def _with_equal_frames(recording: Recording, n_parameters: int, frame_s: float) -> float:
+    """Return the SNR with frames of equal length; -inf if the budget is too small for them."""
+    if recording.n_channels * (recording.duration_s / (frame_s / 2) + 1) + 3 > n_parameters:
         return -torch.inf
-    return fit(recording, FitOptions().with_settings({"budget": numbers, "frame_s": frame_s})).snr_db or 0.0
+    return fit(recording, FitOptions().with_settings({"budget": n_parameters, "frame_s": frame_s})).snr_db or 0.0

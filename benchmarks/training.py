@@ -1,4 +1,4 @@
-"""What each idea of training brings, on and off, at equal steps: from peaks, from beside them, and from detuned waves."""
+"""Gain of each training method, on and off, at equal steps: from peaks, from shaken parameters, and from detuned waves."""
 
 import copy
 import time
@@ -66,16 +66,17 @@ def run() -> tuple[str, list[str]]:
     head = ("idea", *(f"{start}: {what}" for start in STARTS for what in ("dB", "against none", "better in")), "s in all")
     rows = [(idea, *(cell for start in STARTS for cell in _cells(gains, start, idea)), f"{seconds[idea]:.0f}") for idea in IDEAS]
     lines = [
-        f"The loudest second of {len(paths)} recordings, {STEPS} steps at a rate of {RATE:g} unless the idea says otherwise, "
-        f"`mse` alone. Starts: `peaks`, found as the fit finds them, at {SHARE:g} parameters per sample; `shaken`, the same with "
+        f"The loudest second of {len(paths)} recordings, {STEPS} steps with a learning rate of {RATE:g} unless stated otherwise, "
+        f"`mse` alone. Initial values: `peaks`, as in a fit, at {SHARE:g} parameters per sample; `shaken`, the same with "
         f"every parameter moved by a normal random number of half its unit; `detuned`, {LONG_FRAME_PARTIALS} partials that last "
         f"as long as the sound, with frequencies moved by normal random numbers of {DETUNED:g} units (1.1 bins), {SEEDS} seeds. "
-        "`dB` is the SNR that training added at the best look, mean over recordings and seeds; `against none` is the median of "
-        "its difference from the first row, run by run; `better in` counts runs that beat the first row by more than 0.01 dB.",
+        "`dB` is the SNR that training added at the best evaluation, mean over recordings and seeds; `against none` is the "
+        "median of its difference from the first row, run by run; `better in` counts runs that are better than the first row by "
+        "more than 0.01 dB.",
         "",
         *table(head, rows),
     ]
-    return "SNR that each idea of training adds, at equal steps", lines
+    return "SNR that each training method adds, at equal steps", lines
 
 
 def _starts(path: Path) -> Iterator[tuple[str, int, Network, Tensor]]:
