@@ -11,7 +11,7 @@ from torch import Tensor
 from ddaudio.errors import OptionError, OutputError
 from ddaudio.io.checks import check_rate
 from ddaudio.io.output_files import check_made_from
-from ddaudio.io.samples import Samples, Total, collect
+from ddaudio.io.samples import Samples, Total, collect, shifted
 from ddaudio.io.wav import write_wav
 from ddaudio.models import FramedNetwork, Network
 from ddaudio.models.file import load_model
@@ -38,12 +38,13 @@ def render(network: Network, sample_rate: int | None = None, partials: int | Non
     if partials is not None:
         if isinstance(partials, bool) or not isinstance(partials, int) or partials < 0:
             raise OptionError(setting="partials", value=partials, allowed="whole numbers, 0 or more")
-        network = network.pruned(min(partials, network.n_prunable()))
+        network, offset = network.pruned(min(partials, network.n_prunable())), network.offset
+        network.offset = offset
     rate = network.sample_rate if sample_rate is None else sample_rate
     if rate != network.sample_rate:
         check_rate(rate)
     sounds = [collect(_pieces(term, rate)) for term in network.terms]
-    return sounds[0] if len(sounds) == 1 else Total(sounds)
+    return shifted(sounds[0] if len(sounds) == 1 else Total(sounds), network.offset)
 
 
 class RenderedFile(NamedTuple):

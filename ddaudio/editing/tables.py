@@ -30,26 +30,32 @@ def as_json(columns: Mapping[str, list[Any]]) -> str:
 def partials_table(network: Network, table_format: str) -> str:
     """Return the network's parameters in natural units, one row per component, in one of the `FORMATS`.
 
-    Rows of partials are complete: the signals can be reconstructed from them alone. The last columns are constant for a network:
-    its window, its sample rate in Hz, and the numbers of samples and signals.
+    Rows of partials are complete: the signals can be reconstructed from them alone. A constant offset is a row for each signal,
+    a partial of 0 Hz. The last columns are constant for a network: its window, its sample rate in Hz, and the numbers of samples
+    and signals.
 
     Raises `OptionError` for another format, and `PluginError` for a broken one.
     """
     write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
-    columns = table_columns(network)
-    term_of_row = columns.get("network", [0] * len(columns["signal"]))
-    return write(columns | {name: [values[term] for term in term_of_row] for name, values in _sounds(network).items()})
+    columns = _with_offset(network, table_columns(network))
+    rows = len(columns["signal"])
+    windows = [network.terms[term].grid.window for term in columns.get("network", [0] * rows)]
+    n_signals, n_samples = network.shape
+    constants = {"sample_rate": network.sample_rate, "n_samples": n_samples, "n_signals": n_signals}
+    return write(columns | {"window": windows} | {name: [value] * rows for name, value in constants.items()})
 
 
-def _sounds(network: Network) -> dict[str, list[Any]]:
-    """Return the columns that are constant for each network of a sum."""
-    grids = [term.grid for term in network.terms]
-    return {
-        "window": [grid.window for grid in grids],
-        "sample_rate": [grid.sample_rate for grid in grids],
-        "n_samples": [grid.n_samples for grid in grids],
-        "n_signals": [grid.n_signals for grid in grids],
-    }
+def _with_offset(network: Network, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return the columns with a row for the offset of each signal."""
+    if network.offset is None:
+        return columns
+    offsets, rows = network.offset.double().tolist(), len(columns["signal"])
+    values: dict[str, list[Any]] = {"signal": list(range(len(offsets))), "amplitude": [abs(offset) for offset in offsets]}
+    values["phase_rad"] = [0.0 if offset >= 0 else math.pi for offset in offsets]
+    same: dict[str, float] = dict.fromkeys(("network", "time_s", "frequency_hz", "start_s", "fade_in_s", "fade_out_s"), 0)
+    same["end_s"] = network.shape[1] / network.sample_rate
+    columns = columns | {name: columns.get(name, [None] * rows) for name in values}
+    return {name: column + values.get(name, [same.get(name)] * len(offsets)) for name, column in columns.items()}
 
 
 def table_columns(network: Network) -> dict[str, list[Any]]:

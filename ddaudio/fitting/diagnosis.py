@@ -104,6 +104,9 @@ def diagnose_warnings(
         if bounds.held >= AT_BOUNDS and bounds.held > bounds.usual * bounds.total:
             yield f"at a bound: {bounds.held} of {bounds.total} {bounds.where}"
     yield from _input_warnings(recording)
+    if network.offset is not None:
+        offsets = " and ".join(dict.fromkeys(f"{offset:.3g}" for offset in network.offset.tolist()))
+        yield f"input has a constant offset of {offsets}, which the model stores and no metric counts"
 
 
 def _missing_band_warnings(metrics: Metrics, nyquist_hz: float) -> Iterator[str]:

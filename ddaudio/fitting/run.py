@@ -8,14 +8,17 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ddaudio.errors import OptionError, RecordingError
+from ddaudio.fitting.centring import centred, offset_of, with_room
 from ddaudio.fitting.diagnosis import diagnose_status, diagnose_warnings
 from ddaudio.fitting.plan import FitPlan, make_plan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import StagewiseFit, fit_single_stage_many, fit_stagewise
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
+from ddaudio.io.samples import shifted
 from ddaudio.metrics.mdct_baseline import best_k_snr
 from ddaudio.metrics.measure import measure
 from ddaudio.options import NETWORKS, FitOptions
@@ -71,12 +74,14 @@ def fit(
     tell(Progress("reading", 0, 0, math.nan, math.nan))
     recording = _read(recording, options)
     clock.lap("reading")
-    plan = make_plan(recording, options)
+    offset = offset_of(recording)
+    target = centred(recording, offset)
+    plan = with_room(make_plan(target, options), offset, target.energy)
     log = _log(recording, plan.options, checkpoint, resume=resume, force=force)
-    fitted = fit_stagewise(recording, plan, tell, log)
+    fitted = fit_stagewise(target, plan, tell, log)
     clock.lap("fitting")
     tell(Progress("measuring", 0, 0, math.nan, math.nan))
-    return _measured(recording, plan, fitted, clock)
+    return _measured(recording, offset, plan, fitted, clock)
 
 
 def fit_many(
@@ -111,16 +116,20 @@ def iterate_fits(recordings: Sequence[Recording | str | os.PathLike[str]], optio
         clocks.append(_Clock())
         read.append(_read(recording, options))
         clocks[-1].lap("reading")
-    plans = [make_plan(recording, options) for recording in read]
+    offsets = [offset_of(recording) for recording in read]
+    targets = [centred(*each) for each in zip(read, offsets, strict=True)]
+    plans = [
+        with_room(make_plan(target, options), offset, target.energy) for target, offset in zip(targets, offsets, strict=True)
+    ]
     for batch in _batches(plans):
         began = time.perf_counter()
         if len(plans[batch]) == 1:
-            fitted = [fit_stagewise(read[batch][0], plans[batch][0], _silent)]
+            fitted = [fit_stagewise(targets[batch][0], plans[batch][0], _silent)]
         else:
-            fitted = fit_single_stage_many(read[batch], plans[batch], _silent)
+            fitted = fit_single_stage_many(targets[batch], plans[batch], _silent)
         per_sample = (time.perf_counter() - began) / sum(math.prod(plan.shape) for plan in plans[batch])
-        for one in zip(read[batch], plans[batch], fitted, clocks[batch], strict=True):
-            one[3].note("fitting", per_sample * math.prod(one[1].shape))
+        for one in zip(read[batch], offsets[batch], plans[batch], fitted, clocks[batch], strict=True):
+            one[4].note("fitting", per_sample * math.prod(one[2].shape))
             yield _measured(*one)
 
 
@@ -145,14 +154,16 @@ def _batches(plans: Sequence[FitPlan]) -> Iterator[slice]:
         yield slice(first, len(plans))
 
 
-def _measured(recording: Recording, plan: FitPlan, fitted: StagewiseFit, clock: "_Clock") -> FitResult:
-    """Compute the metrics of a fit, and return its result."""
-    metrics = measure(fitted.estimate, recording.samples, recording.sample_rate)
-    baseline = best_k_snr(recording.samples, fitted.network.n_parameters())
+def _measured(recording: Recording, offset: Tensor | None, plan: FitPlan, fitted: StagewiseFit, clock: "_Clock") -> FitResult:
+    """Compute the metrics of a fit, of estimate and recording without the offset, and return its result."""
+    target = centred(recording, offset)
+    metrics = measure(fitted.estimate, target.samples, recording.sample_rate)
+    baseline = best_k_snr(target.samples, fitted.network.n_parameters())
+    fitted.network.offset = offset
     clock.lap("measuring")
     status, reason = diagnose_status(fitted.stages, metrics)
-    diagnosed = recording, plan.options, status, reason, metrics, baseline, fitted.network
-    found = fitted.network, fitted.estimate, status, reason, tuple(diagnose_warnings(*diagnosed)), fitted.stages
+    diagnosed = target, plan.options, status, reason, metrics, baseline, fitted.network
+    found = fitted.network, shifted(fitted.estimate, offset), status, reason, tuple(diagnose_warnings(*diagnosed)), fitted.stages
     return FitResult(recording, plan.options, *found, metrics, baseline, clock.seconds)
 
 
@@ -189,7 +200,9 @@ def plan_fit(
     """
     options = (options or FitOptions()).with_settings(settings)
     recording = _read(recording, options)
-    plan = make_plan(recording, options)
+    offset = offset_of(recording)
+    target = centred(recording, offset)
+    plan = with_room(make_plan(target, options), offset, target.energy)
     _log(recording, plan.options, checkpoint, resume=resume, force=force)
     return plan
 

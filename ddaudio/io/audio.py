@@ -96,6 +96,11 @@ class Recording:
         """The sum of squares of the samples of all channels, added up in float64."""
         return self._survey.energy
 
+    @property
+    def means(self) -> Tensor:
+        """The mean of each channel, `[C]` float64."""
+        return self._survey.means
+
     @cached_property
     def content_hash(self) -> str:
         """SHA-256, in hex, of shape, sample rate and samples, independent of the name of the file."""

@@ -28,6 +28,8 @@ class SampleStatistics:
     """The highest sample; NaN if any sample is."""
     energy: float
     """The sum of squares, added up in float64."""
+    means: Tensor = dataclasses.field(compare=False)
+    """The mean of each channel, `[C]` float64."""
     clipped_samples: int
     """Samples in flat tops: runs of three or more at the highest or lowest value of their channel. Tops of rounded smooth
     waves and levels of square waves do not count."""
@@ -48,18 +50,20 @@ def sample_statistics(samples: Samples) -> SampleStatistics:
     n_channels = samples.shape[0]
     lowest, highest = torch.full((n_channels, 1), math.inf), torch.full((n_channels, 1), -math.inf)
     energy, bits, may_be_clipped = 0.0, DEPTHS[0], False
-    before = torch.full((n_channels, 2), math.nan)
+    before, sums = torch.full((n_channels, 2), math.nan), torch.zeros(n_channels, dtype=torch.float64)
     for block in blocks(samples):
         # unlike Python's min and max, these keep a NaN
         lowest = torch.minimum(lowest, block.amin(1, keepdim=True))
         highest = torch.maximum(highest, block.amax(1, keepdim=True))
-        energy += float(block.double().square_().sum())
+        wide = block.double()
+        sums += wide.sum(1)
+        energy += float(wide.square_().sum())
         bits = next(depth for depth in DEPTHS if depth >= bits and _has_depth(block, depth))
         joined = torch.cat([before, block], dim=1)
         may_be_clipped |= any(bool(_threes(joined == extreme).any()) for extreme in (highest, lowest))
         before = joined[:, -2:].clone()
     clipped_samples = _count_clipped(samples, lowest, highest, 2.0 ** (1 - bits)) if may_be_clipped else 0
-    return SampleStatistics(float(lowest.amin()), float(highest.amax()), energy, clipped_samples)
+    return SampleStatistics(float(lowest.amin()), float(highest.amax()), energy, sums / samples.shape[1], clipped_samples)
 
 
 def _has_depth(block: Tensor, bits: int) -> bool:

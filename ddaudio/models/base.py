@@ -50,6 +50,10 @@ class Network(nn.Module, ABC):
     and tables hold natural units (Hz, full scale).
     """
 
+    offset: Tensor | None = None
+    """Constant that is added to each signal of the model, ``[B]`` float32; None for none. It is neither trained nor a part of
+    `estimate`: goals and metrics do not count it."""
+
     @property
     @abstractmethod
     def terms(self) -> list["FramedNetwork"]:
@@ -163,9 +167,10 @@ class Network(nn.Module, ABC):
 
     def n_parameters(self) -> int:
         """Return the number of parameters that a file of this network holds, including the divisions of time."""
-        return sum(tensor.numel() for tensor in self.to_tensors().values()) + sum(
+        own = sum(tensor.numel() for tensor in self.to_tensors().values()) + sum(
             encode(term.grid)[1].numel() for term in self.terms
         )
+        return own if self.offset is None else own + self.offset.numel()
 
 
 class FramedNetwork(Network):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ddaudio.errors import DdaudioError, ModelError
@@ -25,6 +26,8 @@ _UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowE
 """Exceptions raised by settings and tensors that do not fit a network."""
 CODE = "division"
 """Name of the tensor with the division of time."""
+OFFSET = "offset"
+"""Name of the tensor with the constant offset of each signal, if there is one."""
 
 
 def model_bytes(network: Network) -> bytes:
@@ -35,6 +38,8 @@ def model_bytes(network: Network) -> bytes:
         division, code = encode(term.grid)
         terms.append({"model": term.name, "window": term.grid.window, **division, "network": term.settings()})
         tensors |= {f"{place}.{name}": tensor for name, tensor in (term.to_tensors() | {CODE: code}).items()}
+    if network.offset is not None:
+        tensors[OFFSET] = network.offset
     signals, samples = network.shape
     settings = {"signals": signals, "samples": samples, "sample_rate": network.sample_rate, "terms": terms}
     return checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, json.dumps(settings), tensors)
@@ -71,10 +76,12 @@ def _build(path: Path, text: str, tensors: dict[str, Tensor]) -> Network:
     try:
         settings = read_settings(text)
         _check_shape(settings)
+        offset = _offset(settings["signals"], tensors.pop(OFFSET, None))
         terms = [_build_term(settings, place, tensors) for place in range(len(settings["terms"]))]
         if tensors:
             raise ModelError(f"the tensors {', '.join(sorted(tensors))} belong to no network")
         network = SumNetwork(terms) if len(terms) > 1 else terms[0]
+        network.offset = offset
     except _UNFIT as error:
         problem = f"{quoted(path)} contains no model that fits its settings: {error}"
         raise ModelError(problem, hint="fit the recording again") from None
@@ -88,6 +95,13 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
         value = settings[name]
         if type(value) is not int or not 1 <= value <= most:
             raise ValueError(f"{name} is {value!r:.50}; allowed: 1 to {most}")
+
+
+def _offset(n_signals: int, offset: Tensor | None) -> Tensor | None:
+    """Return a stored offset; raises `ModelError` if it is not one."""
+    if offset is None or (offset.dtype == torch.float32 and offset.shape == (n_signals,) and bool(offset.isfinite().all())):
+        return offset
+    raise ModelError(f"{OFFSET} must be {n_signals} finite float32 values")
 
 
 def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tensor]) -> FramedNetwork:
