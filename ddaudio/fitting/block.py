@@ -75,7 +75,7 @@ class Block(NamedTuple):
         """Return the budget and goal of the network on a grid."""
         spec = self.stage.network
         least = self.target.shape[0] if len(self.stage.blocks.ranges) == 1 else 0
-        taken = spec.parameters_per_frame * grid.n_frames + division_words(self.stage, grid)
+        taken = spec.parameters_per_network + spec.parameters_per_frame * grid.n_frames + division_words(self.stage, grid)
         return size_for(self.stage.options.model, self.share, grid.n_frames, taken, spec.parameters_per_component, least)
 
 

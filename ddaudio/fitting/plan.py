@@ -286,10 +286,12 @@ def _plan_blocks(shape: tuple[int, int], sample_rate: int, options: FitOptions) 
     equal = None if frame_s is None else TimeGrid.uniform(sample_rate, 1, n_samples, frame_s, overlap).cells
     root = cell_sizes(sample_rate, n_samples)[-1] if equal is None else int(equal.size[0])
     length = root * max(4, BLOCK_SAMPLES // (n_signals * root))
-    count = max(1, round(n_samples / length))
+    spec = NETWORKS[options.model.model]
+    count = 1 if spec.parameters_per_network else max(1, round(n_samples / length))
     ranges = tuple(pairwise([*(length * index for index in range(count)), n_samples]))
     cells = [n_signals * math.ceil((last - first) / root) for first, last in ranges]
     words = [0 if count == 1 or equal is not None else math.ceil(each / WORD) for each in cells]
-    per_cell = NETWORKS[options.model.model].parameters_per_frame
-    fewest = tuple(per_cell * each + more for each, more in zip(cells, words, strict=True))
+    fewest = tuple(
+        spec.parameters_per_network + spec.parameters_per_frame * each + more for each, more in zip(cells, words, strict=True)
+    )
     return BlockPlan(root, equal is None, None if equal is None else int(equal.pre_roll.max()), ranges, fewest)

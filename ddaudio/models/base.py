@@ -212,7 +212,7 @@ class FramedNetwork(Network):
 
     @abstractmethod
     def frames_of_rows(self) -> list[Tensor]:
-        """Return the frame that each row of each of ``parameters()`` belongs to, ``[N]`` int64."""
+        """Return the frame that each row of each of ``parameters()`` belongs to, ``[N]`` int64; -1 for the whole network."""
 
     @abstractmethod
     def pruned(self, keep: int) -> "FramedNetwork":

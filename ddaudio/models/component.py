@@ -22,7 +22,8 @@ class ComponentNetwork(DeclaredNetwork):
     def __init__(self, grid: TimeGrid, options: object = None) -> None:
         """Create a network without components."""
         super().__init__(grid, options)
-        empty = {one.name: torch.zeros(0 if one.per == "component" else grid.n_frames, *one.shape) for one in self.stored()}
+        rows = {"component": 0, "frame": grid.n_frames, "network": 1}
+        empty = {one.name: torch.zeros(rows[one.per], *one.shape) for one in self.stored()}
         self.set_components(torch.zeros(grid.n_frames, dtype=torch.int64), empty)
 
     @abstractmethod
@@ -30,8 +31,8 @@ class ComponentNetwork(DeclaredNetwork):
         """Return the samples ``[P, L]`` of some components.
 
         Args:
-            values: natural values of the declared parameters, ``[P, ...]`` each, by name; values per frame are repeated for its
-                components.
+            values: natural values of the declared parameters, ``[P, ...]`` each, by name; values per frame or network are
+                repeated for its components.
             position: time of each sample, ``[P, L]`` float32 or float64, in samples of the network's own rate from the first
                 sample of the component's frame.
 
@@ -63,7 +64,7 @@ class ComponentNetwork(DeclaredNetwork):
     def _samples(self, own: Tensor, position: Tensor) -> Tensor:
         """Return the samples ``[P, L]`` of some components."""
         frame = self.layout.frame_of_partial[own]
-        rows = {"component": own, "frame": frame}
+        rows = {"component": own, "frame": frame, "network": torch.zeros_like(own)}
         values = {one.name: self.value(one.name)[rows[one.per]] for one in self.declared()}
         return self.waveforms(values, position.to(next(self.parameters())))
 

@@ -13,7 +13,7 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models import tensors as files
 from ddaudio.models.base import AtBounds, FramedNetwork, Jacobian
 from ddaudio.models.jacobian import AutomaticJacobian
-from ddaudio.models.parameters import Parameter, level_scale
+from ddaudio.models.parameters import Parameter, Scope, level_scale
 
 Rows = tuple["DeclaredNetwork", Tensor, Tensor]
 """A network, some of its components ``[N]`` int64, and the frame of another grid that each is moved to, ``[N]`` int64."""
@@ -59,7 +59,7 @@ class DeclaredNetwork(FramedNetwork):
 
         Args:
             counts: components in each frame, ``[F]`` int64.
-            values: natural values of each parameter, ``[P, ...]`` in the order of frames, or ``[F, ...]``, by name.
+            values: natural values of each parameter, ``[P, ...]`` in the order of frames, ``[F, ...]`` or ``[1, ...]``, by name.
 
         """
         self.layout = Layout(self.grid, counts)
@@ -109,15 +109,19 @@ class DeclaredNetwork(FramedNetwork):
         return {} if self.options is None else dict(self.options.table())
 
     def rows(self) -> dict[str, Tensor]:
-        """Return the frame of each row of each stored parameter, by name."""
-        own = {"component": self.layout.frame_of_partial, "frame": torch.arange(self.grid.n_frames)}
+        """Return the frame of each row of each stored parameter, by name; -1 for a row of the whole network."""
+        own = self._frames_by_scope()
         return {one.name: own[one.per] for one in self.stored()}
 
     def frames_of_rows(self) -> list[Tensor]:
-        """Return the frame that each row of each of ``parameters()`` belongs to, ``[P]`` or ``[F]`` int64."""
-        own = {"component": self.layout.frame_of_partial, "frame": torch.arange(self.grid.n_frames)}
+        """Return the frame of each row of each of ``parameters()``, ``[P]``, ``[F]`` or ``[1]`` int64; -1 for the network's."""
+        own = self._frames_by_scope()
         # A parameter that is unused with these settings has no rows.
         return [own[one.per][: len(getattr(self, one.name))] for one in self.declared()]
+
+    def _frames_by_scope(self) -> dict[Scope, Tensor]:
+        frames = torch.arange(self.grid.n_frames)
+        return {"component": self.layout.frame_of_partial, "frame": frames, "network": torch.tensor([-1])}
 
     def component_energies(self) -> Tensor:
         """Return the energy of each component on its own; empty unless overridden, for networks that cannot be pruned."""
@@ -175,6 +179,8 @@ class DeclaredNetwork(FramedNetwork):
         for one in self.stored():
             if one.per == "component":
                 values[one.name] = torch.cat([own[one.name][kept] for own, kept in each])[order]
+            elif one.per == "network":
+                values[one.name] = _common([own[one.name] for own, _ in each], one.name)
             else:
                 values[one.name] = torch.zeros(grid.n_frames, *one.shape).to(each[0][0][one.name])
                 for (own, kept), (piece, _, frames) in zip(each, rows, strict=True):
@@ -220,11 +226,11 @@ class DeclaredNetwork(FramedNetwork):
 
     @torch.no_grad()
     def frequencies(self) -> list[Tensor]:
-        """Return the frequency of each value's component; for values per frame, the geometric mean over its components."""
+        """Return the frequency of each value's component; for others, the geometric mean over components."""
         waves = self.wave_frequencies()
         if waves is None:
             return []
-        own = {"component": waves, "frame": self._frame_means(waves)}
+        own = {"component": waves, "frame": self._frame_means(waves), "network": _geometric_mean(waves)[None]}
         rows = [(own[one.per], getattr(self, one.name)) for one in self.declared()]
         return [row[: len(value)].reshape(-1, *[1] * (value.dim() - 1)).expand_as(value) for row, value in rows]
 
@@ -250,3 +256,15 @@ class DeclaredNetwork(FramedNetwork):
             f"values of {kinds} are at {' or '.join(where)}",
             max(one.usually_at_bounds or 0.0 for one in counted),
         )
+
+
+def _geometric_mean(waves: Tensor) -> Tensor:
+    """Return the geometric mean of frequencies, ``[]``; 1 where there are none."""
+    return waves.double().clamp(min=1e-12).log().mean().nan_to_num().exp().to(waves)
+
+
+def _common(values: Sequence[Tensor], name: str) -> Tensor:
+    """Return the value that several networks have in common; raises ValueError if theirs differ."""
+    if any(not torch.equal(value, values[0]) for value in values):
+        raise ValueError(f"networks with different values of {name!r} cannot be joined")
+    return values[0]

@@ -1,7 +1,8 @@
 """The Jacobian of a network by automatic differentiation, used by networks without a hand-written one.
 
 Frames do not depend on each other's parameters, so one forward pass gives one column of the Jacobian for each of them. Therefore
-``forward()`` is differentiated, which returns frames before windowing and overlap-add.
+``forward()`` is differentiated, which returns frames before windowing and overlap-add. Each value of a parameter of the whole
+network takes a forward pass of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -96,6 +97,9 @@ class AutomaticJacobian(Jacobian):
                 changes = [torch.zeros_like(value) for value in self._values]
                 which = places == place
                 changes[parameter].view(-1)[which] = 1
+                if bool((frame < 0).any()):  # of the whole network
+                    squares[parameter].view(-1)[which] = self.forward(changes).square().sum()
+                    continue
                 frames = self._grid.windowed(self._frame_changes(changes))
                 energies = torch.cat([part.square().sum(1) for part in frames])
                 squares[parameter].view(-1)[which] = energies[frame[which]]
@@ -118,7 +122,7 @@ class AutomaticJacobian(Jacobian):
 def _numbered(frame: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Return the frames of values of which each row has ``width``, ``[N]``, and each one's number within its frame."""
     order = torch.argsort(frame, stable=True)
-    counts = torch.bincount(frame)
+    counts = torch.bincount(frame + 1)  # -1 is the whole network
     rank = torch.empty_like(frame)
-    rank[order] = torch.arange(frame.numel()) - (counts.cumsum(0) - counts)[frame[order]]
+    rank[order] = torch.arange(frame.numel()) - (counts.cumsum(0) - counts)[frame[order] + 1]
     return frame.repeat_interleave(width), (rank[:, None] * width + torch.arange(width)).flatten()

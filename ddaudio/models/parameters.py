@@ -13,6 +13,8 @@ from ddaudio.errors import ModelError
 Unit = Literal["Hz", "1/s", "rad", "full scale", ""]
 """Unit of a parameter in files and tables; empty for dimensionless ones."""
 
+Scope = Literal["component", "frame", "network"]
+"""What each value of a parameter belongs to."""
 SUFFIXES: dict[Unit, str] = {"Hz": "_hz", "1/s": "_per_s", "rad": "_rad", "full scale": "", "": ""}
 """Suffix of column names, by unit."""
 ROUNDING = 1e-6
@@ -21,7 +23,7 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a network: one value, or a tensor of some shape, for each component or for each frame.
+    """A parameter of a network: one value, or a tensor of some shape, for each component, for each frame, or for the network.
 
     A network trains ``natural / scale``, so that one learning rate fits all parameters. Natural values of frequencies are
     radians per sample and those of decays are per sample; files and tables have Hz and 1/s.
@@ -38,13 +40,13 @@ class Parameter:
     """Unit in files and tables."""
     kind: str = ""
     """Layer in which it is trained and reported, see `Network.layers` (default: its name)."""
-    per: Literal["component", "frame"] = "component"
-    """Whether there is a value per component or per frame: tensors are ``[P, ...]`` or ``[F, ...]``."""
+    per: Scope = "component"
+    """Whether there is a value per component, frame or network: tensors are ``[P, ...]``, ``[F, ...]`` or ``[1, ...]``."""
     shape: tuple[int, ...] = ()
-    """Shape of the value of one component or frame."""
+    """Shape of the value of one component, frame or network."""
     scale: Literal["bin", "level"] | float = 1.0
-    """Natural value of a trained value of 1: a constant; ``bin``, the inverse of the frame's spread, about a bin of its spectrum;
-    or ``level``, the geometric mean of the component's own amplitude and the level of its frame."""
+    """Natural value of a trained value of 1: a constant; or for components ``bin``, the inverse of the frame's spread, about a
+    bin of its spectrum, or ``level``, the geometric mean of the component's own amplitude and the level of its frame."""
     bounds: tuple[float, float] = (-math.inf, math.inf)
     """Smallest and largest natural value."""
     usually_at_bounds: float | None = None

@@ -44,6 +44,7 @@ def stored_tensors(network: Declared) -> dict[str, Tensor]:
     tensors = {network.COUNTS: pack(counts > 0) if network.AT_MOST_ONE else counts.to("cpu", torch.int32)}
     natural, frames = network.natural(), network.rows()
     for one in network.stored():
+        # The one row of the network, of frame -1, has no order.
         order = torch.argsort(grid.order[frames[one.name]], stable=True)
         tensors[one.column] = one.in_units(natural[one.name][order], grid.sample_rate).flatten().float().cpu()
     return tensors
@@ -60,7 +61,7 @@ def components_of(network: Declared, tensors: Mapping[str, Tensor]) -> tuple[Ten
     grid = network.grid
     in_cell = _counts(network, tensors[network.COUNTS])
     frame = torch.argsort(grid.order)[torch.arange(in_cell.numel()).repeat_interleave(in_cell)]
-    orders = {"component": torch.argsort(frame, stable=True), "frame": grid.order}
+    orders = {"component": torch.argsort(frame, stable=True), "frame": grid.order, "network": torch.tensor([0])}
     values = {}
     for one in stored:
         rows = orders[one.per]
@@ -106,9 +107,9 @@ def table_of(network: Declared) -> dict[str, Tensor]:
         "frequency_hz": unknown,
         "amplitude": network.amplitudes().detach().double().cpu()[order],
     }
-    natural = network.natural()
+    natural, of_rows = network.natural(), {"component": order, "frame": frame, "network": torch.zeros_like(frame)}
     for one in network.stored():
-        rows = natural[one.name][order if one.per == "component" else frame]
+        rows = natural[one.name][of_rows[one.per]]
         columns = one.in_units(rows, grid.sample_rate).double().cpu().reshape(len(frame), math.prod(one.shape))
         for number, column in enumerate(columns.unbind(1), 1):
             name = one.column if not one.shape else f"{one.column}_{number}"
