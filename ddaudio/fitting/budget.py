@@ -14,16 +14,19 @@ import torch
 from torch import Tensor
 
 from ddaudio.errors import OptionError
+from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples
 from ddaudio.io.spectra import Frames
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget
-from ddaudio.options import ModelOptions
+from ddaudio.options import MAX_PARAMETERS_PER_SAMPLE, ModelOptions
 
 SPECTRUM_S = 0.046
 """Frame length of the short-time spectra in seconds; frames overlap by one half."""
 LEVELS_PER_OCTAVE = 4
 LOWEST_OCTAVE, HIGHEST_OCTAVE = -80, 40
 """Range of the histogram of powers, as exponents of 2."""
+MOST_PARAMETERS = 100_000
+"""Largest budget of short recordings; longer ones may have `MAX_PARAMETERS_PER_SAMPLE`."""
 BINS_PER_PARTIAL = 4
 """Approximate number of bins of overlapping Hann spectra per partial."""
 
@@ -51,6 +54,14 @@ def goal_energy(options: ModelOptions, energy: float) -> float:
     """Return the target of the residual energy for a recording of the given ``energy``; 0 without a target SNR."""
     sized = options.budget is not None or options.partials is not None
     return 0.0 if sized else energy * 10 ** (-options.target_snr_db / 10)
+
+
+def check_most(setting: str, n_parameters: int, recording: Recording, value: int) -> None:
+    """Raise `OptionError` for the ``value`` of a setting that makes more parameters than any fit of the recording can use."""
+    most = max(MOST_PARAMETERS, int(MAX_PARAMETERS_PER_SAMPLE * recording.n_channels * recording.n_samples))
+    if n_parameters > most:
+        problem = f"which makes {n_parameters} parameters for this recording"
+        raise OptionError(problem, setting=setting, value=value, allowed=f"up to {most} parameters")
 
 
 def check_budget(options: ModelOptions, fewest: int, per_part: int) -> None:

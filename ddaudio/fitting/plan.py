@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from ddaudio.errors import OptionError, nearest
 from ddaudio.fitting import layer_widths
-from ddaudio.fitting.budget import allowance, check_budget, goal_energy
+from ddaudio.fitting.budget import allowance, check_budget, check_most, goal_energy
 from ddaudio.fitting.segmentation import cell_sizes
 from ddaudio.grid.coding import WORD
 from ddaudio.grid.time_grid import TimeGrid
@@ -153,9 +153,11 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
     """Resolve the options for a recording, and return the plan of the fit.
 
     Raises `OptionError` for options in conflict with each other or with the recording, a budget that is too small for a single
-    component, and a loss with a lag that is longer than what is fitted at a time.
+    component or beyond what the recording can use, and a loss with a lag that is longer than what is fitted at a time.
     """
     _check(options, recording)
+    if options.model.budget is not None:
+        check_most("budget", options.model.budget, recording, options.model.budget)
     terms, joint = options.model.terms, None
     if len(terms) > 1:
         # Networks differ in their default optimisers.
@@ -165,6 +167,10 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
     stages = tuple(_plan_stage(_resolved_term(options, recording, index), recording) for index in range(len(terms)))
     options = options if len(terms) > 1 else stages[0].options
     _check_room(options, stages)
+    if options.model.partials is not None:
+        frames = recording.n_channels * math.ceil(recording.n_samples / stages[0].blocks.root_samples)
+        per_frame = options.model.partials * stages[0].network.parameters_per_component
+        check_most("partials", frames * per_frame, recording, options.model.partials)
     check_lags(options.training.losses, min(last - first for stage in stages for first, last in stage.blocks.ranges))
     training = options.training
     if not training.together or training.steps == 0 or any(len(stage.blocks.ranges) > 1 for stage in stages):

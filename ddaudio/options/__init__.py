@@ -27,6 +27,7 @@ from ddaudio.options.fit import (
 from ddaudio.options.loss_specs import HUBER_DELTA, LOSSES, PENALTIES, ZERO_WIDTH, LossSpec, PenaltySpec
 from ddaudio.options.losses import Choice, check_lags, parse_loss, parse_penalties, parse_penalty, parse_terms
 from ddaudio.options.model import (
+    MAX_PARAMETERS_PER_SAMPLE,
     MIN_PARAMETERS,
     MIN_PARAMETERS_PER_SAMPLE,
     EstimatorName,
@@ -57,6 +58,7 @@ __all__ = [
     "HUBER_DELTA",
     "LOSSES",
     "MAX_FRAME_S",
+    "MAX_PARAMETERS_PER_SAMPLE",
     "MAX_SAMPLE_RATE",
     "MIN_FRAME_S",
     "MIN_PARAMETERS",

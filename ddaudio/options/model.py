@@ -11,7 +11,7 @@ from ddaudio.options.networks import NETWORKS
 InitialisationName = Literal["peaks", "random", "equal"]
 EstimatorName = Literal["annihilating-filter", "optimal-transport"]
 StartingPoint = InitialisationName | EstimatorName
-MIN_PARAMETERS, MIN_PARAMETERS_PER_SAMPLE = 4, 0.0001
+MIN_PARAMETERS, MIN_PARAMETERS_PER_SAMPLE, MAX_PARAMETERS_PER_SAMPLE = 4, 0.0001, 4
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class ModelOptions:
                 others={"model": self.model},
                 allowed="one share for each network of a sum",
             )
-        if not all(0 < share < float("inf") for share in self.parsed_budget_split):
+        if not all(0 < share < math.inf for share in self._split_row):
             raise OptionError(setting="budget_split", value=self.budget_split, allowed="finite shares above 0")
         check_range(self, "target_snr_db", -10, 140, "dB")
-        check_range(self, "max_parameters_per_sample", MIN_PARAMETERS_PER_SAMPLE, 4)
+        check_range(self, "max_parameters_per_sample", MIN_PARAMETERS_PER_SAMPLE, MAX_PARAMETERS_PER_SAMPLE)
         check_whole(self, "budget", MIN_PARAMETERS)
         check_whole(self, "partials", 1, 10000)
         check_choice(self, "initialisation", get_args(InitialisationName))
@@ -89,5 +89,9 @@ class ModelOptions:
     @property
     def parsed_budget_split(self) -> tuple[float, ...]:
         """The share of each network; they sum to 1."""
-        row = (1.0,) * len(self.terms) if self.budget_split is None else parse_row("budget_split", self.budget_split)
-        return tuple(share / sum(row) for share in row)
+        return tuple(share / sum(self._split_row) for share in self._split_row)
+
+    @property
+    def _split_row(self) -> tuple[float, ...]:
+        """The numbers of `budget_split`, one for each network."""
+        return (1.0,) * len(self.terms) if self.budget_split is None else parse_row("budget_split", self.budget_split)

@@ -1,6 +1,7 @@
 """Shares of a goal and of a budget, against water-filling spelled out."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import noise, tones
 
+import ddaudio
 from ddaudio.errors import OptionError
 from ddaudio.fitting.budget import allowance, check_budget, goal_energy, share_out, size_for
+from ddaudio.io.audio import Recording
 from ddaudio.options import ModelOptions
 
 RATE = 8000
@@ -49,6 +52,31 @@ def test_a_budget_without_room_for_a_part_is_refused(fewest: int, extra: int, pe
     assert (caught.value.setting, caught.value.value) == ("budget", options.budget)
     assert caught.value.allowed == f"{fewest + per_part} or more"
     check_budget(ModelOptions(budget=fewest + per_part), fewest, per_part)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"budget": 10**9, "initialisation": "equal"},
+        {"budget": 10**12, "model": "siren"},
+        {"budget": 10**11, "model": "double-dutch"},
+        {"budget": 10**9, "model": "sine+double-dutch"},
+        {"partials": 10_000, "frame_s": 0.0005},
+    ],
+)
+def test_what_no_recording_can_use_is_refused_by_arithmetic(settings: dict[str, Any]) -> None:
+    """It took 8.5 GB, or aborted in an allocation."""
+    with pytest.raises(OptionError, match="parameters for this recording; allowed: up to 100000 parameters") as caught:
+        ddaudio.plan_fit(Recording(noise(0.5), RATE), **settings)
+    assert caught.value.setting in settings
+
+
+def test_longer_recordings_may_use_more() -> None:
+    """Four parameters a sample, as much as the cap may be."""
+    recording = Recording(noise(10, channels=2), RATE)
+    assert ddaudio.plan_fit(recording, budget=4 * 160_000).stages[0].n_parameters == 640_000
+    with pytest.raises(OptionError, match="allowed: up to 640000"):
+        ddaudio.plan_fit(recording, budget=640_001)
 
 
 def test_a_cap_leaves_room_for_a_partial_a_signal() -> None:

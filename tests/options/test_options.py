@@ -567,3 +567,10 @@ def test_settings_of_batches_and_comparisons_are_no_settings_of_networks():
 
     assert {member.name for owner in (BatchOptions, CompareOptions) for member in fields(owner)} <= RESERVED
     assert not {member.name for spec in NETWORKS.values() for member in fields(spec.options)} & RESERVED
+
+
+@pytest.mark.parametrize("split", ["0,0", "1,0", "-1,2", "-1,1", "nan,1", "inf,1"])
+def test_a_split_needs_shares_above_0(split: str) -> None:
+    """Two of 0 were a division by 0."""
+    with pytest.raises(OptionError, match=r"budget_split is .*; allowed: finite shares above 0"):
+        FitOptions(model=ModelOptions(model="sine+double-dutch", budget_split=split))
