@@ -10,21 +10,21 @@ function bytesOf(text) {
   return bytes.buffer;
 }
 
-/** Undo `packed` of page.py. */
+/** Inverse of `packed` in page.py. */
 async function unpack(text) {
   return new Response(new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("gzip")));
 }
 
-/** For JSON.parse: every array becomes a typed array with a shape. */
+/** Reviver for JSON.parse: converts arrays to typed arrays with a shape. */
 function revive(key, value) {
   if (value === null || typeof value !== "object" || value.base64 === undefined) return value;
   return Object.assign(new FORMATS[value.dtype](bytesOf(value.base64)), { shape: value.shape });
 }
 
-/** 256 colours of three bytes each. */
+/** Colour map of 256 colours, three bytes each. */
 function paletteOf(hex) { return Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16)); }
 
-/** Paint values [rows, columns], lowest row first, into a canvas; `source` says which row is shown where. */
+/** Paint values [rows, columns], lowest row first, into a canvas; `source` maps rows of the canvas to rows of the values. */
 function paint(canvas, values, [rows, columns], [low, high], palette, source = (row) => row) {
   const context = canvas.getContext("2d"), pixels = context.createImageData(columns, rows);
   for (let row = 0; row < rows; row++) {

@@ -24,7 +24,7 @@ window.addEventListener("beforeprint", () => rows.forEach(draw));
 
 const valueOf = (row, key) => (key === "name" ? row.querySelector("th a").textContent.toLowerCase() : parseFloat(row.querySelector(`td[data-key="${key}"]`).dataset.value));
 
-/** What has no value comes last, whichever way the rest is sorted. */
+/** Missing values come last in either order. */
 function sort(head) {
   const { key, first = "ascending" } = head.dataset, now = head.getAttribute("aria-sort");
   const way = !now ? first : now === "ascending" ? "descending" : "ascending", sign = way === "ascending" ? 1 : -1;
@@ -51,7 +51,7 @@ function filter() {
 document.getElementById("filter").addEventListener("input", filter);
 document.getElementById("rating").addEventListener("change", filter);
 
-/** One sound at a time; another sound of the same row goes on at the same place. */
+/** One sound at a time; another sound of the same row continues at the same position. */
 const player = new Audio();
 let pressed = null;
 function press(button) {

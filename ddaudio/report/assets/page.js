@@ -1,10 +1,10 @@
 "use strict";
 /* Puts player and pictures together: buttons, keys, the playhead. */
 
-/** Width of pictures on paper: A4 and Letter within their margins, in CSS pixels. */
+/** Width of plots in print: A4 and Letter within their margins, in CSS pixels. */
 const PAPER = 690;
 const element = (id) => document.getElementById(id);
-/** seen: sounds can be heard and the first pictures seen; ready: pictures answer, too; whole: all is drawn. */
+/** seen: sounds can be played and the first plots are visible; ready: plots are interactive; whole: everything is drawn. */
 const ddaudio = (window.ddaudio = { seen: null, ready: null, whole: null });
 
 function fail(error) {
@@ -22,11 +22,11 @@ async function loadPlotly() {
   if (!window.Plotly) throw new Error("the script of the pictures, which several pages share, is not where it was; make this page anew with ddaudio report");
 }
 
-/** Pictures are drawn again when their ground or their room changes. */
+/** Plots are redrawn when the background or the available space changes. */
 function redrawOnChange(pictures) {
   let narrow = element("sight").clientWidth < NARROW;
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => pictures.drawAll());
-  // Paper is white, and narrower than most screens.
+  // Paper is white and narrower than most screens.
   const print = (on) => () => { document.documentElement.classList.toggle("printing", on); pictures.recolour(on ? PAPER : null); };
   window.addEventListener("beforeprint", print(true));
   window.addEventListener("afterprint", print(false));
@@ -49,7 +49,7 @@ function connect(player, pictures, facts) {
     clock.textContent = `${seconds.toFixed(2)} of ${facts.duration_s.toFixed(2)} s`;
     pictures.mark(seconds, player.loop);
   };
-  // One picture of the playhead a frame, however many things have changed.
+  // The playhead is drawn at most once per frame.
   let frame = 0;
   const soon = () => { cancelAnimationFrame(frame); frame = requestAnimationFrame(tick); };
   const tick = () => { paint(); if (player.playing) soon(); };
@@ -58,7 +58,7 @@ function connect(player, pictures, facts) {
     element("play").querySelector(".what").textContent = player.playing ? "Pause" : "Play";
     sounds.forEach((button, place) => button.setAttribute("aria-pressed", place === player.selected));
     element("loop").setAttribute("aria-pressed", player.loop !== null);
-    element("loop").textContent = player.loop ? `Loop ${(start + player.loop[0]).toFixed(2)} to ${(start + player.loop[1]).toFixed(2)} s` : "Loop the stretch shown";
+    element("loop").textContent = player.loop ? `Loop ${(start + player.loop[0]).toFixed(2)} to ${(start + player.loop[1]).toFixed(2)} s` : "Loop the visible section";
     element("match").setAttribute("aria-pressed", player.matched);
     soon();
   };
@@ -97,7 +97,7 @@ function connect(player, pictures, facts) {
   document.addEventListener("keydown", (event) => {
     const action = actions[event.key] ?? actions[event.key.toLowerCase()], at = event.target;
     if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
-    // Controls keep the keys that they have a use for themselves.
+    // Controls keep their own keys.
     if (at.matches("select, textarea, input:not([type=range])") || (event.key === " " && at.matches("button, summary, a, input"))) return;
     if (event.key.startsWith("Arrow") && at.matches(".scroll")) return;
     event.preventDefault();
@@ -106,7 +106,7 @@ function connect(player, pictures, facts) {
   player.tell();
 }
 
-/** Resolves when the browser has shown what was drawn; where it shows nothing, in a tab behind others, soon. */
+/** Resolves when the browser has painted, or soon after in a background tab, which is not painted. */
 const shown = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); setTimeout(done, 100); });
 
 async function sketched(duration_s) {
@@ -115,7 +115,7 @@ async function sketched(duration_s) {
   return pictures;
 }
 
-/** Sounds are decoded beside the pictures' first sketch. */
+/** Sounds are decoded while the first plots are sketched. */
 async function open() {
   const facts = JSON.parse(element("facts").textContent), { clips } = facts;
   const player = new Player(clips.sounds, clips.channels, () => {}), files = [...document.querySelectorAll("script.flac")].map((one) => bytesOf(one.textContent));

@@ -3,27 +3,27 @@
 
 const NAMES = ["original", "resynthesis", "residual"];
 const RANGE_DB = 90, LEAST_DB = -127, LEAST_HZ = 1, LOG_ROWS = 512, POINTS = 8, NARROW = 720;
-/** Room in pixels for what stands around waveforms and spectrograms. */
+/** Margins around waveforms and spectrograms in pixels. */
 const AROUND = { l: 64, r: 16, t: 28, b: 48 };
 /** Ticks of logarithmic frequency axes. */
 const HZ = [1, 2, 5].flatMap((one) => [1, 10, 100, 1000, 10000].map((ten) => one * ten)).sort((a, b) => a - b);
 const ticksAt = (tickvals) => ({ tickvals, ticktext: tickvals.map((hz) => (hz < 1000 ? `${hz}` : `${+(hz / 1000).toPrecision(6)}k`)) });
 const LOGARITHMIC = { type: "log", ...ticksAt(HZ) };
 
-/** The largest of 1, 2, 5, 10, ... that is at most a number. */
+/** The largest of 1, 2, 5, 10, ... up to a number. */
 function roundBelow(number) {
   const ten = 10 ** Math.floor(Math.log10(number));
   return +([5, 2, 1].find((one) => one * ten <= number * 1.0001) * ten).toPrecision(1);
 }
 
-/** Ticks of a logarithmic axis that shows so many Hz: others where it shows less than three of those that all have. */
+/** Ticks of a logarithmic axis over a range in Hz; finer ones if it contains fewer than three of the default ticks. */
 function hzTicks(from, to) {
   if (HZ.filter((hz) => hz >= from && hz <= to).length > 2 || !(to > from)) return ticksAt(HZ);
   const step = roundBelow((to - from) / 3), first = Math.ceil(from / step), count = Math.floor(to / step) - first + 1;
   return ticksAt(Array.from({ length: count }, (_, i) => +((first + i) * step).toPrecision(6)));
 }
 
-/** A trace that shows nothing but the scale of its colours, beside the picture. */
+/** A trace that only shows its colour bar. */
 function scaleOf(colorscale, low, high, title, more = {}) {
   const colorbar = { title: { text: title, side: "top" }, thickness: 10, outlinewidth: 0, len: 0.9, ...more };
   return { x: [null], y: [null], type: "scatter", mode: "markers", marker: { color: [low], colorscale, cmin: low, cmax: high, showscale: true, colorbar }, showlegend: false };
@@ -34,7 +34,7 @@ function theme() {
   return (name) => style.getPropertyValue(`--${name}`).trim();
 }
 
-/** Rows of one channel, or for -1 what `pick` (Math.max or Math.min) takes of all. */
+/** Rows of one channel, or for -1 the result of `pick` (Math.max or Math.min) over all. */
 function channelOf(values, channel, pick) {
   const [channels, ...rest] = values.shape, size = rest.reduce((a, b) => a * b, 1);
   if (channel >= 0 || channels === 1) {
@@ -46,7 +46,7 @@ function channelOf(values, channel, pick) {
   return found;
 }
 
-/** LOG_ROWS rows, `place` says from which row to which (0 to 1): of several rows in one the highest values, so that no peak is hidden. */
+/** LOG_ROWS rows; `place` gives their ranges (0 to 1). Rows that are merged keep the highest values, so that no peak is hidden. */
 function stretched(values, rows, columns, place) {
   const edge = (at) => place(at / LOG_ROWS), found = new values.constructor(LOG_ROWS * columns).fill(SILENT);
   for (let at = 0; at < LOG_ROWS; at++) {
@@ -58,7 +58,7 @@ function stretched(values, rows, columns, place) {
   return found;
 }
 
-/** Where each sound's waveform and spectrogram lie, in shares of the picture from its left and from below. */
+/** Position of each sound's waveform and spectrogram, as fractions of the plot from the left and from the bottom. */
 function rooms(narrow) {
   const waves = narrow ? 0.24 : 0.27;
   return NAMES.map((_, place) => {
@@ -81,7 +81,7 @@ class Pictures {
     this.seek = () => {};
   }
 
-  /** What all layouts have in common. */
+  /** Common part of all layouts. */
   layout(more, ink = theme()) {
     const axis = { gridcolor: ink("grid"), linecolor: ink("line"), zerolinecolor: ink("line"), automargin: true };
     const axes = Object.fromEntries(Object.entries(more).filter(([name]) => /^[xy]axis/.test(name)).map(([name, own]) => [name, { ...axis, ...own, title: { text: own.title || "", font: { size: 12 }, standoff: 8 } }]));
@@ -95,7 +95,7 @@ class Pictures {
   async draw(id, traces, layout, time = []) {
     const place = document.getElementById(id);
     await Plotly.react(place, traces, layout, { displayModeBar: false, responsive: true });
-    // What a screen reader is to read of a picture is its label; plotly's own elements say nothing.
+    // Screen readers read the label of a plot; plotly's own elements have no useful text.
     place.querySelector(".plot-container")?.setAttribute("aria-hidden", "true");
     await this.refine(place);
     if (!this.plots[id] && time.length) {
@@ -106,7 +106,7 @@ class Pictures {
     this.plots[id] ||= { place, time };
   }
 
-  /** Give logarithmic frequency axes the ticks that suit what they show. */
+  /** Set the ticks of logarithmic frequency axes for the visible range. */
   async refine(place) {
     const change = {};
     for (const [name, axis] of Object.entries(place._fullLayout)) {
@@ -123,7 +123,7 @@ class Pictures {
     await this.drawRest();
   }
 
-  /** Text and lines in the colours of the page as they are now, at once, a printer does not wait; `width` in pixels, or as wide as there is room. */
+  /** Apply the current colours of the page to text and lines synchronously, since printing does not wait; `width` in pixels, or the available width. */
   recolour(width, ink = theme()) {
     for (const { place } of Object.values(this.plots)) {
       const axes = Object.keys(place.layout).filter((name) => /^[xy]axis/.test(name));
@@ -132,7 +132,7 @@ class Pictures {
     }
   }
 
-  /** What lies further down; between two pictures the page answers. */
+  /** Plots further down; the page stays responsive between them. */
   async drawRest() {
     for (const picture of [this.lines, this.trees, this.levels, this.bands, this.training]) {
       await picture.call(this);
@@ -141,7 +141,7 @@ class Pictures {
     this.mark();
   }
 
-  /** The address of an image of values [rows, columns], lowest row first. */
+  /** Data URL of an image of values [rows, columns], lowest row first. */
   image(values, rows, columns, low, high, palette, source) {
     return this.painted(values, rows, columns, low, high, palette, source).toDataURL();
   }
@@ -152,7 +152,7 @@ class Pictures {
     return canvas;
   }
 
-  /** Waveforms and spectrograms where they will be: to be seen while plotly's script, which takes a second or two, is loaded. */
+  /** Preview of waveforms and spectrograms at their positions, while plotly's script is loaded, which takes a second or two. */
   sketch() {
     const place = document.getElementById("sight"), ink = theme(), width = place.clientWidth, narrow = width < NARROW, height = heightOf(narrow);
     const canvas = Object.assign(document.createElement("canvas"), { className: "sketch", width: width * devicePixelRatio, height: height * devicePixelRatio });
@@ -194,7 +194,7 @@ class Pictures {
   async sight() {
     const ink = theme(), { spectrogram: spectra } = this.data, narrow = document.getElementById("sight").clientWidth < NARROW;
     const [, rows, columns] = spectra.sounds[0].shape, bottom_hz = spectra.low_hz, top_hz = bottom_hz + rows * spectra.row_hz;
-    // Drawn on a logarithmic axis from the middle of the second row on: the first holds 0 Hz.
+    // Drawn on a logarithmic axis from the middle of the second row on, since the first contains 0 Hz.
     const low_hz = this.logarithmic ? Math.max(spectra.row_hz, 20) : 0, nyquist = spectra.nyquist_hz, unit = roundBelow(this.peak);
     const layout = { height: heightOf(narrow), margin: AROUND, images: [], annotations: [], showlegend: false }, traces = [], room = rooms(narrow);
     NAMES.forEach((name, place) => {
@@ -209,7 +209,7 @@ class Pictures {
       traces.push({ x: [], y: [], type: "scatter", xaxis: x, yaxis: spectrum });
       const values = channelOf(spectra.sounds[place], this.channel, Math.max), even = this.logarithmic ? stretched(values, rows, columns, (at) => (low_hz * (top_hz / low_hz) ** at - bottom_hz) / spectra.row_hz) : values;
       const source = this.image(even, even.length / columns, columns, this.top - RANGE_DB, this.top, this.palette.magma);
-      // Plotly places an image by its corners in axis units: logarithms on a logarithmic axis.
+      // Plotly positions an image by its corners in axis units, which are logarithms on a logarithmic axis.
       const edges = this.logarithmic ? [Math.log10(low_hz), Math.log10(top_hz)] : [bottom_hz, top_hz];
       layout.images.push({ source, xref: x, yref: spectrum, x: 0, y: edges[1], sizex: columns * spectra.column_s, sizey: edges[1] - edges[0], sizing: "stretch", layer: "below" });
       layout.annotations.push({ text: `<b>${name}</b>`, xref: `${x} domain`, yref: `${wave} domain`, x: 0, y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: ink(name), size: 13 } });
@@ -227,7 +227,7 @@ class Pictures {
     document.getElementById("ramp-high").textContent = `${this.top} dB (a sinusoid of full scale has 0)`;
   }
 
-  /** A waveform over what is shown: from the decoded sound where there is one, so that zooming in leads to the samples. */
+  /** A waveform over the visible range, from the decoded sound if available, so that zooming in shows the samples. */
   outline(place) {
     const { low, high } = this.data.waveform.sounds[place], [from, to] = this.view;
     const near = this.buffers && to - from < this.duration / 2 ? this.zoomed(place, from, to) : null;
@@ -265,7 +265,7 @@ class Pictures {
       if (this.channel >= 0 && found.signal[i] !== this.channel) return;
       const shade = shades[Math.min(classes - 1, Math.max(0, Math.floor((classes * (level - low)) / (high - low || 1))))];
       shade.x.push(found.start_s[i], found.end_s[i], null);
-      // A logarithmic axis has no place for 0 Hz: the pointer still reads the true frequency.
+      // A logarithmic axis cannot show 0 Hz; the hover text has the true frequency.
       const hz = found.frequency_hz[i], height = Math.max(hz, LEAST_HZ);
       shade.y.push(height, height, null);
       for (let part = 0; part <= POINTS; part++) {
@@ -273,10 +273,10 @@ class Pictures {
       }
     });
     const ink = theme(), dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    // The faint end of the map is what lies near the ground: dark on dark, light on light.
+    // The faint end of the colour map is close to the background: dark on dark, light on light.
     const colour = (i) => { const at = 3 * Math.round((dark ? 40 + (i * 215) / (classes - 1) : 215 - (i * 215) / (classes - 1))); return `rgb(${this.palette.cividis.slice(at, at + 3).join(",")})`; };
     const traces = shades.map((shade, i) => ({ ...shade, type: "scatter", mode: "lines", line: { width: 1 + (2 * i) / classes, color: colour(i), simplify: false }, hoverinfo: "skip", showlegend: false }));
-    // Points that are not drawn, only pointed at: drawing thousands takes plotly longer than all else.
+    // Invisible points for hovering: drawing thousands of them takes plotly longer than anything else.
     traces.push({ ...points, type: "scatter", mode: "none", showlegend: false, hovertemplate: "%{customdata[0]:.1f} Hz, %{customdata[1]:.1f} dB<br>at %{x:.3f} s<extra></extra>" });
     traces.push(scaleOf([...Array(6).keys()].map((i) => [i / 5, colour((i * (classes - 1)) / 5)]), low, high, "dB"));
     await this.draw("lines", traces, this.layout({ height: 380, xaxis: { title: "time (s)", range: this.view }, yaxis: { title: "frequency (Hz)", ...LOGARITHMIC } }, ink), ["x"]);
@@ -290,8 +290,8 @@ class Pictures {
       if (!document.getElementById(all)) {
         const box = document.getElementById("trees");
         for (const [id, label, note] of [
-          [all, "Levels of the tree over time, coloured by the amplitude of the rope that is open", "Rows are levels with the frequency of their waves, the longest on top; the colour is the amplitude of the rope that is open, black where it is silent."],
-          [one, "The loudest tree: what its ropes say, and which of its gates are open", "The loudest tree alone: what speaks, above; its gates, below: bright where the gate is open for the rope with bit 0, dark where for its opposite. Read down a column: the address."],
+          [all, "Levels of the tree over time, coloured by the amplitude of the open rope", "Rows are levels, labelled by the frequency of their waves, the longest at the top; the colour is the amplitude of the open rope, black if it is silent."],
+          [one, "The loudest tree: amplitudes of its ropes, and its gates", "The loudest tree: amplitudes of the open ropes (top), and gates (bottom), bright where open for the rope with bit 0, dark where open for its opposite. A column read downwards is the address."],
         ]) {
           box.insertAdjacentHTML("beforeend", `<div id="${id}" class="plot" role="img" aria-label="${label}"></div><p class="note">${note}</p>`);
         }
@@ -305,7 +305,7 @@ class Pictures {
         y: 0.5, sizey: depth, sizing: "stretch", layer: "below",
       });
       const coloursOf = (palette) => [...Array(6).keys()].map((i) => [i / 5, `rgb(${palette.slice(153 * i, 153 * i + 3).join(",")})`]);
-      // What is silent lies at the dark end of the colours, whatever the ground of the page.
+      // Silence is at the dark end of the colour map on any background.
       const ground = { plot_bgcolor: coloursOf(this.palette.magma)[0][1], margin: { l: 90, r: 12, t: 8, b: 44 } };
       const levelScale = (more) => scaleOf(coloursOf(this.palette.magma), low, high, "dB", more), gateScale = (more) => ({ ...scaleOf(coloursOf(this.palette.cividis), 0, 100, "open %", more), yaxis: "y2" });
       await this.draw(all, [levelScale()], this.layout({ ...ground, height: 110 + 18 * depth, xaxis: { title: "time (s)", range: this.view, showgrid: false }, yaxis: levels, images: [picture(tree.all, tree.all.spoken_db, low, high, this.palette.magma, "y")] }), ["x"]);
@@ -329,11 +329,11 @@ class Pictures {
     const x = bands.map((band) => label(Math.sqrt(band.low_hz * band.high_hz)));
     const trace = { type: "bar", x, y: bands.map((band) => band.snr_db), marker: { color: bands.map((band) => ink(band.snr_db < 0 ? "residual" : "original")) }, text: bands.map((band) => (band.snr_db === null ? "" : `${Math.round(band.snr_db) || 0}`)), textposition: "outside", cliponaxis: false,
       customdata: bands.map((band) => `${label(band.low_hz)} to ${label(band.high_hz)} Hz: ${band.snr_db === null ? band.reason : `${band.snr_db.toFixed(1)} dB`}`), hovertemplate: "%{customdata}<extra></extra>" };
-    // Tenths of a decibel are nothing: the axis spans ten at least.
+    // The axis spans at least ten decibels.
     const known = bands.map((band) => band.snr_db ?? 0), low = Math.min(0, ...known), high = Math.max(10, ...known);
-    // Room for the number below the lowest bar, and above the highest.
+    // Room for labels below the lowest bar and above the highest.
     const range = [low - (low < 0 ? 0.12 : 0.04) * (high - low), high + 0.12 * (high - low)];
-    const annotations = bands.every((band) => band.snr_db === null) ? [{ text: "no SNR in any band: the table says why", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }] : [];
+    const annotations = bands.every((band) => band.snr_db === null) ? [{ text: "no SNR in any band; see the table for the reasons", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }] : [];
     await this.draw("bands", [trace], this.layout({ height: 300, annotations, xaxis: { title: "octave band around (Hz)", type: "category" }, yaxis: { title: "SNR (dB)", range } }, ink));
   }
 
@@ -346,7 +346,7 @@ class Pictures {
       return;
     }
     const named = (panel) => curves.filter((one) => one.panel === panel).map((one) => one.name);
-    // A curve that is alone is named by its axis.
+    // A single curve is named by its axis.
     const titleOf = (panel) => (panel !== panels[0] && named(panel).length === 1 ? `${panel} (${named(panel)[0]})` : panel);
     const layout = { height: 120 + 190 * count, xaxis: { title: "step", anchor: `y${count > 1 ? count : ""}`, zeroline: false } };
     shown.forEach((panel, place) => {
@@ -355,7 +355,7 @@ class Pictures {
     });
     const plain = [ink("original"), ink("residual"), ink("resynthesis"), ink("playhead")], dashes = ["solid", "dash", "dot", "dashdot"];
     const traces = shown.flatMap((panel, axis) => curves.filter((one) => one.panel === panel).map((one, place, { length }) => {
-      // More curves than named colours are levels, whose order shades tell.
+      // More curves than named colours are levels, whose order is shown by shades.
       const shade = 3 * Math.round(20 + (200 * place) / Math.max(1, length - 1)), color = length > plain.length ? `rgb(${this.palette.cividis.slice(shade, shade + 3).join(",")})` : plain[place];
       const name = panel === panels[0] ? one.name : `${panel.split(" ")[0]}: ${one.name}`;
       return { x: one.steps, y: one.values, name, showlegend: length > 1, type: "scatter", mode: "lines+markers", marker: { size: 4 }, line: { color, dash: dashes[place % 4], width: 1.5 }, yaxis: `y${axis ? axis + 1 : ""}`, hovertemplate: "step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>" };
@@ -363,7 +363,7 @@ class Pictures {
     await this.draw("training", traces, this.layout(layout, ink));
   }
 
-  /** One picture was zoomed: show the same stretch of time in all others. */
+  /** Apply the time range of a zoomed plot to all others. */
   async follow(id, change) {
     if (this.following) return;
     if (Object.keys(change).some((name) => /^yaxis\d*\.(range|autorange)/.test(name))) await this.refine(this.plots[id].place);
@@ -373,7 +373,7 @@ class Pictures {
     await this.show(Object.keys(change).some((name) => /autorange/.test(name)) ? this.full : range);
   }
 
-  /** Show a stretch of time in all pictures. */
+  /** Show a range of time in all plots. */
   async show([from, to]) {
     if (!this.plots.sight) return;
     const least = 0.0005, width = Math.min(Math.max(to - from, least), this.full[1] - this.full[0]), start = Math.min(Math.max(from, 0), this.full[1] - width);
@@ -385,7 +385,7 @@ class Pictures {
     this.mark();
   }
 
-  /** Draw the waveforms anew for what is shown. */
+  /** Redraw the waveforms for the visible range. */
   async reshape() {
     for (const place of NAMES.keys()) {
       const { x0, dx, y } = this.outline(place);
@@ -393,7 +393,7 @@ class Pictures {
     }
   }
 
-  /** Pixels of a place in time within a picture, or null where it is not shown. */
+  /** Horizontal position of a time within a plot in pixels, or null if it is not visible. */
   pixels(plot, name, seconds) {
     const axis = plot.place._fullLayout?.[name.replace("x", "xaxis")];
     if (!axis) return null;
@@ -401,7 +401,7 @@ class Pictures {
     return at < -0.5 || at > axis._length + 0.5 ? null : axis._offset + at;
   }
 
-  /** Draw the playhead over all pictures of time, and the stretch that is looped. */
+  /** Draw the playhead and the looped section in all plots over time. */
   mark(seconds = this.seconds, loop = this.loop) {
     Object.assign(this, { seconds, loop });
     for (const plot of Object.values(this.plots)) {
@@ -417,20 +417,20 @@ class Pictures {
     }
   }
 
-  /** The playhead of a picture's axis, and the stretch that is looped; made when they are first asked for. */
+  /** The elements of the playhead and of the looped section of an axis, created when first used. */
   marks(plot, i) {
     const made = (className) => plot.place.appendChild(Object.assign(document.createElement("div"), { className }));
     plot.marks ||= [];
     return (plot.marks[i] ||= { stretch: made("loop"), head: made("playhead") });
   }
 
-  /** Top and bottom in pixels of the pictures above an axis. */
+  /** Top and bottom in pixels of the plots above an axis. */
   extent(plot, name, size) {
     const over = Object.values(plot.place._fullLayout._plots).filter((one) => one.xaxis._id === name).map((one) => one.yaxis);
     return [Math.min(...over.map((axis) => axis._offset), size.t + size.h), Math.max(...over.map((axis) => axis._offset + axis._length), size.t)];
   }
 
-  /** A click goes to its place in time; over a spectrogram the levels of all three are read. */
+  /** A click seeks to its time; over a spectrogram the levels of all three are shown. */
   point(place, id) {
     let pressed = null;
     const find = (event) => {
@@ -442,7 +442,7 @@ class Pictures {
       return null;
     };
     place.addEventListener("pointerdown", (event) => { pressed = [event.clientX, event.clientY]; }, true);
-    // Plotly lays a cover over the page while a button is down: the end of a click is not the picture's.
+    // Plotly covers the page while a button is down, so the plot does not get the end of a click.
     window.addEventListener("pointerup", (event) => {
       const still = pressed && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) < 4, found = still && find(event);
       pressed = null;
@@ -451,7 +451,7 @@ class Pictures {
     if (id === "sight") place.addEventListener("pointermove", (event) => { const found = find(event); if (found && +found.yaxis.slice(1) % 2 === 0) this.read(found.seconds, found.height); }, true);
   }
 
-  /** Read levels where the original is loudest at a time: for those who have no pointer. */
+  /** Show the levels at the loudest frequency of the original at a time, for use without a pointer. */
   readLoudest(seconds) {
     const { sounds, column_s, row_hz, low_hz } = this.data.spectrogram, [, rows, columns] = sounds[0].shape;
     const levels = channelOf(sounds[0], this.channel, Math.max), column = Math.min(columns - 1, Math.floor(seconds / column_s));

@@ -17,7 +17,7 @@ class Player {
     this.duration = Math.min(...this.buffers.map((buffer) => buffer.duration));
   }
 
-  /** Seconds from the beginning of the sounds: where all of them are. */
+  /** Common position of the sounds in seconds. */
   get position() {
     if (!this.playing) return this.offset;
     const gone = this.offset + Math.max(0, this.context.currentTime - this.started);
@@ -62,7 +62,7 @@ class Player {
     for (const source of sources) source.stop();
   }
 
-  /** Go to a place; playing goes on. */
+  /** Seek; playback continues. */
   async seek(seconds) {
     const on = this.playing;
     if (on) this.stop();
@@ -73,7 +73,7 @@ class Player {
   select(place) { this.selected = place; this.mix(FADE_S); this.tell(); }
   match(on) { this.matched = on; this.mix(FADE_S); this.tell(); }
 
-  /** Loop [start, end] in seconds, or nothing for null. */
+  /** Loop [start, end] in seconds; null for no loop. */
   async repeat(stretch) {
     const on = this.playing;
     if (on) this.pause();
@@ -81,7 +81,7 @@ class Player {
     if (on) await this.play(); else this.tell();
   }
 
-  /** Factor by which a sound is heard. */
+  /** Gain of a sound. */
   factor(place) {
     const { gain, rms } = this.sounds[place];
     return gain * (this.matched && place === 2 && rms > 0 ? this.sounds[0].rms / rms : 1);
@@ -98,7 +98,7 @@ class Player {
     });
   }
 
-  /** Let one channel be heard, or all for -1. */
+  /** Play one channel, or all for -1. */
   listen(channel) {
     this.channel = channel;
     if (this.context) this.route();
@@ -118,7 +118,7 @@ class Player {
     return context;
   }
 
-  /** One or two channels go out as they are; of more, which no speakers agree on, the mean. */
+  /** One or two channels are played as they are; more, which have no standard layout here, as their mean. */
   route() {
     this.bus.disconnect(); this.splitter.disconnect();
     this.output.gain.value = this.channel < 0 && this.channels > 2 ? 1 / this.channels : 1;
