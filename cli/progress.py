@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from ddaudio.training.history import Progress, ProgressCallback
 
 LINE_S = 5.0
-"""Time between two lines of the progress of many fits where there is no terminal."""
+"""Interval between two lines of the progress of many fits without a terminal."""
 
 
 @contextlib.contextmanager
 def progress_bar(*, quiet: bool) -> Iterator["ProgressCallback | None"]:
     """Show a bar with the stage, the loss and the SNR; yield the callback, or None where nothing is shown.
 
-    A recording that is fitted in one go has a bar for each stage, one of several blocks a bar for all of it.
+    A recording of one block has a bar per stage, one of several blocks a single bar.
     """
     if quiet or not sys.stderr.isatty():
         yield None
@@ -51,7 +51,7 @@ def progress_bar(*, quiet: bool) -> Iterator["ProgressCallback | None"]:
 
 
 def share_done(progress: "Progress") -> float:
-    """Return how much of all blocks is done, 0 to 1."""
+    """Return the share of all blocks that is done, 0 to 1."""
     return (progress.block + progress.step / max(1, progress.steps)) / progress.blocks
 
 
@@ -61,7 +61,7 @@ def stage_in_words(progress: "Progress") -> str:
 
 
 def state_in_words(progress: "Progress") -> str:
-    """Return the step, loss and SNR that are known, such as ``step 20/80  loss 0.0031  SNR 24.9 dB``."""
+    """Return step, loss and SNR as far as they are known, such as ``step 20/80  loss 0.0031  SNR 24.9 dB``."""
     parts = [f"step {progress.step}/{progress.steps}"] if progress.steps else []
     parts += [f"loss {progress.loss:.3g}"] if math.isfinite(progress.loss) else []
     parts += [f"SNR {progress.snr_db:.2f} dB"] if math.isfinite(progress.snr_db) else []
@@ -69,35 +69,35 @@ def state_in_words(progress: "Progress") -> str:
 
 
 class OfMany(Protocol):
-    """How far something is that makes many fits."""
+    """Progress of many fits."""
 
     @property
     def stage(self) -> str:
-        """What is being done, in a word."""
+        """Name of the stage."""
 
     @property
     def total(self) -> int:
-        """Fits to make."""
+        """Number of fits to make."""
 
     @property
     def done(self) -> int:
-        """Fits that are made."""
+        """Number of finished fits."""
 
     @property
     def dashboard(self) -> str | None:
-        """Address of the Dask dashboard, if there is one."""
+        """URL of the Dask dashboard, if there is one."""
 
 
 Many = TypeVar("Many", bound=OfMany)
 
 
 def batch_progress(*, quiet: bool) -> "AbstractContextManager[Callable[[BatchProgress], None] | None]":
-    """Show how far a batch is: a bar, or without a terminal a line every few seconds; yield the callback, or None."""
+    """Show the progress of a batch, as a bar or without a terminal as a line every few seconds; yield the callback, or None."""
     return _progress_of_many(batch_in_words, "looking", quiet=quiet)
 
 
 def compare_progress(*, quiet: bool) -> "AbstractContextManager[Callable[[CompareProgress], None] | None]":
-    """Show how far a comparison is, as `batch_progress` does of a batch."""
+    """Show the progress of a comparison, like `batch_progress`."""
     return _progress_of_many(compare_in_words, "reading", quiet=quiet)
 
 
@@ -119,7 +119,7 @@ def _progress_of_many(in_words: Callable[[Many], str], begin: str, *, quiet: boo
         shown: list[str] = []
 
         def show(progress: Many) -> None:
-            """Show one report of progress; the dashboard's address stays above the bar."""
+            """Show one report of progress; the URL of the dashboard stays above the bar."""
             if progress.dashboard and not shown:
                 shown.append(progress.dashboard)
                 bar.console.print(f"dashboard {progress.dashboard}", markup=False, highlight=False)
@@ -130,11 +130,11 @@ def _progress_of_many(in_words: Callable[[Many], str], begin: str, *, quiet: boo
 
 
 def _lines(in_words: Callable[[Many], str]) -> Callable[[Many], None]:
-    """Return what prints a line every few seconds, and one when a stage begins and when all ends."""
+    """Return a callback that prints a line every few seconds, at the start of each stage, and at the end."""
     last, stage = -math.inf, ""
 
     def show(progress: Many) -> None:
-        """Print one report of progress, unless another has just been."""
+        """Print one report of progress, unless the last one is recent."""
         nonlocal last, stage
         now = time.monotonic()
         if progress.stage == stage and now - last < LINE_S:
@@ -149,7 +149,7 @@ def _lines(in_words: Callable[[Many], str]) -> Callable[[Many], None]:
 
 
 def compare_in_words(progress: "CompareProgress") -> str:
-    """Return what is done and left, such as ``12/48 fits, 70 s left, 1 failed``."""
+    """Format the progress of a comparison, such as ``12/48 fits, 70 s left, 1 failed``."""
     if not progress.total:
         return ""
     parts = [f"{progress.done}/{progress.total} fits"]
@@ -159,7 +159,7 @@ def compare_in_words(progress: "CompareProgress") -> str:
 
 
 def batch_in_words(progress: "BatchProgress") -> str:
-    """Return what is done and left, such as ``12/100 files, 6.2 s of sound, 3.1 s per second, 10 s left, 1 failed``."""
+    """Format the progress of a batch, such as ``12/100 files, 6.2 s of sound, 3.1 s per second, 10 s left, 1 failed``."""
     if not progress.total:
         return ""
     parts = [f"{progress.done}/{progress.total} files", f"{progress.sound_s:.1f} s of sound"]

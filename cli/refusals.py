@@ -1,4 +1,4 @@
-"""Errors of the library as the command line prints them: settings written as flags."""
+"""Formatting of the library's errors for the command line, with settings as flags."""
 
 from collections.abc import Sequence
 
@@ -28,12 +28,12 @@ class FlagSpelling(Spelling):
         return flag(setting)
 
     def assignment(self, setting: str, value: str) -> str:
-        """Return a flag with its value; a switch is its flag alone."""
+        """Return a flag with its value; for a switch the flag alone."""
         switches = {"True": flag(setting), "False": "--no-" + flag(setting).removeprefix("--")}
         return switches.get(value, f"{flag(setting)} {value}")
 
     def statement(self, setting: str, verb: str, value: object) -> str:
-        """Return which value a flag has, or that a switch is given."""
+        """Return a statement about the value of a flag, or that a switch is given."""
         if isinstance(value, bool):
             return f"{self.assignment(setting, str(value))} is given"
         return super().statement(setting, verb, value)
@@ -51,7 +51,7 @@ def in_flags(error: DdaudioError) -> str:
 
 
 def usage_problem(error: CycloptsError, arguments: Sequence[str]) -> str:
-    """Return what is wrong with a command line, with the way out where cyclopts does not know it."""
+    """Describe an error in a command line, with a remedy that cyclopts does not give."""
     behind = arguments[list(arguments).index("--") + 1 :] if "--" in arguments else []
     if isinstance(error, UnknownOptionError):
         given = error.token.keyword or error.token.value

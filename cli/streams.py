@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or read only in part; they end no fit and show no traceback."""
+"""Handling of standard streams that are closed, full or read only in part, without tracebacks or failing fits."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import sys
 
 
 def open_closed_streams() -> None:
-    """Replace closed standard streams by the null device, before a file that is opened gets their number.
+    """Replace closed standard streams by the null device, before an opened file gets their descriptors.
 
     Without this, a fit whose stderr is closed would write its messages into the first file that it opens.
     """
@@ -22,14 +22,14 @@ def open_closed_streams() -> None:
 
 
 def set_columns() -> None:
-    """Ignore a width of the terminal that is not above 0, in which nothing can be printed."""
+    """Ignore a terminal width that is not above 0."""
     columns = os.environ.get("COLUMNS")
     if columns is not None and not (columns.isdecimal() and int(columns) > 0):
         del os.environ["COLUMNS"]
 
 
 def stdout_problem() -> str | None:
-    """Return why standard output cannot be written to, or None; what failed before is lost, so an empty line is tried."""
+    """Return why standard output cannot be written to, or None, by writing an empty line."""
     try:
         sys.stdout.write("\n")
         sys.stdout.flush()
@@ -39,5 +39,5 @@ def stdout_problem() -> str | None:
 
 
 def discard_stdout() -> None:
-    """Send the rest of the output to the null device: Python flushes once more at its end, which must not fail."""
+    """Send the rest of the output to the null device, so that the final flush of Python does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -182,7 +182,7 @@ def resample(recording: Recording, sample_rate: int) -> Recording:
 
 
 def _check_type(samples: Samples, refusal: Refusal) -> None:
-    """Refuse samples whose slices are not float32 tensors `[C, n]`."""
+    """Raise an error for samples whose slices are not float32 tensors `[C, n]`."""
     part = samples[:, :0] if not isinstance(samples, Tensor) and hasattr(samples, "shape") else samples
     if not isinstance(part, Tensor) or part.dtype != torch.float32:
         given = getattr(part, "dtype", type(part))

@@ -14,14 +14,14 @@ Refusal = Callable[..., DdaudioError]
 
 
 def check_rate(sample_rate: int, refusal: Refusal = OptionError) -> None:
-    """Refuse a sample rate that is not a whole number of Hz within the bounds."""
+    """Raise an error for a sample rate that is not a whole number of Hz within the bounds."""
     if not isinstance(sample_rate, int) or not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         allowed = f"whole numbers from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
         raise refusal(setting="sample_rate", value=sample_rate, allowed=allowed)
 
 
 def check_shape(samples: Samples, refusal: Refusal = OptionError) -> None:
-    """Refuse samples that are not ``[C, T]``, with 1 to `MAX_CHANNELS` channels and one sample or more."""
+    """Raise an error for samples that are not ``[C, T]``, with 1 to `MAX_CHANNELS` channels and one sample or more."""
     shape = list(samples.shape)
     if len(shape) != 2 or not 1 <= shape[0] <= MAX_CHANNELS or shape[1] < 1:
         allowed = f"[C, T], C from 1 to {MAX_CHANNELS}, T 1 or more"
@@ -29,7 +29,7 @@ def check_shape(samples: Samples, refusal: Refusal = OptionError) -> None:
 
 
 def check_finite(found: SampleStatistics, samples: Samples, sample_rate: int, refusal: Refusal = OptionError) -> None:
-    """Refuse samples whose statistics ``found`` are not finite, with how many are not, and where the first is."""
+    """Raise an error, with count and first position, for samples whose statistics ``found`` are not finite."""
     if found.is_finite:
         return
     count = start = 0
@@ -45,6 +45,6 @@ def check_finite(found: SampleStatistics, samples: Samples, sample_rate: int, re
 
 
 def _place_of_first(bad: Tensor, start: int, sample_rate: int) -> str:
-    """Return where the first set value of a block ``[C, n]`` is that begins at sample ``start``."""
+    """Return the position of the first set value of a block ``[C, n]`` that begins at sample ``start``."""
     sample, channel = (int(index) for index in bad.T.nonzero()[0])
     return f"{(start + sample) / sample_rate:.6g} s (sample {start + sample} of channel {channel})"

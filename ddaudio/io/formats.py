@@ -10,13 +10,13 @@ class FileFormat(NamedTuple):
     """The format of one type of file; its number increases with every incompatible change."""
 
     name: str
-    """What the file is, as an error names it."""
+    """Type of the file, for errors."""
     number: int
     """The format that this ddaudio reads and writes."""
     readers: dict[int, str]
     """Versions of ddaudio that read each earlier format."""
     remedy: str
-    """What to do with a file in an earlier format."""
+    """Hint about files in an earlier format."""
 
     @property
     def text(self) -> str:

@@ -54,7 +54,7 @@ class MdctBaseline:
 
 
 def frame_count(n_samples: int, frame_samples: int) -> int:
-    """Return how many frames cover ``n_samples`` samples, each of them twice: ``ceil(n_samples / N) + 1`` at hop N."""
+    """Return the number of frames that cover each of ``n_samples`` samples twice: ``ceil(n_samples / N) + 1`` at hop N."""
     return -(-n_samples // frame_samples) + 1
 
 
@@ -306,6 +306,6 @@ def _check_target(target: Samples | Array) -> None:
 
 
 def _check_frame(frame_samples: int) -> None:
-    """Refuse a hop that cannot be folded."""
+    """Raise ValueError for a hop that is odd or below 2."""
     if frame_samples < 2 or frame_samples % 2:
         raise ValueError(f"the hop is {frame_samples} samples: it must be even and at least 2")

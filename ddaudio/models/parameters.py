@@ -14,7 +14,7 @@ Unit = Literal["Hz", "1/s", "rad", "full scale", ""]
 """Unit of a parameter in files and tables; empty for dimensionless ones."""
 
 Scope = Literal["component", "frame", "network"]
-"""What each value of a parameter belongs to."""
+"""Owner of each value of a parameter."""
 SUFFIXES: dict[Unit, str] = {"Hz": "_hz", "1/s": "_per_s", "rad": "_rad", "full scale": "", "": ""}
 """Suffix of column names, by unit."""
 ROUNDING = 1e-6

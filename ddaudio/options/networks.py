@@ -59,7 +59,7 @@ class NetworkSpec:
     takes_estimator: bool = False
     """Whether its frequencies can be initialised by an estimator (``estimator``)."""
     parameters_per_network: int = 0
-    """Number of parameters of the whole network; with any, a recording is fitted as one block, whatever its length."""
+    """Number of parameters of the whole network; if above 0, recordings of any length are fitted as one block."""
     has_widths: bool = False
     """Whether its size is given by the widths of its layers, equal in all frames: its class is a `CoordinateNetwork`."""
     is_batched: bool = False

@@ -74,7 +74,7 @@ class Executor(ABC):
 
     @abstractmethod
     def _start(self, function: Callable[[Task], Returned], *, fits: bool) -> Pending[Task, Returned]:
-        """Return what runs a function on tasks, none of them started yet."""
+        """Return a run of a function on tasks, not started yet."""
 
     @abstractmethod
     def _count(self) -> tuple[int, int]:

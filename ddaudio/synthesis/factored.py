@@ -62,7 +62,7 @@ def _matrices(table: Tensor, n_frames: int) -> Tensor:
 
 @lru_cache(maxsize=1024)
 def _short_steps(n_rows: int, n_columns: int, origin: float, device: torch.device) -> tuple[Tensor, list[int]]:
-    """Return where sines are taken, float64 ``[N, 1]``: fine and coarse steps over the rows, negative, then over the columns.
+    """Return the arguments of all sines, float64 ``[N, 1]``: fine and coarse steps over the rows, negative, then the columns.
 
     So all are taken in one call, those of the rows conjugate. With it comes how many there are of each.
     """

@@ -22,7 +22,7 @@ from ddaudio.training.checkpoint_files import START_AGAIN, STATE, CheckpointFile
 
 
 class ResumeState(NamedTuple):
-    """What a log has stored of a training run that is about to begin."""
+    """The stored part of a training run that is about to begin."""
 
     finished: Snapshot | None = None
     """Its result, if it had finished."""
