@@ -346,7 +346,7 @@ def test_a_fit_whose_worker_is_killed_is_tried_again(
     found = ddaudio.compare(sound, tmp_path / "out", models="sine", losses="mse,mae", seeds=1, **asked)
     assert found.failed == failed
     if failed:
-        assert "killed at each of 3 tries" in found.runs[0].reason
+        assert "killed in each of 3 attempts" in found.runs[0].reason
 
 
 def test_an_interrupt_leaves_what_is_done_and_the_next_run_goes_on(made: list[str], sound: Path, tmp_path: Path) -> None:
