@@ -5,6 +5,7 @@ import sys
 from benchmarks import (
     batch,
     capacity,
+    ear,
     first_order,
     fits,
     frequency,
@@ -25,6 +26,7 @@ COMMANDS = {
     "batch": batch.run,
     "capacity": capacity.run,
     "clicks": losses.clicks,
+    "ear": ear.run,
     "first-order": first_order.run,
     "fit": fits.run,
     "frequency": frequency.run,

@@ -25,7 +25,7 @@ STEP_S = 1.0
 """Step of the arrow keys in seconds."""
 POLL_S = 0.1
 """Interval in seconds at which the status line is updated and the end is detected."""
-KEYS = "1 2 3 choose a sound, space pauses, arrows go 1 s, l loops, m matches levels, q quits"
+KEYS = "digits choose a sound, space pauses, arrows go 1 s, l loops, m matches levels, q quits"
 
 Presses = Callable[[float], list[str]]
 """Waits for keys for a number of seconds; returns those pressed, arrows by name, and ``q`` at the end of input."""
@@ -35,12 +35,12 @@ def play(
     source: Path,
     /,
     *,
-    which: Literal["original", "resynthesis", "residual"] | None = None,
+    which: Literal["original", "resynthesis", "residual", "waves", "noise"] | None = None,
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> None:
-    """Play the original, resynthesis and residual of a fit, or a single model or sound file.
+    """Play the sounds of a fit (original, resynthesis, residual, waves, noise), or a single model or sound file.
 
-    In a terminal, 1 2 3 switch between the sounds while they play, space pauses, and the arrow keys move by a second.
+    In a terminal, digits switch between the sounds while they play, space pauses, and the arrow keys move by a second.
 
     Also, l loops, m makes the residual as loud as the original, and q quits.
 

@@ -1,7 +1,7 @@
 """``ddaudio render``: sound from a saved model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -18,6 +18,8 @@ def render(
     out: Path,
     sample_rate: Whole | None = None,
     partials: Whole | None = None,
+    seed: Whole = 0,
+    only: Literal["waves", "noise"] | None = None,
     encoding: Encoding = "float32",
     force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> None:
@@ -28,12 +30,16 @@ def render(
         out: WAV file to write.
         sample_rate: Sample rate, 1000 to 384000 Hz (default: the recording's); waves above its Nyquist frequency are omitted.
         partials: Number of components to render, the strongest of the model; 0 is silence (default: all).
+        seed: Seed of the noise, 0 to 2147483647; the same seed gives the same samples.
+        only: Part of the model to render (default: everything).
         encoding: Sample format of the WAV file.
         force: Overwrite the file if it exists.
     """
     from ddaudio.editing.render import render_file  # noqa: PLC0415 - imports torch, which is slow
 
-    made = render_file(model, out, sample_rate=sample_rate, partials=partials, encoding=encoding, force=force)
+    made = render_file(
+        model, out, sample_rate=sample_rate, partials=partials, seed=seed, only=only, encoding=encoding, force=force
+    )
     if made.n_omitted:
         total = made.n_components + made.n_omitted
         print_message(

@@ -17,7 +17,7 @@ ROWS = [
 
 
 # Networks as they are made: by name, and in several settings.
-CASES: dict[str, tuple[str, Any]] = {name: (name, kind.options()) for name, kind in NETWORKS.items()}
+CASES: dict[str, tuple[str, Any]] = {name: (name, kind.options()) for name, kind in NETWORKS.items() if not kind.is_noise}
 CASES |= {
     f"trees, {value}": ("double-dutch", DoubleDutchOptions(**{setting: value, **more}))
     for setting, value, more in (

@@ -39,7 +39,7 @@ def partials_table(network: Network, table_format: str) -> str:
     write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
     columns = _with_offset(network, table_columns(network))
     rows = len(columns["signal"])
-    windows = [network.terms[term].grid.window for term in columns.get("network", [0] * rows)]
+    windows = [network.terms[term].facts().get("window") for term in columns.get("network", [0] * rows)]
     n_signals, n_samples = network.shape
     constants = {"sample_rate": network.sample_rate, "n_samples": n_samples, "n_signals": n_signals}
     return write(columns | {"window": windows} | {name: [value] * rows for name, value in constants.items()})

@@ -18,7 +18,7 @@ from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples
 from ddaudio.io.spectra import Frames
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget
-from ddaudio.options import MAX_PARAMETERS_PER_SAMPLE, ModelOptions
+from ddaudio.options import HIGHEST_SNR_DB, MAX_PARAMETERS_PER_SAMPLE, ModelOptions
 
 SPECTRUM_S = 0.046
 """Frame length of the short-time spectra in seconds; frames overlap by one half."""
@@ -47,13 +47,20 @@ def allowance(options: ModelOptions, n_signals: int, n_samples: int) -> int:
     """
     if options.budget is not None:
         return options.budget
-    return int(options.max_parameters_per_sample * n_signals * n_samples)
+    per_sample = options.resolved().max_parameters_per_sample or 0.0
+    return int(per_sample * n_signals * n_samples)
 
 
 def goal_energy(options: ModelOptions, energy: float) -> float:
     """Return the target of the residual energy for a recording of the given ``energy``; 0 without a target SNR."""
     sized = options.budget is not None or options.partials is not None
-    return 0.0 if sized else energy * 10 ** (-options.target_snr_db / 10)
+    return 0.0 if sized else energy * 10 ** (-highest_snr_db(options) / 10)
+
+
+def highest_snr_db(options: ModelOptions) -> float:
+    """Return the SNR in dB at which a model is good enough: the target, or with noise and no target one that is never missed."""
+    target_db = options.resolved().target_snr_db
+    return HIGHEST_SNR_DB if target_db is None else target_db
 
 
 def check_most(setting: str, n_parameters: int, recording: Recording, value: int) -> None:
@@ -134,7 +141,7 @@ def share_out(
     water = 2.0 ** (LOWEST_OCTAVE + torch.arange(n_levels) / LEVELS_PER_OCTAVE).double()
     # The residual has the power of the bins below the level, and the level in those above.
     left = powers.sum(0).cumsum(0) + water * (counts.sum() - counts.sum(0).cumsum(0))
-    reached = (left >= total * 10 ** (-options.target_snr_db / 10)).nonzero()
+    reached = (left >= total * 10 ** (-highest_snr_db(options) / 10)).nonzero()
     level = int(reached.min()) if len(reached) else n_levels - 1
     standing = counts[:, level + 1 :].sum(1)
     noise = powers[:, : level + 1].sum(1) + water[level] * standing

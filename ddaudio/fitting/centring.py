@@ -39,4 +39,7 @@ def with_room(plan: FitPlan, offset: Tensor | None, energy: float) -> FitPlan:
     if offset is None:
         return plan
     stages = [stage if stage.network.has_widths else stage.with_spent(offset.numel(), energy, energy) for stage in plan.stages]
-    return replace(plan, stages=tuple(stages))
+    noise = plan.noise
+    if noise is not None and noise.budget is not None:
+        noise = replace(noise, budget=max(0, noise.budget - offset.numel()))
+    return replace(plan, stages=tuple(stages), noise=noise)

@@ -37,13 +37,15 @@ CLIPPED_SHARE = 1e-4
 """Smallest share of samples in flat tops of a clipped recording."""
 
 
-def diagnose_status(stages: Sequence[Stage], metrics: Metrics) -> tuple[str, str]:
+def diagnose_status(stages: Sequence[Stage], metrics: Metrics, *, has_noise: bool = False) -> tuple[str, str]:
     """Return the status of a fit and the reason for it, in a sentence."""
     snr_db = metrics["snr_db"].value
     if metrics["snr_db"].reason is not None:
         return "converged", f"Nothing left to fit: {metrics['snr_db'].reason}."
-    if snr_db is not None and snr_db < NOT_FITTED_DB:
+    if snr_db is not None and snr_db < NOT_FITTED_DB and not has_noise:
         return "not fitted", f"Not fitted: the SNR is {snr_db:.1f} dB, and the model is no better than silence."
+    if not stages:
+        return "converged", "Converged: levels of noise are fitted in closed form."
     ends = [runs[-1] for runs in stages[-1].blocks]
     ends += [runs[-1] for stage in stages[:-1] for runs in stage.blocks if runs[-1].status == "stopped"]
     worst = max(ends, key=lambda run: SEVERITY.index(run.status))
@@ -78,25 +80,23 @@ def diagnose_warnings(
 ) -> Iterator[str]:
     """Yield the warnings about a fit, in sentences without a full stop, the most serious first."""
     snr_db, model = metrics["snr_db"].value, options.model
-    has_goal = model.budget is None and model.partials is None
-    missed = has_goal and snr_db is not None and snr_db < model.target_snr_db
+    target_db = None if model.budget is not None or model.partials is not None else model.target_snr_db
+    missed = target_db is not None and snr_db is not None and snr_db < target_db
+    has_noise = any(term.is_noise for term in network.terms)
     if status in ("not fitted", "diverged", "stopped"):
         yield as_clause(reason)
     if missed and snr_db is not None:
         cap = allowance(model, recording.n_channels, recording.n_samples)
-        at_cap = network.n_parameters() + PARAMETERS_PER_PARTIAL > (1 - UNSPENT_SHARE) * cap
-        spent = network.n_parameters() / (recording.n_channels * recording.n_samples)
-        size = (
-            f"at the cap of {model.max_parameters_per_sample:g}"
-            if at_cap and network.n_parameters() <= cap
-            else f"with {spent:.3g}"
-        )
-        yield f"goal missed: {snr_db:.1f} of {model.target_snr_db:g} dB {size} parameters per sample"
+        size = sum(term.n_parameters() for term in network.terms if not term.is_noise)
+        at_cap = size + PARAMETERS_PER_PARTIAL > (1 - UNSPENT_SHARE) * cap
+        spent = size / (recording.n_channels * recording.n_samples)
+        how = f"at the cap of {model.max_parameters_per_sample:g}" if at_cap and size <= cap else f"with {spent:.3g}"
+        yield f"goal missed: {snr_db:.1f} of {target_db:g} dB {how} parameters per sample"
     if status != "not fitted":
         yield from _missing_band_warnings(metrics, recording.sample_rate / 2)
-    if (missed or not has_goal) and snr_db is not None and snr_db < POOR_DB:
+    if (missed or target_db is None) and snr_db is not None and snr_db < POOR_DB and not has_noise:
         yield from _noise_warnings(recording, network)
-    if status == "step limit" and (missed or not has_goal):
+    if status == "step limit" and (missed or (target_db is None and not has_noise)):
         yield as_clause(reason)
     if snr_db is not None and baseline.snr_db is not None and baseline.snr_db > snr_db + WORSE_BY_DB:
         yield f"the MDCT baseline is {baseline.snr_db - snr_db:.0f} dB better at equal size"

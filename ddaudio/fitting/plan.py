@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from ddaudio.errors import OptionError, nearest
 from ddaudio.fitting import layer_widths
-from ddaudio.fitting.budget import allowance, check_budget, check_most, goal_energy
+from ddaudio.fitting.budget import allowance, check_budget, check_most, goal_energy, highest_snr_db
 from ddaudio.fitting.segmentation import cell_sizes
 from ddaudio.grid.coding import WORD
 from ddaudio.grid.time_grid import TimeGrid
@@ -40,6 +40,8 @@ UNITS_FRAME_S, UNITS_OVERLAP = 0.06, 0.1
 """Default frame length and overlap of networks of sine units."""
 LONGEST_WHOLE_S = 60.0
 """Longest recording that can be fitted as one frame."""
+NOISE_PER_SECOND, SHORTEST_NOISE_S = 440.0, 0.16
+"""Largest number of parameters of noise per second and channel, and the duration that counts at least."""
 BLOCK_SAMPLES = 1 << 20
 """Number of samples over all channels in a block: 24 s of mono at 44.1 kHz."""
 
@@ -119,12 +121,28 @@ class StagePlan:
         if model.budget is not None:
             model = replace(model, budget=max(model.budget - spent, MIN_PARAMETERS))
         else:
-            cap = model.max_parameters_per_sample - spent / math.prod(self.shape)
+            cap = (model.max_parameters_per_sample or 0.0) - spent / math.prod(self.shape)
             goal = self.goal_energy(energy)
-            goal_db = 10 * math.log10(left / goal) if left > 0 and goal > 0 else model.target_snr_db
+            goal_db = 10 * math.log10(left / goal) if left > 0 and goal > 0 else highest_snr_db(model)
             cap, goal_db = max(cap, MIN_PARAMETERS_PER_SAMPLE), max(goal_db, LEAST_GOAL_DB)
             model = replace(model, target_snr_db=goal_db, max_parameters_per_sample=cap)
         return replace(self, options=replace(self.options, model=model))
+
+
+@dataclass(frozen=True)
+class NoisePlan:
+    """The last stage of a model with noise."""
+
+    name: str
+    """Name of the network."""
+    budget: int | None
+    """Parameters of the whole model, of which noise gets what the waves leave; None without a budget."""
+    most: int
+    """Most parameters of the noise without a budget; it takes as many as are worth it."""
+
+    def room(self, spent: int) -> int:
+        """Return how many parameters the noise may have when the waves have ``spent`` of them."""
+        return self.most if self.budget is None else max(0, self.budget - spent)
 
 
 @dataclass(frozen=True)
@@ -140,9 +158,11 @@ class FitPlan:
     options: FitOptions
     """Resolved settings; for a sum, only those common to all of its networks are filled in."""
     stages: tuple[StagePlan, ...]
-    """One stage per network, in the order in which they are fitted."""
+    """One stage per network of waves, in the order in which they are fitted."""
     joint: TrainingOptions | None
     """Joint training of all networks after the last stage; None if there is none."""
+    noise: NoisePlan | None = None
+    """Noise that is fitted to the residual of the waves; None for a model without noise."""
 
     def goal_energy(self, energy: float) -> float:
         """Return the target of the residual energy for a recording of the given ``energy``; 0 without a target SNR."""
@@ -158,25 +178,38 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
     _check(options, recording)
     if options.model.budget is not None:
         check_most("budget", options.model.budget, recording, options.model.budget)
-    terms, joint = options.model.terms, None
+    options = replace(options, model=options.model.resolved())
+    terms, joint = options.model.wave_terms, None
     if len(terms) > 1:
         # Networks differ in their default optimisers.
         second_order = all(map(options.second_order, terms))
         joint = options.training.resolved(second_order=second_order)
         options = replace(options, training=joint) if second_order else options
     stages = tuple(_plan_stage(_resolved_term(options, recording, index), recording) for index in range(len(terms)))
-    options = options if len(terms) > 1 else stages[0].options
+    if len(terms) == 1:
+        alone = stages[0].options
+        options = alone if options.model.noise_term is None else replace(alone, model=options.model)
     _check_room(options, stages)
     if options.model.partials is not None:
         frames = recording.n_channels * math.ceil(recording.n_samples / stages[0].blocks.root_samples)
         per_frame = options.model.partials * stages[0].network.parameters_per_component
         check_most("partials", frames * per_frame, recording, options.model.partials)
-    check_lags(options.training.losses, min(last - first for stage in stages for first, last in stage.blocks.ranges))
+    lengths = [last - first for stage in stages for first, last in stage.blocks.ranges]
+    check_lags(options.training.losses, min(lengths, default=recording.n_samples))
     training = options.training
     if not training.together or training.steps == 0 or any(len(stage.blocks.ranges) > 1 for stage in stages):
         joint = None
     shape = recording.n_channels, recording.n_samples
-    return FitPlan(recording.source, recording.sample_rate, shape, options, stages, joint)
+    return FitPlan(recording.source, recording.sample_rate, shape, options, stages, joint, _plan_noise(options, recording))
+
+
+def _plan_noise(options: FitOptions, recording: Recording) -> NoisePlan | None:
+    """Return the plan of the noise, if the model has any."""
+    name = options.model.noise_term
+    if name is None:
+        return None
+    most = math.ceil(NOISE_PER_SECOND * recording.n_channels * max(recording.duration_s, SHORTEST_NOISE_S))
+    return NoisePlan(name, options.model.budget, most)
 
 
 def _check(options: FitOptions, recording: Recording) -> None:
@@ -199,7 +232,7 @@ def _check(options: FitOptions, recording: Recording) -> None:
 
 def _check_rates(options: FitOptions) -> None:
     """Raise `OptionError` for factors of the learning rate of parameters that no network has; numbered layers are not checked."""
-    without = [name for name in options.model.terms if not NETWORKS[name].has_frequencies]
+    without = [name for name in options.model.wave_terms if not NETWORKS[name].has_frequencies]
     if options.training.rate_tilt and without:
         raise OptionError(
             f"but parameters of {without[0]} have no frequency",
@@ -207,7 +240,7 @@ def _check_rates(options: FitOptions) -> None:
             value=options.training.rate_tilt,
             hint="use {rate_tilt=0}",
         )
-    names = [options.network(name).fitted_as or name for name in options.model.terms]
+    names = [options.network(name).fitted_as or name for name in options.model.wave_terms]
     kinds = {kind for name in names for kind in NETWORKS[name].kinds}
     for name in options.training.parsed_rates:
         if name not in kinds and not re.fullmatch(r"(level|layer) \d+", name):
@@ -217,15 +250,19 @@ def _check_rates(options: FitOptions) -> None:
 
 def _resolved_term(options: FitOptions, recording: Recording, place: int) -> FitOptions:
     """Return the resolved options of one network; in a sum, its budget includes the shares of those before it."""
-    model, name = options.model, options.model.terms[place]
+    model, name = options.model, options.model.wave_terms[place]
     other = options.network(name).fitted_as
     name = other or name
     kind, own = NETWORKS[name], options.network(name)
     grid = replace(options.grid, whole=options.grid.whole and kind.takes_whole)
     if len(model.terms) > 1:
-        share = sum(model.parsed_budget_split[: place + 1])
+        split = model.parsed_budget_split
+        share = sum(split[: place + 1])
         numbers = None if model.budget is None else math.floor(model.budget * share)
-        goal_db, cap = model.target_snr_db * share, max(model.max_parameters_per_sample * share, MIN_PARAMETERS_PER_SAMPLE)
+        # A target SNR, and the limit that comes with it, are those of the waves.
+        share /= sum(split[: len(model.wave_terms)])
+        goal_db = highest_snr_db(model) * share
+        cap = max((model.max_parameters_per_sample or 0.0) * share, MIN_PARAMETERS_PER_SAMPLE)
         model = replace(
             model, model=name, budget_split=None, budget=numbers, target_snr_db=goal_db, max_parameters_per_sample=cap
         )
@@ -270,7 +307,7 @@ def window_samples(frame_s: float, sample_rate: int, n_samples: int) -> int:
 def _check_room(options: FitOptions, stages: Sequence[StagePlan]) -> None:
     """Raise `OptionError` if the share of any network is too small for a single component."""
     if options.model.budget is not None:
-        for stage, share in zip(stages, options.model.parsed_budget_split, strict=True):
+        for stage, share in zip(stages, options.model.parsed_budget_split, strict=False):
             own = replace(stage.options.model, budget=math.floor(options.model.budget * share))
             check_budget(own, sum(stage.blocks.fewest), stage.network.parameters_per_component)
 

@@ -8,7 +8,7 @@ from statistics import mean
 
 from ddaudio.fitting.stagewise import Stage
 from ddaudio.io.audio import Recording
-from ddaudio.io.samples import Difference, Samples
+from ddaudio.io.samples import Difference, Samples, Total
 from ddaudio.metrics.mdct_baseline import MdctBaseline
 from ddaudio.metrics.measure import Metrics
 from ddaudio.models import Network
@@ -26,8 +26,10 @@ class FitResult:
     """The settings, as resolved by the plan of the fit."""
     network: Network
     """The trained network, at the best evaluation."""
-    estimate: Samples
-    """Signals of the network, ``[C, T]`` float32; a tensor unless it is long, see `ddaudio.io.samples`."""
+    waves: Samples
+    """Signals of all networks but the noise, ``[C, T]`` float32; a tensor unless it is long, see `ddaudio.io.samples`."""
+    noise: Samples | None
+    """Signals of the noise, ``[C, T]`` float32, with seed 0; None for a model of waves alone."""
     status: str
     """How training ended: converged, step limit, diverged, stopped, not trained; or not fitted."""
     reason: str
@@ -37,16 +39,21 @@ class FitResult:
     stages: tuple[Stage, ...]
     """Training history of each stage: one per network, and a joint one if there are several."""
     metrics: Metrics
-    """Distances between estimate and recording, each defined by its row in `ddaudio.metrics.registry.METRICS`."""
+    """Distances between estimate (or waves) and recording, each defined by its row in `ddaudio.metrics.registry.METRICS`."""
     baseline: MdctBaseline
     """The best-k MDCT at equal size."""
     seconds: dict[str, float]
     """Wall time of each part of the fit."""
 
     @property
+    def estimate(self) -> Samples:
+        """Everything that the network models, waves and noise, ``[C, T]``."""
+        return self.waves if self.noise is None else Total([self.waves, self.noise])
+
+    @property
     def residual(self) -> Samples:
-        """Recording minus estimate, ``[C, T]``."""
-        return Difference(self.recording.samples, self.estimate)
+        """Recording minus waves, ``[C, T]``."""
+        return Difference(self.recording.samples, self.waves)
 
     @property
     def n_parameters(self) -> int:
@@ -60,14 +67,14 @@ class FitResult:
 
     @property
     def snr_db(self) -> float | None:
-        """SNR in dB; None if it is undefined (silence, or an exact fit)."""
+        """SNR of the waves in dB; None if it is undefined (silence, or an exact fit)."""
         return self.metrics["snr_db"].value
 
     @property
     def reached_goal(self) -> bool:
-        """Whether the target SNR was reached; an exact fit reaches every target."""
-        snr_db, residual = self.snr_db, self.metrics["mse"].value
-        return residual == 0 or (snr_db is not None and snr_db >= self.options.model.target_snr_db)
+        """Whether the target SNR was reached; an exact fit reaches every target, and so does a fit without a target."""
+        snr_db, residual, target_db = self.snr_db, self.metrics["mse"].value, self.options.model.target_snr_db
+        return residual == 0 or target_db is None or (snr_db is not None and snr_db >= target_db)
 
     @property
     def stopped(self) -> bool:

@@ -18,7 +18,7 @@ from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import StagewiseFit, fit_single_stage_many, fit_stagewise
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
-from ddaudio.io.samples import shifted
+from ddaudio.io.samples import Total, shifted
 from ddaudio.metrics.mdct_baseline import best_k_snr
 from ddaudio.metrics.measure import measure
 from ddaudio.options import NETWORKS, FitOptions
@@ -136,7 +136,8 @@ def iterate_fits(recordings: Sequence[Recording | str | os.PathLike[str]], optio
 def can_batch(options: FitOptions) -> bool:
     """Return whether recordings can be fitted in batches: one network that supports it, trained by Gauss-Newton."""
     second_order = options.training.resolved().optimiser == "gauss-newton"
-    batched = len(options.model.terms) == 1 and NETWORKS[options.model.terms[0]].is_batched
+    waves = options.model.wave_terms
+    batched = len(waves) == 1 and NETWORKS[waves[0]].is_batched
     return batched and options.model.estimator is None and second_order
 
 
@@ -156,14 +157,16 @@ def _batches(plans: Sequence[FitPlan]) -> Iterator[slice]:
 
 def _measured(recording: Recording, offset: Tensor | None, plan: FitPlan, fitted: StagewiseFit, clock: "_Clock") -> FitResult:
     """Compute the metrics of a fit, of estimate and recording without the offset, and return its result."""
-    target = centred(recording, offset)
-    metrics = measure(fitted.estimate, target.samples, recording.sample_rate)
-    baseline = best_k_snr(target.samples, fitted.network.n_parameters())
+    target, noise = centred(recording, offset), fitted.noise
+    estimate = fitted.waves if noise is None else Total([fitted.waves, noise])
+    metrics = measure(estimate, target.samples, recording.sample_rate, fitted.waves)
+    baseline = best_k_snr(target.samples, sum(term.n_parameters() for term in fitted.network.terms if not term.is_noise))
     fitted.network.offset = offset
     clock.lap("measuring")
-    status, reason = diagnose_status(fitted.stages, metrics)
+    status, reason = diagnose_status(fitted.stages, metrics, has_noise=noise is not None)
     diagnosed = target, plan.options, status, reason, metrics, baseline, fitted.network
-    found = fitted.network, shifted(fitted.estimate, offset), status, reason, tuple(diagnose_warnings(*diagnosed)), fitted.stages
+    waves, warnings = shifted(fitted.waves, offset), tuple(diagnose_warnings(*diagnosed))
+    found = fitted.network, waves, noise, status, reason, warnings, fitted.stages
     return FitResult(recording, plan.options, *found, metrics, baseline, clock.seconds)
 
 

@@ -1,5 +1,6 @@
 """A fit in stages: each network is fitted to the residual of those before it; then all are trained jointly."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,9 @@ from ddaudio.fitting.blockwise import BlockwiseTask, fit_blocks, fit_whole_many
 from ddaudio.fitting.plan import FitPlan
 from ddaudio.fitting.refinement import refine
 from ddaudio.io.audio import Recording
-from ddaudio.io.samples import Difference, Samples, blocks
+from ddaudio.io.samples import Difference, Samples, Scaled, blocks, collect
 from ddaudio.models import Budget, FramedNetwork, Network, SumNetwork
+from ddaudio.models.noise.fit import BUDGET_PRICE_DB2, PRICE_DB2, fit_noise
 from ddaudio.options import TrainingOptions
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
@@ -32,14 +34,16 @@ class StagewiseFit:
 
     network: Network
     """One network, or the sum of several."""
-    estimate: Samples
-    """Signals of the network, ``[C, T]``."""
+    waves: Samples
+    """Signals of all networks but the noise, ``[C, T]``."""
     stages: tuple[Stage, ...]
     """Histories of the stages, in order."""
+    noise: Samples | None = None
+    """Signals of the noise, ``[C, T]``; None for a model without noise."""
 
 
 def fit_stagewise(recording: Recording, plan: FitPlan, tell: ProgressCallback, log: TrainingLog | None = None) -> StagewiseFit:
-    """Fit a recording according to its plan.
+    """Fit a recording according to its plan: waves first, then noise.
 
     Args:
         recording: the recording that the plan was made for.
@@ -49,6 +53,33 @@ def fit_stagewise(recording: Recording, plan: FitPlan, tell: ProgressCallback, l
 
     `KeyboardInterrupt` after the first stage ends the fit with the best parameters so far.
     """
+    if not plan.stages:
+        return _add_noise(recording, plan, None, tell)
+    waves = _fit_waves(recording, plan, tell, log)
+    if plan.noise is None:
+        return waves
+    try:
+        return _add_noise(recording, plan, waves, tell)
+    except KeyboardInterrupt:
+        _stop(waves.stages)
+        return waves
+
+
+def _add_noise(recording: Recording, plan: FitPlan, fitted: StagewiseFit | None, tell: ProgressCallback) -> StagewiseFit:
+    """Return a fit with the noise that its waves leave over; without any waves, a fit of noise alone."""
+    tell(Progress("fitting the noise", 0, 0, math.nan, math.nan))
+    terms = [] if fitted is None else fitted.network.terms
+    waves = Scaled(recording.samples, 0.0) if fitted is None else fitted.waves
+    room = plan.noise.room(sum(term.n_parameters() for term in terms)) if plan.noise else 0
+    price = PRICE_DB2 if plan.noise is None or plan.noise.budget is None else BUDGET_PRICE_DB2
+    noise = fit_noise(recording.samples, waves, recording.sample_rate, room, price)
+    signals = collect(noise.pieces(recording.sample_rate))
+    network = SumNetwork([*terms, noise]) if terms else noise
+    return StagewiseFit(network, waves, () if fitted is None else fitted.stages, signals)
+
+
+def _fit_waves(recording: Recording, plan: FitPlan, tell: ProgressCallback, log: TrainingLog | None) -> StagewiseFit:
+    """Fit all networks of waves as planned."""
     fitted: list[FramedNetwork] = []
     done: list[Stage] = []
     left: Samples = recording.samples
@@ -89,9 +120,13 @@ def fit_single_stage_many(
         BlockwiseTask(recording.samples, recording.energy, plan.stages[0], tell)
         for recording, plan in zip(recordings, plans, strict=True)
     ]
-    return [
+    fits = [
         StagewiseFit(found.network, found.estimate, (Stage(plan.stages[0].name, (tuple(found.blocks[0]),)),))
         for found, plan in zip(fit_whole_many(tasks), plans, strict=True)
+    ]
+    return [
+        fit if plan.noise is None else _add_noise(recording, plan, fit, tell)
+        for recording, plan, fit in zip(recordings, plans, fits, strict=True)
     ]
 
 

@@ -44,7 +44,7 @@ class Metrics(Mapping[str, Metric]):
         return len(self.values_by_name)
 
 
-def measure(estimate: Samples, target: Samples, sample_rate: int) -> Metrics:
+def measure(estimate: Samples, target: Samples, sample_rate: int, waves: Samples | None = None) -> Metrics:
     """Evaluate an estimate against its target by all metrics in `METRICS`.
 
     Args:
@@ -52,6 +52,7 @@ def measure(estimate: Samples, target: Samples, sample_rate: int) -> Metrics:
             block by block, so samples that are expensive to compute should be stored first.
         target: Recorded signal, of the same shape.
         sample_rate: Samples per second, in Hz, above 0.
+        waves: What metrics of the waveform compare, such as the SNR, of the same shape (default: the estimate).
 
     Returns:
         One `Metric` per name, the octave `Band` rows and the `MissingBand` rows; values are finite, or None with a reason.
@@ -72,13 +73,14 @@ def measure(estimate: Samples, target: Samples, sample_rate: int) -> Metrics:
     """
     _check(estimate, target, sample_rate)
     pair = SignalPair(estimate, target, sample_rate)
+    pairs = {False: pair, True: pair if waves is None or waves is estimate else SignalPair(waves, target, sample_rate)}
     METRICS.check()
-    found: dict[str, Any] = {}  # by path, since one function may compute several
+    found: dict[tuple[str, bool], Any] = {}  # by path, since one function may compute several
     for spec in METRICS.values():
-        if spec.path not in found:
-            found[spec.path] = load(spec)(pair)
-    values = {name: _metric(spec, found[spec.path]) for name, spec in METRICS.items()}
-    return Metrics(values, band_snrs(pair), found[METRICS["erb_db"].path]["missing_bands"])
+        if (spec.path, spec.of_waves) not in found:
+            found[spec.path, spec.of_waves] = load(spec)(pairs[spec.of_waves])
+    values = {name: _metric(spec, found[spec.path, spec.of_waves]) for name, spec in METRICS.items()}
+    return Metrics(values, band_snrs(pairs[True]), found[METRICS["erb_db"].path, False]["missing_bands"])
 
 
 def _metric(spec: MetricSpec, found: Any) -> Metric:

@@ -36,7 +36,7 @@ _LEVELS = (
     f"that is 0); levels below -{FLOOR_DB:g} dB are raised to it."
 )
 BANDS = (
-    "SNR by octave band: 10 log10(target energy / residual energy) within the band, from power spectra of "
+    "SNR of the waves by octave band: 10 log10(target energy / residual energy) within the band, from power spectra of "
     f"Hann frames of the power of two nearest to {BAND_FRAME_S:g} s, hop a quarter of it, added up over frames and "
     f"channels. Bands are centred on {FIRST_BAND_HZ:g} Hz times powers of two and the last ends at Nyquist. A band "
     f"where the target is {BAND_FLOOR_DB:g} dB or more below its total energy has none."
@@ -67,6 +67,8 @@ class MetricSpec:
     """Number of decimal places in tables."""
     is_compared: bool = True
     """Whether it is a column in the table of a comparison."""
+    of_waves: bool = False
+    """Whether it compares the waveform of the waves alone, without the noise of a model."""
 
     @property
     def summary(self) -> str:
@@ -89,10 +91,12 @@ METRICS = Registry(
             "snr_db",
             "SNR",
             "higher",
-            "Signal-to-noise ratio: 10 log10(sum target^2 / sum (target - estimate)^2), over samples and channels.",
+            "Signal-to-noise ratio: 10 log10(sum target^2 / sum (target - estimate)^2), over samples and channels; "
+            "the estimate is that of the waves, without noise.",
             _SAMPLES,
             unit="dB",
             decimals=2,
+            of_waves=True,
         ),
         MetricSpec(
             "si_sdr_db",
@@ -100,20 +104,23 @@ METRICS = Registry(
             "higher",
             "Scale-invariant signal-to-distortion ratio (Le Roux et al. 2019): "
             "10 log10(|a target|^2 / |a target - estimate|^2) with a = <estimate, target> / <target, target>, one for all "
-            "channels. No mean is taken away.",
+            "channels. No mean is taken away; the estimate is that of the waves, without noise.",
             _SAMPLES,
             unit="dB",
             decimals=2,
             is_compared=False,
+            of_waves=True,
         ),
         MetricSpec(
             "mse",
             "Mean squared error",
             "lower",
-            "Mean squared error: the mean of (target - estimate)^2 over samples and channels; full scale is 1.0.",
+            "Mean squared error: the mean of (target - estimate)^2 over samples and channels; full scale is 1.0; "
+            "the estimate is that of the waves, without noise.",
             _SAMPLES,
             short="MSE",
             is_compared=False,
+            of_waves=True,
         ),
         MetricSpec(
             "lsd_db",

@@ -2,12 +2,13 @@
 
 from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.partials import Partials
-from ddaudio.models.base import FramedNetwork, Network
+from ddaudio.models.base import Network, Term
 from ddaudio.models.cascade.network import CascadeNetwork
 from ddaudio.models.component import ComponentNetwork
 from ddaudio.models.coordinate import CoordinateNetwork
 from ddaudio.models.declared import DeclaredNetwork
 from ddaudio.models.double_dutch.network import DoubleDutchNetwork
+from ddaudio.models.framed import FramedNetwork
 from ddaudio.models.parameters import Parameter
 from ddaudio.models.registry import make_network, network_class
 from ddaudio.models.sine import PARAMETERS_PER_PARTIAL, SineNetwork
@@ -33,6 +34,7 @@ __all__ = [
     "StackNetwork",
     "SumNetwork",
     "SurrogateNetwork",
+    "Term",
     "make_network",
     "network_class",
 ]

@@ -2,16 +2,13 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
-import torch
 from torch import Tensor, nn
 
 from ddaudio.analysis.budget import Budget
-from ddaudio.grid.coding import encode
-from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.options import StartingPoint
+from ddaudio.options import NetworkOptions
 
 
 class Jacobian(ABC):
@@ -43,6 +40,16 @@ class AtBounds(NamedTuple):
     """Share of them, 0 to 1, that may be at a bound in a good fit."""
 
 
+class Signals(NamedTuple):
+    """What a network models: the shape and the rate of its signals."""
+
+    sample_rate: int
+    """Samples per second."""
+    n_signals: int
+    n_samples: int
+    """Length of each signal."""
+
+
 class Network(nn.Module, ABC):
     """A differentiable model of signals ``[B, T]``.
 
@@ -56,7 +63,7 @@ class Network(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def terms(self) -> list["FramedNetwork"]:
+    def terms(self) -> list["Term"]:
         """The networks of which this one is the sum; only itself unless it is a sum."""
 
     @abstractmethod
@@ -149,13 +156,12 @@ class Network(nn.Module, ABC):
     @property
     def sample_rate(self) -> int:
         """Samples per second."""
-        return self.terms[0].grid.sample_rate
+        return self.terms[0].sample_rate
 
     @property
     def shape(self) -> tuple[int, int]:
         """Number of signals and their length, ``(B, T)``."""
-        grid = self.terms[0].grid
-        return grid.n_signals, grid.n_samples
+        return self.terms[0].shape
 
     def n_prunable(self) -> int:
         """Return the number of components that can be pruned."""
@@ -167,63 +173,37 @@ class Network(nn.Module, ABC):
 
     def n_parameters(self) -> int:
         """Return the number of parameters that a file of this network holds, including the divisions of time."""
-        own = sum(tensor.numel() for tensor in self.to_tensors().values()) + sum(
-            encode(term.grid)[1].numel() for term in self.terms
-        )
+        stored = [self.to_tensors(), *(term.division()[1] for term in self.terms)]
+        own = sum(tensor.numel() for tensors in stored for tensor in tensors.values())
         return own if self.offset is None else own + self.offset.numel()
 
 
-class FramedNetwork(Network):
-    """A network that models the signals of a time grid: ``forward()`` returns frames, not yet windowed.
-
-    New networks derive from `ddaudio.models.DeclaredNetwork`, or from `ddaudio.models.ComponentNetwork`.
-    """
+class Term(Network):
+    """A network that has a row in the registry, and may be a term of a sum."""
 
     name: str
     """Name in the registry and in files."""
-
-    def __init__(self, grid: TimeGrid) -> None:
-        super().__init__()
-        self.grid = grid
+    is_noise = False
+    """Whether it models levels of noise, not a waveform."""
 
     @property
-    def terms(self) -> list["FramedNetwork"]:
+    def terms(self) -> list["Term"]:
         """The network itself, alone."""
         return [self]
 
-    def estimate(self) -> Tensor:
-        """Return the signals ``[B, T]``: windowed frames, overlapped and added."""
-        return self.grid.overlap_add(self.grid.windowed(self()))
+    @property
+    @abstractmethod
+    def sample_rate(self) -> int:
+        """Samples per second."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Number of signals and their length, ``(B, T)``."""
 
     @abstractmethod
-    def forward(self) -> list[Tensor]:
-        """Return the frames of all signals, one tensor a group of the grid."""
-
-    @abstractmethod
-    def frames_at_rate(self, group: int, offset: Tensor, length: int, ratio: float) -> Tensor:
-        """Return the ``[N, length]`` frames of one group at another sample rate, ``ratio`` times the network's own.
-
-        The first sample of a frame is ``offset [N]`` new samples after the frame's own beginning.
-        """
-
-    @abstractmethod
-    def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
-        """Initialise all parameters from ``target [B, T]``."""
-
-    @abstractmethod
-    def frames_of_rows(self) -> list[Tensor]:
-        """Return the frame that each row of each of ``parameters()`` belongs to, ``[N]`` int64; -1 for the whole network."""
-
-    @abstractmethod
-    def pruned(self, keep: int) -> "FramedNetwork":
+    def pruned(self, keep: int) -> "Term":
         """Return a copy with the ``keep`` components of highest energy, and all that cannot be pruned."""
-
-    @abstractmethod
-    def regridded(self, grid: TimeGrid, pieces: Sequence[tuple["FramedNetwork", Tensor]]) -> "FramedNetwork":
-        """Return a network on ``grid`` that takes its cells from ``pieces``, networks of this kind.
-
-        Each piece comes with the cell of ``grid`` that each of its own cells becomes, ``[F]`` int64; -1 leaves it out.
-        """
 
     @abstractmethod
     def at_bounds(self) -> AtBounds:
@@ -232,3 +212,36 @@ class FramedNetwork(Network):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return the settings needed to recreate the network from a file, by name."""
+
+    @abstractmethod
+    def division(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return the division of time: settings and tensors of a file, in addition to those of `to_tensors`."""
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, signals: Signals, division: Mapping[str, Any], options: NetworkOptions, tensors: dict[str, Tensor]) -> Self:
+        """Recreate a network from a file: the inverse of `division`, `settings` and `to_tensors`.
+
+        Args:
+            signals: rate and shape of its signals.
+            division: settings of the division of time.
+            options: settings of the network.
+            tensors: tensors of the division and of the network.
+
+        Raises `ModelError`, KeyError, TypeError or ValueError if they do not fit.
+        """
+
+    @abstractmethod
+    def pieces(self, sample_rate: int, seed: int = 0) -> Iterator[Tensor]:
+        """Yield the signals ``[B, n]`` piece by piece at a sample rate in Hz, ``ceil(T * sample_rate / own rate)`` samples.
+
+        The network is evaluated at the new sample times, not resampled; ``seed`` is that of its random numbers, if any.
+        """
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return facts about the division of time, serialisable as JSON."""
+
+    @abstractmethod
+    def size_in_words(self) -> str:
+        """Return the number of components and of frames, such as ``1137 partials in 116 frames of 6 to 383 ms``."""

@@ -15,7 +15,8 @@ from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import Pursuit, pursue_many
 from ddaudio.analysis.partials import Partials
 from ddaudio.grid.batched import BatchedGrid, Segments, batched
-from ddaudio.models.base import FramedNetwork, Network
+from ddaudio.models.base import Network
+from ddaudio.models.framed import FramedNetwork
 from ddaudio.options import NETWORKS, StartingPoint
 
 
@@ -33,17 +34,25 @@ class BatchableNetwork(Protocol):
         """Replace all components by the partials found by a pursuit."""
 
 
+def _framed(network: Network) -> FramedNetwork:
+    """Return the first term of a network; raises `TypeError` if it has no grid."""
+    first = network.terms[0]
+    if not isinstance(first, FramedNetwork):
+        raise TypeError(f"{first.name} has no grid")
+    return first
+
+
 class BatchedNetwork:
     """A batch of networks as one network; raises `TypeError` for several that cannot be computed as a batch."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
-        self.grids = batched([network.terms[0].grid for network in networks])
+        self.grids = batched([_framed(network).grid for network in networks])
         self.network, segments = networks[0], Segments(1)
         if len(networks) > 1:
             if not can_batch(networks):
                 raise TypeError("only networks of one kind, whose row has is_batched, can be computed as a batch")
             self.network = _batchable(networks)[0].beside(networks, self.grids)
-            segments = self.grids.owners(self.network.terms[0].frames_of_rows()[0])
+            segments = self.grids.owners(_framed(self.network).frames_of_rows()[0])
         """The network of all signals."""
         self.owners = [segments] * len(list(self.network.parameters()))
         """Network that each value of each of ``parameters()`` belongs to."""

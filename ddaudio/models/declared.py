@@ -11,7 +11,8 @@ from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.partials import Layout
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models import tensors as files
-from ddaudio.models.base import AtBounds, FramedNetwork, Jacobian
+from ddaudio.models.base import AtBounds, Jacobian
+from ddaudio.models.framed import FramedNetwork
 from ddaudio.models.jacobian import AutomaticJacobian
 from ddaudio.models.parameters import Parameter, Scope, level_scale
 

@@ -10,22 +10,20 @@ import torch
 from torch import Tensor
 
 from ddaudio.errors import DdaudioError, ModelError
-from ddaudio.grid.coding import WORD, decode, encode
 from ddaudio.io.fit_files import MODEL
 from ddaudio.io.formats import MODEL_FORMAT
 from ddaudio.io.paths import quoted
 from ddaudio.io.statistics import MAX_CHANNELS
 from ddaudio.io.tensor_file import checksum, checksummed_safetensors, read_settings, read_tensors
-from ddaudio.models import FramedNetwork, Network, SumNetwork
-from ddaudio.models.registry import make_network
+from ddaudio.models import Network, SumNetwork
+from ddaudio.models.base import Signals, Term
+from ddaudio.models.registry import network_class
 from ddaudio.options import MAX_SAMPLE_RATE, NETWORKS
 
 MOST_SAMPLES = 1 << 40
 """Largest number of samples of a signal: a month of sound at 384 kHz."""
 _UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, RecursionError, DdaudioError)
 """Exceptions raised by settings and tensors that do not fit a network."""
-CODE = "division"
-"""Name of the tensor with the division of time."""
 OFFSET = "offset"
 """Name of the tensor with the constant offset of each signal, if there is one."""
 
@@ -35,9 +33,9 @@ def model_bytes(network: Network) -> bytes:
     terms: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     for place, term in enumerate(network.terms):
-        division, code = encode(term.grid)
-        terms.append({"model": term.name, "window": term.grid.window, **division, "network": term.settings()})
-        tensors |= {f"{place}.{name}": tensor for name, tensor in (term.to_tensors() | {CODE: code}).items()}
+        division, divided = term.division()
+        terms.append({"model": term.name, **division, "network": term.settings()})
+        tensors |= {f"{place}.{name}": tensor for name, tensor in (term.to_tensors() | divided).items()}
     if network.offset is not None:
         tensors[OFFSET] = network.offset
     signals, samples = network.shape
@@ -104,15 +102,11 @@ def _offset(n_signals: int, offset: Tensor | None) -> Tensor | None:
     raise ModelError(f"{OFFSET} must be {n_signals} finite float32 values")
 
 
-def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tensor]) -> FramedNetwork:
+def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tensor]) -> Term:
     """Return one term of a sum; its tensors are removed from ``tensors``."""
     term, start = settings["terms"][place], f"{place}."
     own = {name.removeprefix(start): tensors.pop(name) for name in list(tensors) if name.startswith(start)}
-    sample_rate, signals, samples = (settings[name] for name in ("sample_rate", "signals", "samples"))
-    code = own.pop(CODE)
-    # Each cell has at least a value or a bit.
-    most_cells = sum(tensor.numel() for tensor in own.values()) + WORD * code.numel()
-    grid = decode((sample_rate, signals, samples), term["window"], term, code, most_cells)
-    network = make_network(term["model"], grid, NETWORKS[term["model"]].options(**term["network"]))
-    network.from_tensors(own)
-    return network
+    signals = Signals(*(settings[name] for name in ("sample_rate", "signals", "samples")))
+    options = NETWORKS[term["model"]].options(**term["network"])
+    division = {name: value for name, value in term.items() if name not in ("model", "network")}
+    return network_class(term["model"]).restored(signals, division, options, own)

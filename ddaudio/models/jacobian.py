@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from ddaudio.models.base import FramedNetwork, Jacobian
+from ddaudio.models.base import Jacobian
+from ddaudio.models.framed import FramedNetwork
 
 EXACT_PROBES = 32
 """Largest number of values in a frame for which column norms are exact; beyond that they are estimated."""

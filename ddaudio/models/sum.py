@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 from ddaudio.analysis.budget import Budget
 from ddaudio.errors import ModelError
-from ddaudio.models.base import FramedNetwork, Jacobian, Network
+from ddaudio.models.base import Jacobian, Network, Term
 
 
 class SumNetwork(Network):
     """Two networks or more on the same signals, each with its own division of time."""
 
-    def __init__(self, terms: Sequence[FramedNetwork]) -> None:
+    def __init__(self, terms: Sequence[Term]) -> None:
         """Create the sum of networks."""
         super().__init__()
         self._terms = nn.ModuleList(terms)
 
     @property
-    def terms(self) -> list[FramedNetwork]:
+    def terms(self) -> list[Term]:
         """The networks, in the order in which they were fitted."""
         return list(self._terms)  # type: ignore[arg-type]
 

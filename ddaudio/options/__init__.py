@@ -27,6 +27,7 @@ from ddaudio.options.fit import (
 from ddaudio.options.loss_specs import HUBER_DELTA, LOSSES, PENALTIES, ZERO_WIDTH, LossSpec, PenaltySpec
 from ddaudio.options.losses import Choice, check_lags, parse_loss, parse_penalties, parse_penalty, parse_terms
 from ddaudio.options.model import (
+    HIGHEST_SNR_DB,
     MAX_PARAMETERS_PER_SAMPLE,
     MIN_PARAMETERS,
     MIN_PARAMETERS_PER_SAMPLE,
@@ -55,6 +56,7 @@ from ddaudio.options.units import MOST_UNITS, UnitOptions
 
 __all__ = [
     "GOALS",
+    "HIGHEST_SNR_DB",
     "HUBER_DELTA",
     "LOSSES",
     "MAX_FRAME_S",

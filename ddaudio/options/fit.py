@@ -46,11 +46,11 @@ class FitOptions:
             having = " or ".join(name for name, spec in NETWORKS.items() if spec.takes_whole)
             others = {"model": self.model.model}
             raise OptionError(f"but it is a setting of {having}", setting="whole", value=True, others=others)
-        if self.grid.whole and self.grid.frame_s is not None and len(self.model.terms) == 1:
+        if self.grid.whole and self.grid.frame_s is not None and len(self.model.wave_terms) == 1:
             other: dict[str, object] = {"frame_s": self.grid.frame_s}
             raise OptionError(setting="whole", value=True, others=other, hint="give only one of the two")
         training = self.training
-        if training.optimiser is None and training.least_squares and any(map(self.second_order, self.model.terms)):
+        if training.optimiser is None and training.least_squares and any(map(self.second_order, self.model.wave_terms)):
             check_rateless(training, "the default for mse alone, ")
 
     def network(self, name: str) -> Any:
@@ -87,7 +87,7 @@ class FitOptions:
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return the settings as nested TOML tables, without those that have no value or no effect."""
         sized = self.model.budget is not None or self.model.partials is not None
-        idle = {"target_snr_db"} if sized else set()
+        idle = {"target_snr_db", "max_parameters_per_sample"} if sized else set()
         return {
             group: {name: value for name, value in table.items() if value is not None and name not in idle}
             for group, table in self._every_table().items()

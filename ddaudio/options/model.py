@@ -1,7 +1,7 @@
 """Settings of the model."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
@@ -12,6 +12,14 @@ InitialisationName = Literal["peaks", "random", "equal"]
 EstimatorName = Literal["annihilating-filter", "optimal-transport"]
 StartingPoint = InitialisationName | EstimatorName
 MIN_PARAMETERS, MIN_PARAMETERS_PER_SAMPLE, MAX_PARAMETERS_PER_SAMPLE = 4, 0.0001, 4
+TARGET_SNR_DB, PARAMETERS_PER_SAMPLE = 25.0, 0.25
+"""Default target of waves alone, and default limit on their size."""
+WAVES_PER_SAMPLE = 0.02
+"""Default size of the waves of a model with noise: the knee of the perceptual scores over parameters, see ``docs/ear.md``."""
+HIGHEST_SNR_DB = 40.0
+"""SNR at which waves without a target SNR end."""
+NOISE_SHARE = 0.25
+"""Default share of noise in a budget."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +29,14 @@ class ModelOptions:
     model: str = "sine"
     """Network, or a sum such as sine+double-dutch, in which each network fits the residual of those before it."""
     budget_split: str | None = None
-    """Shares of the budget, or of the target SNR in dB, of the networks of a sum, as in 3,1 (default: equal)."""
-    target_snr_db: float = 25.0
-    """SNR to reach with as few parameters as possible, -10 to 140 dB."""
-    max_parameters_per_sample: float = 0.25
-    """Limit on the size of a model that aims at an SNR, 0.0001 to 4 parameters per sample."""
+    """Shares of the budget, or of the target SNR in dB, of the networks of a sum, as in 3,1 (default: equal; a quarter of a
+    budget for noise)."""
+    target_snr_db: float | None = None
+    """SNR of the waves to reach with as few parameters as possible, -10 to 140 dB (default: 25 dB; with noise 40 dB, as far as
+    the limit on the size allows)."""
+    max_parameters_per_sample: float | None = None
+    """Limit on the size of the waves of a model that aims at an SNR, 0.0001 to 4 parameters per sample (default: 0.25; with
+    noise and no target SNR 0.02)."""
     budget: int | None = None
     """Size of the model in parameters, instead of a target SNR, 4 or more."""
     partials: int | None = None
@@ -56,7 +67,8 @@ class ModelOptions:
         check_whole(self, "partials", 1, 10000)
         check_choice(self, "initialisation", get_args(InitialisationName))
         self._check_estimator()
-        if self.partials is not None and (len(self.terms) > 1 or not NETWORKS[self.terms[0]].takes_partials):
+        self._check_noise()
+        if self.partials is not None and (len(self.wave_terms) != 1 or not NETWORKS[self.wave_terms[0]].takes_partials):
             hint = "give {budget} or {target_snr_db} in place of {partials}"
             raise OptionError(setting="partials", value=self.partials, others={"model": self.model}, hint=hint)
         if self.budget is not None and len(self.terms) > 1 and self.budget * min(self.parsed_budget_split) < MIN_PARAMETERS:
@@ -65,11 +77,19 @@ class ModelOptions:
             raise OptionError(problem, setting="budget", value=self.budget, allowed=f"{least} or more")
         check_one_of(self, "budget", "partials")
 
+    def _check_noise(self) -> None:
+        """Refuse a sum in which noise is not the last network."""
+        for name in self.terms[:-1]:
+            if NETWORKS[name].is_noise:
+                others = "+".join([*(other for other in self.terms if other != name), name])
+                problem = f"but {name} models what the networks before it leave over"
+                raise OptionError(problem, setting="model", value=self.model, hint=f"use {{model={others}}}")
+
     def _check_estimator(self) -> None:
         if self.estimator is None:
             return
         check_choice(self, "estimator", get_args(EstimatorName))
-        if len(self.terms) > 1 or not NETWORKS[self.terms[0]].takes_estimator:
+        if len(self.wave_terms) != 1 or not NETWORKS[self.wave_terms[0]].takes_estimator:
             having = " or ".join(f"{{model={name}}}" for name, spec in NETWORKS.items() if spec.takes_estimator)
             hint = f"use {having}, or leave {{estimator}} out"
             raise OptionError(setting="estimator", value=self.estimator, others={"model": self.model}, hint=hint)
@@ -87,6 +107,16 @@ class ModelOptions:
         return tuple(name.strip() for name in str(self.model).split("+"))
 
     @property
+    def wave_terms(self) -> tuple[str, ...]:
+        """The names of the networks that model the waveform."""
+        return tuple(name for name in self.terms if not NETWORKS[name].is_noise)
+
+    @property
+    def noise_term(self) -> str | None:
+        """The name of the network of noise, if there is one."""
+        return self.terms[-1] if len(self.wave_terms) < len(self.terms) else None
+
+    @property
     def parsed_budget_split(self) -> tuple[float, ...]:
         """The share of each network; they sum to 1."""
         return tuple(share / sum(self._split_row) for share in self._split_row)
@@ -94,4 +124,20 @@ class ModelOptions:
     @property
     def _split_row(self) -> tuple[float, ...]:
         """The numbers of `budget_split`, one for each network."""
-        return (1.0,) * len(self.terms) if self.budget_split is None else parse_row("budget_split", self.budget_split)
+        if self.budget_split is not None:
+            return parse_row("budget_split", self.budget_split)
+        waves = len(self.wave_terms)
+        if self.noise_term is None or not waves:
+            return (1.0,) * len(self.terms)
+        return (*((1 - NOISE_SHARE) / waves,) * waves, NOISE_SHARE)
+
+    def resolved(self) -> "ModelOptions":
+        """Return these options with the goal filled in: a target SNR, or with noise a size of the waves."""
+        if self.budget is not None or self.partials is not None:
+            return self
+        target, cap = self.target_snr_db, self.max_parameters_per_sample
+        if self.noise_term is None and target is None:
+            target = TARGET_SNR_DB
+        if cap is None:
+            cap = PARAMETERS_PER_SAMPLE if target is not None else WAVES_PER_SAMPLE
+        return replace(self, target_snr_db=target, max_parameters_per_sample=cap)

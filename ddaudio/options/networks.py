@@ -67,6 +67,8 @@ class NetworkSpec:
     drawing: DrawingName | None = None
     """Figure of its components: ``lines`` needs ``frequency_hz`` and ``amplitude`` in its table, ``tree`` the attributes of a
     `DoubleDutchNetwork`."""
+    is_noise: bool = False
+    """Whether it models the levels of the residual of the networks before it, not a waveform; it is the last of a sum."""
 
     @property
     def has_settings(self) -> bool:
@@ -170,6 +172,19 @@ NETWORKS = Registry(
             kinds=("weight", "bias", "level"),
             options=SirenOptions,
             first_order_steps=150,
+        ),
+        NetworkSpec(
+            "noise",
+            "noise of varying level, for what the other networks leave over",
+            "ddaudio.models.noise.network:NoiseNetwork",
+            component_name="levels",
+            parameters_per_frame=0,
+            parameters_per_component=1,
+            kinds=("level",),
+            exchanges=0,
+            second_order=False,
+            has_frequencies=False,
+            is_noise=True,
         ),
     ],
     _check,

@@ -20,8 +20,6 @@ MOST_CHANNELS = 8
 """Largest number of channels of FLAC."""
 LOWEST_RATE, HIGHEST_RATE = 8_000, 96_000
 """Range of sample rates that all browsers play; sounds with other rates are resampled."""
-NAMES = ("original", "resynthesis", "residual")
-"""Names of the sounds, in the order of their keys."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Clips:
     """The sounds of a page."""
 
     clips: tuple[Clip, ...]
-    """Original, resynthesis, residual."""
+    """Original, resynthesis, residual, and waves and noise of a model with noise."""
     start_s: float
     """Start of the clips within the recording, in seconds."""
     end_s: float
@@ -55,19 +53,19 @@ class Clips:
 
 
 def clips(sounds: FitAudio, longest: int | None = None) -> Clips:
-    """Return the three sounds of a fit; of more than ``longest`` samples in total, the excerpt with most error."""
+    """Return the sounds of a fit; of more than ``longest`` samples in total, the excerpt with most error."""
     n_channels, n_samples = sounds.original.shape
     heard = min(n_channels, MOST_CHANNELS)
     length = min(n_samples, (longest or LONGEST_SAMPLES) // heard)
     start = 0 if length == n_samples else worst_stretch(sounds.residual, length)
     taken_as, rate = _rates(sounds.sample_rate)
-    parts = [on_cpu(sound[:heard, start : start + length]) for sound in sounds]
+    named = sounds.by_name()
+    parts = [on_cpu(sound[:heard, start : start + length]) for sound in named.values()]
     if rate != sounds.sample_rate:
         parts = [on_cpu(audio.resample(Recording(part, taken_as), rate).samples[:, :]) for part in parts]
-    original, resynthesis, residual = parts
-    common = max(float(original.abs().amax()), float(resynthesis.abs().amax()))
-    peaks = common, common, float(residual.abs().amax())
-    made = tuple(_clip(name, part, rate, peak) for name, part, peak in zip(NAMES, parts, peaks, strict=True))
+    peaks = [float(part.abs().amax()) for part in parts]
+    peaks[0] = peaks[1] = max(peaks[:2])  # original and resynthesis are compared
+    made = tuple(_clip(name, part, rate, peak) for name, part, peak in zip(named, parts, peaks, strict=True))
     return Clips(made, start / sounds.sample_rate, (start + length) / sounds.sample_rate, rate, heard)
 
 

@@ -41,7 +41,7 @@ class Sources:
     """Sounds to play, all of the same shape ``[C, T]``, full scale 1.0."""
 
     sounds: Mapping[str, Samples]
-    """At least one sound, by name; a fit has original, resynthesis and residual."""
+    """At least one sound, by name; a fit has original, resynthesis and residual, and with noise also waves and noise."""
     sample_rate: int
     """Samples per second."""
     files: tuple[Path, ...]
@@ -49,7 +49,7 @@ class Sources:
 
 
 def read_sources(path: str | os.PathLike[str]) -> Sources:
-    """Read the sounds of a path: three of a fit's folder, one of a model or of a sound file.
+    """Read the sounds of a path: three or five of a fit's folder, one of a model or of a sound file.
 
     Raises `ReportError`, `ModelError`, `RecordingError` or `OutputError` as `read_sounds`, `load_model`, `audio.read`.
     """
@@ -65,8 +65,9 @@ def read_sources(path: str | os.PathLike[str]) -> Sources:
     report = results_reader.read_report(path)
     sounds = results_reader.read_audio(path, report)
     source = results_reader.original_file(report)
-    files = (path / fit_files.RESYNTHESIS, path / fit_files.RESIDUAL, *([] if source is None else [source]))
-    return Sources(dict(zip((ORIGINAL, RESYNTHESIS, RESIDUAL), sounds, strict=True)), sounds.sample_rate, files)
+    written = [name for name in report["files"] if name.endswith(".wav")]
+    files = (*(path / name for name in written), *([] if source is None else [source]))
+    return Sources(sounds.by_name(), sounds.sample_rate, files)
 
 
 @dataclasses.dataclass

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from ddaudio.io.samples import Samples, on_cpu
 from ddaudio.io.spectra import Frames, nearest_fft
-from ddaudio.models import DoubleDutchNetwork, FramedNetwork, Network
+from ddaudio.models import DoubleDutchNetwork, Network, Term
 from ddaudio.options import NETWORKS
 from ddaudio.options.networks import DrawingName
 
@@ -142,7 +142,7 @@ def spectrogram(samples: Samples, sample_rate: int, columns: int, rows: int) -> 
     return Spectrogram(torch.cat(found, 2).numpy(), hop * each / sample_rate, row * bin_hz, -bin_hz / 2)
 
 
-def drawn_as(network: Network, drawing: DrawingName) -> list[FramedNetwork]:
+def drawn_as(network: Network, drawing: DrawingName) -> list[Term]:
     """Return the terms of a network whose row names a kind of figure."""
     return [term for term in network.terms if NETWORKS[term.name].drawing == drawing]
 

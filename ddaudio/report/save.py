@@ -15,13 +15,12 @@ from ddaudio.fitting.plan import FitPlan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit, plan_fit
 from ddaudio.io.atomic import SCRATCH, clear_leftovers, exclusive, install, is_inside_only, scratch_folder
-from ddaudio.io.fit_files import ENDING, FILES, MODEL, REPORT, RESIDUAL, RESYNTHESIS, SETTINGS, fit_files
+from ddaudio.io.fit_files import ENDING, FILES, MODEL, NOISE, REPORT, RESIDUAL, RESYNTHESIS, SETTINGS, WAVES, fit_files
 from ddaudio.io.paths import quoted, short_name
 from ddaudio.io.wav import write_wav
 from ddaudio.models.file import model_bytes
 from ddaudio.options import FitOptions
-from ddaudio.results.read import FitAudio
-from ddaudio.results.record import FitRecord
+from ddaudio.results.record import FitRecord, audio_of
 from ddaudio.training import checkpoint_files
 from ddaudio.training.history import ProgressCallback
 
@@ -163,7 +162,7 @@ def plan_to_folder(
     check_folder(folder, os.fspath(recording), force=force)
     checkpoint = checkpoint_files.folder_beside(folder)
     plan = plan_fit(recording, options, checkpoint=checkpoint, resume=resume, force=force and not resume, **settings)
-    return FolderPlan(plan, folder, fit_files(html=html))
+    return FolderPlan(plan, folder, fit_files(html=html, noise=plan.noise is not None))
 
 
 def _folder_of(recording: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> Path:
@@ -192,19 +191,19 @@ def write_fit(
     Raises OSError or `OutputError`; use `save_fit` to write atomically.
     """
     encoding, sample_rate = result.options.output.encoding, result.recording.sample_rate
-    gains = {
-        name: write_wav(folder / name, samples, sample_rate, encoding)
-        for name, samples in ((RESYNTHESIS, result.estimate), (RESIDUAL, result.residual))
-    }
+    written = {RESYNTHESIS: result.estimate, RESIDUAL: result.residual}
+    if result.noise is not None:
+        written |= {WAVES: result.waves, NOISE: result.noise}
+    gains = {name: write_wav(folder / name, samples, sample_rate, encoding) for name, samples in written.items()}
     (folder / MODEL).write_bytes(model_bytes(result.network))
     recording = {"source": result.recording.source, "sha256": result.recording.content_hash}
     (folder / SETTINGS).write_text(tomli_w.dumps({"recording": recording, **result.options.tables()}), encoding="utf-8")
-    contents = report.build(result) | {"files": list(fit_files(html=html)), "wav": {"encoding": encoding, "gains": gains}}
+    names = fit_files(html=html, noise=result.noise is not None)
+    contents = report.build(result) | {"files": list(names), "wav": {"encoding": encoding, "gains": gains}}
     if batch is not None:
         contents["batch"] = dict(batch)
     text = json.dumps(contents, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / REPORT).write_text(text + "\n", encoding="utf-8")
     if html:
-        sounds = FitAudio(result.recording.samples, result.estimate, result.residual, sample_rate)
-        report.write_page(folder, FitRecord(contents, sounds, result.network), home=home)
+        report.write_page(folder, FitRecord(contents, audio_of(result), result.network), home=home)
     return contents

@@ -37,7 +37,8 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
     if warnings:
         return Verdict("doubtful", _headline(report), f"{counted(len(warnings), 'warning')}.")
     snr_db = report["metrics"]["snr_db"]["value"]
-    if report["goal"]["name"] != "target_snr_db" and snr_db is not None and snr_db < ROUGH_DB:
+    has_noise = any(term["name"] == "noise" for term in report["model"]["terms"])
+    if report["goal"]["name"] != "target_snr_db" and not has_noise and snr_db is not None and snr_db < ROUGH_DB:
         share = f"{10 ** (-snr_db / 20):.0%}"
         return Verdict("doubtful", _headline(report), f"Low SNR: the residual has {share} of the original's amplitude.")
     return Verdict("good", _headline(report), "No warnings.")
@@ -49,13 +50,20 @@ def _headline(report: Mapping[str, Any]) -> str:
         return f"Nothing left to fit: {report['metrics']['snr_db']['reason']}"
     if goal["name"] == "target_snr_db":
         return f"Goal {'reached' if goal['reached'] else 'missed'}: {_reached(report)} (target {goal['asked']:g} dB)"
-    asked = f"{goal['asked']:,} partials per frame" if goal["name"] == "partials" else f"budget {goal['asked']:,}"
-    return f"{_reached(report)} with {report['model']['n_parameters']:,} parameters ({asked})"
+    asked = {
+        "partials": f" ({goal['asked']:,} partials per frame)",
+        "budget": f" (budget {goal['asked']:,})",
+    }.get(goal["name"], "")
+    return f"{_reached(report)} with {report['model']['n_parameters']:,} parameters{asked}"
 
 
 def _reached(report: Mapping[str, Any]) -> str:
     snr = report["metrics"]["snr_db"]
-    return f"{snr['value']:.1f} dB SNR" if snr["value"] is not None else f"SNR undefined, {snr['reason']}"
+    reached = f"{snr['value']:.1f} dB SNR" if snr["value"] is not None else f"SNR undefined, {snr['reason']}"
+    if not any(term["name"] == "noise" for term in report["model"]["terms"]):
+        return reached
+    distance_db = report["metrics"]["erb_db"]["value"]
+    return f"ERB distance {distance_db:.1f} dB, waves at {reached}" if distance_db is not None else f"waves at {reached}"
 
 
 def beside_baseline(report: Mapping[str, Any]) -> str:
@@ -118,6 +126,7 @@ def settings_in_words(report: Mapping[str, Any]) -> str:
         "target_snr_db": f"target SNR {asked:g} dB with at most {cap:g} parameters per sample",
         "budget": f"budget {asked:,} parameters",
         "partials": f"{counted(asked, 'partial')} per frame",
+        "max_parameters_per_sample": f"waves of {asked:g} parameters per sample",
     }.get(goal, f"{goal} {asked:g}")
     optimiser = f"{training.get('optimiser', 'unknown')}, {counted(training.get('steps', 0), 'step')} per run"
     return f"Network {report['model']['name']} in {frames}, {aim}. Loss {training.get('losses', 'unknown')}; {optimiser}."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ddaudio.io.audio import Recording
-    from ddaudio.models import FramedNetwork, Network
+    from ddaudio.models import Network, Term
 
 STRONGEST = 10
 """Number of components in the table of a model."""
@@ -65,18 +65,14 @@ def model_facts(path: Path) -> dict[str, Any]:
     }
 
 
-def _term_facts(term: "FramedNetwork") -> dict[str, Any]:
+def _term_facts(term: "Term") -> dict[str, Any]:
     """Return facts about one network of a model."""
     from ddaudio.options import NETWORKS  # noqa: PLC0415 - imports torch, which takes its time
 
-    grid = term.grid
     return {
         "network": term.name,
         NETWORKS[term.name].component_name: term.n_components(),
-        "frames": grid.n_frames,
-        "shortest_frame_s": int(grid.cells.length.min()) / grid.sample_rate,
-        "longest_frame_s": int(grid.cells.length.max()) / grid.sample_rate,
-        "window": grid.window,
+        **{name: fact for name, fact in term.facts().items() if name != "cell_samples"},
         **({"settings": term.settings()} if term.settings() else {}),
     }
 

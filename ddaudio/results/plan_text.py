@@ -20,13 +20,15 @@ def plan_facts(plan: FitPlan) -> dict[str, Any]:
         "goal": goal_facts(plan.options.model),
         "stages": [_stage_facts(stage) for stage in plan.stages],
         "joint": None if plan.joint is None else _training_facts(plan.joint),
+        "noise": None if plan.noise is None else {"network": plan.noise.name, "max_parameters": plan.noise.room(0)},
         "settings": plan.options.tables(),
     }
 
 
 def goal_facts(model: ModelOptions) -> dict[str, Any]:
     """Return the setting that determines the size of a model, and its value."""
-    name = next((name for name in ("budget", "partials") if getattr(model, name) is not None), "target_snr_db")
+    goals = ("budget", "partials", "target_snr_db")
+    name = next((name for name in goals if getattr(model, name) is not None), "max_parameters_per_sample")
     return {"name": name, "asked": getattr(model, name)}
 
 
@@ -70,6 +72,10 @@ def plan_summary(plan: FitPlan) -> list[str]:
         ]
     if plan.joint is not None:
         lines.append(f"stage {len(plan.stages) + 1}  all networks together: {_training(plan.joint)}")
+    if plan.noise is not None:
+        room = _count(plan.noise.room(0), "parameter")
+        size = f"at most {room}" if plan.noise.budget is None else f"what is left of {room}"
+        lines.append(f"then     {plan.noise.name}, in closed form: {size}")
     return lines
 
 
@@ -89,7 +95,7 @@ def _size(stage: StagePlan, index: int) -> str:
         return f"{_count(model.partials, 'partial')} per frame"
     if model.budget is not None:
         return f"budget of {_count(model.budget, 'parameter')}{before}"
-    return f"target SNR of {model.target_snr_db:g} dB with at most {_count(stage.n_parameters, 'parameter')}{before}"
+    return f"SNR of {model.target_snr_db:g} dB with at most {_count(stage.n_parameters, 'parameter')}{before}"
 
 
 def _training(training: TrainingOptions) -> str:

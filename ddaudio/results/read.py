@@ -8,7 +8,7 @@ from typing import Any
 
 from ddaudio.errors import RecordingError, ReportError
 from ddaudio.io import audio
-from ddaudio.io.fit_files import REPORT, RESIDUAL, RESYNTHESIS
+from ddaudio.io.fit_files import NOISE, REPORT, RESIDUAL, RESYNTHESIS, WAVES
 from ddaudio.io.paths import quoted
 from ddaudio.io.samples import Samples, Scaled, Total
 from ddaudio.results.report_file import parse_report
@@ -16,17 +16,26 @@ from ddaudio.results.report_file import parse_report
 
 @dataclass(frozen=True)
 class FitAudio:
-    """The three sounds of a fit, all of shape ``[C, T]``, full scale 1.0: original = resynthesis + residual."""
+    """The sounds of a fit, all of shape ``[C, T]``, full scale 1.0: original = waves + residual, resynthesis = waves + noise."""
 
     original: Samples
     resynthesis: Samples
     residual: Samples
     sample_rate: int
     """Samples per second."""
+    waves: Samples | None = None
+    """The waves of a model with noise; None where the resynthesis has no other part."""
+    noise: Samples | None = None
+    """The noise of a model with noise."""
 
     def __iter__(self) -> Iterator[Samples]:
         """Iterate over original, resynthesis and residual."""
         return iter((self.original, self.resynthesis, self.residual))
+
+    def by_name(self) -> dict[str, Samples]:
+        """Return the sounds by name: original, resynthesis, residual, and waves and noise of a model with noise."""
+        parts = {} if self.waves is None or self.noise is None else {"waves": self.waves, "noise": self.noise}
+        return {"original": self.original, "resynthesis": self.resynthesis, "residual": self.residual} | parts
 
 
 def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -59,13 +68,14 @@ def original_file(report: dict[str, Any]) -> Path | None:
 def read_audio(folder: str | os.PathLike[str], report: dict[str, Any]) -> FitAudio:
     """Read the sounds of a fit with the given report; gains that were applied to avoid clipping are undone.
 
-    The original is the sum of the other two: exact up to the rounding of their encoding.
+    The original is the sum of waves and residual: exact up to the rounding of their encoding.
     Raises `ReportError` if a WAV file is missing, cannot be read, or does not have the length given in the report.
     """
     recording = report["recording"]
     expected = recording["channels"], recording["samples"], recording["sample_rate"]
+    names = (RESYNTHESIS, RESIDUAL, *(name for name in (WAVES, NOISE) if name in report["files"]))
     parts: list[Samples] = []
-    for name in (RESYNTHESIS, RESIDUAL):
+    for name in names:
         try:
             found = audio.read(Path(folder) / name)
         except RecordingError as error:
@@ -74,5 +84,5 @@ def read_audio(folder: str | os.PathLike[str], report: dict[str, Any]) -> FitAud
         if (found.n_channels, found.n_samples, found.sample_rate) != expected:
             raise ReportError(f"{name} in {str(folder)!r} does not match {REPORT}", hint="fit the recording again")
         parts.append(Scaled(found.samples, 1 / report["wav"]["gains"][name]))
-    resynthesis, residual = parts
-    return FitAudio(Total(parts), resynthesis, residual, recording["sample_rate"])
+    resynthesis, residual, *rest = parts
+    return FitAudio(Total([rest[0] if rest else resynthesis, residual]), resynthesis, residual, recording["sample_rate"], *rest)

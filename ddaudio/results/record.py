@@ -26,8 +26,7 @@ class FitRecord:
     @classmethod
     def of(cls, result: FitResult) -> "FitRecord":
         """Return the record of a fit in memory."""
-        sounds = FitAudio(result.recording.samples, result.estimate, result.residual, result.recording.sample_rate)
-        return cls(build(result), sounds, result.network)
+        return cls(build(result), audio_of(result), result.network)
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> "FitRecord":
@@ -38,3 +37,9 @@ class FitRecord:
         if found != (model["name"], model["n_parameters"], sounds.original.shape, sounds.sample_rate):
             raise ReportError(f"the model in {os.fspath(folder)!r} does not match its report", hint="fit the recording again")
         return cls(report, sounds, network)
+
+
+def audio_of(result: FitResult) -> FitAudio:
+    """Return the sounds of a fit in memory."""
+    parts = (None, None) if result.noise is None else (result.waves, result.noise)
+    return FitAudio(result.recording.samples, result.estimate, result.residual, result.recording.sample_rate, *parts)

@@ -15,7 +15,6 @@ import torch
 from ddaudio.fitting.result import FitResult
 from ddaudio.io.formats import REPORT_FORMAT
 from ddaudio.metrics.registry import METRICS
-from ddaudio.models import FramedNetwork
 from ddaudio.options import FitOptions
 from ddaudio.results.plan_text import goal_facts
 from ddaudio.training.history import MAX_INTERVALS, Evaluation, TrainingRun
@@ -31,7 +30,7 @@ def build(result: FitResult) -> dict[str, Any]:
     recording, network, options = result.recording, result.network, result.options
     model = options.model
     # As many as for a recording of one block, so that the size of the report does not grow with the number of blocks.
-    stretches = max(1, MAX_INTERVALS // max(len(one.blocks) for one in result.stages))
+    stretches = max(1, MAX_INTERVALS // max((len(one.blocks) for one in result.stages), default=1))
     return {
         "schema": REPORT_FORMAT.number,
         "versions": {"ddaudio": version("ddaudio"), "torch": torch.__version__, "numpy": np.__version__}
@@ -58,7 +57,10 @@ def build(result: FitResult) -> dict[str, Any]:
             "n_parameters": result.n_parameters,
             "parameters_per_sample": result.parameters_per_sample,
             "n_components": network.n_components(),
-            "terms": [_term(term) for term in network.terms],
+            "terms": [
+                {"name": term.name, "n_components": term.n_components(), "n_parameters": term.n_parameters(), **term.facts()}
+                for term in network.terms
+            ],
         },
         "metrics": {name: asdict(metric) | {"definition": METRICS[name].definition} for name, metric in result.metrics.items()},
         "bands": [asdict(band) for band in result.metrics.bands],
@@ -75,21 +77,10 @@ def build(result: FitResult) -> dict[str, Any]:
     }
 
 
-def _term(term: FramedNetwork) -> dict[str, Any]:
-    cells = {str(size): count for size, count in _tally(term.grid.cells.size)}
-    return {"name": term.name, "n_components": term.n_components(), "frames": term.grid.n_frames, "cell_samples": cells}
-
-
-def _tally(values: torch.Tensor) -> list[tuple[int, int]]:
-    """Return the distinct values with their counts, in ascending order."""
-    found, counts = torch.unique(values, return_counts=True)
-    return list(zip(found.tolist(), counts.tolist(), strict=True))
-
-
 def _goal(result: FitResult) -> dict[str, Any]:
     goal = goal_facts(result.options.model)
-    reached = {"budget": result.n_parameters <= goal["asked"], "partials": True, "target_snr_db": result.reached_goal}
-    return goal | {"reached": reached[goal["name"]]}
+    reached = result.n_parameters <= goal["asked"] if goal["name"] == "budget" else result.reached_goal
+    return goal | {"reached": goal["name"] == "partials" or reached}
 
 
 def _stage(run: TrainingRun, most_stretches: int) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from ddaudio.fitting.diagnosis import as_clause
 from ddaudio.fitting.result import FitResult
 from ddaudio.metrics.signals import Metric
-from ddaudio.models import FramedNetwork
-from ddaudio.options import NETWORKS
 
 
 def summary(result: FitResult) -> list[str]:
@@ -20,16 +18,9 @@ def summary(result: FitResult) -> list[str]:
         f"reached  SNR {_in_words(metrics['snr_db'], 'dB')}, ERB distance {_in_words(metrics['erb_db'], 'dB')}; "
         f"the MDCT baseline {beside}",
         f"size     {result.n_parameters} parameters ({result.parameters_per_sample:.3g} per sample): "
-        + " and ".join(_size_in_words(term) for term in result.network.terms),
+        + " and ".join(term.size_in_words() for term in result.network.terms),
         f"time     {seconds:.1f} s for {recording.duration_s:.1f} s of sound; {trained}",
     ]
-
-
-def _size_in_words(term: FramedNetwork) -> str:
-    """Return the number of components of a network, and the lengths of its shortest and longest frame in ms."""
-    low_ms, high_ms = (1000 * int(length) / term.grid.sample_rate for length in term.grid.cells.length.aminmax())
-    lengths = f"{low_ms:.0f} ms" if low_ms == high_ms else f"{low_ms:.0f} to {high_ms:.0f} ms"
-    return f"{term.n_components()} {NETWORKS[term.name].component_name} in {term.grid.n_frames} frames of {lengths}"
 
 
 def _in_words(metric: Metric, unit: str) -> str:

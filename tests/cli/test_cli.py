@@ -30,8 +30,8 @@ from ddaudio_cli.refusals import flag, in_flags
 
 import ddaudio
 from ddaudio.errors import DdaudioError, OptionError, OutputError
+from ddaudio.io.fit_files import fit_files
 from ddaudio.options import NETWORKS, FitOptions, setting_groups
-from ddaudio.report import save
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(sound: Path, tmp_path: Pat
     code, out, err = run("fit", sound, *sums, "--dry-run", "--json", "--no-html", "--out", tmp_path / "fit")
     assert (code, err) == (0, "")
     facts = json.loads(out)
-    assert facts["output"] == {"folder": str(tmp_path / "fit"), "files": [name for name in save.FILES if name != "report.html"]}
+    assert facts["output"] == {"folder": str(tmp_path / "fit"), "files": list(fit_files(html=False))}
     assert [(stage["network"], stage["max_parameters"]) for stage in facts["stages"]] == [("sine", 150), ("double-dutch", 300)]
     assert facts["goal"] == {"name": "budget", "asked": 300}
     assert facts["stages"][0]["blocks"] == [{"first": 0, "end": 2400}]
@@ -469,7 +469,7 @@ def test_render_of_what_is_too_long_for_memory_is_the_same(fitted: Path, tmp_pat
         assert (code, err) == (0, "")
         said.append(out.replace(name, "it"))
         monkeypatch.setattr("ddaudio.io.samples.IN_MEMORY_SAMPLES", 100)
-        monkeypatch.setattr("ddaudio.editing.render.PIECE_SAMPLES", 1)
+        monkeypatch.setattr("ddaudio.models.framed.PIECE_SAMPLES", 1)
     assert said[0] == said[1]
     both = [soundfile.read(tmp_path / f"{name}.wav", dtype="int16")[0] for name in ("memory", "file")]
     assert np.abs(both[0].astype(int) - both[1]).max() <= 1  # what differs in the last bit of float32 may round elsewhere
@@ -596,7 +596,9 @@ def help_of(command: str, which: str = "--help") -> str:
 
 def test_help_shows_units_defaults_and_choices() -> None:
     words = help_of("fit", "--help-all")
-    assert "--target-snr FLOAT SNR to reach with as few parameters as possible, -10 to 140 dB. [default: 25 dB]" in words
+    assert (
+        "--target-snr FLOAT SNR of the waves to reach with as few parameters as possible, -10 to 140 dB (default: 25 dB;" in words
+    )
     assert "(default: hann; gate with leaves sine). [choices: hann, sine, triangle, gate]" in words
     places = [words.index(f"─ {panel} ─") for panel in ("Output", "Settings", "Grid settings", "Model settings")]
     assert places == sorted(places)

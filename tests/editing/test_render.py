@@ -8,12 +8,12 @@ import pytest
 import torch
 from sounds import pluck
 
-from ddaudio.editing import render as rendering
 from ddaudio.editing.render import render
 from ddaudio.errors import OptionError
 from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.samples import DiskSamples
+from ddaudio.models import framed
 from ddaudio.models.sine import SineNetwork
 from ddaudio.options import WindowName
 
@@ -110,7 +110,7 @@ def test_a_length_that_is_whole_at_the_new_rate_is_not_rounded_up(n_samples: int
 
 @pytest.mark.parametrize("piece", [1, 1 << 21])
 def test_lengths_are_exact_ceilings(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "PIECE_SAMPLES", piece)
+    monkeypatch.setattr(framed, "PIECE_SAMPLES", piece)
     for n_samples in (146, 147, 148, 293, 294, 295, 4410, 4411):
         network = SineNetwork(TimeGrid.of_sizes(44_100, n_samples, [[64] * math.ceil(n_samples / 64)], "hann"))
         # the smallest n with n / 48000 >= n_samples / 44100
@@ -135,14 +135,14 @@ def test_a_fit_renders_to_its_estimate() -> None:
 @pytest.mark.parametrize("sample_rate", [8000, 44_100, 7999, 3000])
 def test_pieces_are_the_whole(sample_rate: int, piece: int, network: SineNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = render(network, sample_rate)
-    monkeypatch.setattr(rendering, "PIECE_SAMPLES", piece)
+    monkeypatch.setattr(framed, "PIECE_SAMPLES", piece)
     # Phases are turned to another first sample in float64, then rounded to float32 once; sums are of two frames.
     assert float((render(network, sample_rate) - whole).abs().max()) < 2e-6
 
 
 def test_a_long_sound_is_kept_in_a_file(network: SineNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = render(network, 16_000)
-    monkeypatch.setattr(rendering, "PIECE_SAMPLES", 1)
+    monkeypatch.setattr(framed, "PIECE_SAMPLES", 1)
     monkeypatch.setattr("ddaudio.io.samples.IN_MEMORY_SAMPLES", 500)
     spool = render(network, 16_000)
     assert isinstance(spool, DiskSamples)

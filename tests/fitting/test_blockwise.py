@@ -16,7 +16,6 @@ from sounds import noise, pluck
 from torch import Tensor
 
 import ddaudio
-from ddaudio.editing import render as rendering
 from ddaudio.errors import OptionError
 from ddaudio.fitting import block, plan, segmentation
 from ddaudio.fitting.result import FitResult
@@ -26,6 +25,7 @@ from ddaudio.io import audio
 from ddaudio.io import samples as io_samples
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import DiskSamples
+from ddaudio.models import framed
 from ddaudio.models.file import load_model, model_bytes
 from ddaudio.report.save import save_fit
 from ddaudio.training.history import Progress
@@ -309,7 +309,7 @@ def test_what_is_kept_in_files_is_the_same(
     ddaudio.write_wav(tmp_path / "one.wav", recordings["mono"].samples, RATE, "float32")
     patch = in_blocks_of(ROOTS)
     monkeypatch.setattr(io_samples, "IN_MEMORY_SAMPLES", 5000)
-    monkeypatch.setattr(rendering, "PIECE_SAMPLES", 4000)
+    monkeypatch.setattr(framed, "PIECE_SAMPLES", 4000)
     result = fit(tmp_path / "one.wav", **ROOMY)
     patch.undo()
     assert isinstance(result.recording.samples, DiskSamples)

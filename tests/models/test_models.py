@@ -613,7 +613,7 @@ def test_rendering_at_another_rate_is_the_same_wave(rate: int) -> None:
 
 
 def test_rendering_at_its_own_rate_by_the_general_way_changes_nothing() -> None:
-    from ddaudio.editing.render import _at_rate  # noqa: PLC0415
+    from ddaudio.models.framed import _at_rate  # noqa: PLC0415
 
     network = fitted("sine", noise(0.25, channels=2))
     with torch.no_grad():

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from ddaudio.analysis.budget import Budget
 from ddaudio.errors import ModelError
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models.base import FramedNetwork
 from ddaudio.models.declared import DeclaredNetwork
 from ddaudio.models.double_dutch import binary_reading
 from ddaudio.models.double_dutch.coding import read_shape, shape_of, words_of
 from ddaudio.models.double_dutch.initialisation import LevelByLevel, jointly
 from ddaudio.models.double_dutch.jacobian import DoubleDutchJacobian, Speak
 from ddaudio.models.double_dutch.trees import Plan, Trees
+from ddaudio.models.framed import FramedNetwork
 from ddaudio.models.parameters import Parameter
 from ddaudio.options import DoubleDutchOptions, StartingPoint
 

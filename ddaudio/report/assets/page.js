@@ -79,7 +79,7 @@ function connect(player, pictures, facts) {
     return to - from > 0.005 ? player.repeat([from, to]) : null;
   };
   const actions = {
-    " ": toggle, 1: () => player.select(0), 2: () => player.select(1), 3: () => player.select(2),
+    " ": toggle, ...Object.fromEntries(sounds.map((_, place) => [place + 1, () => player.select(place)])),
     ArrowLeft: () => step(-1), ArrowRight: () => step(1),
     l: loop, m: () => player.match(!player.matched), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: () => pictures.show(pictures.full),
   };

@@ -1,5 +1,5 @@
 "use strict";
-/* The player: three sounds of one length that run side by side, of which one is heard. */
+/* The player: sounds of one length that run side by side, of which one is heard. */
 
 const FADE_S = 0.005;
 

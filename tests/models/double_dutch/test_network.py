@@ -14,7 +14,7 @@ from spelled_trees import Spelled
 from torch import Tensor
 
 import ddaudio
-from ddaudio.editing.render import _at_rate, render
+from ddaudio.editing.render import render
 from ddaudio.errors import ModelError, OptionError
 from ddaudio.fitting import plan
 from ddaudio.fitting.run import fit
@@ -29,6 +29,7 @@ from ddaudio.models.double_dutch.initialisation import LevelByLevel
 from ddaudio.models.double_dutch.ladder import Ladder
 from ddaudio.models.double_dutch.trees import Trees
 from ddaudio.models.file import load_model
+from ddaudio.models.framed import _at_rate
 from ddaudio.options import DoubleDutchOptions, TrainingOptions
 from ddaudio.report.save import save_fit
 from ddaudio.training.history import Progress
