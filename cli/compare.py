@@ -58,6 +58,8 @@ def compare(
         print_json(found.contents())
     elif not quiet:
         show_table(found)
+    for warning in found.warnings if quiet or json else ():  # the caption of the table names them, too
+        print_message("warning", warning)
     for run in found.runs:
         if run.status == "failed" and not found.stopped:
             print_message("error", f"{', '.join(filter(None, run.kind))}, seed {run.seed}: {run.reason}")

@@ -34,6 +34,8 @@ class Excerpt:
     sample_rate: int
     begin_s: float
     """Start of the excerpt within the recording, in seconds."""
+    warnings: tuple[str, ...]
+    """Problems found while the recording was read."""
     samples: Tensor | None = field(repr=False)
     """Samples of the excerpt; None if the recording's own file is used unchanged."""
 
@@ -41,7 +43,7 @@ class Excerpt:
         """Return the description stored in ``compare.json``."""
         told = {name: getattr(self, name) for name in ("name", "source", "begin_s", "sample_rate")}
         sizes = {"channels": self.n_channels, "duration_s": self.n_samples / self.sample_rate}
-        return {**told, **sizes, "sha256": self.content_hash}
+        return {**told, **sizes, "sha256": self.content_hash, "warnings": list(self.warnings)}
 
     def place(self, folder: Path) -> str:
         """Return the path of the sound file to fit, written below ``folder`` unless the recording's own file is used."""
@@ -70,13 +72,13 @@ def read_stretches(
         recording = audio.read(file, sample_rate)
         rate = recording.sample_rate
         first, length = (0, recording.n_samples) if whole else loudest(recording, max(1, round(stretch_s * rate)))
-        samples = None
+        samples, warnings = None, recording.warnings
         # A resampled recording differs from its file and is written anew.
         if length < recording.n_samples or sample_rate is not None:
             samples = torch.as_tensor(recording.samples[:, first : first + length]).clone()
             recording = Recording(samples, rate, recording.source)
         folder = f"{folder_of([path.name]).removesuffix(ENDING)}-{recording.content_hash[:8]}"
-        facts = recording.content_hash, recording.n_channels, length, rate, first / rate
+        facts = recording.content_hash, recording.n_channels, length, rate, first / rate, warnings
         found.append(Excerpt(str(file), printable("/".join(parts)), folder, *facts, samples))
     return found
 

@@ -194,6 +194,11 @@ class Comparison:
         return [*lines, *(SummaryRow.over(each) for each in kinds.values() if several)]
 
     @property
+    def warnings(self) -> list[str]:
+        """Problems found while recordings were read, such as ``a.mp3: truncated ...``."""
+        return [f"{one['name']}: {warning}" for one in self.about["recordings"] for warning in one.get("warnings", ())]
+
+    @property
     def failed(self) -> int:
         """Number of failed fits."""
         return sum(run.status == "failed" for run in self.runs)
@@ -252,6 +257,7 @@ class Comparison:
         more = "; ".join(f"{name} {value}" for name, value in fits.items() if name != "steps")
         seeds = f"{how['seeds']} seeds" if how["seeds"] > 1 else "1 seed"
         ending = " The comparison was interrupted." if self.stopped else ""
+        ending += f" Warnings: {'; '.join(self.warnings)}." if self.warnings else ""
         return f"{named}: {what}, {pace} a fit, {seeds}{'; ' * bool(more)}{more}. Medians, and ranges over seeds.{ending}"
 
     def csv(self) -> dict[str, str]:

@@ -496,3 +496,23 @@ def test_the_variants_of_the_questions_are_variants() -> None:
     for file in files:
         entries = CompareOptions(variants=str(file), models="cascade", losses=None).entries({})
         assert len({entry.variant for entry in entries}) == len(entries) >= 3
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_a_recording_lacks_is_told(whole: bool, sound: Path, tmp_path: Path) -> None:
+    """The excerpt has no warnings of its own."""
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(sound.read_bytes()[:-1000])
+    found = ddaudio.compare(
+        [sound, cut], tmp_path / "out", models="sine", losses="mse", seeds=1, whole=whole, stretch_s=0.1, **QUICK
+    )
+    (warning,) = found.warnings
+    assert warning.startswith("cut.wav: truncated")
+    assert warning in found.in_words()
+    assert warning in (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    recordings = json.loads((tmp_path / "out/compare.json").read_text(encoding="utf-8"))["recordings"]
+    assert [len(one["warnings"]) for one in recordings] == [0, 1]
+    words = "--models", "sine", "--losses", "mse", "--seeds", "1", "--steps", "1", "--frame", "0.05"
+    code, _, err = run("compare", cut, "--out", tmp_path / "two", *words, "--quiet")
+    assert code == 0
+    assert err.startswith("ddaudio: warning: cut.wav: truncated")
