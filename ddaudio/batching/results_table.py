@@ -146,9 +146,13 @@ class RowStore:
     """Rows by index in the batch, stored in an unnamed temporary file; needs 8 bytes of memory per row."""
 
     def __init__(self, n_rows: int) -> None:
-        """Create an empty store for ``n_rows`` rows."""
+        """Create an empty store for ``n_rows`` rows; raises `OutputError` if no temporary file can be made."""
         self._places = array("q", [-1]) * n_rows
-        self._file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed by `close`
+        try:
+            self._file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed by `close`
+        except OSError as error:
+            problem = f"cannot make a temporary file: {error.strerror or error}"
+            raise OutputError(problem, hint="set the environment variable TMPDIR to a folder on a disk with room") from error
 
     def put(self, place: int, row: Row) -> None:
         """Store a row at an index, replacing an earlier one."""
@@ -159,12 +163,16 @@ class RowStore:
         """Return whether there is a row at an index."""
         return self._places[place] >= 0
 
+    def get(self, place: int) -> Row:
+        """Return the row at an index, which must be there."""
+        self._file.seek(self._places[place])
+        return Row(**json.loads(self._file.readline()))
+
     def __iter__(self) -> Iterator[Row]:
         """Yield the stored rows, in order."""
-        for place in self._places:
-            if place >= 0:
-                self._file.seek(place)
-                yield Row(**json.loads(self._file.readline()))
+        for place in range(len(self._places)):
+            if self.has(place):
+                yield self.get(place)
 
     def close(self) -> None:
         """Delete the temporary file."""

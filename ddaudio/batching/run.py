@@ -19,7 +19,7 @@ from ddaudio.batching.results_table import Row, RowStore, read_table, write_tabl
 from ddaudio.batching.summary import Summary, summary_lines
 from ddaudio.batching.up_to_date import BatchJob, reusable_row
 from ddaudio.errors import BatchError, OutputError
-from ddaudio.io.storage import AT_ONCE, Storage, open_storage
+from ddaudio.io.storage import AT_ONCE, Storage, open_storage, storage_errors
 from ddaudio.options import FitOptions
 from ddaudio.options.batch import STACKS_PER_WORKER, BatchOptions
 from ddaudio.parallel.clusters import make_executor
@@ -27,6 +27,8 @@ from ddaudio.parallel.executors import Executor
 
 SMALL_BYTES, STACK_BYTES = 1 << 17, 1 << 19
 """Largest recording in a stack, and largest stack, in bytes of samples: more is not faster, see `ddaudio.fitting.run`."""
+
+REMOVED = "the fit was removed while the batch was running; run the batch again"
 
 COMPRESSION = {".flac": 1.8, ".ogg": 10.0, ".oga": 10.0, ".opus": 12.0, ".mp3": 10.0}
 """Approximate ratio of the size of samples to the size of their file, by format."""
@@ -202,6 +204,7 @@ class _Run:
         except KeyboardInterrupt:
             stopped = True
         self.tell(replace(self.progress, stage="writing"))
+        self._note_removed()
         contents, problem = self._summary(began), None
         try:
             self._write_tables(contents)
@@ -210,6 +213,26 @@ class _Run:
         except OutputError as error:
             problem = str(error)
         return BatchResult(self.job.output.address, contents, problem, stopped)
+
+    def _note_removed(self) -> None:
+        """Replace the rows of fits that were removed from the output while the batch was running, and count again."""
+        try:
+            there = self.job.output.finished()
+        except storage_errors():  # writing the tables fails, too, and tells why
+            return
+        gone = [
+            (place, item)
+            for place, item in enumerate(self.items)
+            if self.rows.has(place) and item.folder not in there and self.rows.get(place).status != "failed"
+        ]
+        if not gone:
+            return
+        for place, item in gone:
+            self.rows.put(place, Row.failure(item.place, item.folder, REMOVED, self.rows.get(place).attempts))
+        self.summary, self.shown = Summary(len(self.items)), []
+        for place in range(len(self.items)):
+            if self.rows.has(place):
+                self._count(place, self.rows.get(place))
 
     def _stacks(self, todo: Sequence[int]) -> Iterator[list[QueuedInput]]:
         """Yield the recordings of each task: short ones in stacks, longer ones alone.
@@ -246,8 +269,12 @@ class _Run:
         self.tell(self.progress)
 
     def _keep(self, place: int, row: Row) -> None:
-        """Store a row, and select it for the gallery if its SNR is among the lowest."""
+        """Store a row and count it."""
         self.rows.put(place, row)
+        self._count(place, row)
+
+    def _count(self, place: int, row: Row) -> None:
+        """Add a row to the summary, and select it for the gallery if its SNR is among the lowest."""
         self.summary.add(row)
         if row.status != "failed":
             heapq.heappush(self.shown, (-row.snr_db if row.snr_db is not None else -200.0, place))

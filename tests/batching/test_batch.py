@@ -17,7 +17,7 @@ from badfiles import BAD_FILES
 from batches import FILES, QUICK, fits, models, work_alone, write_tone, write_tones
 
 import ddaudio
-from ddaudio.batching import BatchOptions, BatchProgress, BatchResult, in_words, run, worker
+from ddaudio.batching import BatchOptions, BatchProgress, BatchResult, in_words, results_table, run, worker
 from ddaudio.batching.results_table import columns
 from ddaudio.errors import BatchError, OptionError, OutputError
 from ddaudio.options import setting_groups
@@ -591,3 +591,33 @@ def test_a_protocol_without_an_address_is_refused(tmp_path: Path, monkeypatch: p
 
 def test_names_of_settings_are_unique_over_fit_and_batch() -> None:
     assert not {member.name for member in fields(BatchOptions)} & set(setting_groups())
+
+
+def test_what_is_removed_while_a_batch_runs_has_failed(tmp_path: Path) -> None:
+    sounds, output = write_tones(tmp_path / "in", 4), tmp_path / "out"
+    batch([sounds / "tone 0.wav"], output)
+
+    def remove(progress: BatchProgress) -> None:
+        """Remove a fit of before, and one that was just made."""
+        if progress.stage == "writing":
+            for name in ("tone 0.wav-fit", "tone 1.wav-fit"):
+                shutil.rmtree(output / name)
+
+    result = batch(sounds, output, progress=remove)
+    assert status_of(result) == {"tone 0.wav": "failed", "tone 1.wav": "failed", "tone 2.wav": "fitted", "tone 3.wav": "fitted"}
+    assert (result.failed, result.contents["fitted"], result.contents["kept"], result.problem) == (2, 2, 0, None)
+    assert all("removed while the batch was running" in str(row.reason) for row in result.rows() if row.status == "failed")
+    assert sum(result.contents["quantiles"]["snr_db"][name] > 0 for name in ("5", "95")) == 2
+    page = (output / "index.html").read_text(encoding="utf-8")
+    assert "tone 2" in page
+    assert "tone 1" not in page
+    assert set(status_of(batch(sounds, output)).values()) == {"fitted", "kept"}
+
+
+def test_no_folder_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(results_table.tempfile, "TemporaryFile", failing)
+    with pytest.raises(OutputError, match="cannot make a temporary file: No usable temporary directory"):
+        batch(write_tones(tmp_path / "in", 2), tmp_path / "out")
