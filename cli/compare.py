@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from ddaudio.io.paths import visible
 from ddaudio.options import GOALS, read_settings
 
-from .console import print_json, print_message, print_result, visible
+from .console import print_json, print_message, print_result
 from .flags import SHARED, CompareSettings, SharedSettings
 from .progress import compare_progress
 

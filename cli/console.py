@@ -5,13 +5,7 @@ import json
 import sys
 from typing import Any
 
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
-"""Escapes of control characters except tabs and line ends, since file names must not control the terminal."""
-
-
-def visible(text: str) -> str:
-    """Return text with control characters escaped."""
-    return text.translate(CONTROLS)
+from ddaudio.io.paths import visible
 
 
 def print_result(text: str) -> None:

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from ddaudio.io.paths import visible
 from ddaudio.results.inspect import model_facts, recording_facts
 
-from .console import print_json, visible
+from .console import print_json
 
 
 def info(file: Path, /, *, json: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from ddaudio.errors import BatchError, DdaudioError, OutputError
-from ddaudio.io.paths import printable
+from ddaudio.io.paths import csv_cell, printable
 from ddaudio.metrics.registry import METRICS
 
 if TYPE_CHECKING:
@@ -203,13 +203,8 @@ def write_tables(rows: RowStore, csv_path: Path, parquet_path: Path) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(columns())
         for some in _some_at_a_time(iter(rows)):
-            table.writerows([_cell(value) for value in row.values()] for row in some)
+            table.writerows([csv_cell(value) for value in row.values()] for row in some)
             writer.write_table(pyarrow.Table.from_pylist(some, types))
-
-
-def _cell(value: object) -> object:
-    """Return a value for CSV; text that spreadsheets would take for a formula is prefixed with an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _some_at_a_time(rows: Iterator[Row]) -> Iterator[list[dict[str, Any]]]:

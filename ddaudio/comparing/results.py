@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from statistics import median
 from typing import Any, NamedTuple
 
+from ddaudio.io.paths import csv_cell, visible
 from ddaudio.metrics.registry import METRICS
 
 
@@ -242,7 +243,7 @@ class Comparison:
         """Return the table in Markdown."""
         heads, cells = self.table()
         rule = ["---" if place < self.n_words or head == "" else "---:" for place, head in enumerate(heads)]
-        rows = [heads, rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]
+        rows = [heads, rule, *([visible(cell).replace("|", "\\|") for cell in row] for row in cells)]
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def in_words(self) -> str:
@@ -297,7 +298,7 @@ def _csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(heads)
-    writer.writerows(rows)
+    writer.writerows([csv_cell(value) for value in row] for row in rows)
     return stream.getvalue()
 
 

@@ -9,7 +9,7 @@ from ddaudio.metrics.erb_distance import MissingBand
 from ddaudio.metrics.mdct_baseline import MdctBaseline
 from ddaudio.metrics.measure import Metrics
 from ddaudio.metrics.registry import DEAD_DB
-from ddaudio.metrics.spectral_flatness import flatness
+from ddaudio.metrics.spectral_flatness import FRAME_S, flatness
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Network
 from ddaudio.options import NETWORKS, FitOptions
 from ddaudio.training.history import PATIENCE, TrainingRun
@@ -130,7 +130,8 @@ def _range_in_words(band: MissingBand, nyquist_hz: float) -> str:
 
 def _noise_warnings(recording: Recording, network: Network) -> Iterator[str]:
     """Yield a warning if the recording is mostly noise, which explains a poor fit."""
-    measured = flatness(recording.samples, recording.sample_rate)
+    # Of less than a frame the spectrum shows the shape of the frame.
+    measured = flatness(recording.samples, recording.sample_rate) if recording.duration_s >= FRAME_S else None
     if measured is not None and NOISY <= measured < CLICKING:
         parts = " and ".join(dict.fromkeys(NETWORKS[term.name].component_name for term in network.terms))
         yield f"mostly noise: spectral flatness {measured:.2f} (a tone has 0, white noise 0.51); {parts} are a poor model of it"

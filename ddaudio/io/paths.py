@@ -57,6 +57,28 @@ def apart(folders: Iterable[str]) -> dict[str, str]:
     }
 
 
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+"""Escapes of control characters except tabs and line ends, since file names must not control the terminal."""
+
+
+def visible(text: str) -> str:
+    """Return text with control characters escaped."""
+    return text.translate(CONTROLS)
+
+
+def csv_cell(value: object) -> object:
+    r"""Return a value for a table that people open in a terminal or a spreadsheet.
+
+    Control characters of text are escaped, and text that spreadsheets would take for a formula is prefixed with an apostrophe.
+
+    >>> csv_cell("=1+1"), csv_cell("a\x1b[31m.wav"), csv_cell(-1.0)
+    ("'=1+1", 'a\\\\x1b[31m.wav', -1.0)
+    """
+    if not isinstance(value, str):
+        return value
+    return f"'{visible(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else visible(value)
+
+
 def short_name(stem: str, ending: str) -> str:
     """Return a stem and an ending as a name; if it is too long, it is shortened and made unique by a hash.
 

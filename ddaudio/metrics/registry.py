@@ -30,14 +30,18 @@ MISSING_SHARE = 0.8
 REPORTED_SHARE = 0.02
 """Adjacent missing bands are reported if they contain at least this share of all audible cells."""
 
-_FRAMES = f"Hann frames of the power of two nearest to {FRAME_S:g} s (at least 16 samples), hop a quarter of it"
+_BEGIN = (
+    "hop a quarter of it; frames begin at all multiples of the hop from three hops before the first sample to the last sample, "
+    "and what is outside the recording counts as 0"
+)
+_FRAMES = f"Hann frames of the power of two nearest to {FRAME_S:g} s (at least 16 samples), {_BEGIN}"
 _LEVELS = (
     "Magnitudes are scaled so that a sinusoid shows its amplitude, and divided by the target's peak sample (by 1.0 if "
     f"that is 0); levels below -{FLOOR_DB:g} dB are raised to it."
 )
 BANDS = (
     "SNR of the waves by octave band: 10 log10(target energy / residual energy) within the band, from power spectra of "
-    f"Hann frames of the power of two nearest to {BAND_FRAME_S:g} s, hop a quarter of it, added up over frames and "
+    f"Hann frames of the power of two nearest to {BAND_FRAME_S:g} s ({_BEGIN}), added up over frames and "
     f"channels. Bands are centred on {FIRST_BAND_HZ:g} Hz times powers of two and the last ends at Nyquist. A band "
     f"where the target is {BAND_FLOOR_DB:g} dB or more below its total energy has none."
 )

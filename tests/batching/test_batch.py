@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 from badfiles import BAD_FILES
-from batches import FILES, QUICK, fits, models, work_alone, write_tone, write_tones
+from batches import FILES, FLAGS, QUICK, fits, models, work_alone, write_tone, write_tones
+from commands import run as run_command
 
 import ddaudio
 from ddaudio.batching import BatchOptions, BatchProgress, BatchResult, in_words, results_table, run, worker
@@ -621,3 +622,17 @@ def test_no_folder_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(results_table.tempfile, "TemporaryFile", failing)
     with pytest.raises(OutputError, match="cannot make a temporary file: No usable temporary directory"):
         batch(write_tones(tmp_path / "in", 2), tmp_path / "out")
+
+
+def test_control_characters_of_names_reach_no_terminal(tmp_path: Path) -> None:
+    """By the table, which is printed by `cat`, or by what the command prints."""
+    write_tone(tmp_path / "in" / "red\x1b[31m\x07.wav")
+    (tmp_path / "in" / "bad\x1b[0m.wav").write_bytes(b"text")
+    code, out, err = run_command("batch", tmp_path / "in", "--out", tmp_path / "out", *FLAGS)
+    assert code == 1
+    table = (tmp_path / "out/results.csv").read_text(encoding="utf-8")
+    for text in (out, err, table):
+        assert "\x1b" not in text
+        assert "\x07" not in text
+    assert "red\\x1b[31m\\x07.wav" in table
+    assert "bad\\x1b[0m.wav" in out

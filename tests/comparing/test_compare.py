@@ -516,3 +516,15 @@ def test_what_a_recording_lacks_is_told(whole: bool, sound: Path, tmp_path: Path
     code, _, err = run("compare", cut, "--out", tmp_path / "two", *words, "--quiet")
     assert code == 0
     assert err.startswith("ddaudio: warning: cut.wav: truncated")
+
+
+def test_names_in_tables_are_neither_formulas_nor_control_characters(tmp_path: Path) -> None:
+    for name in ("=1+1.wav", "a\x1b[31m.wav"):
+        soundfile.write(tmp_path / name, noise(0.2)[0].numpy(), RATE)
+    sounds = [tmp_path / "=1+1.wav", tmp_path / "a\x1b[31m.wav"]
+    found = ddaudio.compare(sounds, tmp_path / "out", models="sine", losses="mse", seeds=1, **QUICK)
+    for name in ("table.csv", "runs.csv", "curves.csv"):
+        text = found.csv()[name]
+        assert "\n'=1+1.wav," in text
+        assert "\na\\x1b[31m.wav," in text
+    assert "\x1b" not in found.markdown()

@@ -419,3 +419,10 @@ def test_a_band_that_is_missing_is_named_whatever_the_snr() -> None:
     (named,) = [re.match(r"nothing above (3\.8) kHz, where the recording has (\d+) %", one) for one in result.warnings[:1]]
     assert named is not None
     assert 40 < float(named[2]) < 60
+
+
+def test_a_few_samples_are_not_called_noise() -> None:
+    """Their spectrum is flat since it has the width of the frame."""
+    few, many = (fit(Recording(noise(seconds), RATE), budget=400) for seconds in (5 / RATE, 0.5))
+    assert not any("mostly noise" in warning for warning in few.warnings)
+    assert any("mostly noise" in warning for warning in many.warnings)

@@ -320,6 +320,16 @@ def test_a_recording_longer_than_a_block_is_cut():
     assert measure(estimate, target, RATE)["mr_stft"].value == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["lsd_db", "mel_db"])
+def test_definitions_say_where_frames_begin(name):
+    """As `direct_levels` has it: from three hops before the first sample to the last one within the signal."""
+    begin = "frames begin at all multiples of the hop from three hops before the first sample to the last sample"
+    assert begin in METRICS[name].definition
+    n_fft, n_samples = 64, 100
+    starts = [(f + 1) * 16 - n_fft for f in range(-(-n_samples // 16) + 3)]
+    assert starts == list(range(-48, n_samples, 16))
+
+
 def test_every_metric_is_defined_in_words():
     assert list(METRICS) == list(measure(noise(1, 9), noise(1, 9), RATE))
     assert all(spec.definition.endswith(".") for spec in METRICS.values())
