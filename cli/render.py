@@ -33,7 +33,7 @@ def render(
         seed: Seed of the noise, 0 to 2147483647; the same seed gives the same samples.
         only: Part of the model to render (default: everything).
         encoding: Sample format of the WAV file.
-        force: Overwrite the file if it exists.
+        force: Overwrite the file if it exists; render also what takes more than 2 GB.
     """
     from ddaudio.editing.render import render_file  # noqa: PLC0415 - imports torch, which is slow
 

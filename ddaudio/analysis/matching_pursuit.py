@@ -120,8 +120,8 @@ def pursue(
 
 def pursue_many(pursuits: Sequence[Pursuit]) -> list[tuple[Partials, Tensor]]:
     """Run several pursuits as one batch, round by round; return partials and residual of each."""
-    if not pursuits:
-        return []
+    if not any(bool(each.target.any()) or each.given is not None for each in pursuits):  # all is silence
+        return [(Partials.none(each.target), each.target.clone()) for each in pursuits]
     grids = batched([pursuit.grid for pursuit in pursuits])
     target = grids.signals([pursuit.target for pursuit in pursuits])
     given = [Partials.none(each.target) if each.given is None else each.given for each in pursuits]

@@ -16,10 +16,18 @@ from ddaudio.options import Encoding
 PartName = Literal["waves", "noise"]
 MOST_SEED = 2**31 - 1
 """Largest seed of the noise."""
+LONGEST_SAMPLES = 1 << 29
+"""Largest number of samples over all channels that are rendered unasked: 2.1 GB, 3.4 h of mono at 44.1 kHz."""
 
 
 def render(
-    network: Network, sample_rate: int | None = None, partials: int | None = None, *, seed: int = 0, only: PartName | None = None
+    network: Network,
+    sample_rate: int | None = None,
+    partials: int | None = None,
+    *,
+    seed: int = 0,
+    only: PartName | None = None,
+    force: bool = False,
 ) -> Samples:
     """Return the network's sound, ``[B, T]`` float32: a tensor unless it is long, see `ddaudio.io.samples`.
 
@@ -31,9 +39,11 @@ def render(
         partials: number of strongest partials (or ropes of trees) over all frames to keep (default: all).
         seed: seed of the noise, 0 to 2147483647; models without noise ignore it.
         only: ``waves`` or ``noise`` (default: both).
+        force: render more than `LONGEST_SAMPLES`.
 
     Raises:
-        OptionError: the rate or the seed is out of range, ``partials`` is below 0, or the model has no such part.
+        OptionError: the rate or the seed is out of range, ``partials`` is below 0, the model has no such part, or the sound is
+            longer than `LONGEST_SAMPLES` and ``force`` is not given.
 
     """
     terms = _part(network, only)
@@ -46,8 +56,19 @@ def render(
     rate = network.sample_rate if sample_rate is None else sample_rate
     if rate != network.sample_rate:
         check_rate(rate)
+    _check_length(network, rate, force=force)
     sounds = [collect(term.pieces(rate, seed)) for term in terms]
     return shifted(sounds[0] if len(sounds) == 1 else Total(sounds), None if only == "noise" else network.offset)
+
+
+def _check_length(network: Network, rate: int, *, force: bool) -> None:
+    """Raise `OptionError` for a sound of more than `LONGEST_SAMPLES` at a sample rate, unless it is forced."""
+    n_signals, n_samples = network.shape
+    count = n_signals * -(-n_samples * rate // network.sample_rate)
+    if count > LONGEST_SAMPLES and not force:
+        hours = n_samples / network.sample_rate / 3600
+        problem = f"the sound has {hours:.1f} h in {n_signals} channels, {4 * count / 1e9:.1f} GB of samples"
+        raise OptionError(problem, hint="give {force=True} to render it anyway")
 
 
 def _part(network: Network, only: PartName | None) -> list[Term]:
@@ -96,7 +117,7 @@ def render_file(
         seed: as `render` takes it.
         only: as `render` takes it.
         encoding: sample format of the file.
-        force: overwrite the file if it exists.
+        force: overwrite the file if it exists, and render more than `LONGEST_SAMPLES`.
 
     Raises:
         OutputError: the file exists, is no WAV by its name, is that of the model, or cannot be written.
@@ -110,7 +131,7 @@ def render_file(
     check_made_from(out, model, force=force)
     network = load_model(model)
     rate = network.sample_rate if sample_rate is None else sample_rate
-    samples = render(network, rate, partials, seed=seed, only=only)
+    samples = render(network, rate, partials, seed=seed, only=only, force=force)
     gain = write_wav(out, samples, rate, encoding)
     kept = network if partials is None else network.pruned(min(partials, network.n_prunable()))
     omitted = int((kept.describe()["frequency_hz"] >= rate / 2).sum()) if rate < network.sample_rate else 0

@@ -78,6 +78,9 @@ class DiskSamples:
         left = frames.reshape(-1).view(np.uint8).data
         try:
             self._file.seek(self._n_samples * self._n_channels * _BYTES)
+            if not np.frombuffer(left, np.uint8).any():  # silence takes no room on disks with sparse files
+                self._file.truncate((self._n_samples + len(frames)) * self._n_channels * _BYTES)
+                left = left[:0]
             while left:  # an unbuffered write may be partial
                 left = left[self._file.write(left) :]
         except OSError as error:

@@ -3,7 +3,7 @@
 import os
 import struct
 from functools import partial
-from typing import get_args
+from typing import BinaryIO, get_args
 
 import numpy as np
 from torch import Tensor
@@ -40,9 +40,18 @@ def write_wav(path: str | os.PathLike[str], samples: Samples, sample_rate: int, 
     with whole_file(path) as stream:
         stream.write(_wav_header(n_channels, n_samples, sample_rate, encoding))
         for block in blocks(samples):
-            stream.write(_encoded(block.T, gain, encoding))
+            _write_sparsely(stream, _encoded(block.T, gain, encoding))
+        stream.truncate()
         stream.write(b"\0" * (n_channels * n_samples * _BYTES_PER_SAMPLE[encoding] % 2))
     return gain
+
+
+def _write_sparsely(stream: BinaryIO, data: bytes) -> None:
+    """Write bytes; zeros are left out, and take no room on disks with sparse files. ``truncate`` must follow at the end."""
+    if np.frombuffer(data, np.uint8).any():
+        stream.write(data)
+    else:
+        stream.seek(len(data), os.SEEK_CUR)
 
 
 def _encoded(frames: Tensor, gain: float, encoding: Encoding) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ddaudio.errors import PluginError
-from ddaudio.io.samples import Samples
+from ddaudio.io.samples import Samples, blocks
 from ddaudio.metrics.erb_distance import MissingBand
 from ddaudio.metrics.registry import METRICS, MetricSpec
 from ddaudio.metrics.signals import ORTHOGONAL, SILENT, Metric, SignalPair, decibels, defined, pieces, ratio_db, sums_of
@@ -72,6 +72,9 @@ def measure(estimate: Samples, target: Samples, sample_rate: int, waves: Samples
 
     """
     _check(estimate, target, sample_rate)
+    if _is_silent(estimate, target) and (waves is None or _is_silent(waves, target)):
+        # The metrics of silence do not depend on its length.
+        estimate, target, waves = estimate[:, :sample_rate], target[:, :sample_rate], None
     pair = SignalPair(estimate, target, sample_rate)
     pairs = {False: pair, True: pair if waves is None or waves is estimate else SignalPair(waves, target, sample_rate)}
     METRICS.check()
@@ -141,6 +144,11 @@ def sample_metrics(pair: SignalPair) -> dict[str, Metric]:
     distortion = sum(float((scale * wanted - part).square().sum()) for part, wanted in pieces(estimate, target))
     si_sdr = ratio_db(scale**2 * signal, distortion, ORTHOGONAL if signal else SILENT)
     return {"snr_db": ratio_db(signal, noise), "si_sdr_db": si_sdr, "mse": defined(noise / math.prod(target.shape))}
+
+
+def _is_silent(*signals: Samples) -> bool:
+    """Return whether all samples of some signals are 0."""
+    return not any(bool(block.any()) for signal in signals for block in blocks(signal))
 
 
 def _check(estimate: Samples, target: Samples, sample_rate: int) -> None:

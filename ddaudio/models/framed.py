@@ -77,8 +77,8 @@ class FramedNetwork(Term):
         }
 
     def _extremes_s(self) -> tuple[float, float]:
-        """Return the lengths of the shortest and the longest frame in seconds."""
-        shortest, longest = self.grid.cells.length.aminmax()
+        """Return the lengths of the shortest and the longest frame in seconds, no longer than the sound."""
+        shortest, longest = self.grid.cells.length.clamp(max=self.grid.n_samples).aminmax()
         return int(shortest) / self.sample_rate, int(longest) / self.sample_rate
 
     def size_in_words(self) -> str:
@@ -89,6 +89,8 @@ class FramedNetwork(Term):
 
     def estimate(self) -> Tensor:
         """Return the signals ``[B, T]``: windowed frames, overlapped and added."""
+        if not torch.is_grad_enabled() and not self.n_components():
+            return next(self.parameters()).new_zeros(self.shape)
         return self.grid.overlap_add(self.grid.windowed(self()))
 
     @abstractmethod

@@ -1,17 +1,22 @@
 """Rendering: what the formula of the network says at any time, in pieces as in one."""
 
 import math
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from commands import run
 from sounds import pluck
 
+import ddaudio
+from ddaudio.editing import render as render_module
 from ddaudio.editing.render import render
 from ddaudio.errors import OptionError
 from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.io.audio import Recording
 from ddaudio.io.samples import DiskSamples
 from ddaudio.models import framed
 from ddaudio.models.sine import SineNetwork
@@ -181,3 +186,21 @@ def test_rates_out_of_range_are_refused(sample_rate: Any, network: SineNetwork) 
 def test_counts_that_are_none_are_refused(partials: Any, network: SineNetwork) -> None:
     with pytest.raises(OptionError, match=r"partials is .*; allowed: whole numbers, 0 or more"):
         render(network, partials=partials)
+
+
+def test_a_very_long_sound_asks_to_be_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of a kilobyte may claim months of silence."""
+    monkeypatch.setattr(render_module, "LONGEST_SAMPLES", 1000)
+    network = ddaudio.fit(Recording(torch.zeros(2, 501), 8000), steps=0).network
+    for rate in (None, 16_000):
+        with pytest.raises(OptionError, match=r"the sound has 0\.0 h in 2 channels.*give force=True"):
+            ddaudio.render(network, rate)
+    assert ddaudio.render(network, 7900).shape == (2, 495)
+    assert ddaudio.render(network, force=True).shape == (2, 501)
+    folder = tmp_path / "fit"
+    ddaudio.save_fit(ddaudio.fit(Recording(torch.zeros(2, 501), 8000), steps=0), folder, html=False)
+    code, _, err = run("render", folder, "--out", tmp_path / "a.wav")
+    assert code == 2
+    assert "--force" in err
+    assert not (tmp_path / "a.wav").exists()
+    assert run("render", folder, "--out", tmp_path / "a.wav", "--force")[0] == 0

@@ -426,3 +426,23 @@ def test_a_few_samples_are_not_called_noise() -> None:
     few, many = (fit(Recording(noise(seconds), RATE), budget=400) for seconds in (5 / RATE, 0.5))
     assert not any("mostly noise" in warning for warning in few.warnings)
     assert any("mostly noise" in warning for warning in many.warnings)
+
+
+def test_silence_is_fitted_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour of it took two minutes: spectra of all frames of all lengths."""
+
+    def search(*_: object) -> None:
+        raise AssertionError("nothing is to be found in silence")
+
+    monkeypatch.setattr("ddaudio.analysis.matching_pursuit.spectral_peaks", search)
+    monkeypatch.setattr("ddaudio.grid.time_grid.TimeGrid._group", search)
+    result = fit(Recording(torch.zeros(2, 40_000), RATE))
+    assert (result.status, result.network.n_components()) == ("converged", 0)
+    assert not bool(result.estimate[:, :].any())
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.5, "frames of 500 ms"), (0.001, "frames of 1 ms")])
+def test_frames_are_no_longer_than_the_sound(seconds: float, words: str) -> None:
+    """It was "2 frames of 768 ms" for half a second."""
+    result = fit(Recording(torch.zeros(2, round(seconds * RATE)), RATE))
+    assert words in ddaudio.summary(result)[2]

@@ -23,7 +23,7 @@ from ddaudio.io import wav
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.audio import read
 from ddaudio.io.audio_decoding import find_streams, length_s
-from ddaudio.io.samples import Difference
+from ddaudio.io.samples import Difference, DiskSamples
 from ddaudio.io.wav import write_wav
 from ddaudio.options import Encoding
 
@@ -226,3 +226,23 @@ def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 150 + ".wav")
     write_wav(path, noise(10), RATE, "pcm16")
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("encoding", ["pcm16", "pcm24", "float32"])
+@pytest.mark.parametrize("end", [0, 3])
+def test_long_silence_takes_no_room(encoding: str, end: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holes of sparse files; the bytes that are read are the same."""
+    monkeypatch.setattr("ddaudio.io.samples.BLOCK_SAMPLES", 1 << 16)
+    samples = torch.zeros(1, (1 << 20) + 1)
+    samples[0, 500_000:500_003] = 0.5
+    samples[0, samples.shape[1] - end :] = -0.25
+    write_wav(tmp_path / "a.wav", samples, 8000, encoding)
+    found, _ = soundfile.read(tmp_path / "a.wav", dtype="float32", always_2d=True)
+    assert torch.equal(torch.from_numpy(found.T.copy()), samples)
+    stored = DiskSamples(1)
+    for block in torch.split(samples, 1 << 16, 1):
+        stored.append(block)
+    assert torch.equal(stored.tensor(), samples)
+    for status in ((tmp_path / "a.wav").stat(), os.fstat(stored._file.fileno())):
+        assert status.st_size >= samples.shape[1] * 2
+        assert status.st_blocks * 512 < status.st_size / 2, "where the file system knows holes"

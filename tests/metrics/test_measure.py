@@ -330,6 +330,13 @@ def test_definitions_say_where_frames_begin(name):
     assert starts == list(range(-48, n_samples, 16))
 
 
+def test_silence_measures_as_a_second_of_it(monkeypatch):
+    """Only the first second is looked at; here the whole, which gives the same."""
+    short = measure(torch.zeros(2, 50_000), torch.zeros(2, 50_000), 8000)
+    monkeypatch.setattr("ddaudio.metrics.measure._is_silent", lambda *_: False)
+    assert measure(torch.zeros(2, 50_000), torch.zeros(2, 50_000), 8000) == short
+
+
 def test_every_metric_is_defined_in_words():
     assert list(METRICS) == list(measure(noise(1, 9), noise(1, 9), RATE))
     assert all(spec.definition.endswith(".") for spec in METRICS.values())
