@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 
 import ddaudio
 from ddaudio.errors import DdaudioError
+from ddaudio.io.paths import quoted
 from ddaudio.metrics.registry import METRICS
 
 from .batch import batch
@@ -64,7 +65,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader has closed the pipe
         discard_stdout()
         return 0
-    except OSError:
+    except OSError as error:
+        if error.filename is not None:  # such as a name that is too long, or a folder that must not be entered
+            print_message("error", f"cannot use {quoted(error.filename)}: {error.strerror}")
+            return 2
         problem = stdout_problem()
         if problem is None:
             raise
