@@ -141,7 +141,8 @@ def clear_leftovers(parent: Path) -> None:
     """Remove scratch folders of killed processes in ``parent``, and complete their interrupted installations.
 
     Only folders (not links) with the mark of `scratch_folder` are removed, whose process on this machine has ended, or which
-    another machine has not touched for more than `STALE_S` seconds. Never raises.
+    another machine has not touched for more than `STALE_S` seconds; and empty ones of that age, whose process was killed before
+    it wrote the mark. Never raises.
     """
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         found = [Path(entry.path) for entry in entries if entry.name.startswith(SCRATCH) and entry.is_dir(follow_symlinks=False)]
@@ -150,6 +151,17 @@ def clear_leftovers(parent: Path) -> None:
                 if is_leftover:
                     _complete(home)
                     _remove_tree(home)
+            with contextlib.suppress(OSError):
+                _remove_unmarked(home)
+
+
+def _remove_unmarked(home: Path) -> None:
+    """Remove an old folder with nothing in it but an empty mark; raises OSError if there is no such folder."""
+    mark = home / OWNER
+    if time.time() - home.stat().st_mtime > STALE_S and set(home.iterdir()) <= {mark}:
+        if os.path.lexists(mark) and stat.S_ISREG(mark.lstat().st_mode) and mark.lstat().st_size == 0:
+            mark.unlink()
+        home.rmdir()
 
 
 @contextlib.contextmanager

@@ -352,3 +352,27 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     with exclusive(path, "x"):
         pass
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("inside", "age_s", "stays"),
+    [
+        ((), 2 * atomic.STALE_S, False),
+        ((atomic.OWNER,), 2 * atomic.STALE_S, False),
+        ((), 10, True),
+        (("something",), 2 * atomic.STALE_S, True),
+        ((atomic.OWNER, "something"), 2 * atomic.STALE_S, True),
+    ],
+)
+def test_an_empty_scratch_folder_without_a_mark_is_removed(
+    inside: tuple[str, ...], age_s: float, stays: bool, tmp_path: Path
+) -> None:
+    """Its process was killed before it wrote the mark; what holds anything is not touched."""
+    home = tmp_path / f"{atomic.SCRATCH}abc"
+    home.mkdir()
+    for name in inside:
+        (home / name).touch()
+    os.utime(home, (time.time() - age_s,) * 2)
+    atomic.clear_leftovers(tmp_path)
+    assert home.exists() == stays
+    assert not stays or {path.name for path in home.iterdir()} == set(inside)
