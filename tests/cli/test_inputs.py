@@ -251,8 +251,8 @@ def _missing(_: Path, folder: Path) -> Path:
 
 
 BAD_MODELS = [
-    (_other_version, ("a model of version '99'", "reads version 4", "fit the recording again")),
-    (_version_before, ("a model of version '2'", "reads version 4", "fit the recording again")),
+    (_other_version, ("a model of format 99", "this one reads format 4", "update ddaudio")),
+    (_version_before, ("a model of format 2", "this one reads format 4", "fit the recording again")),
     (_changed_division, ("was changed after it was written", "fit the recording again")),
     (_changed_settings, ("was changed after it was written", "fit the recording again")),
     (_changed_number, ("was changed after it was written", "fit the recording again")),
