@@ -13,9 +13,9 @@ import soundfile
 
 from ddaudio.parallel.executors import Executor, SerialExecutor
 
-QUICK: dict[str, Any] = {"frame_s": 0.05, "steps": 1, "exchanges": 0, "target_snr_db": 10.0}
+QUICK: dict[str, Any] = {"model": "sine", "frame_s": 0.05, "steps": 1, "exchanges": 0, "target_snr_db": 10.0}
 """Settings of a fit that takes some hundredths of a second."""
-FLAGS = ("--frame", "0.05", "--steps", "1", "--exchanges", "0", "--target-snr", "10")
+FLAGS = ("--model", "sine", "--frame", "0.05", "--steps", "1", "--exchanges", "0", "--target-snr", "10")
 """The same on the command line."""
 FILES = {"resynth.wav", "residual.wav", "model.safetensors", "fit.toml", "report.json"}
 

@@ -9,7 +9,7 @@ import numpy as np
 from ddaudio_cli import main
 
 FILES = ["fit.toml", "model.safetensors", "report.html", "report.json", "residual.wav", "resynth.wav"]
-QUICK = ("--steps", "5", "--frame", "0.02")
+QUICK = ("--model", "sine", "--steps", "5", "--frame", "0.02")
 COMMAND = [
     sys.executable,
     "-c",

@@ -1,11 +1,16 @@
 """Sounds made for tests."""
 
 import math
+import os
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ddaudio.fitting.result import FitResult
+from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
+from ddaudio.options import FitOptions
 
 RATE = 8000
 
@@ -28,3 +33,10 @@ def pluck(seconds: float = 0.5, rate: int = RATE) -> Recording:
     times = torch.arange(round(seconds * rate)) / rate
     sound = tones([220.0 * k for k in range(1, 8)], [0.3 / k for k in range(1, 8)], [0.0] * 7, seconds, rate)
     return Recording(sound * torch.exp(-6 * times) + 0.02 * noise(seconds, rate=rate), rate, "pluck.wav")
+
+
+def fit_waves(recording: Recording | str | os.PathLike[str], options: FitOptions | None = None, **settings: Any) -> FitResult:
+    """Fit as `ddaudio.fit` does, by default with partials alone, which most tests are about."""
+    if options is None:
+        settings.setdefault("model", "sine")
+    return fit(recording, options, **settings)

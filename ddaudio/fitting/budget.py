@@ -71,14 +71,14 @@ def check_most(setting: str, n_parameters: int, recording: Recording, value: int
         raise OptionError(problem, setting=setting, value=value, allowed=f"up to {most} parameters")
 
 
-def check_budget(options: ModelOptions, fewest: int, per_part: int) -> None:
-    """Raise `OptionError` for a budget too small for one component and the ``fewest`` parameters of the frames."""
-    if options.budget is not None and options.budget < fewest + per_part:
+def check_budget(options: ModelOptions, fewest: int, per_part: int, share: float = 1.0) -> None:
+    """Raise `OptionError` for a budget whose ``share`` has no room for one component and the ``fewest`` parameters of frames."""
+    if options.budget is not None and math.floor(options.budget * share) < fewest + per_part:
         raise OptionError(
             "too few for one component beside the frames of this recording",
             setting="budget",
             value=options.budget,
-            allowed=f"{fewest + per_part} or more",
+            allowed=f"{math.ceil((fewest + per_part) / share)} or more",
             hint="raise {budget}, or set a longer {frame_s}",
         )
 

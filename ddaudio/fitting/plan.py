@@ -308,8 +308,7 @@ def _check_room(options: FitOptions, stages: Sequence[StagePlan]) -> None:
     """Raise `OptionError` if the share of any network is too small for a single component."""
     if options.model.budget is not None:
         for stage, share in zip(stages, options.model.parsed_budget_split, strict=False):
-            own = replace(stage.options.model, budget=math.floor(options.model.budget * share))
-            check_budget(own, sum(stage.blocks.fewest), stage.network.parameters_per_component)
+            check_budget(options.model, sum(stage.blocks.fewest), stage.network.parameters_per_component, share)
 
 
 def _plan_stage(options: FitOptions, recording: Recording) -> StagePlan:

@@ -73,8 +73,13 @@ class SumNetwork(Network):
             term.from_tensors(part)
 
     def describe(self) -> dict[str, Tensor]:
-        """Return the tables of all networks, concatenated, with the index of the network first; NaN for missing columns."""
-        tables = [term.describe() for term in self.terms]
+        """Return the tables of all networks of waves, concatenated; NaN where one lacks a column.
+
+        Of several such networks, the first column is the index of the network.
+        """
+        tables = [term.describe() for term in self.terms if not term.is_noise]
+        if len(tables) == 1:
+            return tables[0]
         names = list(dict.fromkeys(name for table in tables for name in table))
         lengths = [table["signal"].numel() for table in tables]
         columns = {"network": torch.arange(len(tables)).repeat_interleave(torch.tensor(lengths))}

@@ -26,7 +26,7 @@ NOISE_SHARE = 0.25
 class ModelOptions:
     """Network, size and initialisation."""
 
-    model: str = "sine"
+    model: str = "sine+noise"
     """Network, or a sum such as sine+double-dutch, in which each network fits the residual of those before it."""
     budget_split: str | None = None
     """Shares of the budget, or of the target SNR in dB, of the networks of a sum, as in 3,1 (default: equal; a quarter of a
@@ -59,7 +59,7 @@ class ModelOptions:
                 others={"model": self.model},
                 allowed="one share for each network of a sum",
             )
-        if not all(0 < share < math.inf for share in self._split_row):
+        if self.budget_split is not None and not all(0 < share < math.inf for share in self._split_row):
             raise OptionError(setting="budget_split", value=self.budget_split, allowed="finite shares above 0")
         check_range(self, "target_snr_db", -10, 140, "dB")
         check_range(self, "max_parameters_per_sample", MIN_PARAMETERS_PER_SAMPLE, MAX_PARAMETERS_PER_SAMPLE)
@@ -71,8 +71,9 @@ class ModelOptions:
         if self.partials is not None and (len(self.wave_terms) != 1 or not NETWORKS[self.wave_terms[0]].takes_partials):
             hint = "give {budget} or {target_snr_db} in place of {partials}"
             raise OptionError(setting="partials", value=self.partials, others={"model": self.model}, hint=hint)
-        if self.budget is not None and len(self.terms) > 1 and self.budget * min(self.parsed_budget_split) < MIN_PARAMETERS:
-            least = math.ceil(MIN_PARAMETERS / min(self.parsed_budget_split))
+        smallest = min(share for share in self.parsed_budget_split if share)
+        if self.budget is not None and len(self.terms) > 1 and self.budget * smallest < MIN_PARAMETERS:
+            least = math.ceil(MIN_PARAMETERS / smallest)
             problem = f"too few for {len(self.terms)} networks of {MIN_PARAMETERS} or more each"
             raise OptionError(problem, setting="budget", value=self.budget, allowed=f"{least} or more")
         check_one_of(self, "budget", "partials")
@@ -129,7 +130,9 @@ class ModelOptions:
         waves = len(self.wave_terms)
         if self.noise_term is None or not waves:
             return (1.0,) * len(self.terms)
-        return (*((1 - NOISE_SHARE) / waves,) * waves, NOISE_SHARE)
+        # A budget too small for both is for the waves.
+        share = NOISE_SHARE if self.budget is None or self.budget * NOISE_SHARE >= MIN_PARAMETERS else 0.0
+        return (*((1 - share) / waves,) * waves, share)
 
     def resolved(self) -> "ModelOptions":
         """Return these options with the goal filled in: a target SNR, or with noise a size of the waves."""

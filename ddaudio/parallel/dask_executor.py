@@ -67,9 +67,11 @@ class _Submitted(Pending[Task, Returned]):
 
     @property
     def tasks(self) -> list[Task]:
+        """The tasks, in the order in which they were submitted."""
         return [task for _, task in self._futures.values()]
 
     def send(self, task: Task) -> None:
+        """Submit a task."""
         self._sent += 1
         with deferred_interrupts():  # an interrupt in between would leave an incomplete future
             future = self._submit(task)
@@ -77,6 +79,7 @@ class _Submitted(Pending[Task, Returned]):
         future.add_done_callback(lambda _, place=self._sent: self._done.put(place))
 
     def wait(self) -> tuple[Task, Returned | Exception] | None:
+        """Wait for a task to finish; see `Pending.wait`."""
         try:
             place = self._done.get(timeout=TICK_S)
         except Empty:
@@ -94,6 +97,7 @@ class _Submitted(Pending[Task, Returned]):
             return task, WorkerKilledError() if type(error).__name__ == "KilledWorker" else error
 
     def cancel(self) -> None:
+        """Cancel all tasks, also of a scheduler that is lost."""
         with contextlib.suppress(Exception):
             self._client.cancel([future for future, _ in self._futures.values()])
         self._futures.clear()

@@ -164,12 +164,15 @@ class _Own(Pending[Task, Returned]):
 
     @property
     def tasks(self) -> list[Task]:
+        """The tasks, in order."""
         return list(self._tasks)
 
     def send(self, task: Task) -> None:
+        """Add a task; it runs when it is waited for."""
         self._tasks.append(task)
 
     def wait(self) -> tuple[Task, Returned | Exception]:
+        """Run the first task."""
         task = self._tasks.popleft()
         try:
             return task, self._function(task)
@@ -177,4 +180,5 @@ class _Own(Pending[Task, Returned]):
             return task, error
 
     def cancel(self) -> None:
+        """Remove all tasks."""
         self._tasks.clear()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ddaudio.fitting.result import FitResult
+from ddaudio.io.audio import Recording
 from ddaudio.io.formats import REPORT_FORMAT
 from ddaudio.metrics.registry import METRICS
 from ddaudio.options import FitOptions
@@ -38,17 +39,7 @@ def build(result: FitResult) -> dict[str, Any]:
         "status": result.status,
         "reason": result.reason,
         "warnings": list(result.warnings),
-        "recording": {
-            "source": recording.source,
-            "sha256": recording.content_hash,
-            "sample_rate": recording.sample_rate,
-            "channels": recording.n_channels,
-            "samples": recording.n_samples,
-            "declared_samples": recording.declared_samples,
-            "truncated": recording.truncated,
-            "duration_s": recording.duration_s,
-            "clipped_samples": recording.clipped_samples,
-        },
+        "recording": _recording(recording),
         "settings": options.tables(),
         "settings_sha256": settings_hash(options),
         "goal": _goal(result),
@@ -74,6 +65,20 @@ def build(result: FitResult) -> dict[str, Any]:
             ],
         },
         "seconds": result.seconds | {"per_second_of_sound": sum(result.seconds.values()) / recording.duration_s},
+    }
+
+
+def _recording(recording: Recording) -> dict[str, Any]:
+    return {
+        "source": recording.source,
+        "sha256": recording.content_hash,
+        "sample_rate": recording.sample_rate,
+        "channels": recording.n_channels,
+        "samples": recording.n_samples,
+        "declared_samples": recording.declared_samples,
+        "truncated": recording.truncated,
+        "duration_s": recording.duration_s,
+        "clipped_samples": recording.clipped_samples,
     }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from refusals import refused
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
+from sounds import fit_waves as fit
 from torch import Tensor
 
 from ddaudio.analysis import annihilating_filter, growing_windows, optimal_transport
@@ -20,7 +21,6 @@ from ddaudio.analysis.growing_windows import Windows, grow
 from ddaudio.analysis.levenberg_marquardt import Normal, descend
 from ddaudio.analysis.optimal_transport import carry, spectrum, transport_cost
 from ddaudio.errors import OptionError
-from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.options import FitOptions

@@ -290,6 +290,8 @@ def test_a_terminal_gets_a_progress_bar_and_ctrl_c_works(sound: Path, tmp_path: 
         str(sound),
         "--out",
         str(tmp_path / "fit"),
+        "--model",
+        "sine",
         "--optimiser",
         "adam",
         "--steps",

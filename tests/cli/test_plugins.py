@@ -30,7 +30,7 @@ EXAMPLES = {
     "tsv": ("A new format", "ddaudio.formats", "tsv"),
 }
 """Of each module: its section of the page, the group of its entry point, and the name of its row."""
-QUICK = ("--frame", "0.02", "--budget", "120", "--steps", "3", "--quiet")
+QUICK = ("--model", "sine", "--frame", "0.02", "--budget", "120", "--steps", "3", "--quiet")
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_the_code_of_the_page_is_short() -> None:
 )
 def test_a_table_is_the_sound(channels: int, settings: dict[str, Any], tmp_path: Path) -> None:
     """The last frames end beyond the 0.27 s, which no frame length of these divides."""
-    network = ddaudio.fit(recording(0.27, channels), **{"steps": 3, **settings}).network
+    network = ddaudio.fit(recording(0.27, channels), **{"model": "sine", "steps": 3, **settings}).network
     path = tmp_path / "table.csv"
     path.write_text(ddaudio.partials_table(network, "csv"), encoding="utf-8")
     sound = network.estimate().detach().double().numpy()

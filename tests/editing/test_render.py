@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from commands import run
+from sounds import fit_waves as fit
 from sounds import pluck
 
 import ddaudio
 from ddaudio.editing import render as render_module
 from ddaudio.editing.render import render
 from ddaudio.errors import OptionError
-from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import DiskSamples

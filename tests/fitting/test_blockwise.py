@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from sounds import fit_waves as fit
 from sounds import noise, pluck
 from torch import Tensor
 
@@ -19,7 +20,6 @@ import ddaudio
 from ddaudio.errors import OptionError
 from ddaudio.fitting import block, plan, segmentation
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.run import fit
 from ddaudio.fitting.segmentation import Division, cell_sizes, divide_many
 from ddaudio.io import audio
 from ddaudio.io import samples as io_samples

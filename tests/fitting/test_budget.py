@@ -74,7 +74,7 @@ def test_what_no_recording_can_use_is_refused_by_arithmetic(settings: dict[str, 
 def test_longer_recordings_may_use_more() -> None:
     """Four parameters a sample, as much as the cap may be."""
     recording = Recording(noise(10, channels=2), RATE)
-    assert ddaudio.plan_fit(recording, budget=4 * 160_000).stages[0].n_parameters == 640_000
+    assert ddaudio.plan_fit(recording, model="sine", budget=4 * 160_000).stages[0].n_parameters == 640_000
     with pytest.raises(OptionError, match="allowed: up to 640000"):
         ddaudio.plan_fit(recording, budget=640_001)
 

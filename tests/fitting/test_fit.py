@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from sounds import RATE, noise, pluck, tones
+from sounds import fit_waves as fit
 
 import ddaudio
 from ddaudio.errors import OptionError
 from ddaudio.fitting.plan import PARTIALS_FRAME_S
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.run import fit
 from ddaudio.fitting.stagewise import Stage
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording

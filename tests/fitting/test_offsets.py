@@ -32,8 +32,8 @@ def with_offset(*offsets: float) -> Recording:
 def test_a_goal_is_that_of_the_sound_and_the_waveform_is_kept() -> None:
     """The input of the fault: four partials below 1 Hz reached 30.5 dB, and nothing was to hear."""
     recording = with_offset(0.5)
-    result = ddaudio.fit(recording, target_snr_db=25)
-    alone = ddaudio.fit(Recording(TONE, RATE), target_snr_db=25)
+    result = ddaudio.fit(recording, model="sine", target_snr_db=25)
+    alone = ddaudio.fit(Recording(TONE, RATE), model="sine", target_snr_db=25)
     assert result.snr_db is not None
     assert result.snr_db >= 25
     assert float(result.network.describe()["frequency_hz"].min()) == pytest.approx(440, abs=1)
@@ -48,7 +48,7 @@ def test_a_goal_is_that_of_the_sound_and_the_waveform_is_kept() -> None:
 
 
 def test_each_channel_has_its_own_and_a_budget_includes_them(tmp_path: Path) -> None:
-    result = ddaudio.fit(with_offset(0.5, -0.25), budget=14, frame_s=1.0, overlap=0.0)
+    result = ddaudio.fit(with_offset(0.5, -0.25), model="sine", budget=14, frame_s=1.0, overlap=0.0)
     assert result.network.offset is not None
     assert result.network.offset.tolist() == pytest.approx([0.5, -0.25], abs=1e-5)  # the tone's own mean, of 440 periods
     assert result.n_parameters <= 14

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from sounds import fit_waves as fit
 
 from ddaudio.errors import OptionError
 from ddaudio.fitting import layer_widths, plan, stagewise
 from ddaudio.fitting.plan import LEAST_GOAL_DB, make_plan
-from ddaudio.fitting.run import fit, plan_fit
+from ddaudio.fitting.run import plan_fit
 from ddaudio.io.audio import Recording
 from ddaudio.models.double_dutch import sizing
 from ddaudio.options import FitOptions, TrainingOptions

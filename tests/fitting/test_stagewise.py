@@ -15,6 +15,7 @@ from ddaudio_cli import main
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sounds import RATE, tones
+from sounds import fit_waves as fit
 
 import ddaudio
 from ddaudio.editing.render import render
@@ -22,7 +23,6 @@ from ddaudio.errors import OptionError
 from ddaudio.fitting import plan, stagewise
 from ddaudio.fitting.plan import make_plan, window_samples
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.run import fit
 from ddaudio.fitting.stagewise import Stage
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from sounds import RATE, noise, pluck, tones
+from sounds import fit_waves as fit
 
 import ddaudio
 from ddaudio.analysis.partials import Partials
 from ddaudio.editing.render import render
 from ddaudio.errors import OptionError
 from ddaudio.fitting.plan import make_plan
-from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples

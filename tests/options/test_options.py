@@ -546,7 +546,7 @@ def test_networks_that_share_a_setting_have_a_value_each():
 
 
 def test_options_made_by_hand_are_checked_like_others():
-    with pytest.raises(OptionError, match="ladder is 'linear' and model is 'sine', but it is a setting of cascade"):
+    with pytest.raises(OptionError, match=r"ladder is 'linear' and model is 'sine\+noise', but it is a setting of cascade"):
         FitOptions(networks={"cascade": options.CascadeOptions(ladder="linear")})
     assert FitOptions(networks={"cascade": options.CascadeOptions()}) == FitOptions()
 

@@ -15,10 +15,10 @@ import torch
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from sounds import RATE, noise, pluck, tones
+from sounds import fit_waves as fit
 
 from ddaudio.errors import OptionError
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.report import figures, plot_data
 from ddaudio.results.read import FitAudio

@@ -13,9 +13,9 @@ from browser import opened
 from commands import contents, run
 from playwright.sync_api import Browser
 from sounds import RATE, noise, tones
+from sounds import fit_waves as fit
 
 from ddaudio.errors import OptionError, OutputError, ReportError
-from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.report import write_pages
 from ddaudio.report.save import save_fit

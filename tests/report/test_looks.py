@@ -10,9 +10,9 @@ import torch
 from browser import Watched, opened
 from playwright.sync_api import Browser
 from sounds import RATE, noise, pluck, tones
+from sounds import fit_waves as fit
 
 from ddaudio.fitting.diagnosis import as_clause
-from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.report import write_pages
 from ddaudio.report.page import write_page

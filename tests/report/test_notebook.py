@@ -15,9 +15,9 @@ import pytest
 import soundfile
 import torch
 from sounds import RATE, noise, pluck, tones
+from sounds import fit_waves as fit
 
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.report import notebook
 from ddaudio.results.read import FitAudio

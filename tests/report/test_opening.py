@@ -8,8 +8,8 @@ import torch
 from browser import Watched, opened
 from playwright.sync_api import Browser
 from sounds import RATE, noise, tones
+from sounds import fit_waves as fit
 
-from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.report.page import _read_once, plotly_script, write_page
 from ddaudio.results.record import FitRecord

@@ -13,8 +13,8 @@ from axe_playwright_python.sync_playwright import Axe
 from browser import Watched, opened
 from playwright.sync_api import Browser
 from sounds import RATE, noise, pluck, tones
+from sounds import fit_waves as fit
 
-from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.report.page import PAGE, write_page
 from ddaudio.results.read import FitAudio

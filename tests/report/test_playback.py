@@ -101,7 +101,12 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     times = np.arange(round(0.3 * RATE)) / RATE
     tone = 0.5 * np.sin(2 * np.pi * 500 * times) + 0.01 * np.random.default_rng(3).normal(size=len(times))
     soundfile.write(folder / "tone.wav", np.stack([tone, -0.5 * tone[::-1]], axis=1), RATE, subtype="FLOAT")
-    assert run("fit", folder / "tone.wav", "--out", folder / "tone-fit", "--no-html", "--quiet", "--budget", "60")[0] == 0
+    assert (
+        run(
+            "fit", folder / "tone.wav", "--out", folder / "tone-fit", "--no-html", "--quiet", "--model", "sine", "--budget", "60"
+        )[0]
+        == 0
+    )
     return folder / "tone-fit"
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 from sounds import RATE, noise, pluck, tones
+from sounds import fit_waves as fit
 from spelled_trees import Spelled
 from torch import Tensor
 
 from ddaudio.analysis.partials import Partials
-from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.samples import Difference
 from ddaudio.models import DoubleDutchNetwork, SineNetwork

@@ -17,13 +17,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from sounds import RATE, noise, pluck
+from sounds import fit_waves as fit
 from torch import Tensor
 
 import ddaudio
 from ddaudio import report
 from ddaudio.errors import ModelError, OptionError, OutputError
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.io.formats import REPORT_FORMAT
 from ddaudio.io.tensor_file import checksum
@@ -47,7 +47,7 @@ def folder(result: FitResult, tmp_path: Path) -> Path:
 
 
 def test_the_folder_holds_the_fit(result: FitResult, folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == sorted(saving.FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(saving.fit_files())
     assert list(folder.parent.iterdir()) == [folder], "nothing stays beside the folder"
     resynth, residual = (ddaudio.read(folder / name) for name in ("resynth.wav", "residual.wav"))
     assert resynth.sample_rate == RATE
@@ -95,13 +95,16 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     assert all(len(look["error_by_time"]) == 64 and not look["averaged"] for look in looks)
     # Written with four digits.
     assert looks[-1]["error_by_time"] == pytest.approx(errors[-1], rel=6e-4)
-    sizes = result.network.grid.cells.size.tolist()
+    cells = result.network.grid.cells
+    sizes, lengths = cells.size.tolist(), cells.length.tolist()
     assert contents["model"]["terms"] == [
-        {"name": "sine", "n_components": result.network.n_prunable(), "frames": len(sizes)}
+        {"name": "sine", "n_components": result.network.n_prunable(), "n_parameters": result.n_parameters}
+        | {"frames": len(sizes), "shortest_frame_s": min(lengths) / RATE, "longest_frame_s": max(lengths) / RATE}
+        | {"window": "hann"}
         | {"cell_samples": {str(size): sizes.count(size) for size in sorted(set(sizes))}}
     ]
     assert contents["model"]["n_components"] == result.network.n_prunable()
-    assert contents["files"] == list(saving.FILES)
+    assert contents["files"] == list(saving.fit_files())
     page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
     missing = [key for key in _keys(contents) if f"`{key}`" not in page]
     assert not missing, f"docs/report.md does not explain {missing}"

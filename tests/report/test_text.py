@@ -13,8 +13,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sounds import RATE, noise, pluck, tones
+from sounds import fit_waves as fit
 
-from ddaudio.fitting.run import fit
 from ddaudio.io.audio import Recording
 from ddaudio.metrics.measure import measure
 from ddaudio.metrics.registry import METRICS

@@ -12,12 +12,12 @@ import pytest
 import torch
 from batches import QUICK, write_tones
 from safetensors.torch import save
+from sounds import fit_waves as fit
 from sounds import pluck
 
 import ddaudio
 from ddaudio.batching.results_table import read_table
 from ddaudio.errors import BatchError, DdaudioError, ModelError, ReportError
-from ddaudio.fitting.run import fit
 from ddaudio.io.formats import MODEL_FORMAT
 from ddaudio.io.tensor_file import checksummed_safetensors, read_tensors
 from ddaudio.models.file import load_model

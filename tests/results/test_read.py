@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from soundchecks import is_one_line_that_says
 from sounds import RATE, pluck, tones
+from sounds import fit_waves as fit
 
 import ddaudio
 from ddaudio.errors import ReportError
 from ddaudio.fitting.result import FitResult
-from ddaudio.fitting.run import fit
 from ddaudio.io import samples as io_samples
 from ddaudio.io.audio import Recording
 from ddaudio.io.fit_files import REPORT

@@ -17,11 +17,11 @@ from ddaudio_cli import main
 from refusals import refused
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sounds import fit_waves as fit
 from sounds import pluck
 
 import ddaudio
 from ddaudio.errors import CheckpointError, OptionError, OutputError
-from ddaudio.fitting.run import fit
 from ddaudio.io.formats import CHECKPOINT_FORMAT
 from ddaudio.io.tensor_file import checksummed_safetensors
 from ddaudio.training import checkpoint_files

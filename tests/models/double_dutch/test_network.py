@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import RATE, noise, pluck
+from sounds import fit_waves as fit
 from spelled_trees import Spelled
 from torch import Tensor
 
@@ -17,7 +18,6 @@ import ddaudio
 from ddaudio.editing.render import render
 from ddaudio.errors import ModelError, OptionError
 from ddaudio.fitting import plan
-from ddaudio.fitting.run import fit
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io import audio
 from ddaudio.losses import Objective
