@@ -172,7 +172,7 @@ def at_equal_size() -> tuple[list[str], dict[tuple[str, int], dict[str, float]]]
     for (name, signal), n_parameters in product(signals().items(), BUDGETS):
         found = {
             "tree": fitted(signal, n_parameters, **TREE),
-            "sine": fitted(signal, n_parameters),
+            "sine": fitted(signal, n_parameters, model="sine"),
             "Haar": haar_best_k(signal, n_parameters),
             "MDCT": mdct_best_k(signal, n_parameters),
         }

@@ -122,7 +122,13 @@ def loudest(recording: Recording) -> Recording:
 
 def fitted(recording: Recording, settings: dict[str, object]) -> FitResult:
     """Fit with adam at the budget of this benchmark; no parts are exchanged, so that the losses alone differ."""
-    shared = {"budget": int(SHARE * recording.samples.numel()), "optimiser": "adam", "exchanges": 0, "steps": STEPS}
+    shared = {
+        "model": "sine",
+        "budget": int(SHARE * recording.samples.numel()),
+        "optimiser": "adam",
+        "exchanges": 0,
+        "steps": STEPS,
+    }
     return fit(recording, FitOptions().with_settings(shared | settings))
 
 

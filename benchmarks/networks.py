@@ -22,10 +22,10 @@ NAMES = (
     "birds/misc_crow.flac",
 )
 SHARE = 0.06
-"""Numbers per sample, for all networks."""
+"""Parameters per sample, for all networks."""
 SECONDS = 0.5
 NETWORKS = {
-    "sine": {},
+    "sine": {"model": "sine"},
     "cascade": {"model": "cascade"},
     "surrogate": {"model": "surrogate"},
     "stack": {"model": "stack"},
@@ -45,13 +45,18 @@ SETTINGS = {
     "cascade, adam, `layer_decay = 0.9`": CASCADE | {"optimiser": "adam", "layer_decay": 0.9},
     "cascade, `activation = tanh`": CASCADE | {"activation": "tanh"},
     "cascade, `local`": CASCADE | {"local": True},
-    "cascade, adam, `start = random`": CASCADE | {"optimiser": "adam", "start": "random"},
-    "surrogate, adam, `start = random`": {"model": "surrogate", "frame_s": 0.02, "optimiser": "adam", "start": "random"},
+    "cascade, adam, `initialisation = random`": CASCADE | {"optimiser": "adam", "initialisation": "random"},
+    "surrogate, adam, `initialisation = random`": {
+        "model": "surrogate",
+        "frame_s": 0.02,
+        "optimiser": "adam",
+        "initialisation": "random",
+    },
     "stack": STACK,
     "stack, `positive = relu`": STACK | {"positive": "relu"},
     "stack, `positive = project`": STACK | {"positive": "project"},
     "stack, `pass_on`": STACK | {"pass_on": True},
-    "stack, `start = random`, 400 steps": STACK | {"start": "random", "steps": 400},
+    "stack, `initialisation = random`, 400 steps": STACK | {"initialisation": "random", "steps": 400},
     "siren": SIREN,
     "siren, 600 steps": SIREN | {"steps": 600},
     "siren, `span = -15,15`": SIREN | {"span": "-15,15"},

@@ -38,12 +38,12 @@ def run() -> tuple[str, list[str]]:
     rows: list[tuple[str, ...]] = []
     over: dict[float, list[tuple[float, ...]]] = {share: [] for share in SHARES}
     paths = recordings(*SHORT_FOLDERS)
-    fit(paths[0], steps=1)  # Warm-up: the first fit of a process also loads libraries.
+    fit(paths[0], model="sine", steps=1)  # Warm-up: the first fit of a process also loads libraries.
     for path in paths:
         recording = without_silence(audio.read(path))
         for share in SHARES:
             n_parameters = int(share * recording.samples.numel())
-            result = fit(recording, budget=n_parameters)
+            result = fit(recording, model="sine", budget=n_parameters)
             mdct_db, snr_db = result.baseline.snr_db or 0.0, result.snr_db or 0.0
             equal_db = max(_with_equal_frames(recording, n_parameters, frame_s) for frame_s in EQUAL_FRAMES_S)
             gain = result.training_gain_db or 0.0
@@ -76,4 +76,4 @@ def _with_equal_frames(recording: Recording, n_parameters: int, frame_s: float) 
     """Return the SNR with frames of equal length; -inf if the budget is too small for them."""
     if recording.n_channels * (recording.duration_s / (frame_s / 2) + 1) + 3 > n_parameters:
         return -torch.inf
-    return fit(recording, FitOptions().with_settings({"budget": n_parameters, "frame_s": frame_s})).snr_db or 0.0
+    return fit(recording, FitOptions().with_settings({"model": "sine", "budget": n_parameters, "frame_s": frame_s})).snr_db or 0.0
