@@ -541,7 +541,10 @@ def test_a_device_that_goes_away_is_an_error(fitted: Path, device: ModuleType) -
             "raise OSError('PortAudio library not found')",
             ("PortAudio is missing (PortAudio lib", "apt install libportaudio2"),
         ),
-        ("class PortAudioError(Exception): pass\nraise PortAudioError('no host')", ("no working sound output device", "(no host)")),
+        (
+            "class PortAudioError(Exception): pass\nraise PortAudioError('no host')",
+            ("no working sound output device", "(no host)"),
+        ),
     ],
 )
 def test_without_a_library_the_files_are_named(

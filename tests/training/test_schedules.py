@@ -211,7 +211,10 @@ def test_a_tilt_needs_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"rates": "frequncy=1"}, "rates names 'frequncy', but sine has no such parameters; did you mean 'frequency'?"),
+        (
+            {"rates": "frequncy=1", "model": "sine"},
+            "rates names 'frequncy', but sine has no such parameters; did you mean 'frequency'?",
+        ),
         ({"rates": "cutoff=1"}, "known: amplitude, frequency"),
         ({"rates": "frequency=2", "model": "double-dutch"}, "known: amplitude, cutoff"),
         ({"rates": "phase=2", "model": "sine+double-dutch"}, "known: amplitude, cutoff, frequency"),
