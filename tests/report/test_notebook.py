@@ -207,7 +207,7 @@ def test_a_fit_shows_itself_once_the_reports_are_imported(before: str, after: st
     ((played, _), *_) = shown.sounds()
     # 16 bits round to half of 2^-15.
     assert torch.allclose(played, torch.sin(torch.arange(800.0))[None].double() / 2, rtol=0, atol=2**-16 + 1e-7)
-    assert len(shown.all("audio")) == 3
+    assert len(shown.all("audio")) == 5  # the recording, everything, the residual, waves and noise
     assert "hum.wav" in shown.text
     assert "text/plain" in found["data"]
 
