@@ -31,7 +31,7 @@ def register() -> None:
 
 
 def fit_html(fit: FitResult | FitRecord) -> str:
-    """Return a fit as HTML without scripts: warnings, verdict, three players and the overview figure.
+    """Return a fit as HTML without scripts: warnings, verdict, players and the overview figure.
 
     The relative levels of the sounds are preserved; a note states by how much all of them were raised or lowered to avoid
     clipping. Of long recordings the players contain the excerpt with most error.
@@ -84,14 +84,14 @@ def _at(clip: Clip, gain: float) -> Clip:
 
 def _notes(clips: Clips, gain: float, report: dict[str, Any]) -> list[str]:
     """Return notes on the players, in sentences."""
-    original, _, residual = (clip.rms for clip in clips.clips)
+    original, _, residual = (clip.rms for clip in clips.clips[:3])
     notes = []
     if original > 0 and residual > 0:
         below_db = 20 * math.log10(original / residual)
         notes.append(f"The residual is {abs(below_db):.1f} dB {'softer' if below_db >= 0 else 'louder'} than the original.")
     if gain != 1:
         change = f"{abs(20 * math.log10(gain)):.0f} dB {'louder' if gain < 1 else 'softer'}"
-        notes.append(f"All three are played {change} than their original level.")
+        notes.append(f"All are played {change} than their original level.")
     start_s, end_s, duration_s = clips.start_s, clips.end_s, report["recording"]["duration_s"]
     if end_s - start_s < duration_s - 0.001:
         notes.append(

@@ -70,7 +70,7 @@ def test_the_players_hold_the_sounds_at_one_level(plucked: FitResult) -> None:
         assert rate == RATE
         # 16 bits round to half of 2^-15; the residual was rounded once before, in steps of half as much or less.
         assert torch.allclose(played, sound.double(), rtol=0, atol=2**-15)
-    assert "All three" not in shown.text
+    assert "All are played" not in shown.text
     snr_db = 20 * math.log10(float(sounds[0].square().mean().sqrt() / sounds[2].square().mean().sqrt()))
     assert f"The residual is {snr_db:.1f} dB softer than the original." in shown.text
 
@@ -80,7 +80,7 @@ def test_what_the_players_were_raised_or_lowered_by_is_told(plucked: FitResult, 
     evidence = FitRecord.of(plucked)
     scaled = FitAudio(*(factor * sound[:, :] for sound in evidence.sounds), RATE)
     shown = Shown(notebook.fit_html(FitRecord(evidence.report, scaled, evidence.network)))
-    assert f"All three are played {abs(20 * math.log10(factor)):.0f} dB {told} than their original level." in shown.text
+    assert f"All are played {abs(20 * math.log10(factor)):.0f} dB {told} than their original level." in shown.text
     for (played, _), sound in zip(shown.sounds(), scaled, strict=True):
         assert torch.allclose(played * factor, sound.double(), rtol=0, atol=factor * 2**-15)
 
@@ -93,7 +93,7 @@ def test_a_residual_louder_than_the_sound_does_not_clip(plucked: FitResult) -> N
     for (played, _), sound in zip(shown.sounds(), sounds, strict=True):
         assert torch.allclose(4 * played, sound.double(), rtol=0, atol=4 * 2**-15)
     assert (
-        "The residual is 9.5 dB louder than the original. All three are played 12 dB softer than their original level."
+        "The residual is 9.5 dB louder than the original. All are played 12 dB softer than their original level."
         in shown.text
     )
 
