@@ -18,7 +18,7 @@ from ddaudio.metrics.perceptual import zimtohrli_mos
 
 LONGEST_S = 2.0
 """Seconds of each recording: the first, of all channels mixed to one, without digital silence at either end."""
-WAVES_PER_SAMPLE = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.06)
+WAVES_PER_SAMPLE = (0.0, 0.005, 0.01, 0.02, 0.03, 0.06)
 """Sizes of the waves beside the noise, in parameters per sample; 0 is noise alone."""
 
 

@@ -92,10 +92,7 @@ def test_a_residual_louder_than_the_sound_does_not_clip(plucked: FitResult) -> N
     shown = Shown(notebook.fit_html(FitRecord(evidence.report, sounds, evidence.network)))
     for (played, _), sound in zip(shown.sounds(), sounds, strict=True):
         assert torch.allclose(4 * played, sound.double(), rtol=0, atol=4 * 2**-15)
-    assert (
-        "The residual is 9.5 dB louder than the original. All are played 12 dB softer than their original level."
-        in shown.text
-    )
+    assert "The residual is 9.5 dB louder than the original. All are played 12 dB softer than their original level." in shown.text
 
 
 def test_a_long_recording_is_heard_where_it_is_worst(plucked: FitResult, monkeypatch: pytest.MonkeyPatch) -> None:
