@@ -22,6 +22,8 @@ PARAMETERS_PER_HAT = 1.25
 """A height, and a byte for its place."""
 SILENCE = 1e-30
 """Power of the loudest node, in full scale squared, below which there is nothing to model."""
+COHERENCE_UNIT = 2.0**-10
+"""Step to which coherences are rounded."""
 FACTOR_ROUNDS = 20
 """Rounds in which the diagonal of the coherences is replaced."""
 
@@ -115,5 +117,9 @@ def _common_factor(cross: Tensor) -> Tensor:
         values, vectors = torch.linalg.eigh(factor)
         loading = (vectors[..., -1] * values[..., -1:].clamp(min=0).sqrt()).clamp(-1, 1)
         factor = real - torch.diag_embed(real.diagonal(dim1=1, dim2=2) - loading.square())
-    sign = torch.where(loading.sum(1, keepdim=True) < 0, -1.0, 1.0)
-    return (loading * sign).T.float()
+    # The sign is that of the first channel that counts, and what is stored is rounded: where nothing is coherent, both would be
+    # decided by the rounding of sums.
+    counts = loading.abs() >= loading.abs().amax(1, keepdim=True) / 2
+    first = loading.gather(1, counts.int().argmax(1, keepdim=True))
+    signed = torch.where(first < 0, -loading, loading)
+    return ((signed / COHERENCE_UNIT).round() * COHERENCE_UNIT + 0.0).T.float()
