@@ -51,7 +51,7 @@ def _show(facts: dict[str, Any]) -> None:
         listing.add_row(_label(name), Text(visible(_in_words(name, value))))
     console.print(listing)
     if strongest:
-        table = Table(title=f"strongest {len(strongest)} of {facts['n_components']} components", title_justify="left", box=None)
+        table = Table(title=f"strongest {len(strongest)} components", title_justify="left", box=None)
         for name in strongest[0]:
             table.add_column(name, justify="right", overflow="fold")
         for row in strongest:

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+import torch
+
 from ddaudio.errors import OptionError, OutputError
 from ddaudio.io.checks import check_rate
 from ddaudio.io.output_files import check_made_from
@@ -11,6 +13,7 @@ from ddaudio.io.samples import Samples, Total, collect, shifted
 from ddaudio.io.wav import write_wav
 from ddaudio.models import Network, Term
 from ddaudio.models.file import load_model
+from ddaudio.models.framed import ceil_at
 from ddaudio.options import Encoding
 
 PartName = Literal["waves", "noise"]
@@ -46,13 +49,9 @@ def render(
             longer than `LONGEST_SAMPLES` and ``force`` is not given.
 
     """
-    terms = _part(network, only)
+    terms = _part(network, only, partials)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
         raise OptionError(setting="seed", value=seed, allowed=f"whole numbers from 0 to {MOST_SEED}")
-    if partials is not None:
-        if isinstance(partials, bool) or not isinstance(partials, int) or partials < 0:
-            raise OptionError(setting="partials", value=partials, allowed="whole numbers, 0 or more")
-        terms = _part(network.pruned(min(partials, network.n_prunable())), only)
     rate = network.sample_rate if sample_rate is None else sample_rate
     if rate != network.sample_rate:
         check_rate(rate)
@@ -64,15 +63,19 @@ def render(
 def _check_length(network: Network, rate: int, *, force: bool) -> None:
     """Raise `OptionError` for a sound of more than `LONGEST_SAMPLES` at a sample rate, unless it is forced."""
     n_signals, n_samples = network.shape
-    count = n_signals * -(-n_samples * rate // network.sample_rate)
+    count = n_signals * ceil_at(n_samples, rate, network.sample_rate)
     if count > LONGEST_SAMPLES and not force:
         hours = n_samples / network.sample_rate / 3600
         problem = f"the sound has {hours:.1f} h in {n_signals} channels, {4 * count / 1e9:.1f} GB of samples"
         raise OptionError(problem, hint="give {force=True} to render it anyway")
 
 
-def _part(network: Network, only: PartName | None) -> list[Term]:
-    """Return the terms of a part of a network; raises `OptionError` if it has no such part."""
+def _part(network: Network, only: PartName | None, partials: int | None) -> list[Term]:
+    """Return the terms that are rendered, pruned; raises `OptionError` for another part, or ``partials`` below 0."""
+    if partials is not None:
+        if isinstance(partials, bool) or not isinstance(partials, int) or partials < 0:
+            raise OptionError(setting="partials", value=partials, allowed="whole numbers, 0 or more")
+        network = network.pruned(min(partials, network.n_prunable()))
     if only not in (None, *get_args(PartName)):
         raise OptionError(setting="only", value=only, allowed=", ".join(get_args(PartName)))
     terms = [term for term in network.terms if only is None or term.is_noise == (only == "noise")]
@@ -133,7 +136,8 @@ def render_file(
     rate = network.sample_rate if sample_rate is None else sample_rate
     samples = render(network, rate, partials, seed=seed, only=only, force=force)
     gain = write_wav(out, samples, rate, encoding)
-    kept = network if partials is None else network.pruned(min(partials, network.n_prunable()))
-    omitted = int((kept.describe()["frequency_hz"] >= rate / 2).sum()) if rate < network.sample_rate else 0
+    terms = _part(network, only, partials)
+    hz = torch.cat([term.describe()["frequency_hz"] for term in terms])
+    omitted = int((hz >= rate / 2).sum()) if rate < network.sample_rate else 0
     channels, n_samples = samples.shape
-    return RenderedFile(rate, (channels, n_samples), kept.n_components() - omitted, omitted, gain)
+    return RenderedFile(rate, (channels, n_samples), sum(term.n_components() for term in terms) - omitted, omitted, gain)

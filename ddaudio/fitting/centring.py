@@ -5,17 +5,35 @@ An offset has energy, but no sound. Left in the target, it meets a goal in dB by
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from torch import Tensor
 
-from ddaudio.fitting.plan import FitPlan
+from ddaudio.fitting.plan import FitPlan, make_plan
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import shifted
+from ddaudio.options import FitOptions
 
 LEAST_SHARE = 1 - 10**-0.05
 """Share of the energy from which on an offset is stored: with it, an SNR rises by 0.5 dB."""
 LEAST_S = 0.05
 """Shortest recording in seconds with an offset: a period of 20 Hz, the lowest frequency that is heard."""
+
+
+class CentredPlan(NamedTuple):
+    """A recording without its offset, and the plan of its fit."""
+
+    offset: Tensor | None
+    """The offset of each channel, ``[C]``; None for none."""
+    target: Recording
+    plan: FitPlan
+
+
+def plan_centred(recording: Recording, options: FitOptions) -> CentredPlan:
+    """Return the offset of a recording, the recording without it, and the plan of its fit; raises as `make_plan` does."""
+    offset = offset_of(recording)
+    target = centred(recording, offset)
+    return CentredPlan(offset, target, with_room(make_plan(target, options), offset, target.energy))
 
 
 def offset_of(recording: Recording) -> Tensor | None:

@@ -87,7 +87,7 @@ def diagnose_warnings(
         yield as_clause(reason)
     if missed and snr_db is not None:
         cap = allowance(model, recording.n_channels, recording.n_samples)
-        size = sum(term.n_parameters() for term in network.terms if not term.is_noise)
+        size = network.n_wave_parameters()
         at_cap = size + PARAMETERS_PER_PARTIAL > (1 - UNSPENT_SHARE) * cap
         spent = size / (recording.n_channels * recording.n_samples)
         how = f"at the cap of {model.max_parameters_per_sample:g}" if at_cap and size <= cap else f"with {spent:.3g}"

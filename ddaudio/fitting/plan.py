@@ -17,6 +17,7 @@ from ddaudio.losses import make_loss
 from ddaudio.metrics.registry import METRICS
 from ddaudio.models import network_class
 from ddaudio.models.double_dutch import sizing
+from ddaudio.models.noise.fit import BUDGET_PRICE_DB2, PRICE_DB2
 from ddaudio.options import (
     MAX_FRAME_S,
     MIN_FRAME_S,
@@ -139,6 +140,8 @@ class NoisePlan:
     """Parameters of the whole model, of which noise gets what the waves leave; None without a budget."""
     most: int
     """Most parameters of the noise without a budget; it takes as many as are worth it."""
+    price_db2: float
+    """Reduction that a parameter must be worth, see `ddaudio.models.noise.fit.fit_noise`."""
 
     def room(self, spent: int) -> int:
         """Return how many parameters the noise may have when the waves have ``spent`` of them."""
@@ -209,7 +212,8 @@ def _plan_noise(options: FitOptions, recording: Recording) -> NoisePlan | None:
     if name is None:
         return None
     most = math.ceil(NOISE_PER_SECOND * recording.n_channels * max(recording.duration_s, SHORTEST_NOISE_S))
-    return NoisePlan(name, options.model.budget, most)
+    price_db2 = PRICE_DB2 if options.model.budget is None else BUDGET_PRICE_DB2
+    return NoisePlan(name, options.model.budget, most, price_db2)
 
 
 def _check(options: FitOptions, recording: Recording) -> None:

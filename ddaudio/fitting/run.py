@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ddaudio.errors import OptionError, RecordingError
-from ddaudio.fitting.centring import centred, offset_of, with_room
+from ddaudio.fitting.centring import centred, plan_centred
 from ddaudio.fitting.diagnosis import diagnose_status, diagnose_warnings
-from ddaudio.fitting.plan import FitPlan, make_plan
+from ddaudio.fitting.plan import FitPlan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import StagewiseFit, fit_single_stage_many, fit_stagewise
 from ddaudio.io import audio
@@ -74,9 +74,7 @@ def fit(
     tell(Progress("reading", 0, 0, math.nan, math.nan))
     recording = _read(recording, options)
     clock.lap("reading")
-    offset = offset_of(recording)
-    target = centred(recording, offset)
-    plan = with_room(make_plan(target, options), offset, target.energy)
+    offset, target, plan = plan_centred(recording, options)
     log = _log(recording, plan.options, checkpoint, resume=resume, force=force)
     fitted = fit_stagewise(target, plan, tell, log)
     clock.lap("fitting")
@@ -116,11 +114,8 @@ def iterate_fits(recordings: Sequence[Recording | str | os.PathLike[str]], optio
         clocks.append(_Clock())
         read.append(_read(recording, options))
         clocks[-1].lap("reading")
-    offsets = [offset_of(recording) for recording in read]
-    targets = [centred(*each) for each in zip(read, offsets, strict=True)]
-    plans = [
-        with_room(make_plan(target, options), offset, target.energy) for target, offset in zip(targets, offsets, strict=True)
-    ]
+    planned = [plan_centred(recording, options) for recording in read]
+    targets, plans = [each.target for each in planned], [each.plan for each in planned]
     for batch in _batches(plans):
         began = time.perf_counter()
         if len(plans[batch]) == 1:
@@ -128,9 +123,9 @@ def iterate_fits(recordings: Sequence[Recording | str | os.PathLike[str]], optio
         else:
             fitted = fit_single_stage_many(targets[batch], plans[batch], _silent)
         per_sample = (time.perf_counter() - began) / sum(math.prod(plan.shape) for plan in plans[batch])
-        for one in zip(read[batch], offsets[batch], plans[batch], fitted, clocks[batch], strict=True):
-            one[4].note("fitting", per_sample * math.prod(one[2].shape))
-            yield _measured(*one)
+        for recording, one, fit_of_it, clock in zip(read[batch], planned[batch], fitted, clocks[batch], strict=True):
+            clock.note("fitting", per_sample * math.prod(one.plan.shape))
+            yield _measured(recording, one.offset, one.plan, fit_of_it, clock)
 
 
 def can_batch(options: FitOptions) -> bool:
@@ -160,7 +155,7 @@ def _measured(recording: Recording, offset: Tensor | None, plan: FitPlan, fitted
     target, noise = centred(recording, offset), fitted.noise
     estimate = fitted.waves if noise is None else Total([fitted.waves, noise])
     metrics = measure(estimate, target.samples, recording.sample_rate, fitted.waves)
-    baseline = best_k_snr(target.samples, sum(term.n_parameters() for term in fitted.network.terms if not term.is_noise))
+    baseline = best_k_snr(target.samples, fitted.network.n_wave_parameters())
     fitted.network.offset = offset
     clock.lap("measuring")
     status, reason = diagnose_status(fitted.stages, metrics, has_noise=noise is not None)
@@ -203,9 +198,7 @@ def plan_fit(
     """
     options = (options or FitOptions()).with_settings(settings)
     recording = _read(recording, options)
-    offset = offset_of(recording)
-    target = centred(recording, offset)
-    plan = with_room(make_plan(target, options), offset, target.energy)
+    plan = plan_centred(recording, options).plan
     _log(recording, plan.options, checkpoint, resume=resume, force=force)
     return plan
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from ddaudio.fitting.blockwise import BlockwiseTask, fit_blocks, fit_whole_many
-from ddaudio.fitting.plan import FitPlan
+from ddaudio.fitting.plan import FitPlan, NoisePlan
 from ddaudio.fitting.refinement import refine
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Difference, Samples, Scaled, blocks, collect
 from ddaudio.models import Budget, FramedNetwork, Network, SumNetwork
-from ddaudio.models.noise.fit import BUDGET_PRICE_DB2, PRICE_DB2, fit_noise
+from ddaudio.models.noise.fit import fit_noise
 from ddaudio.options import TrainingOptions
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
@@ -53,26 +53,25 @@ def fit_stagewise(recording: Recording, plan: FitPlan, tell: ProgressCallback, l
 
     `KeyboardInterrupt` after the first stage ends the fit with the best parameters so far.
     """
-    if not plan.stages:
-        return _add_noise(recording, plan, None, tell)
-    waves = _fit_waves(recording, plan, tell, log)
     if plan.noise is None:
-        return waves
+        return _fit_waves(recording, plan, tell, log)
+    if not plan.stages:
+        return _add_noise(recording, plan.noise, None, tell)
+    waves = _fit_waves(recording, plan, tell, log)
     try:
-        return _add_noise(recording, plan, waves, tell)
+        return _add_noise(recording, plan.noise, waves, tell)
     except KeyboardInterrupt:
         _stop(waves.stages)
         return waves
 
 
-def _add_noise(recording: Recording, plan: FitPlan, fitted: StagewiseFit | None, tell: ProgressCallback) -> StagewiseFit:
-    """Return a fit with the noise that its waves leave over; without any waves, a fit of noise alone."""
+def _add_noise(recording: Recording, plan: NoisePlan, fitted: StagewiseFit | None, tell: ProgressCallback) -> StagewiseFit:
+    """Return a fit with the noise of the residual of its waves; without any waves, a fit of noise alone."""
     tell(Progress("fitting the noise", 0, 0, math.nan, math.nan))
     terms = [] if fitted is None else fitted.network.terms
     waves = Scaled(recording.samples, 0.0) if fitted is None else fitted.waves
-    room = plan.noise.room(sum(term.n_parameters() for term in terms)) if plan.noise else 0
-    price = PRICE_DB2 if plan.noise is None or plan.noise.budget is None else BUDGET_PRICE_DB2
-    noise = fit_noise(recording.samples, waves, recording.sample_rate, room, price)
+    room = plan.room(sum(term.n_parameters() for term in terms))
+    noise = fit_noise(recording.samples, waves, recording.sample_rate, room, plan.price_db2)
     signals = collect(noise.pieces(recording.sample_rate))
     network = SumNetwork([*terms, noise]) if terms else noise
     return StagewiseFit(network, waves, () if fitted is None else fitted.stages, signals)
@@ -125,7 +124,7 @@ def fit_single_stage_many(
         for found, plan in zip(fit_whole_many(tasks), plans, strict=True)
     ]
     return [
-        fit if plan.noise is None else _add_noise(recording, plan, fit, tell)
+        fit if plan.noise is None else _add_noise(recording, plan.noise, fit, tell)
         for recording, plan, fit in zip(recordings, plans, fits, strict=True)
     ]
 

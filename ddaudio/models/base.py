@@ -177,6 +177,10 @@ class Network(nn.Module, ABC):
         own = sum(tensor.numel() for tensors in stored for tensor in tensors.values())
         return own if self.offset is None else own + self.offset.numel()
 
+    def n_wave_parameters(self) -> int:
+        """Return the number of parameters of all networks but the noise."""
+        return sum(term.n_parameters() for term in self.terms if not term.is_noise)
+
 
 class Term(Network):
     """A network that has a row in the registry, and may be a term of a sum."""

@@ -83,7 +83,7 @@ class ModelOptions:
         for name in self.terms[:-1]:
             if NETWORKS[name].is_noise:
                 others = "+".join([*(other for other in self.terms if other != name), name])
-                problem = f"but {name} models what the networks before it leave over"
+                problem = f"but {name} models the residual of the networks before it"
                 raise OptionError(problem, setting="model", value=self.model, hint=f"use {{model={others}}}")
 
     def _check_estimator(self) -> None:

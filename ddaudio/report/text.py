@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ddaudio.metrics.registry import METRICS
-from ddaudio.options import setting_docs
+from ddaudio.options import NETWORKS, setting_docs
 
 Rating = Literal["good", "doubtful", "bad"]
 FAILED = ("not fitted", "diverged")
@@ -37,8 +37,7 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
     if warnings:
         return Verdict("doubtful", _headline(report), f"{counted(len(warnings), 'warning')}.")
     snr_db = report["metrics"]["snr_db"]["value"]
-    has_noise = any(term["name"] == "noise" for term in report["model"]["terms"])
-    if report["goal"]["name"] != "target_snr_db" and not has_noise and snr_db is not None and snr_db < ROUGH_DB:
+    if report["goal"]["name"] != "target_snr_db" and not _has_noise(report) and snr_db is not None and snr_db < ROUGH_DB:
         share = f"{10 ** (-snr_db / 20):.0%}"
         return Verdict("doubtful", _headline(report), f"Low SNR: the residual has {share} of the original's amplitude.")
     return Verdict("good", _headline(report), "No warnings.")
@@ -60,10 +59,14 @@ def _headline(report: Mapping[str, Any]) -> str:
 def _reached(report: Mapping[str, Any]) -> str:
     snr = report["metrics"]["snr_db"]
     reached = f"{snr['value']:.1f} dB SNR" if snr["value"] is not None else f"SNR undefined, {snr['reason']}"
-    if not any(term["name"] == "noise" for term in report["model"]["terms"]):
+    if not _has_noise(report):
         return reached
     distance_db = report["metrics"]["erb_db"]["value"]
     return f"ERB distance {distance_db:.1f} dB, waves at {reached}" if distance_db is not None else f"waves at {reached}"
+
+
+def _has_noise(report: Mapping[str, Any]) -> bool:
+    return any(name in NETWORKS and NETWORKS[name].is_noise for name in (term["name"] for term in report["model"]["terms"]))
 
 
 def beside_baseline(report: Mapping[str, Any]) -> str:

@@ -562,7 +562,7 @@ def test_info_on_a_model(fitted: Path) -> None:
         assert (facts["shortest_frame_s"], facts["longest_frame_s"]) == (0.02, 0.02)
         assert [row["amplitude"] for row in facts["strongest"]] == loudest
     words = " ".join(run("info", fitted)[1].split())
-    assert f"strongest 10 of {len(rows)} components" in words
+    assert "strongest 10 components" in words
     assert f"{loudest[0]:.5g}" in words
 
 

@@ -204,3 +204,16 @@ def test_a_very_long_sound_asks_to_be_forced(tmp_path: Path, monkeypatch: pytest
     assert "--force" in err
     assert not (tmp_path / "a.wav").exists()
     assert run("render", folder, "--out", tmp_path / "a.wav", "--force")[0] == 0
+
+
+def test_components_are_counted_of_what_is_rendered(tmp_path: Path) -> None:
+    result = ddaudio.fit(pluck(0.25), model="sine+noise")
+    ddaudio.save_fit(result, tmp_path / "fit", html=False)
+    waves, noise = (term.n_components() for term in result.network.terms)
+    made = {
+        only: render_module.render_file(tmp_path / "fit", tmp_path / f"{only}.wav", only=only).n_components  # type: ignore[arg-type]
+        for only in (None, "waves", "noise")
+    }
+    assert made == {None: waves + noise, "waves": waves, "noise": noise}
+    few = render_module.render_file(tmp_path / "fit", tmp_path / "few.wav", only="waves", partials=2)
+    assert few.n_components == 2
