@@ -10,6 +10,7 @@ import soundfile
 import ddaudio
 from ddaudio.batching import run
 from ddaudio.parallel.executors import SerialExecutor
+from ddaudio.parallel.threads import one_thread
 
 RATE = 8000
 SPOKEN = 2
@@ -51,7 +52,9 @@ def test_a_stack_is_fitted_as_one_by_one(stack: Path, tmp_path: Path, monkeypatc
     assert {name for name, row in rows.items() if row.status == "failed"} == {"no sound.wav", "not finite.wav"}
     assert len(rows) == len(odd_members()) + 1 + SPOKEN
     for name in rows.keys() - {"no sound.wav", "not finite.wav"}:
-        alone, row = ddaudio.fit(stack / name), rows[name]
+        # Batches use one thread; on several, some sums of the noise are rounded differently.
+        with one_thread():
+            alone, row = ddaudio.fit(stack / name), rows[name]
         ddaudio.save_fit(alone, tmp_path / "alone" / name, html=False)
         # The same samples through the same calls: the same bits.
         for file in ("model.safetensors", "resynth.wav", "residual.wav", "fit.toml"):
