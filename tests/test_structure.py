@@ -18,7 +18,7 @@ LEVELS = (
     {"io", "grid", "losses"},
     {"analysis", "metrics"},
     {"models"},
-    {"training", "editing"},
+    {"training", "editing", "nn"},
     {"fitting"},
     {"results"},
     {"report"},
