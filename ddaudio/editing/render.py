@@ -9,7 +9,7 @@ import torch
 from ddaudio.errors import OptionError, OutputError
 from ddaudio.io.checks import check_rate
 from ddaudio.io.output_files import check_made_from
-from ddaudio.io.samples import Samples, Total, collect, shifted
+from ddaudio.io.samples import Samples, Total, added, collect
 from ddaudio.io.wav import write_wav
 from ddaudio.models import Network, Term
 from ddaudio.models.file import load_model
@@ -57,7 +57,8 @@ def render(
         check_rate(rate)
     _check_length(network, rate, force=force)
     sounds = [collect(term.pieces(rate, seed)) for term in terms]
-    return shifted(sounds[0] if len(sounds) == 1 else Total(sounds), None if only == "noise" else network.offset)
+    sound = sounds[0] if len(sounds) == 1 else Total(sounds)
+    return sound if only == "noise" or network.drift is None else added(sound, network.drift.at_rate(rate))
 
 
 def _check_length(network: Network, rate: int, *, force: bool) -> None:

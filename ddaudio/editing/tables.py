@@ -30,32 +30,43 @@ def as_json(columns: Mapping[str, list[Any]]) -> str:
 def partials_table(network: Network, table_format: str) -> str:
     """Return the network's parameters in natural units, one row per component, in one of the `FORMATS`.
 
-    Rows of partials are complete: the signals can be reconstructed from them alone. A constant offset is a row for each signal,
-    a partial of 0 Hz. The last columns are constant for a network: its window, its sample rate in Hz, and the numbers of samples
-    and signals.
+    Rows of partials are complete: the signals can be reconstructed from them alone. A drift is rows of 0 Hz, a
+    constant or cubic B-splines for each signal. The last columns are constant for a network: its window, its sample rate in Hz,
+    and the numbers of samples and signals.
 
     Raises `OptionError` for another format, and `PluginError` for a broken one.
     """
     write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
-    columns = _with_offset(network, table_columns(network))
+    columns = table_columns(network)
+    terms = columns.get("network", [0] * len(columns["signal"]))
+    columns["window"] = [network.terms[term].facts().get("window") for term in terms]
+    columns = _with_drift(network, columns)
     rows = len(columns["signal"])
-    windows = [network.terms[term].facts().get("window") for term in columns.get("network", [0] * rows)]
     n_signals, n_samples = network.shape
     constants = {"sample_rate": network.sample_rate, "n_samples": n_samples, "n_signals": n_signals}
-    return write(columns | {"window": windows} | {name: [value] * rows for name, value in constants.items()})
+    return write(columns | {name: [value] * rows for name, value in constants.items()})
 
 
-def _with_offset(network: Network, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Return the columns with a row for the offset of each signal."""
-    if network.offset is None:
+def _with_drift(network: Network, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return the columns with the rows of the drift: a constant for each signal, or a cubic B-spline for each coefficient."""
+    if network.drift is None:
         return columns
-    offsets, rows = network.offset.double().tolist(), len(columns["signal"])
-    values: dict[str, list[Any]] = {"signal": list(range(len(offsets))), "amplitude": [abs(offset) for offset in offsets]}
-    values["phase_rad"] = [0.0 if offset >= 0 else math.pi for offset in offsets]
-    same: dict[str, float] = dict.fromkeys(("network", "time_s", "frequency_hz", "start_s", "fade_in_s", "fade_out_s"), 0)
-    same["end_s"] = network.shape[1] / network.sample_rate
-    columns = columns | {name: columns.get(name, [None] * rows) for name in values}
-    return {name: column + values.get(name, [same.get(name)] * len(offsets)) for name, column in columns.items()}
+    n_signals, n_splines = network.drift.coefficients.shape
+    levels = network.drift.coefficients.double().flatten().tolist()
+    step_s, end_s = network.drift.interval / network.sample_rate, network.shape[1] / network.sample_rate
+    same: dict[str, Any] = dict.fromkeys(("network", "time_s", "frequency_hz", "start_s", "fade_in_s", "fade_out_s"), 0)
+    added: dict[str, list[Any]] = {name: [value] * len(levels) for name, value in same.items()}
+    added["signal"] = [signal for signal in range(n_signals) for _ in range(n_splines)]
+    added |= {"amplitude": [abs(level) for level in levels], "phase_rad": [0.0 if level >= 0 else math.pi for level in levels]}
+    added |= {"end_s": [end_s] * len(levels), "window": [network.terms[0].facts().get("window")] * len(levels)}
+    if step_s:
+        middles = [(spline - 1) * step_s for spline in range(n_splines)] * n_signals
+        added |= {"time_s": middles, "start_s": [at - 2 * step_s for at in middles], "end_s": [at + 2 * step_s for at in middles]}
+        added["window"] = ["cubic"] * len(levels)
+    kept = [name for name in added if name in columns or name in ("signal", "amplitude", "phase_rad")]
+    rows = len(columns["signal"])
+    columns = columns | {name: columns.get(name, [None] * rows) for name in kept}
+    return {name: column + added.get(name, [None] * len(levels)) for name, column in columns.items()}
 
 
 def table_columns(network: Network) -> dict[str, list[Any]]:

@@ -12,6 +12,7 @@ from ddaudio.metrics.registry import DEAD_DB
 from ddaudio.metrics.spectral_flatness import FRAME_S, flatness
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Network
 from ddaudio.options import NETWORKS, FitOptions
+from ddaudio.synthesis.drift import HIGHEST_HZ, Drift
 from ddaudio.training.history import PATIENCE, TrainingRun
 
 NOT_FITTED_DB = 0.5
@@ -104,9 +105,17 @@ def diagnose_warnings(
         if bounds.held >= AT_BOUNDS and bounds.held > bounds.usual * bounds.total:
             yield f"at a bound: {bounds.held} of {bounds.total} {bounds.where}"
     yield from _input_warnings(recording)
-    if network.offset is not None:
-        offsets = " and ".join(dict.fromkeys(f"{offset:.3g}" for offset in network.offset.tolist()))
-        yield f"input has a constant offset of {offsets}, which the model stores and no metric counts"
+    if network.drift is not None:
+        yield _drift_in_words(network.drift)
+
+
+def _drift_in_words(drift: Drift) -> str:
+    """Return the warning about a drift."""
+    stored = "which the model stores and no metric counts"
+    if drift.coefficients.shape[1] > 1:
+        return f"input has energy below {HIGHEST_HZ:g} Hz, {stored}"
+    offsets = " and ".join(dict.fromkeys(f"{offset:.3g}" for offset in drift.coefficients[:, 0].tolist()))
+    return f"input has a constant offset of {offsets}, {stored}"
 
 
 def _missing_band_warnings(metrics: Metrics, nyquist_hz: float) -> Iterator[str]:

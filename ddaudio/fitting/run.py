@@ -8,20 +8,20 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ddaudio.errors import OptionError, RecordingError
-from ddaudio.fitting.centring import centred, plan_centred
+from ddaudio.fitting.detrending import detrended, plan_detrended
 from ddaudio.fitting.diagnosis import diagnose_status, diagnose_warnings
 from ddaudio.fitting.plan import FitPlan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import StagewiseFit, fit_single_stage_many, fit_stagewise
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
-from ddaudio.io.samples import Total, shifted
+from ddaudio.io.samples import Total, added
 from ddaudio.metrics.mdct_baseline import best_k_snr
 from ddaudio.metrics.measure import measure
 from ddaudio.options import NETWORKS, FitOptions
+from ddaudio.synthesis.drift import Drift
 from ddaudio.training.checkpoints import Checkpoint, TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback
 
@@ -74,12 +74,12 @@ def fit(
     tell(Progress("reading", 0, 0, math.nan, math.nan))
     recording = _read(recording, options)
     clock.lap("reading")
-    offset, target, plan = plan_centred(recording, options)
+    drift, target, plan = plan_detrended(recording, options)
     log = _log(recording, plan.options, checkpoint, resume=resume, force=force)
     fitted = fit_stagewise(target, plan, tell, log)
     clock.lap("fitting")
     tell(Progress("measuring", 0, 0, math.nan, math.nan))
-    return _measured(recording, offset, plan, fitted, clock)
+    return _measured(recording, drift, plan, fitted, clock)
 
 
 def fit_many(
@@ -114,7 +114,7 @@ def iterate_fits(recordings: Sequence[Recording | str | os.PathLike[str]], optio
         clocks.append(_Clock())
         read.append(_read(recording, options))
         clocks[-1].lap("reading")
-    planned = [plan_centred(recording, options) for recording in read]
+    planned = [plan_detrended(recording, options) for recording in read]
     targets, plans = [each.target for each in planned], [each.plan for each in planned]
     for batch in _batches(plans):
         began = time.perf_counter()
@@ -125,7 +125,7 @@ def iterate_fits(recordings: Sequence[Recording | str | os.PathLike[str]], optio
         per_sample = (time.perf_counter() - began) / sum(math.prod(plan.shape) for plan in plans[batch])
         for recording, one, fit_of_it, clock in zip(read[batch], planned[batch], fitted, clocks[batch], strict=True):
             clock.note("fitting", per_sample * math.prod(one.plan.shape))
-            yield _measured(recording, one.offset, one.plan, fit_of_it, clock)
+            yield _measured(recording, one.drift, one.plan, fit_of_it, clock)
 
 
 def can_batch(options: FitOptions) -> bool:
@@ -150,17 +150,17 @@ def _batches(plans: Sequence[FitPlan]) -> Iterator[slice]:
         yield slice(first, len(plans))
 
 
-def _measured(recording: Recording, offset: Tensor | None, plan: FitPlan, fitted: StagewiseFit, clock: "_Clock") -> FitResult:
-    """Compute the metrics of a fit, of estimate and recording without the offset, and return its result."""
-    target, noise = centred(recording, offset), fitted.noise
+def _measured(recording: Recording, drift: Drift | None, plan: FitPlan, fitted: StagewiseFit, clock: "_Clock") -> FitResult:
+    """Compute the metrics of a fit, of estimate and recording without the drift, and return its result."""
+    target, noise = detrended(recording, drift), fitted.noise
     estimate = fitted.waves if noise is None else Total([fitted.waves, noise])
     metrics = measure(estimate, target.samples, recording.sample_rate, fitted.waves)
     baseline = best_k_snr(target.samples, fitted.network.n_wave_parameters())
-    fitted.network.offset = offset
+    fitted.network.drift = drift
     clock.lap("measuring")
     status, reason = diagnose_status(fitted.stages, metrics, has_noise=noise is not None)
     diagnosed = target, plan.options, status, reason, metrics, baseline, fitted.network
-    waves, warnings = shifted(fitted.waves, offset), tuple(diagnose_warnings(*diagnosed))
+    waves, warnings = added(fitted.waves, drift), tuple(diagnose_warnings(*diagnosed))
     found = fitted.network, waves, noise, status, reason, warnings, fitted.stages
     return FitResult(recording, plan.options, *found, metrics, baseline, clock.seconds)
 
@@ -198,7 +198,7 @@ def plan_fit(
     """
     options = (options or FitOptions()).with_settings(settings)
     recording = _read(recording, options)
-    plan = plan_centred(recording, options).plan
+    plan = plan_detrended(recording, options).plan
     _log(recording, plan.options, checkpoint, resume=resume, force=force)
     return plan
 

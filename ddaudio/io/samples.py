@@ -185,34 +185,12 @@ class Total:
         return torch.stack([on_cpu(part[index]) for part in self._parts]).sum(0)
 
 
-class Shifted:
-    """A signal plus a constant in each channel, computed on access.
-
-    >>> Shifted(torch.ones(1, 5), torch.tensor([0.5]))[:, 3:].tolist()
-    [[1.5, 1.5]]
-    """
-
-    def __init__(self, samples: Samples, offset: Tensor) -> None:
-        """Create from a signal `[C, T]` and its constants `[C]`."""
-        self._samples, self._offset = samples, on_cpu(offset)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Channels C and samples T."""
-        n_channels, n_samples = self._samples.shape
-        return n_channels, n_samples
-
-    def __getitem__(self, index: tuple[slice, slice], /) -> Tensor:
-        """Return the slice as a new tensor, float32 on the CPU, without gradient."""
-        return on_cpu(self._samples[index]) + self._offset[index[0], None]
-
-
-def shifted(samples: Samples, offset: Tensor | None) -> Samples:
-    """Return a signal `[C, T]` plus a constant in each channel, `[C]`: of a tensor a tensor; itself for None."""
-    if offset is None:
+def added(samples: Samples, more: Samples | None) -> Samples:
+    """Return the sum of two signals ``[C, T]``: a tensor if the first is one; the first itself for None."""
+    if more is None:
         return samples
-    moved = Shifted(samples, offset)
-    return moved[:, :] if isinstance(samples, Tensor) else moved
+    total = Total([samples, more])
+    return total[:, :] if isinstance(samples, Tensor) else total
 
 
 def on_cpu(samples: Tensor) -> Tensor:

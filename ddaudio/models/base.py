@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ddaudio.analysis.budget import Budget
 from ddaudio.options import NetworkOptions
+from ddaudio.synthesis.drift import Drift
 
 
 class Jacobian(ABC):
@@ -57,9 +58,9 @@ class Network(nn.Module, ABC):
     and tables hold natural units (Hz, full scale).
     """
 
-    offset: Tensor | None = None
-    """Constant that is added to each signal of the model, ``[B]`` float32; None for none. It is neither trained nor a part of
-    `estimate`: goals and metrics do not count it."""
+    drift: Drift | None = None
+    """Slow curve that is added to each signal of the model; None for none. It is neither trained nor a part of `estimate`: goals
+    and metrics do not count it."""
 
     @property
     @abstractmethod
@@ -175,7 +176,7 @@ class Network(nn.Module, ABC):
         """Return the number of parameters that a file of this network holds, including the divisions of time."""
         stored = [self.to_tensors(), *(term.division()[1] for term in self.terms)]
         own = sum(tensor.numel() for tensors in stored for tensor in tensors.values())
-        return own if self.offset is None else own + self.offset.numel()
+        return own if self.drift is None else own + self.drift.coefficients.numel()
 
     def n_wave_parameters(self) -> int:
         """Return the number of parameters of all networks but the noise."""

@@ -19,13 +19,14 @@ from ddaudio.models import Network, SumNetwork
 from ddaudio.models.base import Signals, Term
 from ddaudio.models.registry import network_class
 from ddaudio.options import MAX_SAMPLE_RATE, NETWORKS
+from ddaudio.synthesis.drift import Drift
 
 MOST_SAMPLES = 1 << 40
 """Largest number of samples of a signal: a month of sound at 384 kHz."""
 _UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, RecursionError, DdaudioError)
 """Exceptions raised by settings and tensors that do not fit a network."""
-OFFSET = "offset"
-"""Name of the tensor with the constant offset of each signal, if there is one."""
+DRIFT = "drift"
+"""Name of the tensor with the coefficients of the drift, if there is one."""
 
 
 def model_bytes(network: Network) -> bytes:
@@ -36,8 +37,8 @@ def model_bytes(network: Network) -> bytes:
         division, divided = term.division()
         terms.append({"model": term.name, **division, "network": term.settings()})
         tensors |= {f"{place}.{name}": tensor for name, tensor in (term.to_tensors() | divided).items()}
-    if network.offset is not None:
-        tensors[OFFSET] = network.offset
+    if network.drift is not None:
+        tensors[DRIFT] = network.drift.coefficients
     signals, samples = network.shape
     settings = {"signals": signals, "samples": samples, "sample_rate": network.sample_rate, "terms": terms}
     return checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, json.dumps(settings), tensors)
@@ -74,12 +75,12 @@ def _build(path: Path, text: str, tensors: dict[str, Tensor]) -> Network:
     try:
         settings = read_settings(text)
         _check_shape(settings)
-        offset = _offset(settings["signals"], tensors.pop(OFFSET, None))
+        drift = _drift(settings, tensors.pop(DRIFT, None))
         terms = [_build_term(settings, place, tensors) for place in range(len(settings["terms"]))]
         if tensors:
             raise ModelError(f"the tensors {', '.join(sorted(tensors))} belong to no network")
         network = SumNetwork(terms) if len(terms) > 1 else terms[0]
-        network.offset = offset
+        network.drift = drift
     except _UNFIT as error:
         problem = f"{quoted(path)} contains no model that fits its settings: {error}"
         raise ModelError(problem, hint="fit the recording again") from None
@@ -95,11 +96,18 @@ def _check_shape(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {value!r:.50}; allowed: 1 to {most}")
 
 
-def _offset(n_signals: int, offset: Tensor | None) -> Tensor | None:
-    """Return a stored offset; raises `ModelError` if it is not one."""
-    if offset is None or (offset.dtype == torch.float32 and offset.shape == (n_signals,) and bool(offset.isfinite().all())):
-        return offset
-    raise ModelError(f"{OFFSET} must be {n_signals} finite float32 values")
+def _drift(settings: Mapping[str, Any], coefficients: Tensor | None) -> Drift | None:
+    """Return a stored drift; raises `ModelError` or ValueError if it is not one."""
+    if coefficients is None:
+        return None
+    n_signals = settings["signals"]
+    if coefficients.dtype != torch.float32 or coefficients.ndim != 2 or len(coefficients) != n_signals:
+        raise ModelError(f"{DRIFT} must be float32 [{n_signals}, K]")
+    if not bool(coefficients.isfinite().all()):
+        raise ModelError(f"{DRIFT} must be finite")
+    drift = Drift(coefficients, settings["sample_rate"], settings["samples"])
+    _ = drift.interval  # raises ValueError for a K that no spline has
+    return drift
 
 
 def _build_term(settings: Mapping[str, Any], place: int, tensors: dict[str, Tensor]) -> Term:

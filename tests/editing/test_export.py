@@ -1,7 +1,6 @@
 """Exported tables: the sound is rebuilt from the table alone, by the code of docs/export.md."""
 
 import csv
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +8,13 @@ import numpy as np
 import pytest
 import torch
 from commands import chirp
+from tables import CODE, rebuilt
 
 import ddaudio
 from ddaudio.io.audio import Recording
 
-CODE = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs/export.md").read_text(encoding="utf-8"), re.DOTALL)
 MOST_DB = -100
 """Error of a rebuilt sound: float32 samples and parameters have -140 dB each, and phases of long frames some 20 dB more."""
-
-
-def rebuilt(path: Path) -> np.ndarray:
-    """Return the sound that the code of the page makes of a table."""
-    names: dict[str, Any] = {}
-    exec(CODE[0], names)
-    sound: np.ndarray = names["rebuild"](path)
-    return sound
 
 
 def recording(seconds: float, channels: int) -> Recording:
