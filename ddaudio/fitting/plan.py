@@ -20,6 +20,7 @@ from ddaudio.models.double_dutch import sizing
 from ddaudio.models.noise.fit import BUDGET_PRICE_DB2, PRICE_DB2
 from ddaudio.options import (
     MAX_FRAME_S,
+    MAX_WHOLE_S,
     MIN_FRAME_S,
     MIN_PARAMETERS,
     MIN_PARAMETERS_PER_SAMPLE,
@@ -39,8 +40,6 @@ PARTIALS_FRAME_S = 0.05
 
 UNITS_FRAME_S, UNITS_OVERLAP = 0.06, 0.1
 """Default frame length and overlap of networks of sine units."""
-LONGEST_WHOLE_S = 60.0
-"""Longest recording that can be fitted as one frame."""
 NOISE_PER_SECOND, SHORTEST_NOISE_S = 440.0, 0.16
 """Largest number of parameters of noise per second and channel, and the duration that counts at least."""
 BLOCK_SAMPLES = 1 << 20
@@ -224,12 +223,12 @@ def _check(options: FitOptions, recording: Recording) -> None:
     for name in parse_terms(options.training.losses):
         make_loss(name, recording.sample_rate)
     _check_rates(options)
-    if options.grid.whole and recording.duration_s > LONGEST_WHOLE_S:
+    if options.grid.whole and recording.duration_s > MAX_WHOLE_S:
         raise OptionError(
             f"but the recording lasts {recording.duration_s:.1f} s",
             setting="whole",
             value=True,
-            allowed=f"recordings of up to {LONGEST_WHOLE_S:g} s",
+            allowed=f"recordings of up to {MAX_WHOLE_S:g} s",
             hint="give {frame_s} in place of {whole=True}",
         )
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ddaudio.errors import ModelError
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.options import WindowName
+from ddaudio.options import MAX_WHOLE_S, WindowName
 
 WORD = 32
 """Bits in a word of the code."""
@@ -59,7 +59,8 @@ def decode(
 ) -> TimeGrid:
     """Return the grid of a code from `encode`; raises `ModelError` if the code does not divide these signals.
 
-    ``shape`` is sample rate, number of signals and of samples. More than ``most_cells`` cells are refused before allocation.
+    ``shape`` is sample rate, number of signals and of samples. More than ``most_cells`` cells, and cells longer than
+    those of any fit, are refused before allocation.
     """
     sample_rate, n_signals, n_samples = shape
     smallest, largest, longest_fade = (settings[name] for name in ("smallest_cell", "largest_cell", "longest_fade"))
@@ -75,9 +76,12 @@ def decode(
             f"cells of {smallest} to {largest} samples, fades of {longest_fade} and a code of {code.dtype} {list(code.shape)} "
             "are no division of time: cells double in size, the code is int32 [W]"
         )
+    longest = round(MAX_WHOLE_S * sample_rate) + 2
+    if largest > longest:
+        raise ModelError(f"it has cells of {largest} samples; allowed: up to {longest}, those of {MAX_WHOLE_S:g} s")
     roots = n_signals * math.ceil(n_samples / largest)
     if most_cells is not None and roots > most_cells:
-        raise ModelError(f"it has {roots} cells of time or more, but values for {most_cells} at most")
+        raise ModelError(f"it has {roots} cells of time or more, but bits for {most_cells} at most")
     bits = unpack(code).tolist()
     place, rows = 0, []
     for _ in range(n_signals):

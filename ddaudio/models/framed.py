@@ -56,8 +56,8 @@ class FramedNetwork(Term):
         """Return the network of a file; see `Term.restored`."""
         own = dict(tensors)
         code = own.pop(CODE)
-        # Each cell has a value at least, or a bit.
-        most_cells = sum(tensor.numel() for tensor in own.values()) + WORD * code.numel()
+        # Each cell has a bit at least: a silent one no more.
+        most_cells = WORD * sum(tensor.numel() for tensor in tensors.values())
         shape = signals.sample_rate, signals.n_signals, signals.n_samples
         settings = {name: value for name, value in division.items() if name != "window"}
         network = cls.on_grid(decode(shape, division["window"], settings, code, most_cells), options)

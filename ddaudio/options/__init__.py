@@ -41,6 +41,7 @@ from ddaudio.options.networks import NETWORKS, NetworkSpec
 from ddaudio.options.recording import (
     MAX_FRAME_S,
     MAX_SAMPLE_RATE,
+    MAX_WHOLE_S,
     MIN_FRAME_S,
     MIN_SAMPLE_RATE,
     Encoding,
@@ -62,6 +63,7 @@ __all__ = [
     "MAX_FRAME_S",
     "MAX_PARAMETERS_PER_SAMPLE",
     "MAX_SAMPLE_RATE",
+    "MAX_WHOLE_S",
     "MIN_FRAME_S",
     "MIN_PARAMETERS",
     "MIN_PARAMETERS_PER_SAMPLE",

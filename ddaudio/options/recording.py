@@ -10,6 +10,8 @@ WindowName = Literal["hann", "sine", "triangle", "gate"]
 Encoding = Literal["pcm16", "pcm24", "float32"]
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 384_000
 MIN_FRAME_S, MAX_FRAME_S = 0.0005, 5.0
+MAX_WHOLE_S = 60.0
+"""Longest recording that can be fitted as one frame."""
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,14 @@ from sounds import pluck
 
 import ddaudio
 from ddaudio.batching.results_table import read_table
+from ddaudio.editing.tables import partials_table
 from ddaudio.errors import BatchError, DdaudioError, ModelError, ReportError
+from ddaudio.io.audio import Recording
 from ddaudio.io.formats import MODEL_FORMAT
 from ddaudio.io.tensor_file import checksummed_safetensors, read_tensors
-from ddaudio.models.file import load_model
+from ddaudio.models.file import load_model, model_bytes
 from ddaudio.options.fit import read_settings
+from ddaudio.results.inspect import model_facts
 from ddaudio.results.read import read_report
 from ddaudio.training import checkpoint_files
 from ddaudio.training.checkpoints import Checkpoint
@@ -103,7 +106,7 @@ def test_settings_of_models_that_are_sealed_again(folder: Path, tmp_path: Path) 
     for _ in range(CASES):
         text = json.dumps(with_odd_value(settings, chance))
         path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, text, tensors))
-        refused += read_or_refused(lambda: load_model(path))
+        refused += read_or_refused(lambda: (partials_table(load_model(path), "csv"), model_facts(path)))
     assert refused >= CASES * 0.5
 
 
@@ -134,8 +137,60 @@ def test_a_small_file_is_refused_before_it_takes_much_memory(name: str, value: i
     for term in settings["terms"]:
         term["smallest_cell"] = term["largest_cell"] = 2
     path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, json.dumps(settings), tensors))
-    with pytest.raises(ModelError, match=r"it has \d+ cells of time or more, but values for \d+ at most|allowed: 1 to"):
+    with pytest.raises(ModelError, match=r"it has \d+ cells of time or more, but bits for \d+ at most|allowed: 1 to"):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"model": "double-dutch", "reading": "binary"}, {"model": "cascade"}, {"model": "double-dutch"}]
+)
+def test_a_small_file_with_a_frame_of_hours_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    """One cell and depth 24 took 103 s and 1.3 GB, or 4 TB, before the tensors were looked at."""
+    network, path = fit(pluck(0.1), steps=1, frame_s=0.1, overlap=0.0, **settings).network, tmp_path / "model.safetensors"
+    path.write_bytes(model_bytes(network))
+    metadata, tensors = read_tensors(path)
+    claimed = json.loads(metadata["settings"])
+    for samples in (2**25, 2**39):
+        (term,) = claimed["terms"]
+        claimed["samples"] = term["smallest_cell"] = term["largest_cell"] = samples
+        if "depth" in term["network"]:
+            term["network"]["depth"] = 24
+        path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, json.dumps(claimed), tensors))
+        with pytest.raises(ModelError, match=f"cells of {samples} samples; allowed: up to 480002, those of 60 s"):
+            load_model(path)
+
+
+def test_trees_with_more_ropes_than_any_fit_has_are_refused(tmp_path: Path) -> None:
+    """Silent trees take a bit each in a file, and flags of all of their ropes in memory: these 8.6 GB."""
+    network = fit(pluck(0.1), model="double-dutch", steps=1, frame_s=0.1, overlap=0.0, depth=4).network
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(model_bytes(network))
+    metadata, _ = read_tensors(path)
+    claimed = json.loads(metadata["settings"])
+    (term,) = claimed["terms"]
+    cell, frames = 2**20, 4096  # 2.7 s each
+    claimed |= {"samples": cell * frames, "sample_rate": 384_000}
+    term["smallest_cell"] = term["largest_cell"] = cell
+    term["network"]["depth"] = 20
+    words = frames // 32
+    tensors = {
+        "0.division": torch.zeros(0),
+        "0.shape": torch.zeros(words),
+        "0.cutoff": torch.zeros(0),
+        "0.amplitude": torch.zeros(0, 1),
+    }
+    tensors |= {name: tensors[name].int() for name in ("0.division", "0.shape")}
+    path.write_bytes(checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, json.dumps(claimed), tensors))
+    with pytest.raises(ModelError, match="the trees have 8589926400 ropes, used or not; allowed: up to 2147483648"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("model", ["sine", "cascade", "surrogate", "double-dutch", "stack", "siren"])
+def test_models_of_silence_can_be_read(model: str, tmp_path: Path) -> None:
+    """A silent frame has a bit in some networks: 625 frames are more than the values of the file."""
+    result = fit(Recording(torch.zeros(1, 80_000), 8000), model=model, frame_s=0.02)
+    (tmp_path / "model.safetensors").write_bytes(model_bytes(result.network))
+    assert not bool(ddaudio.render(load_model(tmp_path))[:, :].any())
 
 
 def test_reports(folder: Path, tmp_path: Path) -> None:

@@ -44,10 +44,11 @@ class DoubleDutchNetwork(DeclaredNetwork):
     def __init__(self, grid: TimeGrid, options: DoubleDutchOptions | None = None) -> None:
         """Create a silent network.
 
-        Raises `OptionError` if the tree has more cells than the frames have samples.
+        Raises `OptionError` if the tree has more cells than the frames have samples, or more of either than any fit.
         """
         super().__init__(grid, (options or DoubleDutchOptions()).filled())
         self.plan = Plan(grid, self.options)
+        self.plan.check_size()
         trees = Trees.silent(self.plan)
         self._set(trees, torch.zeros(trees.frame.numel(), self.plan.voices.n_waves), None)
 

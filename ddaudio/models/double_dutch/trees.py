@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ddaudio.errors import OptionError
 from ddaudio.grid.extents import extents
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.double_dutch.coding import Shape, shape_of
@@ -15,12 +16,14 @@ from ddaudio.models.double_dutch.folded_tree import FoldedTree
 from ddaudio.models.double_dutch.gates import Gating, OpenedTree, Voices
 from ddaudio.models.double_dutch.ladder import Ladder
 from ddaudio.models.double_dutch.path_tree import WalkedTree
-from ddaudio.options import DoubleDutchOptions
+from ddaudio.options import MAX_FRAME_S, DoubleDutchOptions
 
 LONGEST_TRANSITION = 0.125
 """Largest length of a transition relative to the cell, unless transitions are given by level."""
 PATHS_BETWEEN = 32
 """Number of paths of soft gates between samples: with transitions of an eighth of a cell, others weigh less than 1e-6."""
+MOST_ROPES = 1 << 31
+"""Largest number of ropes of all trees, used or not: 2 GB of flags. An hour of mono at 44.1 kHz has 300 million by default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,14 @@ class Plan:
     def ladder(self) -> Ladder:
         """The waves; raises `OptionError` if the window is too short for them."""
         return ladder_of(self.options, self.n_samples)
+
+    def check_size(self) -> None:
+        """Raise `OptionError` for trees that take more memory or time than those of any fit: a file may declare them."""
+        longest = 2 * round(MAX_FRAME_S * self.grid.sample_rate)
+        if self.n_samples > longest:
+            raise OptionError(f"a tree has a window of {self.n_samples} samples", allowed=f"up to {longest}")
+        if (n_ropes := self.grid.n_frames * self.ladder.n_ropes) > MOST_ROPES:
+            raise OptionError(f"the trees have {n_ropes} ropes, used or not", allowed=f"up to {MOST_ROPES}")
 
     @cached_property
     def voices(self) -> Voices:
