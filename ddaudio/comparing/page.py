@@ -12,7 +12,7 @@ from ddaudio.comparing.results import Comparison, Curve
 from ddaudio.errors import DdaudioError
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.fit_files import PAGE, REPORT
-from ddaudio.report.figures import CYCLE, DASHES, SMALL_PT, TEXT_PT
+from ddaudio.report.figure_style import CYCLE, DASHES, SMALL_PT, TEXT_PT
 from ddaudio.report.gallery import page_over, row
 from ddaudio.results.record import FitRecord
 

@@ -30,3 +30,20 @@ def evenly_spaced_hz(lowest_hz: float, highest_hz: float, n: int) -> Tensor:
     """Return ``n`` frequencies in Hz, both ends included, evenly spaced in ERB number: ``[n]`` float64."""
     ends = erb_number(torch.tensor([lowest_hz, highest_hz], dtype=torch.float64))
     return erb_hz(torch.linspace(float(ends[0]), float(ends[1]), n, dtype=torch.float64))
+
+
+def bin_shares(edges_hz: Tensor, n_fft: int, sample_rate: int) -> Tensor:
+    """Return the share of each bin of a spectrum in each band, ``[n_fft // 2 + 1, B]`` float64.
+
+    A bin extends half a bin to either side, so that a band that is narrower than a bin has a share of one.
+
+    Args:
+        edges_hz: rising edges of the bands, ``[B + 1]``.
+        n_fft: length of the transform in samples.
+        sample_rate: samples per second.
+
+    """
+    bin_hz = sample_rate / n_fft
+    centres_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None] * bin_hz
+    low, high = torch.maximum(edges_hz[:-1], centres_hz - bin_hz / 2), torch.minimum(edges_hz[1:], centres_hz + bin_hz / 2)
+    return (high - low).clamp(min=0) / bin_hz

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddaudio.grid.erb import evenly_spaced_hz
+from ddaudio.grid.erb import bin_shares, evenly_spaced_hz
 from ddaudio.io.samples import Samples, block_length
 from ddaudio.io.spectra import Frames
 from ddaudio.metrics.registry import (
@@ -127,15 +127,8 @@ def band_edges_hz(sample_rate: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _weights(sample_rate: int, n_fft: int) -> Tensor:
-    """Return the share of each bin in each band, ``[n_fft // 2 + 1, 24]``.
-
-    A bin extends half a bin to either side, so that a band that is narrower than a bin has a share of one.
-    """
-    bin_hz = sample_rate / n_fft
-    centres_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None] * bin_hz
-    edges = band_edges_hz(sample_rate)
-    low, high = torch.maximum(edges[:-1], centres_hz - bin_hz / 2), torch.minimum(edges[1:], centres_hz + bin_hz / 2)
-    return (high - low).clamp(min=0) / bin_hz
+    """Return the share of each bin in each band, ``[n_fft // 2 + 1, 24]``."""
+    return bin_shares(band_edges_hz(sample_rate), n_fft, sample_rate)
 
 
 def _powers(sample_rate: int, *signals: Samples) -> Iterator[list[Tensor]]:

@@ -16,8 +16,8 @@ FramesName = Literal["adaptive", "halving", "equal"]
 """Frames of adaptive lengths, of equal lengths that are a power of two samples, or of any equal lengths."""
 
 
-DrawingName = Literal["lines", "tree"]
-"""Components as lines over time and frequency, or levels of a tree over time."""
+DrawingName = Literal["lines", "tree", "noise"]
+"""Components as lines over time and frequency, levels of a tree over time, or levels of noise over time and frequency."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class NetworkSpec:
     """Whether several fits can be computed as one batch: its class is a `ddaudio.models.batched.BatchableNetwork`."""
     drawing: DrawingName | None = None
     """Figure of its components: ``lines`` needs ``frequency_hz`` and ``amplitude`` in its table, ``tree`` the attributes of a
-    `DoubleDutchNetwork`."""
+    `DoubleDutchNetwork`, ``noise`` those of a `NoiseNetwork`."""
     is_noise: bool = False
     """Whether it models the levels of the residual of the networks before it, not a waveform; it is the last of a sum."""
 
@@ -184,6 +184,7 @@ NETWORKS = Registry(
             exchanges=0,
             second_order=False,
             has_frequencies=False,
+            drawing="noise",
             is_noise=True,
         ),
     ],

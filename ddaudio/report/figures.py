@@ -11,42 +11,44 @@ so ``size`` should be that of the printed figure.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from ddaudio.errors import OptionError
 from ddaudio.fitting.result import FitResult
-from ddaudio.io.samples import Samples
 from ddaudio.models import DoubleDutchNetwork
-from ddaudio.report import plot_data, training_curves
+from ddaudio.report import level_data, plot_data, training_curves
+from ddaudio.report.figure_style import (
+    COLOURS,
+    DASHES,
+    MOST_NAMES,
+    NARROW_IN,
+    RANGE_DB,
+    SMALL_PT,
+    WAVES_COLOUR,
+    ChannelOf,
+    blank,
+    channel_words,
+    colour_bar,
+    curve_colour,
+    decade,
+    dress,
+    hz_ticks,
+    hz_words,
+)
 from ddaudio.results.record import FitRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.image import AxesImage
 
-COLOURS = {"original": "#0072B2", "resynthesis": "#009E73", "residual": "#D55E00"}
-"""Colour of each sound."""
-CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours of named curves."""
-MOST_NAMES = 8
-"""Largest number of entries in a legend."""
-DASHES = ("-", "--", ":", "-.")
-"""Line styles, which distinguish curves without colour."""
-RANGE_DB = 80
-"""Dynamic range of the colour maps of spectrograms, partials and trees."""
 COLUMNS, ROWS = 600, 513
 """Largest number of columns and rows of a spectrogram."""
-OUTLINE_COLUMNS, LEVEL_COLUMNS, TREE_COLUMNS = 800, 600, 800
+OUTLINE_COLUMNS, LEVEL_COLUMNS, TREE_COLUMNS, NOISE_COLUMNS = 800, 600, 800, 600
 LOWEST_HZ = 1.0
 """Lower end of a logarithmic frequency axis."""
-TEXT_PT, SMALL_PT, NARROW_IN = 8, 7, 5
-"""Font sizes, and the width (of a column in print) below which the layout is simplified."""
 
 
 def evidence_of(fit: FitResult | FitRecord) -> FitRecord:
@@ -74,30 +76,30 @@ def overview(
 
     evidence = evidence_of(fit)
     rate, report = evidence.sounds.sample_rate, evidence.report
-    which = _which(channel, report)
+    which = channel_words(channel, report)
     if top_hz is not None and not 0 < top_hz <= rate / 2:
         raise OptionError(setting="top_hz", value=top_hz, allowed=f"above 0, up to {rate / 2:g} Hz, half the sample rate")
-    parts = [_Channel(sound, channel) for sound in evidence.sounds]
-    figure = _blank(size)
+    parts = [ChannelOf(sound, channel) for sound in evidence.sounds]
+    figure = blank(size)
     axes = figure.subplots(2, 3, sharex=True, sharey="row", height_ratios=(1, 2))
     _draw_outlines(axes[0], parts, rate)
     image = _draw_spectrograms(axes[1], parts, rate)
     snr_db, duration_s = report["metrics"]["snr_db"]["value"], report["recording"]["duration_s"]
     gap, ticks = ("\n", 2) if size[0] < NARROW_IN else (" ", 4)
     for upper, lower, name in zip(*axes, COLOURS, strict=True):
-        _dress(upper, title=name if name != "residual" or snr_db is None else f"residual{gap}(SNR {snr_db:.1f} dB)")
-        _dress(lower, x="time (s)")
+        dress(upper, title=name if name != "residual" or snr_db is None else f"residual{gap}(SNR {snr_db:.1f} dB)")
+        dress(lower, x="time (s)")
         lower.xaxis.set_major_locator(MaxNLocator(ticks))
         lower.set(xlim=(0, duration_s), ylim=(0, (top_hz or rate / 2) / 1000))
-    _dress(axes[0, 0], y="amplitude\n(full scale)")
-    _dress(axes[1, 0], y="frequency (kHz)")
-    _bar(figure, image, axes[1], "level (dB of full scale)")
+    dress(axes[0, 0], y="amplitude\n(full scale)")
+    dress(axes[1, 0], y="frequency (kHz)")
+    colour_bar(figure, image, axes[1], "level (dB of full scale)")
     if which:
         figure.suptitle(which + ("" if snr_db is None else "; the SNR is that of all"), fontsize=SMALL_PT)
     return figure
 
 
-def _draw_outlines(axes: "Sequence[Axes]", parts: "Sequence[_Channel]", rate: int) -> None:
+def _draw_outlines(axes: "Sequence[Axes]", parts: "Sequence[ChannelOf]", rate: int) -> None:
     peak = 0.0
     for axis, part, colour in zip(axes, parts, COLOURS.values(), strict=True):
         outline = plot_data.waveform(part, rate, OUTLINE_COLUMNS)
@@ -111,7 +113,7 @@ def _draw_outlines(axes: "Sequence[Axes]", parts: "Sequence[_Channel]", rate: in
     axes[0].set_ylim(-1.05 * (peak or 1), 1.05 * (peak or 1))
 
 
-def _draw_spectrograms(axes: "Sequence[Axes]", parts: "Sequence[_Channel]", rate: int) -> "AxesImage":
+def _draw_spectrograms(axes: "Sequence[Axes]", parts: "Sequence[ChannelOf]", rate: int) -> "AxesImage":
     spectra = [plot_data.spectrogram(part, rate, COLUMNS, ROWS) for part in parts]
     loudest = max(int(one.levels_db.max()) for one in spectra)
     top_db = loudest if loudest > plot_data.LEAST_DB else 0
@@ -133,21 +135,21 @@ def partials(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.
     Raises `OptionError` if there is no channel ``channel`` (from 0), or the model has no partials.
     """
     evidence = evidence_of(fit)
-    which = _which(channel, evidence.report)
+    which = channel_words(channel, evidence.report)
     lines = plot_data.lines(evidence.network)
     if lines is None:
         raise OptionError(f"the model {evidence.network.title!r} has no partials to draw", hint="draw its tree with figures.tree")
     here = lines.signal == channel
     segments = np.stack([lines.start_s, lines.frequency_hz, lines.end_s, lines.frequency_hz], 1)[here].reshape(-1, 2, 2)
     hz = segments[:, :, 1] = np.maximum(segments[:, :, 1], LOWEST_HZ)
-    figure = _blank(size)
+    figure = blank(size)
     axis = figure.subplots()
     axis.set_yscale("log")
-    axis.set(xlim=(0, evidence.report["recording"]["duration_s"]), ylim=_decade(hz, evidence.sounds.sample_rate / 2))
-    _hz_ticks(axis.yaxis)
+    axis.set(xlim=(0, evidence.report["recording"]["duration_s"]), ylim=decade(hz, evidence.sounds.sample_rate / 2))
+    hz_ticks(axis.yaxis)
     strongest = f"the strongest {len(here):,} of {lines.n_partials:,} partials" if len(here) < lines.n_partials else ""
     said = ", of ".join(filter(None, (which, strongest)))
-    _dress(axis, x="time (s)", y="frequency (Hz)", title=said if len(hz) else "no partials")
+    dress(axis, x="time (s)", y="frequency (Hz)", title=said if len(hz) else "no partials")
     if len(hz):
         _draw_lines(figure, axis, segments, lines.level_db[here])
     return figure
@@ -165,7 +167,7 @@ def _draw_lines(figure: "Figure", axis: "Axes", segments: np.ndarray, level_db: 
     drawn = LineCollection(list(segments), array=level_db, cmap=shades, linewidths=1.2)
     drawn.set_clim(low if low < high else high - 1, high)
     axis.add_collection(drawn, autolim=False)
-    _bar(figure, drawn, [axis], "amplitude (dB of full scale)")
+    colour_bar(figure, drawn, [axis], "amplitude (dB of full scale)")
 
 
 def tree(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.6)) -> "Figure":
@@ -183,7 +185,7 @@ def tree(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.6)) 
         raise OptionError(
             f"the model {evidence.network.title!r} has no tree to draw", hint="draw its partials with figures.partials"
         )
-    figure = _blank(size)
+    figure = blank(size)
     for part, network in zip(figure.subfigures(len(networks), squeeze=False)[:, 0], networks, strict=True):
         _draw_tree(part, network, evidence.report["recording"]["duration_s"], size[1] / len(networks))
     return figure
@@ -206,15 +208,15 @@ def _draw_tree(figure: "SubFigure", network: DoubleDutchNetwork, duration_s: flo
     depth, images = len(whole.denominators), {}
     # As many row labels as there is room for.
     places = range(1, depth + 1, math.ceil(depth * 3 * SMALL_PT / (72 * height_in)))
-    names = [_hz(network.sample_rate / whole.denominators[place - 1]) for place in places]
+    names = [hz_words(network.sample_rate / whole.denominators[place - 1]) for place in places]
     for name, (picture, values, look, title) in drawn.items():
         extent = (picture.start_s, picture.end_s, depth + 0.5, 0.5)
         images[name] = axes[name].imshow(values, aspect="auto", extent=extent, interpolation="nearest", **look)
         axes[name].set_yticks(places, names if name != "gates" else [""] * len(places))
-        _dress(axes[name], x="time (s)", y="" if name == "gates" else "waves of level (Hz)", title=title)
+        dress(axes[name], x="time (s)", y="" if name == "gates" else "waves of level (Hz)", title=title)
     axes["whole"].set_xlim(0, duration_s)
-    _bar(figure, images["whole"], [axes["whole"]], "amplitude\n(dB of full scale)")
-    _bar(figure, images["gates"], [axes["gates"]], "open for bit 0\n(0 to 1)")
+    colour_bar(figure, images["whole"], [axes["whole"]], "amplitude\n(dB of full scale)")
+    colour_bar(figure, images["gates"], [axes["gates"]], "open for bit 0\n(0 to 1)")
 
 
 def error(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 2.6)) -> "Figure":
@@ -224,7 +226,7 @@ def error(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 2.6))
     exact.
     """
     evidence = evidence_of(fit)
-    figure = _blank(size)
+    figure = blank(size)
     axes = figure.subplots(2, 1) if size[0] < NARROW_IN else figure.subplots(1, 2, width_ratios=(3, 2))
     _draw_levels(axes[0], evidence)
     _draw_bands(axes[1], evidence.report["bands"])
@@ -241,7 +243,7 @@ def _draw_levels(axis: "Axes", evidence: FitRecord) -> None:
         highest, lowest = max(highest, float(level_db.max())), min(lowest, float(level_db.min()))
     # Silence has no finite level, so it is not used for the limits of the axis.
     axis.set(xlim=(0, evidence.report["recording"]["duration_s"]), ylim=(max(lowest, highest - 100) - 5, highest + 5))
-    _dress(axis, x="time (s)", y="RMS level (dB of full scale)")
+    dress(axis, x="time (s)", y="RMS level (dB of full scale)")
     axis.legend(fontsize=SMALL_PT, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
@@ -260,9 +262,9 @@ def _draw_bands(axis: "Axes", bands: Sequence[Mapping[str, Any]]) -> None:
     axis.axhline(0, color="black", linewidth=0.6)
     axis.set_xlim(bands[0]["low_hz"], bands[-1]["high_hz"])
     axis.margins(y=0.18)
-    axis.set_xticks(middles_hz[::2], [_hz(round(hz)) for hz in middles_hz[::2]])
+    axis.set_xticks(middles_hz[::2], [hz_words(round(hz)) for hz in middles_hz[::2]])
     axis.minorticks_off()
-    _dress(axis, x="middle of octave band (Hz)", y="SNR (dB)", title="no SNR in any band" if is_empty else "")
+    dress(axis, x="middle of octave band (Hz)", y="SNR (dB)", title="no SNR in any band" if is_empty else "")
 
 
 def training(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.6)) -> "Figure":
@@ -275,12 +277,12 @@ def training(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.
     passes = evidence_of(fit).report["training"]["stages"]
     found, begins = training_curves.curves(passes)
     shown = [panel for panel in training_curves.PANELS if any(panel == one for one, _ in found)] or [training_curves.PANELS[0]]
-    figure = _blank(size)
+    figure = blank(size)
     axes = dict(zip(shown, figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0], strict=True))
     for panel, axis in axes.items():
         curves = {name: points for (one, name), points in found.items() if one == panel}
         for place, (name, (steps, values)) in enumerate(curves.items()):
-            style = {"color": _colour(place, len(curves)), "linestyle": DASHES[place % len(DASHES)]}
+            style = {"color": curve_colour(place, len(curves)), "linestyle": DASHES[place % len(DASHES)]}
             axis.plot(steps, values, marker=".", markersize=3, linewidth=1, label=name, **style)
         if panel != training_curves.PANELS[0]:
             # Many curves have ordered shades, so that a few entries in the legend suffice.
@@ -291,9 +293,9 @@ def training(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.
             axis.set_yscale("log" if positive else "linear", **({"nonpositive": "mask"} if positive else {}))
         for begin in begins[1:]:
             axis.axvline(begin, color="0.6", linewidth=0.6, zorder=0)
-        _dress(axis, y=panel)
+        dress(axis, y=panel)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _dress(axis, x="step")
+    dress(axis, x="step")
     for one, begin in zip(passes, begins, strict=True) if len(passes) > 1 else ():
         where: dict[str, Any] = {"xytext": (2, 2), "textcoords": "offset points", "xycoords": ("data", "axes fraction")}
         axes[shown[0]].annotate(one["name"], (begin, 1), fontsize=SMALL_PT, **where)
@@ -301,73 +303,56 @@ def training(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.
     return figure
 
 
-def _colour(place: int, count: int) -> Any:
-    """Return the colour of one of ``count`` curves: categorical colours for a few, shades of cividis for many."""
-    from matplotlib import colormaps  # noqa: PLC0415 - slow to import
+def average_spectrum(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 2.8)) -> "Figure":
+    """Plot the long-term average spectra of original, waves (of a model with noise) and resynthesis.
 
-    return CYCLE[place] if count <= len(CYCLE) else colormaps["cividis"](0.9 * place / (count - 1))
-
-
-@dataclass(frozen=True)
-class _Channel:
-    """One channel of a sound, as samples ``[1, T]``."""
-
-    samples: Samples
-    channel: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(1, T)``."""
-        return 1, self.samples.shape[1]
-
-    def __getitem__(self, index: tuple[slice, slice], /) -> Tensor:
-        return self.samples[self.channel : self.channel + 1, index[1]]
-
-
-def _which(channel: int, report: Mapping[str, Any]) -> str:
-    """Check the index of a channel and return its description, counted from 1; empty if there is only one."""
-    channels = report["recording"]["channels"]
-    if channel not in range(channels):
-        raise OptionError(setting="channel", value=channel, allowed=f"0 to {channels - 1}")
-    return f"channel {channel + 1} of {channels}" if channels > 1 else ""
+    Levels are those of `ddaudio.report.level_data.BANDS` bands of equal width in ERB number, over all channels; a sinusoid of
+    full scale has 0 dB. The axis ends `RANGE_DB` below the highest level of the original.
+    """
+    evidence = evidence_of(fit)
+    figure = blank(size)
+    axis = figure.subplots()
+    spectra = level_data.average_spectra(evidence.sounds)
+    for name, one in spectra.items():
+        look: dict[str, Any] = {"color": WAVES_COLOUR, "linestyle": "--"} if name == "waves" else {"color": COLOURS[name]}
+        axis.plot(one.hz, one.level_db, label=name, linewidth=1.6 if name == "original" else 1.0, **look)
+    hz, high_db = spectra["original"].hz, float(spectra["original"].level_db.max())
+    axis.set_xscale("log")
+    axis.set(xlim=(hz[0], hz[-1]), ylim=(high_db - RANGE_DB, high_db + 5))
+    hz_ticks(axis.xaxis)
+    dress(axis, x="frequency (Hz)", y="level in band\n(dB of full scale)")
+    axis.legend(fontsize=SMALL_PT, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    return figure
 
 
-def _blank(size: tuple[float, float]) -> "Figure":
-    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
+def noise(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.2), channel: int = 0) -> "Figure":
+    """Plot the levels of the noise of a model over time and frequency, evenly spaced in ERB number.
 
-    return Figure(figsize=size, layout="constrained")
+    The level at a node is that of the band around it; a sinusoid of the same power and of full scale has 0 dB. Black is no noise,
+    or `RANGE_DB` below the highest level.
 
-
-def _dress(axis: "Axes", *, x: str = "", y: str = "", title: str = "") -> None:
-    """Set the labels that are given, in the font size for print."""
-    axis.tick_params(which="both", labelsize=SMALL_PT, width=0.6, length=2.5)
-    for name, text in (("xlabel", x), ("ylabel", y), ("title", title)):
-        if text:
-            getattr(axis, f"set_{name}")(text, fontsize=TEXT_PT)
-
-
-def _bar(figure: "Figure | SubFigure", drawn: Any, axes: Any, label: str) -> None:
-    bar = figure.colorbar(drawn, ax=list(axes), pad=0.01, aspect=25)
-    bar.set_label(label, fontsize=TEXT_PT)
-    bar.ax.tick_params(labelsize=SMALL_PT, width=0.6, length=2.5)
-
-
-def _hz(value: float) -> str:
-    """Format a frequency with up to three digits, thousands as k."""
-    return f"{value / 1000:.3g}k" if value >= 999.5 else f"{value:.3g}"
-
-
-def _hz_ticks(axis: "Axis") -> None:
-    """Set ticks at round frequencies of a logarithmic axis."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: PLC0415 - slow to import
-
-    axis.set_major_locator(LogLocator(10, (1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _hz(value)))
-    axis.set_minor_locator(NullLocator())
-
-
-def _decade(hz: np.ndarray, nyquist_hz: float) -> tuple[float, float]:
-    """Return limits of a logarithmic axis that contains all frequencies, at least a decade apart."""
-    low, high = (float(hz.min()) / 1.1, float(hz.max()) * 1.1) if len(hz) else (nyquist_hz / 100, nyquist_hz)
-    spare = max(1.0, math.sqrt(10 * low / high))
-    return low / spare, high * spare
+    Raises `OptionError` if there is no channel ``channel`` (from 0), or the model has no noise.
+    """
+    evidence = evidence_of(fit)
+    which = channel_words(channel, evidence.report)
+    layer = level_data.noise_layer(evidence.network)
+    if layer is None:
+        raise OptionError(
+            f"the model {evidence.network.title!r} has no noise to draw", hint="draw its partials with figures.partials"
+        )
+    found = level_data.noise_levels(layer, NOISE_COLUMNS)
+    # No noise is as dark as the lowest level.
+    levels = np.nan_to_num(found.level_db[channel], nan=-math.inf)
+    top_db = float(levels.max()) if np.isfinite(levels).any() else 0.0
+    figure = blank(size)
+    axis = figure.subplots()
+    rows, columns = levels.shape
+    extent = (found.start_s, found.start_s + columns * found.column_s, -0.5, rows - 0.5)
+    look: dict[str, Any] = {"cmap": "magma", "vmin": top_db - RANGE_DB, "vmax": top_db, "interpolation": "nearest"}
+    image = axis.imshow(np.maximum(levels, top_db - RANGE_DB), origin="lower", aspect="auto", extent=extent, **look)
+    places = level_data.round_rows(found.hz)
+    axis.set_yticks(list(places.values()), [hz_words(hz) for hz in places])
+    axis.set(xlim=(0, evidence.report["recording"]["duration_s"]), ylim=(0, rows - 1))
+    dress(axis, x="time (s)", y="frequency (Hz)", title=which if np.isfinite(levels).any() else "no noise")
+    colour_bar(figure, image, [axis], "level in band (dB)")
+    return figure

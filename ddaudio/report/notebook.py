@@ -1,4 +1,4 @@
-"""Display of fits in Jupyter: verdict, players and overview figure, through IPython's formatters for other types."""
+"""Display of fits in Jupyter: verdict, players, overview and average spectrum, through IPython's formatters for other types."""
 
 import base64
 import io
@@ -6,7 +6,7 @@ import math
 import sys
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import soundfile  # type: ignore[import-untyped]
 
@@ -15,10 +15,15 @@ from ddaudio.report import audio_clips, figures, text
 from ddaudio.report.audio_clips import Clip, Clips
 from ddaudio.results.record import FitRecord
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 LONGEST_SAMPLES = 1 << 21
 """Largest number of samples of a sound in a notebook, over all channels (48 s of mono at 44.1 kHz)."""
 PICTURE_IN, PICTURE_DPI = (9.6, 4.0), 110
-"""Size of the figure in inches, and its resolution in dots per inch."""
+"""Size of the overview in inches, and resolution in dots per inch."""
+SPECTRUM_IN = (7.2, 2.6)
+"""Size of the average spectrum in inches."""
 
 
 def register() -> None:
@@ -31,7 +36,7 @@ def register() -> None:
 
 
 def fit_html(fit: FitResult | FitRecord) -> str:
-    """Return a fit as HTML without scripts: warnings, verdict, players and the overview figure.
+    """Return a fit as HTML without scripts: warnings, verdict, players, the overview and the average spectrum.
 
     The relative levels of the sounds are preserved; a note states by how much all of them were raised or lowered to avoid
     clipping. Of long recordings the players contain the excerpt with most error.
@@ -45,7 +50,8 @@ def fit_html(fit: FitResult | FitRecord) -> str:
         f'<ul aria-label="Warnings, most serious first">{warnings}</ul>' if warnings else "",
         f"<p>{escape(_in_words(report, verdict.headline))}</p>",
         _players(evidence),
-        _picture(evidence),
+        _overview(evidence),
+        _average_spectrum(evidence),
     ]
     return f'<div class="ddaudio-fit">{"".join(parts)}</div>'
 
@@ -102,12 +108,27 @@ def _notes(clips: Clips, gain: float, report: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _picture(evidence: FitRecord) -> str:
-    stream = io.BytesIO()
-    figures.overview(evidence, size=PICTURE_IN).savefig(stream, format="png", dpi=PICTURE_DPI)
+def _overview(evidence: FitRecord) -> str:
     channels = evidence.report["recording"]["channels"]
     which = f", channel 1 of {channels}" if channels > 1 else ""
-    name = _safe(Path(evidence.report["recording"]["source"]).name)
-    text = f"Waveforms above spectrograms of original, resynthesis and residual of {name}{which}, on one scale of levels"
+    text = (
+        f"Waveforms above spectrograms of original, resynthesis and residual of {_name(evidence)}{which}, on one scale of levels"
+    )
+    return _picture(figures.overview(evidence, size=PICTURE_IN), text)
+
+
+def _average_spectrum(evidence: FitRecord) -> str:
+    text = f"Long-term average spectra of the original, its resynthesis and their parts, of {_name(evidence)}"
+    return _picture(figures.average_spectrum(evidence, size=SPECTRUM_IN), text)
+
+
+def _name(evidence: FitRecord) -> str:
+    return _safe(Path(evidence.report["recording"]["source"]).name)
+
+
+def _picture(figure: "Figure", text: str) -> str:
+    """Return a figure as an image with a description, which is safe in a page."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=PICTURE_DPI)
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     return f'<img alt="{text}" style="max-width:100%" src="data:image/png;base64,{data}">'

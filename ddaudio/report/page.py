@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.fit_files import PAGE
 from ddaudio.models import DoubleDutchNetwork
-from ddaudio.report import audio_clips, plot_data, text, training_curves
+from ddaudio.report import audio_clips, level_data, plot_data, text, training_curves
 from ddaudio.results.record import FitRecord
 
 COLUMNS, ROWS = 800, 513
 """Number of columns and rows of a spectrogram; half of both for more than two channels."""
 FEW_CHANNELS = 2
-WAVEFORM_COLUMNS, LEVEL_COLUMNS, TREE_COLUMNS = 1000, 600, 800
+WAVEFORM_COLUMNS, LEVEL_COLUMNS, TREE_COLUMNS, NOISE_COLUMNS = 1000, 600, 800, 600
 SILENT = -128
 """Byte that represents an undefined level."""
 
@@ -69,6 +69,7 @@ def page(evidence: FitRecord, *, script: str | None = None, home: str = ".") -> 
             excerpt=clips.end_s - clips.start_s < report["recording"]["duration_s"] - 0.001,
             facts={"duration_s": report["recording"]["duration_s"], "clips": _clip_facts(clips)},
             pictures=packed(json.dumps(drawn(evidence), allow_nan=False).encode()),
+            has_noise=level_data.noise_layer(evidence.network) is not None,
             has_tree=bool(plot_data.trees(evidence.network)),
             has_lines=any(term.n_prunable() for term in plot_data.drawn_as(evidence.network, "lines")),
             script=script,
@@ -144,6 +145,8 @@ def drawn(evidence: FitRecord) -> dict[str, Any]:
             "sounds": [array(one.levels_db) for one in spectra],
         },
         "levels": {"column_s": powers[0][1], "sounds": [array(plot_data.decibels(power)) for power, _ in powers]},
+        "average": _average(evidence),
+        "noise": _noise(evidence),
         "lines": _lines(evidence),
         "trees": [_tree(term) for term in plot_data.trees(evidence.network)],
         "bands": report["bands"],
@@ -166,6 +169,27 @@ def _finite(values: list[float]) -> list[float | None]:
     return [None if math.isnan(value) else value for value in values]
 
 
+def _average(evidence: FitRecord) -> dict[str, Any]:
+    spectra = level_data.average_spectra(evidence.sounds)
+    curves = {name: [round(float(level), 1) for level in one.level_db] for name, one in spectra.items()}
+    return {"hz": [round(float(hz), 1) for hz in spectra["original"].hz], "curves": curves}
+
+
+def _noise(evidence: FitRecord) -> dict[str, Any] | None:
+    layer = level_data.noise_layer(evidence.network)
+    if layer is None:
+        return None
+    found = level_data.noise_levels(layer, NOISE_COLUMNS)
+    ticks = level_data.round_rows(found.hz)
+    return {
+        "start_s": found.start_s,
+        "column_s": found.column_s,
+        "hz": [round(float(hz)) for hz in found.hz],
+        "ticks": {"hz": list(ticks), "rows": list(ticks.values())},
+        "level_db": array(_whole_db(found.level_db)),
+    }
+
+
 def _lines(evidence: FitRecord) -> dict[str, Any] | None:
     lines = plot_data.lines(evidence.network)
     if lines is None:
@@ -185,8 +209,12 @@ def _tree(network: DoubleDutchNetwork) -> dict[str, Any]:
 
 
 def _tree_picture(picture: plot_data.TreePicture) -> dict[str, Any]:
-    whole = np.nan_to_num(picture.spoken_db, nan=SILENT).round().clip(SILENT, 127).astype(np.int8)
-    return {"start_s": picture.start_s, "end_s": picture.end_s, "spoken_db": array(whole)}
+    return {"start_s": picture.start_s, "end_s": picture.end_s, "spoken_db": array(_whole_db(picture.spoken_db))}
+
+
+def _whole_db(level_db: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Round levels to whole dB; NaN becomes `SILENT`."""
+    return np.nan_to_num(level_db, nan=SILENT).round().clip(SILENT, 127).astype(np.int8)
 
 
 def array(values: NDArray[Any]) -> dict[str, Any]:

@@ -20,13 +20,14 @@ from sounds import fit_waves as fit
 from ddaudio.errors import OptionError
 from ddaudio.fitting.result import FitResult
 from ddaudio.io.audio import Recording
-from ddaudio.report import figures, plot_data
+from ddaudio.report import figures, level_data, plot_data
+from ddaudio.report.figure_style import CYCLE, RANGE_DB
 from ddaudio.results.read import FitAudio
 from ddaudio.results.record import FitRecord
 
 OKABE_ITO = {"#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"}
 """The palette as its authors give it (https://jfly.uni-koeln.de/color)."""
-ALL = (figures.overview, figures.partials, figures.tree, figures.error, figures.training)
+ALL = (figures.overview, figures.average_spectrum, figures.noise, figures.partials, figures.tree, figures.error, figures.training)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_all_three_have_one_scale(plucked: FitRecord) -> None:
     figure = figures.overview(plucked)
     images = spectrograms(figure)
     loudest = max(image.get_array().max() for image in images)
-    assert {image.get_clim() for image in images} == {(loudest - figures.RANGE_DB, loudest)}
+    assert {image.get_clim() for image in images} == {(loudest - RANGE_DB, loudest)}
     for row in (figure.axes[:3], figure.axes[3:6]):
         assert len({axis.get_ylim() for axis in row}) == 1
         assert {axis.get_xlim() for axis in row} == {(0, 0.5)}
@@ -165,7 +166,7 @@ def test_the_strongest_partials_are_the_darkest(plucked: FitRecord) -> None:
     assert light[np.argmax(lines.get_array())] < light[np.argmin(lines.get_array())] - 0.4
     low, high = lines.get_clim()
     assert high == lines.get_array().max()
-    assert high - low <= figures.RANGE_DB
+    assert high - low <= RANGE_DB
 
 
 def test_partials_that_are_left_out_are_told_of(plucked: FitRecord, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,14 +281,15 @@ def test_without_gradients_there_is_no_empty_panel(plucked: FitRecord) -> None:
 @pytest.mark.parametrize("draw", ALL)
 def test_axes_have_units(draw: Callable[..., Figure], mixed: FitRecord) -> None:
     without = {"step", "loss", "gradient norm"}
-    for axis in draw(mixed).axes:
+    record = FitRecord.of(fit(Recording(noise(0.2), RATE), model="noise")) if draw is figures.noise else mixed
+    for axis in draw(record).axes:
         labels = {axis.get_xlabel(), axis.get_ylabel()} - {""} - without
         assert all(re.search(r"\((s|Hz|kHz|dB|full scale|dB of full scale|0 to 1)\)$", label) for label in labels), labels
-    bottom = [axis for axis in draw(mixed).axes if axis.get_xlabel()]
+    bottom = [axis for axis in draw(record).axes if axis.get_xlabel()]
     assert bottom
 
 
-@pytest.mark.parametrize("draw", [figures.error, figures.training])
+@pytest.mark.parametrize("draw", [figures.average_spectrum, figures.error, figures.training])
 def test_curves_and_bars_are_safe_for_the_colour_blind(draw: Callable[..., Figure], mixed: FitRecord) -> None:
     for axis in draw(mixed).axes:
         named = {to_hex(line.get_color()) for line in axis.lines if len(line.get_xdata()) > 2}
@@ -299,12 +301,40 @@ def test_curves_and_bars_are_safe_for_the_colour_blind(draw: Callable[..., Figur
                 for line in axis.lines
                 if not line.get_label().startswith("_")
             ]
-            assert len(lightness) > len(figures.CYCLE)
+            assert len(lightness) > len(CYCLE)
             assert (np.diff(lightness) > 0).all()
         else:
             assert named <= OKABE_ITO
-    assert {to_hex(to_rgb(colour)) for colour in figures.CYCLE} <= OKABE_ITO
-    assert len(set(figures.CYCLE)) == len(figures.CYCLE)
+    assert {to_hex(to_rgb(colour)) for colour in CYCLE} <= OKABE_ITO
+    assert len(set(CYCLE)) == len(CYCLE)
+
+
+def test_noise_is_drawn_where_it_is_with_its_levels() -> None:
+    """Noise in the second half only: the image is dark before it, and has the levels of the layer."""
+    sound = noise(1.0)
+    sound[:, : RATE // 2] = 0
+    evidence = FitRecord.of(fit(Recording(sound, RATE), model="noise"))
+    (axis, bar) = figures.noise(evidence).axes
+    (image,) = axis.images
+    left, right, bottom, top = image.get_extent()
+    drawn, levels = np.asarray(image.get_array()), level_data.noise_levels(evidence.network.terms[0], 600).level_db[0]
+    assert (left, bottom, top) == (-0.005, -0.5, 16.5)
+    assert right == pytest.approx(left + 0.01 * drawn.shape[1])
+    assert drawn.max() == np.nanmax(levels)
+    assert image.get_clim() == (drawn.max() - RANGE_DB, drawn.max())
+    # Frames of 20 ms reach 10 ms into what is before the noise.
+    assert np.median(drawn[:, :45]) < np.median(drawn[:, 55:]) - 20
+    assert bar.get_ylabel() == "level in band (dB)"
+
+
+def test_average_spectra_are_drawn_as_they_are() -> None:
+    evidence = FitRecord.of(fit(Recording(noise(1.0), RATE), model="sine+noise", steps=2))
+    (axis,) = figures.average_spectrum(evidence).axes
+    for name, one in level_data.average_spectra(evidence.sounds).items():
+        (line,) = (line for line in axis.lines if line.get_label() == name)
+        assert np.array_equal(line.get_ydata(), one.level_db)
+        assert np.array_equal(line.get_xdata(), one.hz)
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["original", "waves", "resynthesis"]
 
 
 def test_lines_are_vectors_and_spectrograms_images(plucked: FitRecord) -> None:
@@ -325,6 +355,8 @@ EXTREMES = {
     "eight channels": lambda: fit(Recording(noise(0.2, 8), RATE), steps=1),
     "two trees": lambda: fit(pluck(0.2), model="double-dutch+double-dutch", steps=1),
     "louder than full scale": lambda: fit(Recording(30 * noise(0.2), RATE), steps=1),
+    "noise alone": lambda: fit(Recording(noise(0.2, 2), RATE), model="noise"),
+    "silent noise": lambda: fit(Recording(torch.zeros(1, 800), RATE), model="noise"),
 }
 
 
@@ -338,7 +370,7 @@ def test_extremes_are_drawn_without_a_warning(name: str) -> None:
                 drawn += len(saved(draw(evidence, size=size), "svg")) > 1000
             except OptionError as error:
                 refused.append(str(error))
-    assert drawn == 8
+    assert drawn == 10
     assert all("to draw; draw its" in message for message in refused)
     if evidence.report["recording"]["channels"] == 8:
         figures.overview(evidence, channel=7)
@@ -356,6 +388,8 @@ def test_a_fit_in_memory_and_one_that_was_read_look_the_same(tone: FitResult) ->
         (lambda fit: figures.partials(fit, channel=-1), "channel is -1"),
         (lambda fit: figures.overview(fit, top_hz=4001), "top_hz is 4001; allowed: above 0, up to 4000 Hz"),
         (lambda fit: figures.overview(fit, top_hz=0), "top_hz is 0"),
+        (lambda fit: figures.noise(fit, channel=2), "channel is 2"),
+        (figures.noise, "'sine' has no noise to draw; draw its partials with figures.partials"),
         (figures.tree, "'sine' has no tree to draw; draw its partials with figures.partials"),
     ],
 )

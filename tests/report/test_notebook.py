@@ -113,7 +113,8 @@ def test_a_long_recording_is_heard_where_it_is_worst(plucked: FitResult, monkeyp
 
 
 def test_the_picture_has_words_for_those_who_do_not_see_it(plucked: FitResult) -> None:
-    (picture,) = Shown(notebook.fit_html(plucked)).all("img")
+    picture, spectrum = Shown(notebook.fit_html(plucked)).all("img")
+    assert spectrum["alt"].startswith("Long-term average spectra of the original")
     assert picture["alt"].startswith("Waveforms above spectrograms of original, resynthesis and residual of pluck.wav,")
     head, _, data = picture["src"].partition(",")
     assert head == "data:image/png;base64"

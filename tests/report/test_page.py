@@ -24,7 +24,7 @@ HOSTILE = """"'`><img src=x onerror=window.hacked=1><!--${window.hacked=1}{{hack
 SOURCE = f"</title></script><script>window.hacked=1</script>/{HOSTILE}"
 """A name that would like to be a script, in a folder of the same kind."""
 SECONDS = 4.0
-PLOTS = ("sight", "lines", "levels", "bands", "training")
+PLOTS = ("sight", "average", "lines", "levels", "bands", "training")
 TIMED = ("sight", "lines", "levels")
 """Pictures over time."""
 
@@ -68,12 +68,22 @@ def failed_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_page(tmp_path_factory.mktemp("failed"), evidence)
 
 
+@pytest.fixture(scope="module")
+def noisy_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tone on the left, noise from 0.5 s on on the right."""
+    sound = torch.cat([tones([440.0], [0.5], [0.0], 1.0), noise(1.0)])
+    sound[1, : RATE // 2] = 0
+    evidence = FitRecord.of(fit(Recording(sound, RATE, "noisy.wav"), model="sine+noise", budget=900, steps=2))
+    return write_page(tmp_path_factory.mktemp("noisy"), evidence)
+
+
 @pytest.fixture
-def page_of(stereo_page: Path, ramp_page: Path, tree_page: Path, failed_page: Path) -> Callable[[str], Path]:
-    return {"stereo": stereo_page, "ramp": ramp_page, "tree": tree_page, "failed": failed_page}.__getitem__
+def page_of(stereo_page: Path, ramp_page: Path, tree_page: Path, failed_page: Path, noisy_page: Path) -> Callable[[str], Path]:
+    pages = {"stereo": stereo_page, "ramp": ramp_page, "tree": tree_page, "failed": failed_page, "noisy": noisy_page}
+    return pages.__getitem__
 
 
-EVERY = pytest.mark.parametrize("name", ["stereo", "ramp", "tree", "failed"])
+EVERY = pytest.mark.parametrize("name", ["stereo", "ramp", "tree", "failed", "noisy"])
 
 
 ONLY_CURVES = ".playhead, .infolayer, .colorbar { visibility: hidden !important; } #listen { position: static !important; }"
@@ -100,7 +110,7 @@ def test_a_page_is_whole_asks_for_nothing_and_is_for_everybody(
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
         page.page.add_style_tag(content=ONLY_CURVES)
         plots = page.run("[...document.querySelectorAll('.plot')].map((one) => one.id)")
-        assert set(plots) == {*PLOTS, *(("tree-0", "loudest-0") if name == "tree" else ())}
+        assert set(plots) == {*PLOTS, *{"tree": ("tree-0", "loudest-0"), "noisy": ("noise",)}.get(name, ())}
         assert {plot: coloured(page, plot, tmp_path) for plot in plots if coloured(page, plot, tmp_path) < 50} == {}
         page.run("Plotly.react('levels', levels.data.map((one) => ({ ...one, y: [] })), levels.layout)")
         assert coloured(page, "levels", tmp_path) == 0, "a picture without its curves counts as blank"
@@ -329,6 +339,29 @@ def ranges(page: Watched) -> list[list[float]]:
     })"""
     found: list[list[float]] = page.run(script, list(TIMED))
     return found
+
+
+def test_noise_is_drawn_in_time_and_follows_channel_zoom_and_playhead(noisy_page: Path, browser: Browser) -> None:
+    """The levels in the picture's data are those of its channel, at their times."""
+    loudest = """() => {
+        const { z, x0, dx } = noise.data[0], inside = (i, from, to) => x0 + i * dx > from && x0 + i * dx < to;
+        const known = (row, from, to) => row.filter((level, i) => level !== null && inside(i, from, to));
+        const of = (from, to) => Math.max(-200, ...z.flatMap((row) => known(row, from, to)));
+        return [of(0, 0.4), of(0.6, 1)];
+    }"""
+    with opened(browser, noisy_page) as page:
+        before, after = page.run(loudest)
+        assert after > before + 20
+        # White noise of RMS 0.1 in 16 bands that get wider: the widest has a seventh of its power, -17 - 8.5 dB.
+        assert after == pytest.approx(-25, abs=5)
+        page.page.locator("#position").fill("0.75")
+        page.page.wait_for_timeout(200)
+        assert head_at(page, "noise") == pytest.approx([0.75], abs=0.01)
+        page.page.locator("#channel").select_option("0")
+        page.run("async () => { await ddaudio.pictures.drawAll(); }")
+        assert page.run(loudest)[1] < after - 20
+        page.run("ddaudio.pictures.show([0.5, 1])")
+        assert page.run("noise._fullLayout.xaxis.range") == pytest.approx([0.5, 1])
 
 
 def test_zoom_is_one_for_all_pictures_of_time(ramp_page: Path, browser: Browser) -> None:

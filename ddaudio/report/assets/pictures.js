@@ -2,7 +2,7 @@
 /* The pictures: plotly draws axes and lines, we draw what has a value at every point. All pictures over time share their stretch of time. */
 
 const NAMES = ["original", "resynthesis", "residual"];
-const RANGE_DB = 90, LEAST_DB = -127, LEAST_HZ = 1, LOG_ROWS = 512, POINTS = 8, NARROW = 720;
+const RANGE_DB = 90, NOISE_RANGE_DB = 70, LEAST_DB = -127, LEAST_HZ = 1, LOG_ROWS = 512, POINTS = 8, NARROW = 720;
 /** Margins around waveforms and spectrograms in pixels. */
 const AROUND = { l: 64, r: 16, t: 28, b: 48 };
 /** Ticks of logarithmic frequency axes. */
@@ -134,7 +134,7 @@ class Pictures {
 
   /** Plots further down; the page stays responsive between them. */
   async drawRest() {
-    for (const picture of [this.lines, this.trees, this.levels, this.bands, this.training]) {
+    for (const picture of [this.average, this.noise, this.lines, this.trees, this.levels, this.bands, this.training]) {
       await picture.call(this);
       await new Promise((done) => setTimeout(done));
     }
@@ -254,6 +254,32 @@ class Pictures {
     }
     const dx = width / rate / 2;
     return { x0: start_s + first / rate + dx / 2, dx, y };
+  }
+
+  /** Long-term average spectra. */
+  async average() {
+    const ink = theme(), { hz, curves } = this.data.average, high = Math.max(...curves.original);
+    // The original is below the others and wider, so that it is visible where they meet.
+    const traces = Object.entries(curves).map(([name, y]) => ({ x: hz, y, name, type: "scatter", mode: "lines", line: { color: ink(name), width: name === "original" ? 3 : 1.5, dash: name === "waves" ? "dash" : "solid" }, hovertemplate: "%{y:.1f} dB at %{x:.0f} Hz<extra>%{fullData.name}</extra>" }));
+    await this.draw("average", traces, this.layout({ height: 320, hovermode: "x", xaxis: { title: "frequency (Hz)", ...LOGARITHMIC, range: [Math.log10(hz[0]), Math.log10(hz.at(-1))] }, yaxis: { title: "level in band (dB)", range: [high - RANGE_DB, high + 5] } }, ink));
+  }
+
+  /** Levels of the noise. */
+  async noise() {
+    const found = this.data.noise;
+    if (!found) return;
+    const [, rows, columns] = found.level_db.shape, values = channelOf(found.level_db, this.channel, Math.max);
+    const loudest = values.reduce((a, b) => Math.max(a, b), SILENT), high = loudest > SILENT ? loudest : 0, low = high - NOISE_RANGE_DB;
+    const at = (share) => this.palette.magma.slice(3 * Math.round(255 * share), 3 * Math.round(255 * share) + 3).join(",");
+    const colorscale = [...Array(6).keys()].map((i) => [i / 5, `rgb(${at(i / 5)})`]);
+    const z = Array.from({ length: rows }, (_, row) => Array.from(values.subarray(row * columns, (row + 1) * columns), (level) => (level === SILENT ? null : level)));
+    const trace = {
+      type: "heatmap", z, x0: found.start_s + found.column_s / 2, dx: found.column_s, y0: 0, dy: 1, zmin: low, zmax: high, colorscale, text: found.hz.map((hz) => Array(columns).fill(hz)),
+      hovertemplate: "%{z} dB around %{text} Hz<br>at %{x:.2f} s<extra></extra>", hoverongaps: false, colorbar: { title: { text: "dB", side: "top" }, thickness: 10, outlinewidth: 0, len: 0.9 },
+    };
+    const label = (hz) => (hz < 1000 ? `${hz}` : `${hz / 1000}k`);
+    // No noise is at the dark end of the colour map on any background.
+    await this.draw("noise", [trace], this.layout({ height: 340, plot_bgcolor: `rgb(${at(0)})`, xaxis: { title: "time (s)", range: this.view, showgrid: false, zeroline: false }, yaxis: { title: "frequency (Hz)", range: [0, rows - 1], tickvals: found.ticks.rows, ticktext: found.ticks.hz.map(label), showgrid: false, zeroline: false } }), ["x"]);
   }
 
   async lines() {
