@@ -36,6 +36,8 @@ CASES |= {
     for setting, value in (
         ("ladder", "linear"),
         ("ladder", "octave"),
+        ("ladder", "harmonic"),
+        ("ladder", "500,1200,3100"),
         ("ladder", "above-nyquist"),
         ("phase", "centred"),
         ("activation", "tanh"),
@@ -43,6 +45,7 @@ CASES |= {
         ("greedy", True),
     )
 }
+CASES["cascade, learned base"] = ("cascade", CascadeOptions(ladder="octave", base="learned"))
 CASES |= {
     f"stack, {value}": ("stack", StackOptions(widths="5,3,1", **{setting: value}))
     for setting, value in (("positive", "relu"), ("positive", "project"), ("pass_on", True), ("span", "4,7"), ("span", "seconds"))
@@ -52,8 +55,10 @@ CASES["siren, seconds"] = ("siren", SirenOptions(widths="4,4,4,4", span="seconds
 UNITS = [name for name, (kind, _) in CASES.items() if NETWORKS[kind].has_widths]
 """Networks of sine units: each is a whole in its frame, of which nothing can be left out."""
 BINARY = "trees, binary"
-LADDERS = ("cascade, linear", "cascade, octave")
+LADDERS = ("cascade, linear", "cascade, octave", "cascade, harmonic", "cascade, 500,1200,3100", "cascade, learned base")
 """Ladders that are given: none of their rungs can be left out or added."""
+HIGH_LADDERS = LADDERS[2:]
+"""Ladders without a frequency that is low enough for a constant."""
 WHOLE = (*LADDERS, *UNITS)
 SOME = [name for name in CASES if name not in (BINARY, *WHOLE)]
 """Those that may have more parts or fewer; read as binary, a tree has two levels a frame."""

@@ -220,6 +220,7 @@ def _check(options: FitOptions, recording: Recording) -> None:
     METRICS.check()
     for name in options.model.terms:
         network_class(name)
+        options.network(name).check_sample_rate(recording.sample_rate)
     for name in parse_terms(options.training.losses):
         make_loss(name, recording.sample_rate)
     _check_rates(options)

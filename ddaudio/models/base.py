@@ -71,6 +71,11 @@ class Network(nn.Module, ABC):
     def estimate(self) -> Tensor:
         """Return the signals ``[B, T]``."""
 
+    @property
+    def has_local_losses(self) -> bool:
+        """Whether `estimates` has several signals, whose losses are trained and evaluated in place of that of `estimate`."""
+        return False
+
     def estimates(self) -> list[Tensor]:
         """Return the signals ``[B, T]`` that have a training loss each: one, unless layers are trained locally."""
         return [self.estimate()]

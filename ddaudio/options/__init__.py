@@ -4,7 +4,7 @@ The command line, TOML files and the documentation are generated from these clas
 of the command line is fast. Settings have the name of their field everywhere (``target_snr_db``); groups are TOML tables.
 """
 
-from ddaudio.options.cascade import ActivationName, CascadeOptions, LadderName, PhaseName
+from ddaudio.options.cascade import ActivationName, BaseName, CascadeOptions, LadderName, PhaseName
 from ddaudio.options.double_dutch import (
     CutoffsName,
     DoubleDutchOptions,
@@ -74,6 +74,7 @@ __all__ = [
     "PENALTIES",
     "ZERO_WIDTH",
     "ActivationName",
+    "BaseName",
     "CascadeOptions",
     "Choice",
     "CutoffsName",

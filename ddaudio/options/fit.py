@@ -39,9 +39,13 @@ class FitOptions:
         object.__setattr__(self, "networks", given)
         for name, own in given.items():
             _check_of_model(self.model.model, {f"{name}.{setting}": value for setting, value in own.changes().items()})
-        for own in given.values():
-            own.check_start(self.model.initialisation)
-            own.check_optimiser(self.training.optimiser)
+        for name in self.model.wave_terms:
+            self.network(name).check_start(self.model.initialisation)
+            self.network(name).check_optimiser(self.training.optimiser)
+        if not self.model.wave_terms and self.model.initialisation != "peaks":
+            others = {"model": self.model.model}
+            problem = "but noise has no frequencies"
+            raise OptionError(problem, setting="initialisation", value=self.model.initialisation, others=others)
         if self.grid.whole and not any(NETWORKS[name].takes_whole for name in self.model.terms):
             having = " or ".join(name for name, spec in NETWORKS.items() if spec.takes_whole)
             others = {"model": self.model.model}

@@ -24,6 +24,9 @@ class NetworkOptions:
     def check_start(self, initialisation: str) -> None:
         """Raise `OptionError` for settings in conflict with the initialisation."""
 
+    def check_sample_rate(self, sample_rate: int) -> None:
+        """Raise `OptionError` for settings in conflict with the sample rate of the recording in Hz."""
+
     def check_optimiser(self, optimiser: str | None) -> None:
         """Raise `OptionError` for settings in conflict with the optimiser."""
 

@@ -187,8 +187,18 @@ class Run:
 
     def _seen(self, norms: dict[str, float], estimate: Tensor, *, averaged: bool = False) -> Evaluation:
         residual = self.target - estimate
-        terms, snr_db = self.objective.evaluate(estimate, self.network.amplitudes), snr_of(residual, self.energy)
-        return Evaluation(self.done, terms, snr_db, norms, error_by_time(residual), averaged)
+        snr_db = snr_of(residual, self.energy)
+        return Evaluation(self.done, self._terms(estimate), snr_db, norms, error_by_time(residual), averaged)
+
+    def _terms(self, estimate: Tensor) -> dict[str, float]:
+        """Return the losses by which the network is judged: those of its signals, or the sums of those of its layers."""
+        if not self.network.has_local_losses:
+            return self.objective.evaluate(estimate, self.network.amplitudes)
+        with torch.no_grad():
+            each = [self.objective.evaluate(layer) for layer in self.network.estimates()]
+        sums = {name: sum(terms[name] for terms in each) for name in each[0]}
+        whole = self.objective.evaluate(estimate, self.network.amplitudes)
+        return {name: sums.get(name, value) for name, value in whole.items()}
 
     def _piece(self, step: int) -> tuple[int, int]:
         return grown(step, self.steps, self.options.grow, self.target.shape[-1], self.options.grow_from)
@@ -223,13 +233,11 @@ class Run:
         total.backward()  # type: ignore[no-untyped-call]
         self.terms = {name: float(value.detach()) for name, value in values.items()}
         finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.parameters)
-        return finite and sum(self.terms.values()) <= self._most(self.terms, len(parts), view.samples)
+        return finite and sum(self.terms.values()) <= self._most(view.samples)
 
-    def _most(self, terms: Mapping[str, float], n_losses: int, samples: slice) -> float:
+    def _most(self, samples: slice) -> float:
         """Return the training loss above which the run has diverged."""
         start = max(self.record.evaluations[0].total, SMALLEST_START)
-        if n_losses > 1:  # The losses of single layers start above that of their sum.
-            start = max(start, sum((self.record.losses[0] if self.record.losses else terms).values()))
         # All of the initial error may be in this interval.
         return float(DIVERGED * start * self.target.shape[-1] / (samples.stop - samples.start))
 

@@ -1,4 +1,4 @@
-"""Ladders of frequencies of the ``cascade``, and its initialisation."""
+"""Fixed ladders of frequencies of the ``cascade``, and its initialisation layer by layer."""
 
 import math
 
@@ -10,7 +10,7 @@ from ddaudio.analysis.matching_pursuit import SOLVER_STEPS, solve_amplitudes
 from ddaudio.analysis.partials import Partials
 from ddaudio.analysis.peaks import spectral_peaks
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.options import ActivationName, CascadeOptions, LadderName
+from ddaudio.options import ActivationName, CascadeOptions
 
 NEAR_BEST = 0.1
 """Share of the best peak's gain above which other peaks are taken in the same round."""
@@ -18,37 +18,52 @@ SEARCH_STEPS = 6
 """Number of bisections in the search for the shortest ladder that reaches a goal."""
 
 
-def rungs(counts: Tensor, ladder: LadderName) -> Tensor:
+def ranks(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return frame and number of layers before it of each layer, ``[P]`` int64, for ``counts [F]`` layers in each frame."""
+    frame = torch.arange(counts.numel()).repeat_interleave(counts)
+    return frame, torch.arange(frame.numel()) - (counts.cumsum(0) - counts)[frame]
+
+
+def rungs(counts: Tensor, options: CascadeOptions, sample_rate: int) -> Tensor:
     """Return the frequencies of fixed ladders, ``[P]`` radians per sample, descending, ``counts [F]`` in each frame.
 
     ``linear`` divides the band from 0 to Nyquist equally, rung ``k`` of ``K`` in the middle of its share:
-    ``pi (K - k + 1/2) / K``. ``octave`` begins at Nyquist, ``pi / 2^(k - 1)``: waves of 2, 4, 8 samples and so on.
+    ``pi (K - k + 1/2) / K``. ``octave`` begins at Nyquist, ``pi / 2^(k - 1)``: waves of 2, 4, 8 samples and so on. Chosen ones
+    are all or none in each frame.
     """
-    frame = torch.arange(counts.numel()).repeat_interleave(counts)
-    rank = torch.arange(frame.numel()) - (counts.cumsum(0) - counts)[frame]
-    if ladder == "octave":
+    frame, rank = ranks(counts)
+    if options.chosen_hz:
+        return torch.tensor(sorted(options.chosen_hz, reverse=True))[rank] * (2 * math.pi / sample_rate)
+    if options.ladder == "octave":
         return math.pi * 2.0 ** -rank.float()
     return math.pi * (counts[frame] - rank - 0.5).float() / counts[frame]
 
 
-def most_rungs(lengths: Tensor, ladder: LadderName) -> Tensor:
+def most_rungs(lengths: Tensor, options: CascadeOptions) -> Tensor:
     """Return the largest useful number of rungs for frames of ``lengths [F]``: one per bin, or for octaves down to one period."""
-    return (
-        lengths.float().log2().floor().long().clamp(min=1)
-        if ladder == "octave"
-        else torch.div(lengths + 1, 2, rounding_mode="floor")
-    )
+    if options.chosen_hz:
+        return torch.full_like(lengths, len(options.chosen_hz))
+    if options.ladder == "octave":
+        return lengths.float().log2().floor().long().clamp(min=1)
+    return torch.div(lengths + 1, 2, rounding_mode="floor")
 
 
 def climb(target: Tensor, grid: TimeGrid, size: Budget, options: CascadeOptions) -> Partials:
     """Return the shortest fixed ladder that reaches the goal of ``size``, or the longest allowed, fitted by least squares."""
     sounding = torch.cat([frames.abs().amax(1) > 0 for frames in grid.frame(target)])
-    most = most_rungs(grid.frames.length, options.ladder) * sounding
-    if size.most_per_frame is not None:
+    most = most_rungs(grid.frames.length, options) * sounding
+    if size.most_per_frame is not None and not options.chosen_hz:
         most = most.clamp(max=size.most_per_frame)
+    energy = torch.cat([frames.square().sum(1) for frames in grid.frame(target)])
+    loudness_rank = torch.argsort(torch.argsort(energy, descending=True, stable=True))
 
     def of(share: float) -> Tensor:
-        """Return the number of rungs of each frame for a share of the largest, at least one in frames that are not silent."""
+        """Return the number of rungs of each frame for a share of the largest, at least one in frames that are not silent.
+
+        Of chosen frequencies a share of the frames has all, the loudest ones.
+        """
+        if options.chosen_hz:
+            return most * (loudness_rank < round(share * int(sounding.sum())))
         if options.ladder == "octave":
             return most.clamp(max=round(share * int(most.max()))) if most.numel() else most
         return torch.where(most > 0, (share * most).long().clamp(min=1), 0)
@@ -75,13 +90,12 @@ def climb(target: Tensor, grid: TimeGrid, size: Budget, options: CascadeOptions)
 
 def _solved(target: Tensor, grid: TimeGrid, counts: Tensor, options: CascadeOptions) -> tuple[Partials, float]:
     """Return a fixed ladder with its amplitudes, and the residual energy."""
-    frequency = rungs(counts, options.ladder).to(target)
-    frame = torch.arange(grid.n_frames).repeat_interleave(counts)
+    frequency = rungs(counts, options, grid.sample_rate).to(target)
+    frame, rank = ranks(counts)
     silent = Partials(frame, frequency, torch.zeros_like(frequency), torch.zeros_like(frequency))
     if not options.greedy:
         found, residual = solve_amplitudes(silent, target, grid, 3 * SOLVER_STEPS)
         return found, float(residual.double().square().sum())
-    rank = torch.arange(frame.numel()) - (counts.cumsum(0) - counts)[frame]
     layers, residual = [], target
     for layer in range(int(counts.max())):
         found, residual = solve_amplitudes(silent.keep(rank == layer), residual, grid, SOLVER_STEPS)

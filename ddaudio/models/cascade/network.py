@@ -10,16 +10,19 @@ from torch import Tensor, nn
 
 from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import pursue
-from ddaudio.analysis.partials import Banks, Layout, Partials, middle
+from ddaudio.analysis.partials import Layout, Partials, middle
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import Jacobian
-from ddaudio.models.cascade import ladder
+from ddaudio.models.cascade import base_frequency, ladder
+from ddaudio.models.cascade.jacobian import CascadeJacobian
 from ddaudio.models.declared import Rows
 from ddaudio.models.parameters import Parameter
 from ddaudio.models.partial_bank import PartialBankNetwork, partial_frames_at, smooth_hypot, trained_unit
 from ddaudio.options import CascadeOptions, StartingPoint
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
 
+NUMBERED_LAYERS = 16
+"""Number of layers with a name of their own, for rates and gradients."""
 LEAST_WEIGHT = 1e-30
 """Lower bound of the weights of layers with a decay, by which amplitudes are divided."""
 
@@ -38,11 +41,13 @@ class CascadeNetwork(PartialBankNetwork):
         Parameter("phase", "rad"),
         Parameter("centre", "rad", kind="phase", per="frame"),
         Parameter("frequency", "Hz", scale="bin", bounds=(0, math.pi), usually_at_bounds=0.02),
+        Parameter("base", "Hz", kind="frequency", per="frame", bounds=(0, math.pi)),
     )
     amplitude: nn.Parameter
     phase: nn.Parameter
     centre: nn.Parameter
     frequency: nn.Parameter
+    base: nn.Parameter
 
     def __init__(self, grid: TimeGrid, options: CascadeOptions | None = None) -> None:
         """Create a network without layers."""
@@ -50,17 +55,20 @@ class CascadeNetwork(PartialBankNetwork):
 
     def declared(self) -> tuple[Parameter, ...]:
         """Return the parameters; frequencies above Nyquist have other bounds."""
-        *others, frequency = self.PARAMETERS
+        *others, frequency, base = self.PARAMETERS
         if self.options.ladder == "above-nyquist":
             frequency = replace(frequency, bounds=(math.pi, 2 * math.pi))
-        return (*others, frequency if self.learns_frequency else replace(frequency, bounds=(-math.inf, math.inf)))
+        unused = (-math.inf, math.inf)
+        frequency = frequency if self.learns_frequency else replace(frequency, bounds=unused)
+        return (*others, frequency, base if self.options.learns_base else replace(base, bounds=unused))
 
     def stored(self) -> tuple[Parameter, ...]:
-        """Return the parameters that are used with these settings: learned frequencies, and centres of phases."""
+        """Return the parameters that are used with these settings: learned frequencies or bases, and centres of phases."""
         unused = set() if self.learns_frequency else {"frequency"}
         unused |= set() if self.options.phase == "centred" else {"centre"}
-        amplitude, phase, centre, frequency = self.declared()
-        return tuple(one for one in (frequency, amplitude, phase, centre) if one.name not in unused)
+        unused |= set() if self.options.learns_base else {"base"}
+        amplitude, phase, centre, frequency, base = self.declared()
+        return tuple(one for one in (frequency, amplitude, phase, centre, base) if one.name not in unused)
 
     def replace_partials(self, partials: Partials) -> None:
         """Replace all layers by partials of the output, one per layer, and set the scales of their parameters."""
@@ -74,7 +82,22 @@ class CascadeNetwork(PartialBankNetwork):
         self.weight = torch.pow(self.options.layer_decay, after).clamp(min=LEAST_WEIGHT)
         unit = trained_unit(partials, self.grid)
         step = 1 / self.grid.spread.to(partials.frequency)[partials.frame]
-        self.scales = {"amplitude": unit, "phase": 1.0, "centre": 1.0, "frequency": step if self.learns_frequency else 1.0}
+        self.multiple = base_frequency.multiples(self.layout.counts, self.options).to(partials.cosine)
+        """Frequency of each layer relative to its frame's base, ``[P]``."""
+        first_layer = self.rank == 0
+        largest = partials.cosine.new_ones(self.grid.n_frames).index_copy(
+            0, partials.frame[first_layer], self.multiple[first_layer]
+        )
+        self.scales = {
+            "amplitude": unit,
+            "phase": 1.0,
+            "centre": 1.0,
+            "frequency": step if self.learns_frequency else 1.0,
+            # A step of a base moves the highest frequency by a bin.
+            "base": 1 / (self.grid.spread.to(largest) * largest) if self.options.learns_base else 1.0,
+        }
+        self.highest_base = math.pi / largest
+        """Largest base of each frame without a layer above the Nyquist frequency, ``[F]``."""
         phase = torch.atan2(-partials.sine, partials.cosine)
         centre = phase.new_zeros(0)
         if self.options.phase == "centred":
@@ -88,6 +111,11 @@ class CascadeNetwork(PartialBankNetwork):
         self.rungs = partials.frequency
         learned = partials.frequency / step if self.learns_frequency else phase.new_zeros(0)
         self.frequency = nn.Parameter(learned)
+        base = phase.new_zeros(0)
+        if self.options.learns_base:
+            base = partials.cosine.new_zeros(self.grid.n_frames)
+            base[partials.frame[first_layer]] = (partials.frequency / self.multiple)[first_layer]
+        self.base = nn.Parameter(base / self.scales["base"])
 
     @property
     def unit(self) -> Tensor | float:
@@ -97,7 +125,7 @@ class CascadeNetwork(PartialBankNetwork):
     @property
     def learns_frequency(self) -> bool:
         """Whether frequencies are parameters."""
-        return self.options.ladder in ("free", "above-nyquist")
+        return bool(self.options.learns_frequency)
 
     def _turned(self, partials: Partials) -> Partials:
         """Convert waves of the output to trained waves or vice versa: above Nyquist they are each other's aliases.
@@ -117,10 +145,18 @@ class CascadeNetwork(PartialBankNetwork):
 
     def _waves(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return radians per sample, cosine and sine amplitude of each layer's own wave, ``[P]`` each."""
-        learned = self.learns_frequency
-        radians = self.frequency * self.step_rad if learned else self.rungs.to(self.phase) + self.frequency.sum()
+        radians = self._radians()
         phase, amplitude = self._phases(), self.amplitude * self.unit
         return radians, amplitude * torch.cos(phase), -amplitude * torch.sin(phase)
+
+    def _radians(self) -> Tensor:
+        """Return the frequency of each layer's own wave, ``[P]`` radians per sample."""
+        # The sums of parameters that are empty with these settings keep them in the graph.
+        if self.learns_frequency:
+            return self.frequency * self.step_rad + self.base.sum()
+        if self.options.learns_base:
+            return (self.base * self.scales["base"])[self.layout.frame_of_partial] * self.multiple + self.frequency.sum()
+        return self.rungs.to(self.phase) + self.frequency.sum() + self.base.sum()
 
     @property
     def partials(self) -> Partials:
@@ -139,12 +175,17 @@ class CascadeNetwork(PartialBankNetwork):
             for share, packing in zip(self.layout.shares, self.layout.packings, strict=True)
         ]
 
+    @property
+    def has_local_losses(self) -> bool:
+        """Whether each layer has a loss of its own."""
+        return bool(self.options.local and self.rank.numel())
+
     def estimates(self) -> list[Tensor]:
         """Return one estimate ``[B, T]``; with ``local`` one per layer, with a gradient only for that layer.
 
         In a frame with fewer layers than others the last one is repeated.
         """
-        if not self.options.local or not self.rank.numel():
+        if not self.has_local_losses:
             return [self.estimate()]
         every = [list(self._prefixes(index, apart=True)) for index in range(len(self.grid.groups))]
         depth = max(map(len, every))
@@ -179,7 +220,9 @@ class CascadeNetwork(PartialBankNetwork):
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Initialise from peaks or the rungs of the ladder by least squares, jointly or layer by layer."""
         size = self._affordable(size)
-        if not self.learns_frequency:
+        if self.options.learns_base:
+            self.replace_partials(base_frequency.climb_from_base(target, self.grid, size, self.options))
+        elif not self.learns_frequency:
             self.replace_partials(ladder.climb(target, self.grid, size, self.options))
         elif self.options.greedy:
             self.replace_partials(ladder.greedy_peaks(target, self.grid, size))
@@ -205,7 +248,7 @@ class CascadeNetwork(PartialBankNetwork):
         """Return the size with a limit on layers instead of parameters."""
         if size.n_parameters is None:
             return size
-        spare = size.n_parameters - (self.grid.n_frames if self.options.phase == "centred" else 0)
+        spare = size.n_parameters - self.grid.n_frames * ((self.options.phase == "centred") + self.options.learns_base)
         return replace(size, most=max(0, spare) // (3 if self.learns_frequency else 2))
 
     def component_energies(self) -> Tensor:
@@ -240,17 +283,23 @@ class CascadeNetwork(PartialBankNetwork):
         return smooth_hypot(heard, torch.zeros_like(heard))
 
     def natural(self) -> dict[str, Tensor]:
-        """Return amplitude, phase and frequency of each layer, and the centre of each frame's phases, without gradients."""
+        """Return amplitude, phase and frequency of each layer, centre and base of each frame, without gradients."""
         centre = self.centre if self.centre.numel() else self.phase.new_zeros(self.grid.n_frames)
         frequency = self._turned(self.partials).frequency
         amplitude = self.amplitude * self.unit
-        values = {"frequency": frequency, "amplitude": amplitude, "phase": self.phase, "centre": centre}
+        base = self.base * self.scales["base"]
+        values = {"frequency": frequency, "amplitude": amplitude, "phase": self.phase, "centre": centre, "base": base}
         return {one.name: values[one.name].detach() for one in self.stored()}
 
     def set_components(self, counts: Tensor, values: Mapping[str, Tensor]) -> None:
         """Replace all layers by others with given natural values."""
         frame = torch.arange(counts.numel()).repeat_interleave(counts)
-        radians = values["frequency"] if self.learns_frequency else ladder.rungs(counts, self.options.ladder)
+        if self.learns_frequency:
+            radians = values["frequency"]
+        elif self.options.learns_base:
+            radians = values["base"][frame] * base_frequency.multiples(counts, self.options)
+        else:
+            radians = ladder.rungs(counts, self.options, self.grid.sample_rate)
         phase = values["phase"] + (values["centre"][frame] if "centre" in values else 0.0)
         rank = torch.arange(frame.numel()) - (counts.cumsum(0) - counts)[frame]
         weight = torch.pow(self.options.layer_decay, (counts[frame] - 1 - rank).float()).clamp(min=LEAST_WEIGHT)
@@ -265,64 +314,29 @@ class CascadeNetwork(PartialBankNetwork):
         network.replace_partials(first.keep(torch.argsort(first.frame, stable=True)).joined(*others))
         return network
 
+    @torch.no_grad()
+    def project(self) -> None:
+        """Clamp parameters to their bounds, and bases so that no layer is above the Nyquist frequency."""
+        super().project()
+        if self.options.learns_base:
+            self.base.copy_(torch.minimum(self.base * self.scales["base"], self.highest_base) / self.scales["base"])
+
+    def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """Return the values by kind of parameter and layer, such as ``amplitude, layer 1``.
+
+        Layers after the 16th are one group, ``amplitude, layer 17 and later``; values of frames have no number.
+        """
+        group = self.rank.clamp(max=NUMBERED_LAYERS)
+        found: dict[str, list[Tensor]] = {}
+        for one, value in zip(self.declared(), values, strict=True):
+            if one.per == "frame" or not value.numel():
+                found.setdefault(one.layer, []).append(value)
+                continue
+            for number in torch.unique(group).tolist():
+                name = f"layer {number + 1}" + " and later" * (number == NUMBERED_LAYERS)
+                found.setdefault(f"{one.layer}, {name}", []).append(value[group == number])
+        return {layer: parts for layer, parts in found.items() if any(part.numel() for part in parts)}
+
     def wave_frequencies(self) -> Tensor:
         """Return the frequency of each layer's own wave."""
         return self._waves()[0].detach()
-
-
-class CascadeJacobian(Jacobian):
-    """The Jacobian of a cascade without activation: it is linear in the weighted output of each layer."""
-
-    def __init__(self, network: CascadeNetwork) -> None:
-        radians, cosine, sine = (part.detach() for part in network._waves())
-        self._grid, self._frame = network.grid, network.layout.frame_of_partial
-        self._banks = Banks(radians, network.layout)
-        self._distance = [torch.arange(group.length) - middle(group.length) for group in network.grid.groups]
-        self._counts = [parameter.numel() for parameter in network.parameters()]
-        # d/dA: cos(phase), -sin(phase); d/dphase: sine, -cosine of the layer itself, weighted; d/dw: that times the distance.
-        phase, level = network._phases().detach(), network.weight * network.unit
-        self._amplitude = level * torch.cos(phase), -level * torch.sin(phase)
-        self._phase = sine * network.weight, -cosine * network.weight
-        self._step = network.step_rad
-        power = (cosine**2 + sine**2) * network.weight**2
-        energy = (network.grid.energy.to(cosine) / 2)[self._frame]
-        spread = network.grid.spread.to(cosine)[self._frame]
-        turned, centre = energy * power, power.new_zeros(network.centre.numel())
-        if centre.numel():
-            centre = centre.index_add(0, self._frame, turned)
-        frequency = turned * (spread * self._step) ** 2
-        self._squares = [energy * level**2, turned, centre, frequency[: network.frequency.numel()]]
-
-    def forward(self, changes: Sequence[Tensor]) -> Tensor:
-        """Return the change of the signals."""
-        amplitude, phase, centre, frequency = changes
-        turned = phase + centre[self._frame] if centre.numel() else phase
-        frames = self._banks.frames(*(a * amplitude + p * turned for a, p in zip(self._amplitude, self._phase, strict=True)))
-        if frequency.numel():
-            slope = self._banks.frames(*(part * (frequency * self._step) for part in self._phase))
-            frames = [part.addcmul_(tilt, d) for part, tilt, d in zip(frames, slope, self._distance, strict=True)]
-        return self._grid.add_windowed(frames)
-
-    def adjoint(self, signals: Tensor) -> list[Tensor]:
-        """Return the gradients for amplitudes, phases, centres and frequencies."""
-        frames = self._grid.frame_adjoint(signals)
-        plain = self._banks.adjoint(frames)
-        amplitude = _dot(self._amplitude, plain)
-        phase = _dot(self._phase, plain)
-        _, _, n_centres, n_frequencies = self._counts
-        centre = phase.new_zeros(n_centres)
-        if n_centres:
-            centre = centre.index_add(0, self._frame, phase)
-        frequency = phase.new_zeros(n_frequencies)
-        if n_frequencies:
-            tilted = self._banks.adjoint([part * d for part, d in zip(frames, self._distance, strict=True)])
-            frequency = _dot(self._phase, tilted) * self._step
-        return [amplitude, phase, centre, frequency]
-
-    def squares(self) -> list[Tensor]:
-        """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` replaced by their mean, 1/2."""
-        return self._squares
-
-
-def _dot(factors: tuple[Tensor, Tensor], products: tuple[Tensor, Tensor]) -> Tensor:
-    return factors[0] * products[0] + factors[1] * products[1]
