@@ -62,7 +62,7 @@ RANGES = {
 }
 DESCENT = ("rates", "rate_tilt", "momentum_delay", "grow", "crops", "ema", "teacher", "schedule")
 """Settings that gauss-newton, the default, does not have, or only in part."""
-NEEDED = {"overlap": {"frame_s": 0.05}, "budget_split": {"model": "sine+double-dutch"}} | {
+NEEDED = {"overlap": {"frame_s": 0.05}, "budget_split": {"model": "sine+double-dutch"}, "base": {"ladder": "octave"}} | {
     name: {"optimiser": "adam", "ema": 0.99} if name == "teacher" else {"optimiser": "adam"} for name in DESCENT
 }
 """What else has to be given where a setting has no meaning alone."""
@@ -77,7 +77,7 @@ CHOICES = {
     "gating": ("hard", "soft", "beam"),
     "cutoffs": ("fixed", "learned"),
     "leaves": get_args(options.LeavesName),
-    "ladder": ("free", "linear", "octave", "above-nyquist"),
+    "base": ("fixed", "learned"),
     "phase": ("own", "centred"),
     "activation": ("none", "tanh", "sine"),
     "positive": ("softplus", "relu", "project"),
@@ -94,6 +94,7 @@ TEXTS = {
     "budget_split": ["1,1", "3,1"],
     "rates": ["frequency=0.5", "frequency=0.5,amplitude=2", " level 1 = 0 "],
     "widths": ["100,10,1", "5,3,1"],
+    "ladder": ["free", "linear", "octave", "harmonic", "above-nyquist", "440", "440,1e3,880.5"],
     "span": ["seconds", "4,7", "-100,100"],
 }
 SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops"}
@@ -365,6 +366,8 @@ def combined(chosen):
     if owned:  # networks that have them, all of them
         chosen = {name: value for name, value in chosen.items() if name not in ("budget_split", "initialisation")}
         chosen["model"] = "+".join(NETWORKS)
+    if chosen.get("model") in ("noise", "siren"):  # which have no other initialisation
+        chosen = {name: value for name, value in chosen.items() if name != "initialisation"}
     needed = {name: value for key in chosen for name, value in NEEDED.get(key, {}).items()}
     if chosen.get("optimiser") == "gauss-newton" and not set(DESCENT) & set(chosen):
         needed["losses"] = "mse"
@@ -378,7 +381,7 @@ def combined(chosen):
     return kept | {
         name: value
         for name, value in needed.items()
-        if name not in kept or name in ("losses", "optimiser", "ropes", "reading", "model")
+        if name not in kept or name in ("losses", "optimiser", "ropes", "reading", "model", "ladder")
     }
 
 
@@ -533,7 +536,7 @@ def test_a_setting_of_a_network_that_is_not_in_the_model_is_refused_alike_for_al
         error = caught.value
         assert (error.setting, error.value, error.others) == (name, value, {"model": model})
         assert error.problem == f"but it is a setting of {owner}"
-    assert FitOptions().with_settings({"model": f"sine+{owner}", name: value}).network(owner) is not None
+    assert FitOptions().with_settings({**NEEDED.get(name, {}), "model": f"sine+{owner}", name: value}).network(owner) is not None
 
 
 def test_networks_that_share_a_setting_have_a_value_each():
