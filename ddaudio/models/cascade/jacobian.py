@@ -1,54 +1,58 @@
 """Derivatives of a cascade without activation."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ddaudio.analysis.partials import Banks, middle
+from ddaudio.analysis.partials import Banks, Layout, middle
 from ddaudio.models.base import Jacobian
 
-if TYPE_CHECKING:
-    from ddaudio.models.cascade.network import CascadeNetwork
+
+@dataclass(frozen=True)
+class Point:
+    """Waves of a cascade at which derivatives are taken, each ``[P]``, without gradients."""
+
+    layout: Layout
+    """Frames of the layers."""
+    radians: Tensor
+    """Frequency of each layer's own wave, radians per sample."""
+    phase: Tensor
+    """Its phase at the middle of its frame."""
+    amplitude: Tensor
+    """Its amplitude in the output, ``A`` times the weight."""
+    level: Tensor
+    """Change of that amplitude for a step of 1 of the trained one."""
+    step_rad: Tensor | None
+    """Change of the frequency for a step of 1 of the layer's own; None if it has none."""
+    base_step_rad: Tensor | None
+    """Change of the frequency for a step of 1 of the frame's base; None if it has none."""
+    has_centre: bool
+    """Whether frames have a centre of phases."""
 
 
 class CascadeJacobian(Jacobian):
     """The Jacobian of a cascade without activation: it is linear in the weighted output of each layer."""
 
-    def __init__(self, network: "CascadeNetwork") -> None:
-        radians, cosine, sine = (part.detach() for part in network._waves())
-        self._grid, self._frame = network.grid, network.layout.frame_of_partial
-        self._banks = Banks(radians, network.layout)
-        self._distance = [torch.arange(group.length) - middle(group.length) for group in network.grid.groups]
-        self._counts = [parameter.numel() for parameter in network.parameters()]
+    def __init__(self, at: Point) -> None:
+        """Take the derivatives at a point."""
+        self._at, self._grid, self._frame = at, at.layout.grid, at.layout.frame_of_partial
+        self._banks = Banks(at.radians, at.layout)
+        self._distance = [torch.arange(group.length) - middle(group.length) for group in self._grid.groups]
         # d/dA: cos(phase), -sin(phase); d/dphase: sine, -cosine of the layer itself, weighted; d/dw: that times the distance.
-        phase, level = network._phases().detach(), network.weight * network.unit
-        self._amplitude = level * torch.cos(phase), -level * torch.sin(phase)
-        self._phase = sine * network.weight, -cosine * network.weight
-        # d w / d parameter: of its own layer, or of all layers of the frame.
-        self._step = network.step_rad if network.learns_frequency else 0.0
-        base_unit = network.scales["base"]
-        self._multiple = network.multiple * base_unit[self._frame] if isinstance(base_unit, Tensor) else network.multiple
-        power = (cosine**2 + sine**2) * network.weight**2
-        energy = (network.grid.energy.to(cosine) / 2)[self._frame]
-        spread = network.grid.spread.to(cosine)[self._frame]
-        turned, centre = energy * power, power.new_zeros(network.centre.numel())
-        if centre.numel():
-            centre = centre.index_add(0, self._frame, turned)
-        frequency = turned * (spread * self._step) ** 2
-        base = power.new_zeros(network.base.numel())
-        if base.numel():
-            base = base.index_add(0, self._frame, turned * (spread * self._multiple) ** 2)
-        self._squares = [energy * level**2, turned, centre, frequency[: network.frequency.numel()], base]
+        cos, sin = torch.cos(at.phase), torch.sin(at.phase)
+        self._amplitude = at.level * cos, -at.level * sin
+        self._phase = -at.amplitude * sin, -at.amplitude * cos
+        self._radians = at.step_rad if at.base_step_rad is None else at.base_step_rad
 
     def forward(self, changes: Sequence[Tensor]) -> Tensor:
         """Return the change of the signals."""
         amplitude, phase, centre, frequency, base = changes
-        turned = phase + centre[self._frame] if centre.numel() else phase
+        turned = phase + centre[self._frame] if self._at.has_centre else phase
         frames = self._banks.frames(*(a * amplitude + p * turned for a, p in zip(self._amplitude, self._phase, strict=True)))
-        if frequency.numel() or base.numel():
-            radians = frequency * self._step if frequency.numel() else base[self._frame] * self._multiple
+        if self._radians is not None:
+            radians = self._radians * (frequency if self._at.base_step_rad is None else base[self._frame])
             slope = self._banks.frames(*(part * radians for part in self._phase))
             frames = [part.addcmul_(tilt, d) for part, tilt, d in zip(frames, slope, self._distance, strict=True)]
         return self._grid.add_windowed(frames)
@@ -57,24 +61,29 @@ class CascadeJacobian(Jacobian):
         """Return the gradients for amplitudes, phases, centres, frequencies and bases."""
         frames = self._grid.frame_adjoint(signals)
         plain = self._banks.adjoint(frames)
-        amplitude = _dot(self._amplitude, plain)
         phase = _dot(self._phase, plain)
-        _, _, n_centres, n_frequencies, n_bases = self._counts
-        centre = phase.new_zeros(n_centres)
-        if n_centres:
-            centre = centre.index_add(0, self._frame, phase)
-        frequency, base = phase.new_zeros(n_frequencies), phase.new_zeros(n_bases)
-        if n_frequencies or n_bases:
-            tilted = _dot(self._phase, self._banks.adjoint([part * d for part, d in zip(frames, self._distance, strict=True)]))
-            if n_bases:
-                base = base.index_add(0, self._frame, tilted * self._multiple)
-            else:
-                frequency = tilted * self._step
-        return [amplitude, phase, centre, frequency, base]
+        radians = phase.new_zeros(0)
+        if self._radians is not None:
+            tilted = self._banks.adjoint([part * d for part, d in zip(frames, self._distance, strict=True)])
+            radians = _dot(self._phase, tilted) * self._radians
+        return [_dot(self._amplitude, plain), *self._shared(phase, radians)]
 
     def squares(self) -> list[Tensor]:
         """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` replaced by their mean, 1/2."""
-        return self._squares
+        at = self._at
+        energy = (self._grid.energy.to(at.level) / 2)[self._frame]
+        turned = energy * at.amplitude**2
+        spread = self._grid.spread.to(at.level)[self._frame]
+        radians = turned.new_zeros(0) if self._radians is None else turned * (spread * self._radians) ** 2
+        return [energy * at.level**2, *self._shared(turned, radians)]
+
+    def _shared(self, phase: Tensor, radians: Tensor) -> list[Tensor]:
+        """Return values of phases, centres, frequencies and bases from those of each layer; the sum for those of frames."""
+        none, per_frame = phase.new_zeros(0), phase.new_zeros(self._grid.n_frames)
+        centre = per_frame.index_add(0, self._frame, phase) if self._at.has_centre else none
+        if self._at.base_step_rad is None:
+            return [phase, centre, radians, none]
+        return [phase, centre, none, per_frame.index_add(0, self._frame, radians)]
 
 
 def _dot(factors: tuple[Tensor, Tensor], products: tuple[Tensor, Tensor]) -> Tensor:

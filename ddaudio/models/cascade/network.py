@@ -14,7 +14,7 @@ from ddaudio.analysis.partials import Layout, Partials, middle
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import Jacobian
 from ddaudio.models.cascade import base_frequency, ladder
-from ddaudio.models.cascade.jacobian import CascadeJacobian
+from ddaudio.models.cascade.jacobian import CascadeJacobian, Point
 from ddaudio.models.declared import Rows
 from ddaudio.models.parameters import Parameter
 from ddaudio.models.partial_bank import PartialBankNetwork, partial_frames_at, smooth_hypot, trained_unit
@@ -215,7 +215,22 @@ class CascadeNetwork(PartialBankNetwork):
 
     def jacobian(self) -> Jacobian:
         """Return the Jacobian at the current parameters; with an activation by automatic differentiation."""
-        return CascadeJacobian(self) if self.options.activation == "none" else super().jacobian()
+        if self.options.activation != "none":
+            return super().jacobian()
+        radians, phase, amplitude = (part.detach() for part in (self._radians(), self._phases(), self.value("amplitude")))
+        base_step, unit = self.scales["base"], torch.as_tensor(self.unit)
+        return CascadeJacobian(
+            Point(
+                self.layout,
+                radians,
+                phase,
+                amplitude * self.weight,
+                self.weight * unit,
+                torch.as_tensor(self.step_rad) if self.learns_frequency else None,
+                base_step[self.layout.frame_of_partial] * self.multiple if isinstance(base_step, Tensor) else None,
+                self.centre.numel() > 0,
+            )
+        )
 
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Initialise from peaks or the rungs of the ladder by least squares, jointly or layer by layer."""
