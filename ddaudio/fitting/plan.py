@@ -235,7 +235,7 @@ def _check(options: FitOptions, recording: Recording) -> None:
 
 
 def _check_rates(options: FitOptions) -> None:
-    """Raise `OptionError` for factors of the learning rate of parameters that no network has; numbered layers are not checked."""
+    """Raise `OptionError` for factors of the learning rate of parameters that no network has."""
     without = [name for name in options.model.wave_terms if not NETWORKS[name].has_frequencies]
     if options.training.rate_tilt and without:
         raise OptionError(
@@ -246,9 +246,14 @@ def _check_rates(options: FitOptions) -> None:
         )
     names = [options.network(name).fitted_as or name for name in options.model.wave_terms]
     kinds = {kind for name in names for kind in NETWORKS[name].kinds}
+    numbered = {own for name in names if (own := NETWORKS[name].numbered) is not None}
     for name in options.training.parsed_rates:
-        if name not in kinds and not re.fullmatch(r"(level|layer) \d+", name):
-            problem, hint = f"but {options.model.model} has no such parameters", nearest(name, kinds)
+        number = re.fullmatch(r"(\w+) (\d+)", name)
+        if name not in kinds and not (
+            number and any(number[1] == word and 1 <= int(number[2]) <= most for word, most in numbered)
+        ):
+            known = [*kinds, *(f"{word} 1 to {most}" for word, most in numbered)]
+            problem, hint = f"but {options.model.model} has no such parameters", nearest(name, known)
             raise OptionError(problem, setting="rates", value=name, verb="names", hint=hint)
 
 

@@ -40,7 +40,8 @@ class DoubleDutchOptions(NetworkOptions):
     """Length of the gates' transitions, 1e-6 to 1 s: one for all levels, limited to an eighth of a level's cell, or one for each
     level, as in 0.001,0.0005."""
     cutoffs: CutoffsName | None = None
-    """Whether the cutoffs of the gates are fixed at 0 or learned for each node (default: fixed; learned with reading binary)."""
+    """Whether the cutoffs of the gates are fixed at 0 or learned for each node (default: fixed; learned with reading binary).
+    Those of square ropes are fixed."""
     leaves: LeavesName = "waves"
     """Content of the deepest cells: the tree's own waves, or partials (sine); the tree is then divided adaptively, and its gates
     are the windows of the network sine."""
@@ -65,6 +66,17 @@ class DoubleDutchOptions(NetworkOptions):
             other = {"ropes": self.ropes} if self.ropes == "square" else {"reading": self.reading}
             hint = "use {ropes=cosine} or {ropes=sine}, and another {reading} than binary"
             raise OptionError("but a quadrature pair needs waves", setting="pair", value=self.pair, others=other, hint=hint)
+        if self.ropes == "square" and self.cutoffs == "learned":
+            problem, other = "but the gates of square ropes are the same for all cutoffs", {"ropes": self.ropes}
+            hint = "use {ropes=cosine} or {ropes=sine}"
+            raise OptionError(problem, setting="cutoffs", value=self.cutoffs, others=other, hint=hint)
+
+    def check_start(self, initialisation: str) -> None:
+        """Raise `OptionError` for another initialisation of the reading ``binary``, whose levels are means."""
+        if self.reading == "binary" and initialisation != "peaks":
+            problem = "but the levels and cutoffs of this reading are always initialised as the best for two levels"
+            others, hint = {"reading": self.reading}, "use {reading=every}"
+            raise OptionError(problem, setting="initialisation", value=initialisation, others=others, hint=hint)
 
     @property
     def fitted_as(self) -> str | None:
@@ -75,7 +87,8 @@ class DoubleDutchOptions(NetworkOptions):
         """Return these options with gating and cutoffs filled in."""
         binary = self.reading == "binary"
         gating = self.gating or ("hard" if binary else "soft")
-        return replace(self, gating=gating, cutoffs=self.cutoffs or ("learned" if binary else "fixed"))
+        learned = binary and self.ropes != "square"
+        return replace(self, gating=gating, cutoffs=self.cutoffs or ("learned" if learned else "fixed"))
 
     @property
     def parsed_denominators(self) -> tuple[float, ...]:

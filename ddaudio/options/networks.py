@@ -37,7 +37,9 @@ class NetworkSpec:
     parameters_per_component: int
     """Smallest number of parameters of a component."""
     kinds: tuple[str, ...]
-    """Kinds of its parameters, as in `Network.layers`; layers may also have numbers, as in ``level 1``."""
+    """Kinds of its parameters, as in `Network.layers`."""
+    numbered: tuple[str, int] | None = None
+    """Name and largest number of its numbered layers, such as ``level`` and 24; None if it has none."""
     options: type[NetworkOptions] = NetworkOptions
     """Its settings, which are a TOML table and flags."""
     frames: FramesName = "adaptive"
@@ -97,6 +99,7 @@ _coordinate_network = partial(
     has_frequencies=False,
     takes_whole=True,
     has_widths=True,
+    numbered=("layer", 99),
 )
 """Row of a `CoordinateNetwork`."""
 
@@ -125,6 +128,7 @@ NETWORKS = Registry(
             parameters_per_frame=0,
             parameters_per_component=1,
             kinds=("amplitude", "cutoff"),
+            numbered=("level", 24),
             options=DoubleDutchOptions,
             frames="halving",
             drawing="tree",
@@ -139,6 +143,7 @@ NETWORKS = Registry(
             parameters_per_frame=1,
             parameters_per_component=3,
             kinds=("amplitude", "phase", "frequency"),
+            numbered=("layer", 16),
             options=CascadeOptions,
             takes_partials=True,
             takes_whole=True,

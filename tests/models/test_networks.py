@@ -326,6 +326,20 @@ def test_siren_computed_piece_by_piece_is_the_same(monkeypatch: pytest.MonkeyPat
             "greedy is True and initialisation is 'random', but a greedy cascade has its own initialisation",
         ),
         ({"model": "cascade", "whole": True, "frame_s": 0.1}, "whole is True and frame_s is 0.1"),
+        ({"model": "siren", "initialisation": "equal"}, "siren is always initialised at random, as published"),
+        ({"model": "noise", "initialisation": "random"}, "but noise has no frequencies"),
+        (
+            {"model": "double-dutch", "reading": "binary", "initialisation": "random"},
+            "initialisation is 'random' and reading is 'binary', but the levels and cutoffs",
+        ),
+        ({"model": "double-dutch", "ropes": "square", "cutoffs": "learned"}, "same for all cutoffs; use ropes='cosine'"),
+        (
+            {"model": "cascade", "rates": "layer 17=2", "optimiser": "adam"},
+            "did you mean 'layer 1 to 16'",
+        ),
+        ({"model": "sine", "rates": "layer 1=2", "optimiser": "adam"}, "rates names 'layer 1', but sine has no such parameters"),
+        ({"model": "double-dutch", "rates": "layer 1=2", "optimiser": "adam"}, "level 1 to 24"),
+        ({"model": "stack", "rates": "level 1=2"}, "layer 1 to 99"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(given: dict[str, Any], said: str) -> None:

@@ -366,12 +366,14 @@ def combined(chosen):
     if owned:  # networks that have them, all of them
         chosen = {name: value for name, value in chosen.items() if name not in ("budget_split", "initialisation")}
         chosen["model"] = "+".join(NETWORKS)
-    if chosen.get("model") in ("noise", "siren"):  # which have no other initialisation
+    if chosen.get("model") in ("noise", "siren") or chosen.get("reading") == "binary":  # which have no other initialisation
         chosen = {name: value for name, value in chosen.items() if name != "initialisation"}
     needed = {name: value for key in chosen for name, value in NEEDED.get(key, {}).items()}
     if chosen.get("optimiser") == "gauss-newton" and not set(DESCENT) & set(chosen):
         needed["losses"] = "mse"
         chosen = {name: value for name, value in chosen.items() if name != "penalties"}
+    if chosen.get("cutoffs") == "learned" and chosen.get("ropes") == "square":  # which have none to learn
+        chosen = {**chosen, "ropes": "sine"}
     if chosen.get("pair") == "quadrature":  # which needs waves
         needed |= {"ropes": "cosine", "reading": "every"}
     excluded = {"denominators"} if "depth" in chosen else set()

@@ -216,14 +216,14 @@ def test_a_tilt_needs_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
             "rates names 'frequncy', but sine has no such parameters; did you mean 'frequency'?",
         ),
         ({"rates": "cutoff=1"}, "known: amplitude, frequency"),
-        ({"rates": "frequency=2", "model": "double-dutch"}, "known: amplitude, cutoff"),
-        ({"rates": "phase=2", "model": "sine+double-dutch"}, "known: amplitude, cutoff, frequency"),
+        ({"rates": "frequency=2", "model": "double-dutch"}, "known: amplitude, cutoff, level 1 to 24"),
+        ({"rates": "phase=2", "model": "sine+double-dutch"}, "known: amplitude, cutoff, frequency, level 1 to 24"),
         ({"rates": "phase=2", "model": "surrogate"}, "known: amplitude, z"),
-        ({"rates": "frequency=2", "model": "siren"}, "known: bias, level, weight"),
+        ({"rates": "frequency=2", "model": "siren"}, "known: bias, layer 1 to 99, level, weight"),
     ],
 )
 def test_rates_of_what_no_network_has_are_refused_before_any_work(settings: dict[str, str], said: str) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(pluck(0.1), FitOptions().with_settings({**settings, "optimiser": "adam"}))
     assert said in str(caught.value)
-    make_plan(pluck(0.1), FitOptions().with_settings({"rates": "level 1=2", "optimiser": "adam"}))
+    make_plan(pluck(0.1), FitOptions().with_settings({"rates": "level 1=2", "optimiser": "adam", "model": "double-dutch"}))

@@ -373,9 +373,8 @@ def test_tensors_that_do_not_fit_are_refused(name: str) -> None:
 @pytest.mark.parametrize("rope", ["cosine", "sine", "square"])
 @pytest.mark.parametrize("ratio", [1.0, 2.0, 1.7, 0.75])
 def test_at_another_rate_a_tree_is_its_formula_at_the_other_times(rope: str, ratio: float) -> None:
-    network = randomized(
-        empty(DoubleDutchOptions(gating="hard", denominators="512,256,100,30", cutoffs="learned", ropes=rope)), 5
-    )
+    cutoffs = "fixed" if rope == "square" else "learned"
+    network = randomized(empty(DoubleDutchOptions(gating="hard", denominators="512,256,100,30", cutoffs=cutoffs, ropes=rope)), 5)
     tree = Spelled((512.0, 256.0, 100.0, 30.0), rope, hard=True)
     offset, length = torch.tensor([0.3]), round(250 * ratio)
     position = (offset.double() + torch.arange(length)) / ratio + 0.5
@@ -482,3 +481,12 @@ def test_a_fit_in_blocks_is_like_one_in_a_single_block(monkeypatch: pytest.Monke
 def test_a_fit_keeps_its_budget(budget: int) -> None:
     result = fit(pluck(), model="double-dutch", budget=budget, steps=2, exchanges=2)
     assert 0.95 * budget <= result.n_parameters <= budget
+
+
+def test_square_ropes_take_no_numbers_for_cutoffs() -> None:
+    """Their gates are the same for all cutoffs between -1 and 1, also read as binary."""
+    options = DoubleDutchOptions(ropes="square", reading="binary").filled()
+    assert options.cutoffs == "fixed"
+    network = DoubleDutchNetwork(TimeGrid.uniform(8000, 1, 256, 256 / 8000, 0.0), options)
+    assert set(network.to_tensors()) == {"amplitude"}
+    assert network.n_components() == 2
