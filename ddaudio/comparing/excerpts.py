@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddaudio.analysis.loudest import loudest
 from ddaudio.errors import OptionError
 from ddaudio.io import audio
 from ddaudio.io.atomic import check_inside
@@ -89,11 +90,3 @@ def _common_folder(paths: Sequence[Path]) -> Path | None:
         return Path(os.path.commonpath([path.parent for path in paths]))
     except ValueError:
         return None
-
-
-def loudest(recording: Recording, n_samples: int) -> tuple[int, int]:
-    """Return first sample and length of the stretch with most energy over all channels; ties go to the earliest."""
-    length = min(n_samples, recording.n_samples)
-    power = torch.as_tensor(recording.samples[:, :]).double().square().sum(0)
-    energy = torch.nn.functional.pad(power.cumsum(0), (1, 0))
-    return int((energy[length:] - energy[: len(energy) - length]).argmax()), length

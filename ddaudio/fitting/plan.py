@@ -31,6 +31,7 @@ from ddaudio.options import (
     check_lags,
     parse_terms,
 )
+from ddaudio.options.noise import NoiseOptions
 from ddaudio.options.registry import load
 
 TREE_FRAME_S = 0.1
@@ -141,6 +142,10 @@ class NoisePlan:
     """Most parameters of the noise without a budget; it takes as many as are worth it."""
     price_db2: float
     """Reduction that a parameter must be worth, see `ddaudio.models.noise.fit.fit_noise`."""
+    options: NoiseOptions
+    """Settings of gradient descent."""
+    training: TrainingOptions
+    """Learning rate, schedule and interval of evaluations of gradient descent."""
 
     def room(self, spent: int) -> int:
         """Return how many parameters the noise may have when the waves have ``spent`` of them."""
@@ -190,7 +195,8 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
     stages = tuple(_plan_stage(_resolved_term(options, recording, index), recording) for index in range(len(terms)))
     if len(terms) == 1:
         alone = stages[0].options
-        options = alone if options.model.noise_term is None else replace(alone, model=options.model)
+        own = {name: options.network(name) for name in options.model.terms} | dict(alone.networks)
+        options = alone if options.model.noise_term is None else replace(alone, model=options.model, networks=own)
     _check_room(options, stages)
     if options.model.partials is not None:
         frames = recording.n_channels * math.ceil(recording.n_samples / stages[0].blocks.root_samples)
@@ -212,7 +218,19 @@ def _plan_noise(options: FitOptions, recording: Recording) -> NoisePlan | None:
         return None
     most = math.ceil(NOISE_PER_SECOND * recording.n_channels * max(recording.duration_s, SHORTEST_NOISE_S))
     price_db2 = PRICE_DB2 if options.model.budget is None else BUDGET_PRICE_DB2
-    return NoisePlan(name, options.model.budget, most, price_db2)
+    own = options.network(name)
+    assert isinstance(own, NoiseOptions)
+    if own.noise_steps and recording.n_channels * recording.n_samples > BLOCK_SAMPLES:
+        raise OptionError(
+            f"but the recording has {recording.n_channels * recording.n_samples} samples",
+            setting="noise_steps",
+            value=own.noise_steps,
+            allowed=f"recordings of up to {BLOCK_SAMPLES} samples over all channels",
+            hint="leave {noise_steps} out: the levels are fitted in closed form",
+        )
+    if own.noise_waves and not options.model.wave_terms:
+        raise OptionError("but the model has none", setting="noise_waves", value=True, others={"model": options.model.model})
+    return NoisePlan(name, options.model.budget, most, price_db2, own, options.training)
 
 
 def _check(options: FitOptions, recording: Recording) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ddaudio.errors import OptionError, RecordingError
+from ddaudio.fitting.competition import compete
 from ddaudio.fitting.detrending import detrended, plan_detrended
 from ddaudio.fitting.diagnosis import diagnose_status, diagnose_warnings
 from ddaudio.fitting.plan import FitPlan
@@ -74,7 +75,7 @@ def fit(
     tell(Progress("reading", 0, 0, math.nan, math.nan))
     recording = _read(recording, options)
     clock.lap("reading")
-    drift, target, plan = plan_detrended(recording, options)
+    drift, target, plan = plan_detrended(recording, compete(recording, options, tell))
     log = _log(recording, plan.options, checkpoint, resume=resume, force=force)
     fitted = fit_stagewise(target, plan, tell, log)
     clock.lap("fitting")
@@ -114,7 +115,7 @@ def iterate_fits(recordings: Sequence[Recording | str | os.PathLike[str]], optio
         clocks.append(_Clock())
         read.append(_read(recording, options))
         clocks[-1].lap("reading")
-    planned = [plan_detrended(recording, options) for recording in read]
+    planned = [plan_detrended(recording, compete(recording, options, _silent)) for recording in read]
     targets, plans = [each.target for each in planned], [each.plan for each in planned]
     for batch in _batches(plans):
         began = time.perf_counter()

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from ddaudio.fitting.blockwise import BlockwiseTask, fit_blocks, fit_whole_many
+from ddaudio.fitting.noise_descent import NoiseDescent
 from ddaudio.fitting.plan import FitPlan, NoisePlan
 from ddaudio.fitting.refinement import refine
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Difference, Samples, Scaled, blocks, collect
 from ddaudio.models import Budget, FramedNetwork, Network, SumNetwork
 from ddaudio.models.noise.fit import fit_noise
+from ddaudio.models.noise.network import NoiseNetwork
 from ddaudio.options import TrainingOptions
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
@@ -72,9 +74,28 @@ def _add_noise(recording: Recording, plan: NoisePlan, fitted: StagewiseFit | Non
     waves = Scaled(recording.samples, 0.0) if fitted is None else fitted.waves
     room = plan.room(sum(term.n_parameters() for term in terms))
     noise = fit_noise(recording.samples, waves, recording.sample_rate, room, plan.price_db2)
+    stages = () if fitted is None else fitted.stages
+    if plan.options.noise_steps:
+        waves, run = _descend(recording, plan, waves, noise, None if fitted is None else fitted.network, tell)
+        stages = (*stages, Stage(plan.name, ((run,),)))
     signals = collect(noise.pieces(recording.sample_rate))
     network = SumNetwork([*terms, noise]) if terms else noise
-    return StagewiseFit(network, waves, () if fitted is None else fitted.stages, signals)
+    return StagewiseFit(network, waves, stages, signals)
+
+
+def _descend(
+    recording: Recording, plan: NoisePlan, waves: Samples, noise: NoiseNetwork, network: Network | None, tell: ProgressCallback
+) -> tuple[Samples, TrainingRun]:
+    """Train the noise, and the waves if they are to be, on expected power; return the waves' estimate and the record."""
+    whole = slice(None)
+    target, given = (torch.zeros(*each.shape) + each[whole, whole] for each in (recording.samples, waves))
+    trained = network if plan.options.noise_waves else None
+    run = NoiseDescent(target, given, noise, trained, plan.options, plan.training).descend(tell)
+    if trained is None:
+        return waves, run
+    trained.from_tensors(trained.to_tensors())  # rounded as in a file
+    with torch.no_grad():
+        return trained.estimate(), run
 
 
 def _fit_waves(recording: Recording, plan: FitPlan, tell: ProgressCallback, log: TrainingLog | None) -> StagewiseFit:

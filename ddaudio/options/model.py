@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
-from ddaudio.options.checks import check_choice, check_one_of, check_range, check_whole, parse_row
+from ddaudio.options.checks import check_choice, check_one_of, check_range, check_switch, check_whole, parse_row
 from ddaudio.options.networks import NETWORKS
 
 InitialisationName = Literal["peaks", "random", "equal"]
@@ -31,6 +31,9 @@ class ModelOptions:
     budget_split: str | None = None
     """Shares of the budget, or of the target SNR in dB, of the networks of a sum, as in 3,1 (default: equal; a quarter of a
     budget for noise)."""
+    compete: bool = False
+    """Choose the shares of a budget by what each network of a sum is worth in trial fits of the loudest second; a network that is
+    worth nothing is left out."""
     target_snr_db: float | None = None
     """SNR of the waves to reach with as few parameters as possible, -10 to 140 dB (default: 25 dB; with noise 40 dB, as far as
     the limit on the size allows)."""
@@ -77,6 +80,21 @@ class ModelOptions:
             problem = f"too few for {len(self.terms)} networks of {MIN_PARAMETERS} or more each"
             raise OptionError(problem, setting="budget", value=self.budget, allowed=f"{least} or more")
         check_one_of(self, "budget", "partials")
+        self._check_competition()
+
+    def _check_competition(self) -> None:
+        """Refuse a competition with nothing to share, or with the shares given."""
+        check_switch(self, "compete")
+        if not self.compete:
+            return
+        if len(self.terms) == 1:
+            hint = "name a sum, as in {model=sine+double-dutch+noise}"
+            raise OptionError(setting="compete", value=True, others={"model": self.model}, hint=hint)
+        if self.budget is None:
+            problem = "but there is no budget to compete for"
+            raise OptionError(problem, setting="compete", value=True, hint="give {budget} as well, as in {budget=2000}")
+        if self.budget_split is not None:
+            check_one_of(self, "compete", "budget_split")
 
     def _check_noise(self) -> None:
         """Refuse a sum in which noise is not the last network."""

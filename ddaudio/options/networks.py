@@ -8,6 +8,7 @@ from typing import Literal, get_type_hints
 from ddaudio.options.cascade import CascadeOptions
 from ddaudio.options.double_dutch import DoubleDutchOptions
 from ddaudio.options.network import NetworkOptions
+from ddaudio.options.noise import NoiseOptions
 from ddaudio.options.registry import Registry
 from ddaudio.options.siren import SirenOptions
 from ddaudio.options.stack import StackOptions
@@ -186,6 +187,7 @@ NETWORKS = Registry(
             parameters_per_frame=0,
             parameters_per_component=1,
             kinds=("level",),
+            options=NoiseOptions,
             exchanges=0,
             second_order=False,
             has_frequencies=False,

@@ -22,9 +22,9 @@ from playwright.sync_api import Browser
 from sounds import RATE, noise, tones
 
 import ddaudio
+from ddaudio.analysis.loudest import loudest
 from ddaudio.comparing import CompareOptions, CompareProgress, Comparison, worker
 from ddaudio.comparing import run as comparing_run
-from ddaudio.comparing.excerpts import loudest
 from ddaudio.comparing.results import Curve, Run, Spread
 from ddaudio.errors import OptionError, OutputError, RecordingError
 from ddaudio.io.audio import Recording

@@ -11,11 +11,13 @@ from sounds import RATE, noise, pluck
 import ddaudio
 from ddaudio.errors import OptionError
 from ddaudio.fitting import plan as planning
+from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit, fit_many
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.options import FitOptions
 from ddaudio.results.read import read_audio, read_report
+from ddaudio.training.history import Progress
 
 RECORDINGS = Path(__file__).parents[3] / "shared/recordings"
 real = pytest.mark.skipif(not RECORDINGS.exists(), reason="needs the real recordings, see DDAUDIO_RECORDINGS")
@@ -164,3 +166,65 @@ def test_real_recordings_are_near_to_the_ear(name: str) -> None:
     assert distance_db < 5
     assert dead < 0.02
     assert not result.metrics.missing_bands
+
+
+def heights(result: FitResult) -> torch.Tensor:
+    return result.network.terms[-1].to_tensors()["height_db"]
+
+
+@pytest.mark.parametrize("loss", ["erb", "mss", "mel"])
+def test_descent_on_expected_power_changes_the_noise_alone(loss: str) -> None:
+    recording = Recording(pluck(0.5).samples + noise(0.5) / 20, RATE)
+    plain, trained = fit(recording), fit(recording, noise_steps=12, noise_loss=loss, evaluate_every=4)
+    (run,) = trained.stages[-1].blocks[0]
+    assert [seen.step for seen in run.evaluations] == [0, 4, 8, 12]
+    assert run.best.terms[loss] < run.evaluations[0].terms[loss]
+    assert trained.stages[-1].name == "noise"
+    assert torch.equal(plain.waves[:, :], trained.waves[:, :])
+    assert not torch.equal(heights(plain), heights(trained))
+    assert trained.options.networks["noise"].changes()["noise_steps"] == 12
+
+
+def test_descent_trains_the_waves_if_asked() -> None:
+    recording = Recording(pluck(0.5).samples + noise(0.5) / 20, RATE)
+    plain, trained = fit(recording), fit(recording, noise_steps=10, noise_loss="mel", noise_waves=True)
+    (run,) = trained.stages[-1].blocks[0]
+    assert run.best.total < run.evaluations[0].total
+    assert not torch.equal(plain.waves[:, :], trained.waves[:, :])
+    # The estimate is that of the stored network, to the bit.
+    assert torch.equal(trained.network.terms[0].estimate(), trained.waves[:, :])
+    assert trained.snr_db == pytest.approx(run.best.snr_db, abs=0.01)
+
+
+def test_descent_that_is_stopped_keeps_the_best() -> None:
+    def stop(progress: Progress) -> None:
+        if progress.stage == "descending with noise" and progress.step == 4:
+            raise KeyboardInterrupt
+
+    recording = Recording(noise(0.5), RATE)
+    stopped = fit(recording, model="noise", noise_steps=8, evaluate_every=2, progress=stop)
+    (run,) = stopped.stages[-1].blocks[0]
+    assert (stopped.status, run.evaluations[-1].step) == ("stopped", 4)
+    assert run.best.total < run.evaluations[0].total
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"noise_steps": -1}, "noise_steps is -1"),
+        ({"noise_steps": 5, "noise_loss": "mls"}, "mss"),
+        ({"noise_loss": "mel"}, "noise_steps"),
+        ({"noise_waves": True}, "noise_steps"),
+        ({"model": "sine", "noise_steps": 5}, "noise_steps"),
+        ({"model": "noise", "noise_steps": 5, "noise_waves": True}, "noise_waves"),
+    ],
+)
+def test_descent_refuses_what_it_cannot_do(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        fit(Recording(noise(0.1), RATE), **settings)
+
+
+def test_descent_is_for_recordings_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "BLOCK_SAMPLES", 8000)
+    with pytest.raises(OptionError, match=r"noise_steps.*8000 samples"):
+        fit(Recording(noise(2.0), RATE), noise_steps=5)

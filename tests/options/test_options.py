@@ -59,12 +59,18 @@ RANGES = {
     "ema": (0.5, 0.99999, False),
     "teacher": (0, 1000, False),
     "checkpoint_every_s": (0, 86_400, False),
+    "noise_steps": (0, 10_000, True),
 }
 DESCENT = ("rates", "rate_tilt", "momentum_delay", "grow", "crops", "ema", "teacher", "schedule")
 """Settings that gauss-newton, the default, does not have, or only in part."""
-NEEDED = {"overlap": {"frame_s": 0.05}, "budget_split": {"model": "sine+double-dutch"}, "base": {"ladder": "octave"}} | {
-    name: {"optimiser": "adam", "ema": 0.99} if name == "teacher" else {"optimiser": "adam"} for name in DESCENT
-}
+NEEDED = {
+    "overlap": {"frame_s": 0.05},
+    "budget_split": {"model": "sine+double-dutch"},
+    "base": {"ladder": "octave"},
+    "compete": {"model": "sine+noise", "budget": 300},
+    "noise_loss": {"noise_steps": 10},
+    "noise_waves": {"noise_steps": 10},
+} | {name: {"optimiser": "adam", "ema": 0.99} if name == "teacher" else {"optimiser": "adam"} for name in DESCENT}
 """What else has to be given where a setting has no meaning alone."""
 CHOICES = {
     "window": ("hann", "sine", "triangle", "gate"),
@@ -85,6 +91,7 @@ CHOICES = {
     "schedule": ("cosine", "constant", "warm-up", "rise"),
     "grow_from": ("middle", "start"),
     "encoding": ("pcm16", "pcm24", "float32"),
+    "noise_loss": ("erb", "mss", "mel"),
 }
 TEXTS = {
     "losses": ["mse", "mse=1,pdl=0.5", "mss + mae=1e-3", "pdl:1:44:huber=2"],
@@ -97,7 +104,7 @@ TEXTS = {
     "ladder": ["free", "linear", "octave", "harmonic", "above-nyquist", "440", "440,1e3,880.5"],
     "span": ["seconds", "4,7", "-100,100"],
 }
-SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops"}
+SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops", "noise_waves", "compete"}
 
 
 @pytest.mark.parametrize(
@@ -383,7 +390,7 @@ def combined(chosen):
     return kept | {
         name: value
         for name, value in needed.items()
-        if name not in kept or name in ("losses", "optimiser", "ropes", "reading", "model", "ladder")
+        if name not in kept or name in ("losses", "optimiser", "ropes", "reading", "model", "ladder", "noise_steps")
     }
 
 

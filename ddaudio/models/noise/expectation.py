@@ -23,6 +23,27 @@ OFFSETS = 2
 """Positions of rendered frames, for each hop, relative to a frame that is measured."""
 
 
+class LevelsAtBins:
+    """Interpolates levels at the nodes to densities at other frequencies.
+
+    Args:
+        grid: the nodes; only their frequencies matter.
+        hz: the frequencies, ``[K]`` float64.
+
+    """
+
+    def __init__(self, grid: NoiseGrid, hz: Tensor) -> None:
+        self.band = grid.band_of(hz)
+        """Position of each frequency among the nodes, ``[K]`` float64."""
+        self._column, self._inside = self.band.long().clamp(max=grid.bands - 2), self.band <= grid.bands - 1 + 1e-9
+        self._share = (self.band - self._column).clamp(max=1)
+
+    def densities(self, levels_db: Tensor) -> Tensor:
+        """Return the densities, ``[..., K]``, for levels at the nodes, ``[..., bands]`` dB; differentiable."""
+        level = levels_db[..., self._column] * (1 - self._share) + levels_db[..., self._column + 1] * self._share
+        return torch.where(self._inside, (level / NEPER_DB).exp(), 0)
+
+
 class ExpectedDensity:
     """Maps levels at the nodes to densities: at the bins of rendered frames, and as measured around the nodes.
 
@@ -34,10 +55,12 @@ class ExpectedDensity:
 
     def __init__(self, sample_rate: int, grid: NoiseGrid) -> None:
         self.frames = NoiseFrames.at(sample_rate)
-        self.band = grid.band_of(self.frames.hz)
+        self._bins = LevelsAtBins(grid, self.frames.hz)
+
+    @property
+    def band(self) -> Tensor:
         """Position of each bin among the nodes, ``[K]`` float64."""
-        self._column, self._inside = self.band.long().clamp(max=grid.bands - 2), self.band <= grid.bands - 1 + 1e-9
-        self._share = (self.band - self._column).clamp(max=1)
+        return self._bins.band
 
     @staticmethod
     @lru_cache(maxsize=16)
@@ -47,8 +70,7 @@ class ExpectedDensity:
 
     def at_bins(self, levels_db: Tensor) -> Tensor:
         """Return the densities at the bins, ``[..., K]``, for levels at the nodes, ``[..., bands]`` dB; differentiable."""
-        level = levels_db[..., self._column] * (1 - self._share) + levels_db[..., self._column + 1] * self._share
-        return torch.where(self._inside, (level / NEPER_DB).exp(), 0)
+        return self._bins.densities(levels_db)
 
     def mean_power(self, levels_db: Tensor) -> Tensor:
         """Return the mean density around the nodes, ``[..., bands]``, for levels at the nodes; differentiable."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ddaudio.grid.erb import erb_number, evenly_spaced_hz
-from ddaudio.io.samples import Samples, on_cpu
+from ddaudio.io.samples import Samples
 
 STEP_S = 0.010
 """Time between two nodes, in seconds."""
@@ -128,7 +128,7 @@ class NoiseGrid:
         nodes = torch.arange(self.covered(chunk), dtype=torch.float64) + chunk * self.chunk_intervals
         begins = (nodes * (STEP_S * self.sample_rate)).round().long() - half
         first, last = int(begins[0]), int(begins[-1]) + self.frame_length
-        inside = on_cpu(signals[:, max(first, 0) : min(last, self.n_samples)]).double() - mean[:, None]
+        inside = signals[:, max(first, 0) : min(last, self.n_samples)].cpu().double() - mean[:, None]
         padded = pad(inside, (max(-first, 0), last - min(last, self.n_samples)))
         return padded.unfold(1, self.frame_length, 1)[:, begins - first]
 
