@@ -375,7 +375,11 @@ def combined(chosen):
         chosen["model"] = "+".join(NETWORKS)
     if chosen.get("model") in ("noise", "siren") or chosen.get("reading") == "binary":  # which have no other initialisation
         chosen = {name: value for name, value in chosen.items() if name != "initialisation"}
+    if "compete" in chosen:  # which finds shares itself
+        chosen = {name: value for name, value in chosen.items() if name not in ("budget_split", "max_parameters_per_sample")}
     needed = {name: value for key in chosen for name, value in NEEDED.get(key, {}).items()}
+    if owned:
+        needed.pop("model", None)
     if chosen.get("optimiser") == "gauss-newton" and not set(DESCENT) & set(chosen):
         needed["losses"] = "mse"
         chosen = {name: value for name, value in chosen.items() if name != "penalties"}
