@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
-from ddaudio.io.samples import Samples, blocks, on_cpu
+from ddaudio.io.samples import Samples, block_length, on_cpu
 from ddaudio.results.read import FitAudio
 
 LONGEST_SAMPLES = 1 << 24
@@ -60,12 +60,16 @@ def clips(sounds: FitAudio, longest: int | None = None) -> Clips:
     start = 0 if length == n_samples else worst_stretch(sounds.residual, length)
     taken_as, rate = _rates(sounds.sample_rate)
     named = sounds.by_name()
-    parts = [on_cpu(sound[:heard, start : start + length]) for sound in named.values()]
-    if rate != sounds.sample_rate:
-        parts = [on_cpu(audio.resample(Recording(part, taken_as), rate).samples[:, :]) for part in parts]
-    peaks = [float(part.abs().amax()) for part in parts]
+
+    def part(sound: Samples) -> Tensor:
+        """Return the excerpt of a sound at the rate of the clips."""
+        excerpt = on_cpu(sound[:heard, start : start + length])
+        return excerpt if rate == sounds.sample_rate else on_cpu(audio.resample(Recording(excerpt, taken_as), rate).samples[:, :])
+
+    # One at a time: together the excerpts would be most of the memory that a long fit takes.
+    peaks = [float(torch.stack(part(sound).aminmax()).abs().amax()) for sound in named.values()]
     peaks[0] = peaks[1] = max(peaks[:2])  # original and resynthesis are compared
-    made = tuple(_clip(name, part, rate, peak) for name, part, peak in zip(named, parts, peaks, strict=True))
+    made = tuple(_clip(name, part(sound), rate, peak) for (name, sound), peak in zip(named.items(), peaks, strict=True))
     return Clips(made, start / sounds.sample_rate, (start + length) / sounds.sample_rate, rate, heard)
 
 
@@ -88,21 +92,20 @@ def _clip(name: str, samples: Tensor, sample_rate: int, peak: float) -> Clip:
     gain = 2.0 ** math.ceil(math.log2(peak / (1 - 2**-15))) if peak > 0 else 1.0
     stream = io.BytesIO()
     soundfile.write(stream, (samples / gain).T.numpy(), sample_rate, format="FLAC", subtype="PCM_16")
-    return Clip(name, stream.getvalue(), gain, float(samples.double().square().mean().sqrt()))
+    return Clip(name, stream.getvalue(), gain, float(samples.double().square_().mean().sqrt()))
 
 
 def worst_stretch(residual: Samples, length: int) -> int:
     """Return the start of the ``length`` samples with most energy of the residual, to within a percent of ``length``."""
+    n_channels, n_samples = residual.shape
     step = max(1, length // 100)
-    energies, left = [], torch.zeros(0, dtype=torch.float64)
-    for block in blocks(residual):
-        square = torch.cat([left, block.double().square().sum(0)])
-        whole = len(square) // step * step
-        energies.append(square[:whole].reshape(-1, step).sum(1))
-        left = square[whole:]
-    if left.numel():
-        energies.append(left.sum()[None])
-    energy = torch.cat(energies)
+    at_once = max(1, block_length(n_channels) // step)
+    # In one tensor: a small one from each block would keep the heap from shrinking.
+    energy = torch.zeros(math.ceil(n_samples / step), dtype=torch.float64)
+    for first in range(0, len(energy), at_once):
+        square = on_cpu(residual[:, first * step : (first + at_once) * step]).double().square_().sum(0)
+        square = torch.nn.functional.pad(square, (0, -len(square) % step))
+        torch.sum(square.reshape(-1, step), 1, out=energy[first : first + at_once])
     total = torch.cat([torch.zeros(1, dtype=torch.float64), energy.cumsum(0)])
     count = min(length // step, len(energy))
     return min(int((total[count:] - total[:-count]).argmax()) * step, residual.shape[1] - length)

@@ -86,14 +86,14 @@ def waveform(samples: Samples, sample_rate: int, columns: int) -> Waveform:
     n_channels, n_samples = min(samples.shape[0], MOST_CHANNELS), samples.shape[1]
     width = math.ceil(n_samples / columns)
     step = width * max(1, _BLOCK_SAMPLES // (width * n_channels))
-    lows, highs = [], []
+    lows, highs = torch.zeros(2, n_channels, math.ceil(n_samples / width))
     for first in range(0, n_samples, step):
         block = on_cpu(samples[:n_channels, first : first + step])
         missing = -block.shape[1] % width
         block = torch.cat([block, block[:, -1:].expand(-1, missing)], 1).reshape(n_channels, -1, width)
-        lows.append(block.amin(2))
-        highs.append(block.amax(2))
-    return Waveform(torch.cat(lows, 1).numpy(), torch.cat(highs, 1).numpy(), width / sample_rate)
+        own = slice(first // width, first // width + block.shape[1])
+        lows[:, own], highs[:, own] = block.amin(2), block.amax(2)
+    return Waveform(lows.numpy(), highs.numpy(), width / sample_rate)
 
 
 def levels(samples: Samples, sample_rate: int, columns: int) -> tuple[NDArray[np.float32], float]:
@@ -101,14 +101,14 @@ def levels(samples: Samples, sample_rate: int, columns: int) -> tuple[NDArray[np
     n_channels, n_samples = samples.shape
     width = max(math.ceil(n_samples / columns), min(n_samples, math.ceil(LEVEL_WINDOW_S * sample_rate)))
     step = width * max(1, _BLOCK_SAMPLES // (width * n_channels))
-    powers = []
+    powers = torch.zeros(math.ceil(n_samples / width), dtype=torch.float64)
     for first in range(0, n_samples, step):
         square = on_cpu(samples[:, first : first + step]).double().square().mean(0)
         counts = torch.ones_like(square)
         missing = -len(square) % width
         square, counts = (pad(one, (0, missing)).reshape(-1, width).sum(1) for one in (square, counts))
-        powers.append(square / counts)
-    return torch.cat(powers).float().numpy(), width / sample_rate
+        powers[first // width : first // width + len(square)] = square / counts
+    return powers.float().numpy(), width / sample_rate
 
 
 def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -132,14 +132,17 @@ def spectrogram(samples: Samples, sample_rate: int, columns: int, rows: int) -> 
     window = torch.hann_window(n_fft)
     at_a_time = max(1, _BLOCK_SAMPLES // (n_fft * each * n_channels)) * each
     frames = Frames(n_fft, hop, n_columns * each, first_sample=hop // 2 - n_fft // 2)
-    found = []
+    found = torch.zeros(n_channels, math.ceil(bins / row), n_columns, dtype=torch.int8)
+    done = 0
     for block in frames.blocks(samples, at_a_time):
         magnitudes = frames.transform(block[:n_channels], window).mT.abs() * (2 / float(window.sum()))
         count = magnitudes.shape[1]
         magnitudes = pad(magnitudes, (0, -bins % row)).reshape(n_channels, count // each, each, -1, row).amax((2, 4))
-        found.append((20 * magnitudes.clamp(min=1e-30).log10()).round().clamp(LEAST_DB, MOST_DB).to(torch.int8).mT)
+        part = (20 * magnitudes.clamp(min=1e-30).log10()).round().clamp(LEAST_DB, MOST_DB).to(torch.int8).mT
+        found[..., done : done + part.shape[2]] = part
+        done += part.shape[2]
     bin_hz = sample_rate / n_fft
-    return Spectrogram(torch.cat(found, 2).numpy(), hop * each / sample_rate, row * bin_hz, -bin_hz / 2)
+    return Spectrogram(found.numpy(), hop * each / sample_rate, row * bin_hz, -bin_hz / 2)
 
 
 def drawn_as(network: Network, drawing: DrawingName) -> list[Term]:

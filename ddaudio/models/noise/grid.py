@@ -135,5 +135,7 @@ class NoiseGrid:
     def densities(self, signals: Samples, mean: Tensor, chunk: int) -> Tensor:
         """Return the power of signals ``[C, T]`` around each node of a chunk, per Hz, ``[C, covered, bands]`` float64."""
         frames = self.frames(signals, mean, chunk)
+        if not bool(frames.any()):  # silence costs nothing
+            return frames.new_zeros(*frames.shape[:2], self.bands)
         rows = range(0, frames.shape[1], FRAMES_AT_ONCE)
         return torch.cat([self.frame_powers(frames[:, row : row + FRAMES_AT_ONCE]) for row in rows], 1)
