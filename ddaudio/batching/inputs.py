@@ -173,6 +173,8 @@ def _rows(address: str) -> list[str]:
         raise BatchError(f"the list {address!r} is not UTF-8 text: {error}", hint="save it as UTF-8") from None
     rows = [line.strip() for line in text.splitlines()]
     found = [_tidy(row) for row in rows if row and not row.startswith("#")]
+    if any("\0" in row for row in found):
+        raise BatchError(f"the list {address!r} has a zero byte in a path", hint="write a path or an address on each line")
     if not found:
         raise BatchError(f"the list {address!r} is empty", hint="write a path or an address on each line")
     return found

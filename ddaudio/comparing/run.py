@@ -17,6 +17,7 @@ from ddaudio.comparing.results import Comparison, Found, Run, to_json
 from ddaudio.comparing.worker import CompareJob, StepTiming, Trial
 from ddaudio.errors import OptionError, OutputError
 from ddaudio.io.atomic import whole_file
+from ddaudio.io.json_text import parse_json
 from ddaudio.options import FitOptions
 from ddaudio.options.compare import PARAMETERS_PER_SAMPLE, CompareOptions, Variant
 from ddaudio.options.model import MIN_PARAMETERS
@@ -287,9 +288,9 @@ class _Comparing:
 def _read_paces(path: Path) -> dict[str, StepTiming]:
     """Return stored step times; empty if the file is missing or damaged."""
     try:
-        kept = json.loads(path.read_bytes())
+        kept = parse_json(path.read_bytes())
         found = {str(key): StepTiming(float(row["start_s"]), float(row["step_s"])) for key, row in kept.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     return {key: pace for key, pace in found.items() if 0 <= pace.start_s < math.inf and 0 < pace.step_s < math.inf}
 

@@ -1,13 +1,12 @@
 """Tasks of the workers: measure how many steps of a fit take a given time, and make the fit."""
 
-import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ddaudio.comparing.curve_file import CURVE, CurveFile
 from ddaudio.comparing.results import NAMES, Curve, Found, Run
 from ddaudio.errors import DdaudioError
 from ddaudio.fitting.result import FitResult
@@ -135,10 +134,6 @@ class CompareJob:
         return Path(self.output, str(self.run.folder))
 
 
-CURVE = "curve.json"
-"""File with run and curve in the folder of a fit; written last, it marks the fit as complete."""
-
-
 def make(job: CompareJob) -> Found:
     """Make and write a fit, and return run and curve; user errors and a full disk give a failed run."""
     seen = _Seen()
@@ -152,9 +147,8 @@ def make(job: CompareJob) -> Found:
         check_inside(job.output, folder)
         remove_file(folder / CURVE, Path(job.output))  # marks the fit as incomplete until it is written again
         saving.save_fit(result, folder, force=True, html=job.html)
-        kept = {"key": job.key, "html": job.html, "run": asdict(run), "curve": asdict(seen.curve)}
         with whole_file(folder / CURVE) as stream:
-            stream.write(json.dumps(kept, allow_nan=False).encode())
+            stream.write(CurveFile(job.key, job.html, run, seen.curve).data())
     except (DdaudioError, OSError, MemoryError) as error:
         return job.run.failure(str(error) or type(error).__name__), None
     return run, seen.curve
@@ -181,17 +175,10 @@ def _measured(run: Run, result: FitResult, seen: _Seen) -> Run:
 def done(job: CompareJob) -> Found | None:
     """Return an existing fit; None if it is missing, incomplete or made with other settings."""
     try:
-        kept = json.loads((job.folder / CURVE).read_bytes())
-        if kept["key"] != job.key or (job.html and not kept["html"]):
-            return None
-        run, curve = Run(**kept["run"]), Curve(**kept["curve"])
-        # Names of recordings and variants may have changed since.
-        names = {member: getattr(job.run, member) for member in NAMES}
-        return (replace(run, **names), curve) if _is_whole(curve) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        kept = CurveFile.parse((job.folder / CURVE).read_bytes())
+    except (OSError, ValueError):
         return None
-
-
-def _is_whole(curve: Curve) -> bool:
-    columns: Sequence[Sequence[object]] = [getattr(curve, member.name) for member in fields(Curve)]
-    return len({len(column) for column in columns}) == 1
+    if kept.key != job.key or (job.html and not kept.html):
+        return None
+    # Names of recordings and variants may have changed since.
+    return replace(kept.run, **{member: getattr(job.run, member) for member in NAMES}), kept.curve

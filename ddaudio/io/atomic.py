@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import BinaryIO, TypeGuard
 
 from ddaudio.errors import OutputError
-from ddaudio.io.locks import folder_lock, is_running, json_object, lock, lock_file
+from ddaudio.io.json_text import json_object
+from ddaudio.io.locks import folder_lock, is_running, lock, lock_file
 from ddaudio.io.paths import quoted
 
 SCRATCH = ".ddaudio-"
@@ -181,7 +182,7 @@ def _complete(home: Path) -> None:
     except FileNotFoundError:
         return
     names, new, to = journal.get("names"), journal.get("new"), journal.get("to")
-    if not isinstance(to, str) or not _are_names(names) or not _are_names(new):
+    if not _is_path(to) or not _are_names(names) or not _are_names(new):
         return
     folder = home.parent / to
     check_inside(home.parent, folder)
@@ -192,7 +193,15 @@ def _complete(home: Path) -> None:
 
 
 def _are_names(names: object) -> TypeGuard[list[str]]:
-    return isinstance(names, list) and all(isinstance(name, str) and Path(name).parts == (name,) for name in names)
+    return isinstance(names, list) and all(_is_path(name) and Path(name).parts == (name,) for name in names)
+
+
+def _is_path(text: object) -> TypeGuard[str]:
+    """Return whether a value is text that the system takes as a path."""
+    try:
+        return isinstance(text, str) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _remove_tree(home: Path) -> None:

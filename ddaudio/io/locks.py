@@ -7,22 +7,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ddaudio.errors import OutputError
+from ddaudio.io.json_text import json_object
 from ddaudio.io.paths import quoted
 
 if sys.platform != "win32":
     import fcntl
-
-
-def json_object(data: bytes) -> dict[str, Any]:
-    """Return JSON text as an object; an empty one if it is not one."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 @contextlib.contextmanager

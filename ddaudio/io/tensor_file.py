@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ddaudio.io.json_text import parse_json
+
 _TYPES = (
     *(torch.float32, torch.float64),
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
@@ -41,16 +43,12 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str
 def read_settings(text: str) -> dict[str, Any]:
     """Parse settings in the metadata of a file; raises ValueError if they are not a JSON object of finite numbers."""
     try:
-        found = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("the settings are nested too deeply") from None
+        found = parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"the settings cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise ValueError("the settings are not a JSON object")
     return found
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"the settings contain {name}")
 
 
 def checksum(settings: str, tensors: Mapping[str, Tensor]) -> str:

@@ -1,7 +1,6 @@
 """Parsing of ``report.json`` and validation against its schema. Does not import torch."""
 
 import json
-import math
 import os
 from functools import cache
 from importlib.resources import files
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddaudio.errors import ReportError
 from ddaudio.io.formats import REPORT_FORMAT
+from ddaudio.io.json_text import parse_json
 from ddaudio.io.paths import quoted
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def parse_report(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises `ReportError` if it is damaged, or of another format.
     """
     try:
-        contents = json.loads(data.decode("utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
+        contents = parse_json(data)
+    except ValueError as error:
         raise ReportError(f"{quoted(path)} is damaged: {error}", hint="fit the recording again") from None
     found = contents.get("schema") if isinstance(contents, dict) else None
     if type(found) is int and found != REPORT_FORMAT.number:
@@ -36,20 +36,6 @@ def parse_report(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{quoted(path)} is damaged at {problem.json_path}: {problem.message[:200]}", hint="fit the recording again"
         )
     return dict(contents)
-
-
-def _finite(text: str) -> float:
-    """Parse a number; raises ValueError for NaN and infinity, which do not exist in JSON."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is no finite number")
-    return number
-
-
-def _whole(text: str) -> int:
-    """Parse a whole number; raises ValueError if it exceeds the range of floats."""
-    _finite(text)
-    return int(text)
 
 
 @cache

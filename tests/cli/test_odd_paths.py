@@ -9,6 +9,8 @@ import pytest
 import soundfile
 from commands import FILES, QUICK, chirp, run
 
+from ddaudio.training.checkpoint_files import HEAD
+
 
 @pytest.fixture
 def sound(tmp_path: Path) -> Path:
@@ -24,6 +26,13 @@ def refused(*arguments: str | Path) -> str:
     assert err.startswith("ddaudio: error: ")
     assert err.count("\n") == 1
     return err
+
+
+def let_in(folder: Path) -> None:
+    """Let everybody look into the folders of a test."""
+    for above in [*folder.parents][:-2]:
+        if above.stat().st_uid == os.getuid() and above.name.startswith("pytest"):
+            above.chmod(0o755)
 
 
 def as_nobody(work: Callable[[], None]) -> int:
@@ -72,7 +81,7 @@ def test_the_longest_stems_are_fitted_and_resumed(
     del out
 
 
-@pytest.mark.parametrize("out", ["x" * 300, "/", "/proc/1/fd/out", "chirp.wav", "chirp.wav/out", "nowhere"])
+@pytest.mark.parametrize("out", ["x" * 300, "/proc/1/fd/out", "chirp.wav", "chirp.wav/out", "nowhere"])
 def test_an_output_that_cannot_be_is_refused_before_the_fit(
     out: str, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,10 +92,28 @@ def test_an_output_that_cannot_be_is_refused_before_the_fit(
         raise AssertionError("refused too late")
 
     monkeypatch.setattr("ddaudio.report.save.fit", fit)
-    if out == "/":
-        monkeypatch.setattr(os, "access", lambda *_: False)
     refused("fit", sound, "--out", out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["chirp.wav", "nowhere"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("out", ["/", "/nothing/there"])
+def test_the_root_as_output_is_refused_before_the_fit(
+    out: str, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that truly cannot be written to, for a user that is not root; nothing can be beside it either."""
+    let_in(tmp_path)
+
+    def fit(*_: object, **__: object) -> None:
+        raise AssertionError("refused too late")
+
+    monkeypatch.setattr("ddaudio.report.save.fit", fit)
+
+    def work() -> None:
+        assert not os.access("/", os.W_OK)
+        assert "Traceback" not in refused("fit", sound, "--out", out)
+
+    assert as_nobody(work) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -97,9 +124,7 @@ def test_folders_without_permissions_are_told(sound: Path, tmp_path: Path) -> No
     shut.mkdir()
     sound.rename(shut / "a.wav")
     (tmp_path / "fit").rename(shut / "fit")
-    for folder in [*tmp_path.parents][:-2]:
-        if folder.stat().st_uid == os.getuid() and folder.name.startswith("pytest"):
-            folder.chmod(0o755)
+    let_in(tmp_path)
     shut.chmod(0o644)
 
     def work() -> None:
@@ -142,8 +167,11 @@ def test_a_path_that_is_not_utf_8_goes_all_the_way(sound: Path, tmp_path: Path, 
     words = ("fit", path, "--out", fit, *QUICK, "--checkpoint-every", "0.000001")
     assert run(*words, "--force")[0] in (1, 2)
     monkeypatch.undo()
+    checkpoint = fit.with_name(fit.name + ".checkpoint")
+    assert (checkpoint / HEAD).is_file(), "there is nothing to resume from"
     code, _, err = run(*words, "--force", "--resume")
     assert code == 0, err
+    assert not checkpoint.exists()
 
 
 def _full_disk(*_: object, **__: object) -> None:

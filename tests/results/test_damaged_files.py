@@ -1,8 +1,10 @@
 """Whatever is in a file, reading it ends in a result or a `DdaudioError`: mutations of each kind of file, with a fixed seed."""
 
 import json
+import os
 import random
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -16,13 +18,21 @@ from sounds import fit_waves as fit
 from sounds import pluck
 
 import ddaudio
+from ddaudio.batching.inputs import find
 from ddaudio.batching.results_table import read_table
+from ddaudio.comparing.curve_file import CurveFile
+from ddaudio.comparing.results import Comparison, Curve, Run
+from ddaudio.comparing.run import _read_paces
 from ddaudio.editing.tables import partials_table
 from ddaudio.errors import BatchError, DdaudioError, ModelError, ReportError
+from ddaudio.io.atomic import JOURNAL, OWNER, SCRATCH, clear_leftovers
 from ddaudio.io.audio import Recording
 from ddaudio.io.formats import MODEL_FORMAT
+from ddaudio.io.locks import lock_file
+from ddaudio.io.storage import MARK, open_storage
 from ddaudio.io.tensor_file import checksummed_safetensors, read_tensors
 from ddaudio.models.file import load_model, model_bytes
+from ddaudio.options.compare import CompareOptions
 from ddaudio.options.fit import read_settings
 from ddaudio.results.inspect import model_facts
 from ddaudio.results.read import read_report
@@ -191,6 +201,121 @@ def test_models_of_silence_can_be_read(model: str, tmp_path: Path) -> None:
     result = fit(Recording(torch.zeros(1, 80_000), 8000), model=model, frame_s=0.02)
     (tmp_path / "model.safetensors").write_bytes(model_bytes(result.network))
     assert not bool(ddaudio.render(load_model(tmp_path))[:, :].any())
+
+
+def test_curves_of_comparisons() -> None:
+    run = Run("tone", "all", "sine", "mse=1", 0, "converged", "as it is", metrics={"snr_db": 3.5}, n_parameters=7, seconds=0.1)
+    whole = CurveFile("key", False, run, Curve([0, 2], [0.1, 0.2], [1.0, 0.5], [None, 3.0]))
+    assert CurveFile.parse(whole.data()) == whole
+    chance, refused = random.Random(7), 0
+    contents = json.loads(whole.data())
+    for case in range(CASES):
+        odd = case % 2 and json.dumps(with_odd_value(contents, chance)).encode()
+        try:
+            found = CurveFile.parse(odd or mutated(whole.data(), chance))
+        except ValueError:
+            refused += 1
+            continue
+        # What is read can be shown: a text for a number ended the comparison after all fits, without tables.
+        Comparison("", {}, (found.run,), (found.curve,), False).csv()
+        Comparison("", {}, (found.run,), (found.curve,), False).markdown()
+        found.curve.steps_to(0.9)
+    assert refused >= CASES * 0.6
+
+
+def test_step_times_of_comparisons(tmp_path: Path) -> None:
+    path, chance = tmp_path / "paces.json", random.Random(8)
+    contents = {"a": {"start_s": 0.1, "step_s": 0.01}, "b": {"start_s": 0.0, "step_s": 1e-6}}
+    for case in range(CASES):
+        odd = case % 2 and json.dumps(with_odd_value(contents, chance)).encode()
+        path.write_bytes(odd or mutated(json.dumps(contents).encode(), chance))
+        for pace in _read_paces(path).values():
+            assert pace.steps_in(1.0) >= 1
+
+
+def test_journals_and_marks_of_scratch_folders(tmp_path: Path) -> None:
+    """Whatever a journal or a mark contains, nothing outside of the folder is touched, and nothing is raised."""
+    chance, parent, other = random.Random(9), tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    (other / "kept").write_text("kept")
+    odd_names = [
+        "../other",
+        "..",
+        "/",
+        "a\0b",
+        "\ud800",
+        "",
+        ".",
+        "fit",
+        str(other),
+        "x" * 300,
+        3,
+        None,
+        [],
+        ["a", "../other/kept"],
+    ]
+    for case in range(CASES):
+        home = parent / f"{SCRATCH}{case}"
+        (home / "new").mkdir(parents=True)
+        (home / "new" / "a").write_text("new")
+        mark = {"ddaudio": "scratch", "pid": 2**30 if case % 3 else chance.choice(ODD), "host": socket.gethostname()}
+        journal: dict[str, Any] = {"to": "fit", "names": ["a"], "new": ["a"]}
+        journal[chance.choice([*journal])] = chance.choice([*odd_names, *([name] for name in odd_names)])
+        data = [json.dumps(each).encode() for each in (mark, journal)]
+        if case % 4 == 0:
+            which = chance.randrange(2)
+            data[which] = mutated(data[which], chance)
+        (home / OWNER).write_bytes(data[0])
+        (home / JOURNAL).write_bytes(data[1])
+        clear_leftovers(parent)
+        assert [path.name for path in other.iterdir()] == ["kept"]
+        assert {path.name for path in tmp_path.iterdir()} == {"out", "other"}
+        shutil.rmtree(parent)
+
+
+def test_holders_of_locks(tmp_path: Path) -> None:
+    path, chance = tmp_path / "lock", random.Random(10)
+    data = json.dumps({"ddaudio": "lock", "pid": 1, "host": "here"}).encode()
+    for case in range(CASES):
+        odd = case % 2 and json.dumps(with_odd_value(json.loads(data), chance)).encode()
+        path.write_bytes(odd or mutated(data, chance))
+        descriptors: list[int] = []
+        read_or_refused(lambda: descriptors.append(lock_file(path, "it is in use")))  # noqa: B023 - called at once
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def test_marks_of_outputs(tmp_path: Path) -> None:
+    """The mark of a batch, and of a checkpoint: only what carries it is ever removed."""
+    chance = random.Random(11)
+    for case in range(CASES // 3):
+        folder = tmp_path / str(case)
+        folder.mkdir()
+        (folder / MARK).write_bytes(chance.choice([b"", b"{}", b"[]", b"\xff", chance.randbytes(30), b'{"ddaudio": "batch"']))
+        read_or_refused(lambda: open_storage(folder).prepare())  # noqa: B023 - called at once
+        read_or_refused(lambda: Checkpoint(folder, {}, 0.0, resume=True))  # noqa: B023 - called at once
+
+
+def test_lists_of_recordings(tmp_path: Path) -> None:
+    sound = write_tones(tmp_path / "in", 1)
+    chance, path = random.Random(12), tmp_path / "list.txt"
+    data = f"# sounds\n{sound}/tone 0.wav\n\n{sound}\n".encode()
+    output = open_storage(tmp_path / "out")
+    for _ in range(CASES):
+        changed = mutated(data, chance)
+        at = chance.randrange(len(changed) + 1)
+        path.write_bytes(
+            changed[:at] + chance.choice([b"\0", b"\xff", b"\xed\xa0\x80", b"x" * 5000, b"s3x://y\n", b"://"]) + changed[at:]
+        )
+        read_or_refused(lambda: find([str(path)], output))
+
+
+def test_files_of_variants(tmp_path: Path) -> None:
+    chance, path = random.Random(13), tmp_path / "variants.toml"
+    data = b'[late]\nschedule = "rise"\n[many]\nsteps = 30\nlosses = ["mse=1"]\n'
+    for _ in range(CASES):
+        path.write_bytes(mutated(data, chance))
+        read_or_refused(lambda: CompareOptions(variants=str(path)).entries({}))
 
 
 def test_reports(folder: Path, tmp_path: Path) -> None:
