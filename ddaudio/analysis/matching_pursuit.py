@@ -21,6 +21,7 @@ from ddaudio.analysis.partials import Banks, Layout, Partials
 from ddaudio.analysis.peaks import Peaks, spectral_peaks
 from ddaudio.grid.batched import BatchedGrid, batched, ratio
 from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.losses.curvature import Differences
 
 ROUNDS = 10
 """Default number of rounds."""
@@ -30,6 +31,8 @@ RIDGE = 1e-4
 """Ridge of the least squares, as a share of a partial's energy; it bounds the amplitudes of nearly equal frequencies."""
 ROUND_FALL = 4.0
 """Factor by which the threshold of gain falls from one round to the next."""
+SMALLEST_RESPONSE = 1e-3
+"""Lower bound of the response of a weighting in the scale of a partial's amplitudes: at 0 Hz it may be 0."""
 SURE_SHARE = 0.7
 """With a goal, a round takes the strongest peaks, up to this share of the gain of all peaks."""
 
@@ -44,19 +47,28 @@ def solve_amplitudes(partials: Partials, target: Tensor, grid: TimeGrid, steps: 
 
 
 def _solve_amplitudes(
-    partials: Partials, target: Tensor, grids: BatchedGrid, moving: NDArray[np.bool_], steps: int
+    partials: Partials,
+    target: Tensor,
+    grids: BatchedGrid,
+    moving: NDArray[np.bool_],
+    steps: int,
+    weighting: Differences | None = None,
 ) -> tuple[Partials, Tensor]:
-    """`solve_amplitudes` for a batch of grids; of these, only the ``moving [M]`` ones change."""
+    """`solve_amplitudes` for a batch of grids, with a weighting of errors; only the ``moving [M]`` ones of the grids change."""
     grid, owners = grids.grid, grids.owners(partials.frame)
     banks = Banks(partials.frequency, Layout(grid, partials.counts(grid)))
     unit = (grid.energy.to(target) / 2).rsqrt()[partials.frame]
+    if weighting is not None:
+        unit = unit * weighting.response(partials.frequency).clamp(min=SMALLEST_RESPONSE).rsqrt()
 
     def synthesise(amplitudes: Tensor) -> Tensor:
         """Return the signals for amplitudes ``[2, P]``."""
         return banks.signals(amplitudes[0] * unit, amplitudes[1] * unit)
 
     def correlate(signals: Tensor) -> Tensor:
-        """Apply the adjoint."""
+        """Apply the weighting and the adjoint."""
+        if weighting is not None:
+            signals = grids.signals([weighting.product(own) for own in grids.own(signals)])
         return torch.stack(banks.adjoint(grid.frame_adjoint(signals))) * unit
 
     amplitudes = torch.stack([partials.cosine, partials.sine]) / unit
@@ -92,6 +104,9 @@ class Pursuit(NamedTuple):
     given: Partials | None = None
     """Partials to start from (default: none)."""
     rounds: int = ROUNDS
+    weighting: Differences | None = None
+    """How errors are weighted over frequency where peaks are chosen and amplitudes solved for; None for equal weights. Budget and
+    goal are of plain energies."""
 
     def goes_on(self, done: int, energy: float, count: int) -> bool:
         """Return whether another round follows, given the residual's ``energy`` and the ``count`` of partials."""
@@ -112,21 +127,26 @@ class Pursuit(NamedTuple):
 
 
 def pursue(
-    target: Tensor, grid: TimeGrid, size: Budget, partials: Partials | None = None, rounds: int = ROUNDS
+    target: Tensor,
+    grid: TimeGrid,
+    size: Budget,
+    partials: Partials | None = None,
+    rounds: int = ROUNDS,
+    weighting: Differences | None = None,
 ) -> tuple[Partials, Tensor]:
     """Find partials for ``target [B, T]``, added to those given; return them and the residual ``[B, T]``."""
-    return pursue_many([Pursuit(target, grid, size, partials, rounds)])[0]
+    return pursue_many([Pursuit(target, grid, size, partials, rounds, weighting)])[0]
 
 
 def pursue_many(pursuits: Sequence[Pursuit]) -> list[tuple[Partials, Tensor]]:
-    """Run several pursuits as one batch, round by round; return partials and residual of each."""
+    """Run several pursuits with the same weighting as one batch, round by round; return partials and residual of each."""
     if not any(bool(each.target.any()) or each.given is not None for each in pursuits):  # all is silence
         return [(Partials.none(each.target), each.target.clone()) for each in pursuits]
     grids = batched([pursuit.grid for pursuit in pursuits])
     target = grids.signals([pursuit.target for pursuit in pursuits])
     given = [Partials.none(each.target) if each.given is None else each.given for each in pursuits]
     partials, room = Partials.beside(given, grids), _room(pursuits, grids)
-    residual = target - render(partials, grids.grid)
+    residual, weighting = target - render(partials, grids.grid), pursuits[0].weighting
     on = [True] * len(pursuits)
     for done in itertools.count():
         counts = map(len, grids.owners(partials.frame).split(partials.frame))
@@ -134,7 +154,7 @@ def pursue_many(pursuits: Sequence[Pursuit]) -> list[tuple[Partials, Tensor]]:
         on = [still and each.goes_on(done, *state) for still, each, state in zip(on, pursuits, states, strict=True)]
         if not any(on):
             break
-        peaks = _admitted(spectral_peaks(residual, grids.grid), partials.counts(grids.grid), room)
+        peaks = _admitted(spectral_peaks(residual, grids.grid, weighting), partials.counts(grids.grid), room)
         taken = []
         for place, own in enumerate(grids.owners(peaks.frame).split(torch.arange(peaks.frame.numel()))):
             on[place] &= own.numel() > 0
@@ -147,7 +167,7 @@ def pursue_many(pursuits: Sequence[Pursuit]) -> list[tuple[Partials, Tensor]]:
         silent = torch.zeros_like(peaks.gain[which])
         found = Partials(peaks.frame[which], peaks.frequency[which], silent, silent)
         moving = np.array([own.numel() > 0 for own in taken])
-        partials, residual = _solve_amplitudes(partials.joined(found), target, grids, moving, SOLVER_STEPS)
+        partials, residual = _solve_amplitudes(partials.joined(found), target, grids, moving, SOLVER_STEPS, weighting)
     return list(zip(partials.split(grids), grids.own(residual), strict=True))
 
 

@@ -8,6 +8,7 @@ from scipy.fft import next_fast_len  # type: ignore[import-untyped]
 from torch import Tensor
 
 from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.losses.curvature import Differences
 
 NEAR_PEAK = 0.005
 """Peaks below this share of the strongest in their frame are left to a later round: they may be side lobes."""
@@ -16,7 +17,7 @@ BLOCK_ELEMENTS = 1 << 24
 
 
 class Peaks(NamedTuple):
-    """Peaks of the frames' spectra, strongest first."""
+    """Peaks of the frames' spectra, strongest first, as errors are weighted."""
 
     frame: Tensor
     frequency: Tensor
@@ -24,13 +25,14 @@ class Peaks(NamedTuple):
     """Energy that a partial at the peak would remove, ``[N]``."""
 
 
-def spectral_peaks(residual: Tensor, grid: TimeGrid) -> Peaks:
+def spectral_peaks(residual: Tensor, grid: TimeGrid, weighting: Differences | None = None) -> Peaks:
     """Find the peaks of the spectrum of each frame of ``residual [B, T]``.
 
     Partials are windowed in the overlap-add, so one at frequency ``w`` removes ``|sum_n v_n^2 r_n exp(-i w n)|^2 /
     (sum_n v_n^2 / 2)`` of the frame's error ``sum_n (v_n r_n)^2``, with the window ``v``, provided that the neighbouring frames
     represent their share of the sound. Maxima are found in a spectrum with half-bin steps and refined by a parabola through the
-    logarithms of three points (Smith and Serra, 1987, PARSHL).
+    logarithms of three points (Smith and Serra, 1987, PARSHL). Peaks are sorted by gain, times the response of a ``weighting`` of
+    errors over frequency.
     """
     parts = []
     for group, frames in zip(grid.groups, grid.frame(residual), strict=True):
@@ -43,7 +45,8 @@ def spectral_peaks(residual: Tensor, grid: TimeGrid) -> Peaks:
             frame, *columns = _peaks_of(power, n_fft)
             parts.append((frame + group.frames.start + first, *columns))
     frame, frequency, gain = (torch.cat(columns) for columns in zip(*parts, strict=True))
-    order = torch.argsort(gain, descending=True, stable=True)
+    strength = gain if weighting is None else gain * weighting.response(frequency)
+    order = torch.argsort(strength, descending=True, stable=True)
     return Peaks(frame[order], frequency[order].clamp(0, math.pi), gain[order])
 
 

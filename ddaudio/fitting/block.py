@@ -14,10 +14,11 @@ from ddaudio.fitting.refinement import RefinementTask, refine_many
 from ddaudio.fitting.segmentation import FIRST_LEVEL, Division, cell_sizes, divide_many
 from ddaudio.grid.coding import count_words, encode
 from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.losses import weighting_of
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget, FramedNetwork
 from ddaudio.models.batched import initialise_many
 from ddaudio.models.registry import make_network
-from ddaudio.options import WindowName
+from ddaudio.options import WindowName, parse_terms
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
 
@@ -112,8 +113,10 @@ def fit_block_many(blocks: Sequence[Block]) -> list[tuple[FramedNetwork, list[Tr
 
 def _start(block: Block, grid: TimeGrid) -> FramedNetwork:
     """Return a network that is not initialised."""
-    name = block.stage.network.name
-    return make_network(name, grid, block.stage.options.network(name))
+    name, options, sample_rate = block.stage.network.name, block.stage.options, block.stage.sample_rate
+    network = make_network(name, grid, options.network(name))
+    network.weighting = weighting_of(parse_terms(options.training.losses), block.target.shape[1], sample_rate)
+    return network
 
 
 def _divide(blocks: Sequence[Block]) -> list[TimeGrid]:

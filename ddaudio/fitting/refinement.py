@@ -85,6 +85,8 @@ class _Refinement(Generic[Kept]):
         sample_rate = self.network.sample_rate
         crop_samples = max(1, round(training.crop_s * sample_rate))
         crops = max(1, round(LONGEST_CROPS_S / training.crop_s))
+        if training.optimiser == "gauss-newton":  # which reduces what is evaluated
+            crops = self.target.shape[1]
         terms, penalties = parse_terms(training.losses), parse_penalties(training.penalties)
         self._objective = Objective(terms, self.target, crop_samples, crops, sample_rate, penalties)
         self.runs: list[TrainingRun] = []

@@ -8,7 +8,7 @@ each loss is insensitive to, with measured results.
 from ddaudio.losses.all_pairs import all_pairs
 from ddaudio.losses.base import Loss, StepInfo
 from ddaudio.losses.differences import NEAR_LAGS, first_difference, pdl, slope
-from ddaudio.losses.objective import LONGEST_CROPS_S, Objective
+from ddaudio.losses.objective import LONGEST_CROPS_S, Expansion, Objective, weighting_of
 from ddaudio.losses.penalties import zero
 from ddaudio.losses.pointwise import huber, mae, mse
 from ddaudio.losses.registry import make_loss
@@ -20,6 +20,7 @@ __all__ = [
     "MAGNITUDE_FLOOR",
     "MSS_DEFAULT",
     "NEAR_LAGS",
+    "Expansion",
     "Loss",
     "Objective",
     "Resolution",
@@ -34,5 +35,6 @@ __all__ = [
     "mss",
     "pdl",
     "slope",
+    "weighting_of",
     "zero",
 ]

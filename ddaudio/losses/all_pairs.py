@@ -41,16 +41,26 @@ def _weighted(error: Tensor, by_distance: bool) -> Tensor:
     n_samples = error.shape[-1]
     if n_samples == 1:
         return error[..., 0] * 0
-    lags = torch.arange(1, n_samples, dtype=error.dtype, device=error.device)
-    weight = lags if by_distance else 1 / lags
+    weight = pair_weights(n_samples, by_distance)
     # Weights of all samples to the left of each sample; those to the right are the same, mirrored.
     before = pad(weight.cumsum(0), (1, 0))
     own = (error.square() * (before + before.flip(0))).sum(-1)
     size = 1 << (2 * n_samples - 1).bit_length()
     spectrum = torch.fft.rfft(error, size)
     correlation = torch.fft.irfft(spectrum.real.square() + spectrum.imag.square(), size)[..., 1:n_samples]
-    total: Tensor = (own - 2 * (weight * correlation).sum(-1)) / (weight * (n_samples - lags)).sum()
+    total: Tensor = (own - 2 * (weight * correlation).sum(-1)) / over_pairs(weight)
     return total
+
+
+def pair_weights(n_samples: int, by_distance: bool) -> Tensor:
+    """Return the weight of an unordered pair at each lag from 1, ``[T - 1]`` float64."""
+    lags = torch.arange(1, n_samples, dtype=torch.float64)
+    return lags if by_distance else 1 / lags
+
+
+def over_pairs(weight: Tensor) -> Tensor:
+    """Return the sum of weights by lag, ``[T - 1]``, over all unordered pairs."""
+    return (weight * torch.arange(weight.numel(), 0, -1, dtype=weight.dtype)).sum()
 
 
 def _absolute_pairs(order: Tensor) -> Tensor:

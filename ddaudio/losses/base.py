@@ -6,6 +6,8 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
+from ddaudio.losses.curvature import Curvature, Differences
+
 
 class StepInfo(NamedTuple):
     """State of the training. Losses that vary during training depend on it alone, so that a resumed run is the same."""
@@ -34,6 +36,21 @@ class Loss(ABC):
     @abstractmethod
     def distance(self, estimate: Tensor, prepared: Sequence[Tensor], moment: StepInfo | None) -> Tensor:
         """Return the loss of each signal, ``[B]``, for a prepared target; for evaluation, ``moment`` is None."""
+
+    def filter(self, n_samples: int) -> Differences | None:
+        """Return the curvature of a loss that is a quadratic form of the error, the same at all times; None for others."""
+        del n_samples
+        return None
+
+    def expand(self, estimate: Tensor, prepared: Sequence[Tensor]) -> tuple[Tensor, Curvature]:
+        """Return the loss of each signal for evaluation, ``[B]``, and the curvature of their sum near the estimate.
+
+        Raises `NotImplementedError` for losses without curvature, whose row has no ``has_curvature``.
+        """
+        curvature = self.filter(estimate.shape[-1])
+        if curvature is None:
+            raise NotImplementedError(f"{type(self).__name__} has no curvature")
+        return self.distance(estimate, prepared, None), curvature
 
     def __call__(self, estimate: Tensor, target: Tensor, moment: StepInfo | None = None) -> Tensor:
         """Return the loss of each signal, ``[B]``."""

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ddaudio.losses.base import StepInfo
+from ddaudio.losses.curvature import Curvature, Differences, Part, Total
 from ddaudio.losses.penalties import penalise
 from ddaudio.losses.registry import make_loss
 
@@ -20,6 +22,17 @@ LONGEST_CROPS_S = 12.0
 def _side_by_side(n_samples: int, count: int) -> list[tuple[int, int]]:
     """Return start and end of ``count`` adjacent crops of about equal length."""
     return list(pairwise(round(index * n_samples / count) for index in range(count + 1)))
+
+
+class Expansion(NamedTuple):
+    """An objective near an estimate."""
+
+    terms: dict[str, float]
+    """Its terms for evaluation, by name of the loss."""
+    gradient: Tensor
+    """Gradient of their sum by the estimate, ``[B, T]``."""
+    curvature: Curvature
+    """Curvature of their sum; see `ddaudio.losses.curvature`."""
 
 
 class Objective:
@@ -100,11 +113,52 @@ class Objective:
         terms = self(estimate) | ({} if amplitudes is None else self.penalise(amplitudes))
         return {name: float(value) for name, value in terms.items()}
 
+    def expand(self, estimate: Tensor) -> Expansion:
+        """Return terms for evaluation, gradient and curvature at an estimate ``[B, T]``, without penalties.
+
+        Raises `NotImplementedError` if a loss has no curvature.
+        """
+        leaf = (estimate * self.scale).detach().requires_grad_()
+        n_signals, n_samples = estimate.shape
+        terms, parts = dict.fromkeys(self.terms, 0.0), []
+        for name, weight in self.terms.items():
+            loss = self.losses[name]
+            crops = [(index, *self.crops[index]) for index in self.evaluated] if loss.on_crops else [(-1, 0, n_samples)]
+            for index, first, last in crops:
+                prepared = self._target(name, index) if loss.on_crops else loss.prepare(self.target)
+                with torch.enable_grad():
+                    values, curvature = loss.expand(leaf[:, first:last], prepared)
+                    value = values.mean() * (weight / len(crops))
+                    value.backward()  # type: ignore[no-untyped-call]
+                terms[name] += float(value.detach())
+                parts.append(Part(weight / len(crops) / n_signals * self.scale**2, curvature, first, last))
+        gradient = torch.zeros_like(estimate) if leaf.grad is None else leaf.grad * self.scale
+        return Expansion(terms, gradient, Total(parts, n_samples))
+
     def _on_crop(self, name: str, estimate: Tensor, index: int, moment: StepInfo | None) -> Tensor:
+        loss, (first, last) = self.losses[name], self.crops[index]
+        return loss.distance(estimate[:, first:last], self._target(name, index), moment).mean()
+
+    def _target(self, name: str, index: int) -> Sequence[Tensor]:
+        """Return the target of a loss on a crop; prepared once for the crops for evaluation."""
         loss, (first, last) = self.losses[name], self.crops[index]
         prepared = self._prepared.get((name, index))
         if prepared is None:
             prepared = loss.prepare(self.target[:, first:last])
             if index in self.evaluated:
                 self._prepared[name, index] = prepared
-        return loss.distance(estimate[:, first:last], prepared, moment).mean()
+        return prepared
+
+
+def weighting_of(terms: Mapping[str, float], n_samples: int, sample_rate: int | None = None) -> Differences | None:
+    """Return the curvature of those losses of a weighted sum that are quadratic forms of the error, the same at all times.
+
+    Scaled to a mean response of 1; None if it is the identity, as for ``mse``, or if there is no such loss.
+    """
+    weights: dict[int, float | Tensor] = {}
+    for name, factor in terms.items():
+        own = make_loss(name, sample_rate).filter(n_samples)
+        for lag, weight in (own.weights if own else {}).items():
+            weights[lag] = weights.get(lag, 0.0) + factor * weight
+    total = Differences(weights)
+    return total.scaled(1 / total.mean_response()) if any(weights) else None

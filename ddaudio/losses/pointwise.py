@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
+from ddaudio.losses.differences import Pointwise
 from ddaudio.options import HUBER_DELTA
 
 
@@ -23,3 +24,9 @@ def huber(estimate: Tensor, target: Tensor, delta: float = HUBER_DELTA) -> Tenso
     1964, Robust estimation of a location parameter).
     """
     return huber_loss(estimate, target, reduction="none", delta=delta).mean(-1)
+
+
+MSE = Pointwise(mse, "squared")
+"""`mse`."""
+MAE = Pointwise(mae, "absolute")
+"""`mae`."""

@@ -6,9 +6,8 @@ from ddaudio.errors import OptionError, PluginError
 from ddaudio.losses import spectral
 from ddaudio.losses.auraloss_adapter import Auraloss
 from ddaudio.losses.base import Loss, Plain
-from ddaudio.losses.differences import Pdl
+from ddaudio.losses.differences import Pdl, Pointwise
 from ddaudio.losses.pointwise import huber
-from ddaudio.losses.spectral import Spectral
 from ddaudio.options import HUBER_DELTA, LOSSES, Choice, parse_loss
 from ddaudio.options.registry import REMEDY, load
 
@@ -38,7 +37,8 @@ def pdl_loss(choice: Choice, _: int | None) -> Loss:
 
 def huber_loss(choice: Choice, _: int | None) -> Loss:
     """Create the Huber loss."""
-    return Plain(partial(huber, delta=choice.values[0] if choice.values else HUBER_DELTA))
+    delta = choice.values[0] if choice.values else HUBER_DELTA
+    return Pointwise(partial(huber, delta=delta), "huber", delta)
 
 
 def mss_loss(choice: Choice, _: int | None) -> Loss:
@@ -50,7 +50,7 @@ def mel_loss(_: Choice, sample_rate: int | None) -> Loss:
     """Create the mel loss; raises `OptionError` without a sample rate."""
     if sample_rate is None:
         raise OptionError("which needs the sample rate", setting="losses", value="mel", verb="names")
-    return Spectral(spectral.mel_bands(sample_rate), spectral.convergence_and_log)
+    return spectral.mel(sample_rate)
 
 
 def auraloss_loss(choice: Choice, _: int | None) -> Loss:

@@ -91,6 +91,10 @@ class Network(nn.Module, ABC):
         Empty for a network whose components cannot be pruned: it is neither ranked nor extended.
         """
 
+    def weighted_energies(self) -> Tensor:
+        """Return the energies by which components are ranked, ``[P]``: `component_energies`, unless errors are weighted."""
+        return self.component_energies()
+
     @abstractmethod
     def amplitudes(self) -> Tensor:
         """Return the amplitude of each wave in full scale, 0 or more, ``[P]``, with its gradient, for penalties.

@@ -89,7 +89,7 @@ def initialise_many(
     """Initialise each network for its target ``[B, T]``; see `FramedNetwork.initialise`."""
     if start == "peaks" and len(networks) > 1 and can_batch(networks):
         asked = zip(networks, targets, sizes, strict=True)
-        found = pursue_many([Pursuit(target, network.grid, size) for network, target, size in asked])
+        found = pursue_many([Pursuit(target, network.grid, size, weighting=network.weighting) for network, target, size in asked])
         for one, (partials, _) in zip(_batchable(networks), found, strict=True):
             one.replace_partials(partials)
         return

@@ -103,7 +103,9 @@ class DeclaredNetwork(FramedNetwork):
 
     def silent(self, grid: TimeGrid) -> Self:
         """Return a network of the same type and settings without components."""
-        return type(self)(grid) if self.options is None else type(self)(grid, self.options)
+        network = type(self)(grid) if self.options is None else type(self)(grid, self.options)
+        network.weighting = self.weighting
+        return network
 
     def settings(self) -> dict[str, Any]:
         """Return the settings needed to recreate the network from a file, by name."""
@@ -127,6 +129,13 @@ class DeclaredNetwork(FramedNetwork):
     def component_energies(self) -> Tensor:
         """Return the energy of each component on its own; empty unless overridden, for networks that cannot be pruned."""
         return next(self.parameters()).new_zeros(0)
+
+    def weighted_energies(self) -> Tensor:
+        """Return the energy of each component, times the response of the network's weighting at its frequency."""
+        energies, waves = self.component_energies(), self.wave_frequencies()
+        if self.weighting is None or waves is None or not energies.numel():
+            return energies
+        return energies * self.weighting.response(waves)
 
     def n_components(self) -> int:
         """Return the number of components of all frames."""
@@ -155,7 +164,7 @@ class DeclaredNetwork(FramedNetwork):
         """Return a copy with the ``keep`` components of highest energy, or with all if they cannot be pruned."""
         frame = self.layout.frame_of_partial
         kept = torch.arange(frame.numel())
-        energies = self.component_energies()
+        energies = self.weighted_energies()
         if energies.numel():
             kept = torch.argsort(energies, descending=True, stable=True)[:keep].sort().values
         return self.assembled(self.grid, [(self, kept, frame[kept])])

@@ -11,6 +11,7 @@ from torch import Tensor
 from ddaudio.analysis.budget import Budget
 from ddaudio.grid.coding import WORD, decode, encode
 from ddaudio.grid.time_grid import TimeGrid
+from ddaudio.losses.curvature import Differences
 from ddaudio.models.base import Signals, Term
 from ddaudio.options import NETWORKS, NetworkOptions, StartingPoint
 
@@ -25,6 +26,9 @@ class FramedNetwork(Term):
 
     New networks derive from `ddaudio.models.DeclaredNetwork`, or from `ddaudio.models.ComponentNetwork`.
     """
+
+    weighting: Differences | None = None
+    """How errors are weighted over frequency where components are chosen and ranked during a fit; None for equal weights."""
 
     def __init__(self, grid: TimeGrid) -> None:
         super().__init__()

@@ -73,7 +73,7 @@ class PartialBankNetwork(DeclaredNetwork):
     def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
         """Initialise frequencies (from peaks, at random, equally spaced, or by an estimator), and amplitudes by least squares."""
         if start == "peaks":
-            self.replace_partials(pursue(target, self.grid, size)[0])
+            self.replace_partials(pursue(target, self.grid, size, weighting=self.weighting)[0])
             return
         counts = per_frame(target, self.grid, size)
         partials = equally_spaced(counts, target)

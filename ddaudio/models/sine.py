@@ -56,7 +56,7 @@ class SineNetwork(PartialBankNetwork):
 
     def extension(self, target: Tensor, size: Budget) -> Pursuit:
         """Return the pursuit of `extend`."""
-        return Pursuit(target, self.grid, size, self.partials, rounds=EXTENSION_ROUNDS)
+        return Pursuit(target, self.grid, size, self.partials, EXTENSION_ROUNDS, self.weighting)
 
 
 class SineJacobian(Jacobian):

@@ -40,6 +40,10 @@ class SumNetwork(Network):
         """Return the energy of each component of each network."""
         return torch.cat([term.component_energies() for term in self.terms])
 
+    def weighted_energies(self) -> Tensor:
+        """Return the energies by which the components of each network are ranked."""
+        return torch.cat([term.weighted_energies() for term in self.terms])
+
     def n_components(self) -> int:
         """Return the number of components of all networks."""
         return sum(term.n_components() for term in self.terms)
@@ -47,7 +51,7 @@ class SumNetwork(Network):
     def pruned(self, keep: int) -> "SumNetwork":
         """Return a copy with the ``keep`` components of highest energy over all networks."""
         owner = torch.arange(len(self.terms)).repeat_interleave(torch.tensor([term.n_prunable() for term in self.terms]))
-        strongest = owner[torch.argsort(self.component_energies(), descending=True, stable=True)[:keep]]
+        strongest = owner[torch.argsort(self.weighted_energies(), descending=True, stable=True)[:keep]]
         return SumNetwork([term.pruned(int((strongest == place).sum())) for place, term in enumerate(self.terms)])
 
     def extend(self, target: Tensor, size: Budget) -> bool:

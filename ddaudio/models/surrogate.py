@@ -94,7 +94,7 @@ class SurrogateNetwork(PartialBankNetwork):
         before = self.n_prunable()
         size = replace(size, most=size.most - before)
         with torch.no_grad():
-            found = pursue(target - self.estimate(), self.grid, size, rounds=2)[0]
+            found = pursue(target - self.estimate(), self.grid, size, rounds=2, weighting=self.weighting)[0]
         if len(found):
             self.replace_partials(self.partials.joined(from_beginning(found, self.grid)))
         return self.n_prunable() > before

@@ -25,7 +25,7 @@ from ddaudio.options.fit import (
     setting_groups,
 )
 from ddaudio.options.loss_specs import HUBER_DELTA, LOSSES, PENALTIES, ZERO_WIDTH, LossSpec, PenaltySpec
-from ddaudio.options.losses import Choice, check_lags, parse_loss, parse_penalties, parse_penalty, parse_terms
+from ddaudio.options.losses import Choice, check_lags, has_curvature, parse_loss, parse_penalties, parse_penalty, parse_terms
 from ddaudio.options.model import (
     HIGHEST_SNR_DB,
     MAX_PARAMETERS_PER_SAMPLE,
@@ -110,6 +110,7 @@ __all__ = [
     "WindowName",
     "check_lags",
     "field_docs",
+    "has_curvature",
     "is_setting_of",
     "option_tables",
     "parse_loss",

@@ -54,8 +54,8 @@ class FitOptions:
             other: dict[str, object] = {"frame_s": self.grid.frame_s}
             raise OptionError(setting="whole", value=True, others=other, hint="give only one of the two")
         training = self.training
-        if training.optimiser is None and training.least_squares and any(map(self.second_order, self.model.wave_terms)):
-            check_rateless(training, "the default for mse alone, ")
+        if training.optimiser is None and training.has_curvature and any(map(self.second_order, self.model.wave_terms)):
+            check_rateless(training, "the default for these losses, ")
 
     def network(self, name: str) -> Any:
         """Return the settings of a network: an instance of its option class."""

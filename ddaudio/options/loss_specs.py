@@ -38,7 +38,11 @@ class LossSpec:
     unfit: Mapping[str, str] = field(default_factory=dict)
     """Options that cannot be used, with the reason."""
     is_least_squares: bool = False
-    """Whether it is the mean squared error, which Gauss-Newton steps minimise."""
+    """Whether it is the mean squared error."""
+    has_curvature: bool = False
+    """Whether it has a curvature (`ddaudio.losses.Loss.expand`), which Gauss-Newton steps need."""
+    without_curvature: tuple[frozenset[str], ...] = ()
+    """Combinations of options with which it has none."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -65,8 +69,8 @@ LOSSES = Registry(
     "ddaudio.losses",
     LossSpec,
     [
-        LossSpec("mse", "mean squared error", "ddaudio.losses.pointwise:mse", is_least_squares=True),
-        LossSpec("mae", "mean absolute error", "ddaudio.losses.pointwise:mae"),
+        LossSpec("mse", "mean squared error", "ddaudio.losses.pointwise:MSE", is_least_squares=True, has_curvature=True),
+        LossSpec("mae", "mean absolute error", "ddaudio.losses.pointwise:MAE", has_curvature=True),
         LossSpec(
             "huber",
             "squared error of small, absolute error of large differences",
@@ -74,6 +78,7 @@ LOSSES = Registry(
             is_factory=True,
             numbers="one",
             example="huber:0.1",
+            has_curvature=True,
         ),
         LossSpec(
             "pdl",
@@ -90,17 +95,30 @@ LOSSES = Registry(
             excluded=tuple(
                 frozenset(("all-pairs", weights, distance)) for weights in _WEIGHTED for distance in ("absolute", "huber")
             ),
+            has_curvature=True,
+            without_curvature=(
+                frozenset(("long-range",)),
+                frozenset(("far-to-near",)),
+                frozenset(("all-pairs", "absolute")),
+                frozenset(("all-pairs", "huber")),
+            ),
         ),
-        LossSpec("slope", "squared error of central differences", "ddaudio.losses.differences:slope"),
-        LossSpec("first-difference", "squared error of first differences", "ddaudio.losses.differences:first_difference"),
+        LossSpec("slope", "squared error of central differences", "ddaudio.losses.differences:SLOPE", has_curvature=True),
+        LossSpec(
+            "first-difference",
+            "absolute error of first differences",
+            "ddaudio.losses.differences:FIRST_DIFFERENCE",
+            has_curvature=True,
+        ),
         LossSpec(
             "mss",
             "multi-scale spectrogram loss",
             "ddaudio.losses.registry:mss_loss",
             is_factory=True,
             variants={"preset": ("default", "ddsp", "smooth")},
+            has_curvature=True,
         ),
-        LossSpec("mel", "multi-scale loss in mel bands", "ddaudio.losses.registry:mel_loss", is_factory=True),
+        LossSpec("mel", "multi-scale loss in mel bands", "ddaudio.losses.registry:mel_loss", is_factory=True, has_curvature=True),
         LossSpec("delta-time", "change of magnitudes from frame to frame", "ddaudio.losses.spectral:DELTA_TIME"),
         LossSpec("delta-frequency", "change of magnitudes from bin to bin", "ddaudio.losses.spectral:DELTA_FREQUENCY"),
         LossSpec("phase", "phase agreement", "ddaudio.losses.spectral:PHASE"),

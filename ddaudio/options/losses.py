@@ -50,6 +50,13 @@ def parse_loss(name: str) -> Choice:
     return choice
 
 
+def has_curvature(name: str) -> bool:
+    """Return whether a loss has a curvature, which Gauss-Newton steps need; raises the errors of `parse_loss`."""
+    choice = parse_loss(name)
+    spec, words = LOSSES[choice.kind], set(choice.variants.values())
+    return spec.has_curvature and not any(excluded <= words for excluded in spec.without_curvature)
+
+
 def parse_terms(text: str) -> dict[str, float]:
     """Parse named, weighted losses such as ``mse=1,pdl:all-pairs=0.5`` or ``mse+mss`` (weight 1 each), in the order given.
 

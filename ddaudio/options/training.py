@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from ddaudio.errors import OptionError
 from ddaudio.options.checks import check_choice, check_range, check_switch, check_whole
 from ddaudio.options.loss_specs import LOSSES
-from ddaudio.options.losses import parse_loss, parse_penalties, parse_terms
+from ddaudio.options.losses import has_curvature, parse_loss, parse_penalties, parse_terms
 
 MOST_STEPS = 10**6
 RATES = "each kind of parameter once, with its factor, as in frequency=0.5,amplitude=2"
@@ -26,7 +26,7 @@ class TrainingOptions:
     penalties: str | None = None
     """Named penalties on parameters with weights, of {penalties}, as in zero=0.01 (default: none)."""
     optimiser: OptimiserName | None = None
-    """Optimiser (default: gauss-newton for mse alone; adam otherwise)."""
+    """Optimiser (default: gauss-newton for losses that have a curvature, without penalties; adam otherwise)."""
     steps: int | None = None
     """Steps of the optimiser, 0 to 1000000 (default: 6 for gauss-newton, 80 otherwise)."""
     exchanges: int | None = None
@@ -69,9 +69,10 @@ class TrainingOptions:
         parse_penalties(self.penalties)
         if self.optimiser is not None:
             check_choice(self, "optimiser", get_args(OptimiserName))
-        if self.optimiser == "gauss-newton" and not self.least_squares:
+        if self.optimiser == "gauss-newton" and not self.has_curvature:
             others = {"losses": self.losses} | ({"penalties": self.penalties} if self.penalties else {})
-            problem, hint = "but gauss-newton fits mse alone", "use {optimiser=adam}"
+            flat = next((name for name in parse_terms(self.losses) if not has_curvature(name)), "a penalty")
+            problem, hint = f"but {flat} has no curvature, which gauss-newton needs", "use {optimiser=adam}"
             raise OptionError(problem, setting="optimiser", value=self.optimiser, others=others, hint=hint)
         check_choice(self, "schedule", get_args(ScheduleName))
         _check_descent(self)
@@ -94,6 +95,11 @@ class TrainingOptions:
         terms = [LOSSES[parse_loss(name).kind] for name in parse_terms(self.losses)]
         return len(terms) == 1 and terms[0].is_least_squares and self.penalties is None
 
+    @property
+    def has_curvature(self) -> bool:
+        """Whether all losses have a curvature, and there is no penalty."""
+        return self.penalties is None and all(map(has_curvature, parse_terms(self.losses)))
+
     def resolved(
         self, exchanges: int | None = None, *, second_order: bool = True, first_order_steps: int = 80
     ) -> "TrainingOptions":
@@ -101,7 +107,7 @@ class TrainingOptions:
 
         Gauss-Newton is the default only for networks that are ``second_order``.
         """
-        optimiser = self.optimiser or ("gauss-newton" if self.least_squares and second_order else "adam")
+        optimiser = self.optimiser or ("gauss-newton" if self.has_curvature and second_order else "adam")
         steps = self.steps if self.steps is not None else 6 if optimiser == "gauss-newton" else first_order_steps
         return replace(self, optimiser=optimiser, steps=steps, exchanges=exchanges if self.exchanges is None else self.exchanges)
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ class Optimiser(ABC):
 
     estimate: Tensor | None = None
     """The signals ``[B, T]`` of the parameters within their bounds, from an optimiser that computes both in a step."""
+
+    terms: Mapping[str, float] = MappingProxyType({})
+    """Terms of the objective at this estimate, from an optimiser that evaluates it; empty if not."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = list(parameters)

@@ -104,6 +104,8 @@ class Run:
     def _optimiser(self) -> Optimiser:
         options = self.options
         if options.optimiser == "gauss-newton":
+            if not options.least_squares:
+                return GaussNewton(self.network, self.target, self.estimate, objective=self.objective)
             (weight,) = self.objective.terms.values()
             factor = weight * self.objective.scale**2 / self.target.numel()
             return GaussNewton(self.network, self.target, self.estimate, factor)
@@ -192,6 +194,8 @@ class Run:
 
     def _terms(self, estimate: Tensor) -> dict[str, float]:
         """Return the losses by which the network is judged: those of its signals, or the sums of those of its layers."""
+        if self.done and estimate is self.optimiser.estimate and self.optimiser.terms:  # Gauss-Newton has computed them.
+            return dict(self.optimiser.terms)
         if not self.network.has_local_losses:
             return self.objective.evaluate(estimate, self.network.amplitudes)
         with torch.no_grad():

@@ -80,7 +80,7 @@ def test_a_fit_that_fails_leaves_the_others_of_its_stack_alone(
     assert str(error) in row.reason
 
 
-@pytest.mark.parametrize("given", [{"losses": "mse=1,pdl=0.5"}, {"estimator": "annihilating-filter", "partials": 1}], ids=str)
+@pytest.mark.parametrize("given", [{"losses": "mse=1,phase=0.5"}, {"estimator": "annihilating-filter", "partials": 1}], ids=str)
 def test_fits_that_take_gradients_are_read_fitted_and_saved_one_by_one(
     tmp_path: Path, sizes: list[int], given: dict[str, Any]
 ) -> None:

@@ -187,7 +187,7 @@ def test_a_flag_may_give_what_a_setting_of_the_file_needs(sound: Path, tmp_path:
     ("given", "grid", "training"),
     [
         ((), {}, ("gauss-newton", 6)),
-        (("--losses", "mse,pdl", "--steps", "3"), {}, ("adam", 3)),
+        (("--losses", "mse,phase", "--steps", "3"), {}, ("adam", 3)),
         (("--partials", "2", "--optimiser", "adam"), {"frame_s": 0.05}, ("adam", 80)),
     ],
 )

@@ -77,8 +77,11 @@ def test_a_refused_recording_leaves_the_earlier_fit(name: str, model: Path, tmp_
         (("--budget", "9", "--partials", "2"), ("error: --budget is 9 and --partials is 2", "give only one")),
         (("--budget", "9", "--target-snr", "2"), ("error: --target-snr is 2.0 and --budget is 9", "give only one")),
         (
-            ("--optimiser", "gauss-newton", "--losses", "mse,mss"),
-            ("--optimiser is 'gauss-newton' and --losses is 'mse,mss', but gauss-newton fits mse alone; use --optimiser adam",),
+            ("--optimiser", "gauss-newton", "--losses", "mse,phase"),
+            (
+                "--optimiser is 'gauss-newton' and --losses is 'mse,phase', but phase has no curvature, which gauss-newton "
+                "needs; use --optimiser adam",
+            ),
         ),
         (("--budget", "many"), ("--budget", "many")),
         (("--window", "han"), ("--window", "Did you mean", "hann")),

@@ -88,8 +88,8 @@ def test_entries_are_networks_times_losses_unless_a_variant_says_which(tmp_path:
         ({"model": "sine"}, "model is 'sine', but a comparison sets it itself; give models, losses and seeds"),
         ({"budget": 100, "partials": 2}, "give only one of the two"),
         (
-            {"optimiser": "gauss-newton", "losses": "mse,mae"},
-            "optimiser is 'gauss-newton' and losses is 'mae', but gauss-newton fits mse alone",
+            {"optimiser": "gauss-newton", "losses": "mse,phase"},
+            "optimiser is 'gauss-newton' and losses is 'phase', but phase has no curvature, which gauss-newton needs",
         ),
         ({"variants": "missing.toml"}, "there is no file of variants 'missing.toml'"),
     ],

@@ -230,7 +230,7 @@ def test_a_batch_holds_no_more_than_it_may(sizes: dict[str, list[int]], monkeypa
     assert max(sizes["step_many"]) == 2
 
 
-@pytest.mark.parametrize("options", [{"model": "cascade", "steps": 0}, {"losses": "mae", "steps": 2}], ids=str)
+@pytest.mark.parametrize("options", [{"model": "cascade", "steps": 0}, {"losses": "phase", "steps": 2}], ids=str)
 def test_other_fits_are_done_one_by_one(options: dict[str, Any], sizes: dict[str, list[int]]) -> None:
     recordings = [Recording(piece, RATE) for piece in pieces()[:3]]
     for fitted, recording in zip(ddaudio.fit_many(recordings, budget=60, **options), recordings, strict=True):

@@ -313,11 +313,19 @@ def test_an_overlap_other_than_half_needs_a_frame_length():
     assert (both.grid.frame_s, both.grid.overlap) == (0.02, 0.3)
 
 
-def test_gauss_newton_is_for_mse_alone():
-    for losses in ("mse=1,pdl=0.5", "mae", "mse,mss"):
-        with refused(setting="optimiser", value="gauss-newton", others={"losses": losses}, hint="use {optimiser=adam}"):
+def test_gauss_newton_is_for_losses_with_a_curvature():
+    for losses, flat in (
+        ("mse=1,pdl:far-to-near=0.5", "pdl:far-to-near"),
+        ("phase", "phase"),
+        ("mse,auraloss:ESRLoss", "auraloss:ESRLoss"),
+    ):
+        with refused(setting="optimiser", value="gauss-newton", others={"losses": losses}, hint="use {optimiser=adam}") as caught:
             TrainingOptions(optimiser="gauss-newton", losses=losses)
-    assert TrainingOptions(optimiser="gauss-newton", losses="mse=3").resolved(2).optimiser == "gauss-newton"
+        assert f"but {flat} has no curvature" in caught.value.problem
+    with refused(setting="optimiser", others={"losses": "mse=1", "penalties": "zero=0.1"}, hint="use {optimiser=adam}"):
+        TrainingOptions(optimiser="gauss-newton", penalties="zero=0.1")
+    for losses in ("mse=3", "mae", "mse=1,pdl=0.5,mss=0.1"):
+        assert TrainingOptions(optimiser="gauss-newton", losses=losses).resolved(2).optimiser == "gauss-newton"
 
 
 @pytest.mark.parametrize(
@@ -325,8 +333,10 @@ def test_gauss_newton_is_for_mse_alone():
     [
         ({}, "gauss-newton", 6),
         ({"losses": "mse=0.5"}, "gauss-newton", 6),
-        ({"losses": "mse,pdl"}, "adam", 80),
-        ({"losses": "mae"}, "adam", 80),
+        ({"losses": "mse,pdl"}, "gauss-newton", 6),
+        ({"losses": "mae,mss"}, "gauss-newton", 6),
+        ({"losses": "mse,phase"}, "adam", 80),
+        ({"losses": "mse", "penalties": "zero=0.1"}, "adam", 80),
         ({"optimiser": "sgd"}, "sgd", 80),
         ({"optimiser": "adam", "steps": 6}, "adam", 6),
         ({"steps": 0}, "gauss-newton", 0),
@@ -336,7 +346,7 @@ def test_gauss_newton_is_for_mse_alone():
 def test_optimiser_and_steps_follow_the_losses_unless_given(given, optimiser, steps):
     before = TrainingOptions(**given)
     assert {name: getattr(before, name) for name in ("optimiser", "steps")} == {"optimiser": None, "steps": None} | {
-        name: value for name, value in given.items() if name != "losses"
+        name: value for name, value in given.items() if name in ("optimiser", "steps")
     }
     resolved = before.resolved(5)
     assert (resolved.optimiser, resolved.steps, resolved.exchanges) == (optimiser, steps, 5)
@@ -346,9 +356,11 @@ def test_optimiser_and_steps_follow_the_losses_unless_given(given, optimiser, st
 
 
 def test_documented_defaults_of_optimiser_and_steps_are_the_ones_taken():
-    plain, other = TrainingOptions().resolved(2), TrainingOptions(losses="pdl").resolved(2)
+    plain, other = TrainingOptions().resolved(2), TrainingOptions(losses="phase").resolved(2)
     found = docs()
-    assert f"default: {plain.optimiser} for mse alone" in found["TrainingOptions", "optimiser"]
+    assert (
+        f"default: {plain.optimiser} for losses that have a curvature, without penalties" in found["TrainingOptions", "optimiser"]
+    )
     assert f"{other.optimiser} otherwise" in found["TrainingOptions", "optimiser"]
     assert f"default: {plain.steps} for {plain.optimiser}, {other.steps} otherwise" in found["TrainingOptions", "steps"]
 
@@ -503,7 +515,7 @@ DESCENDING = {
 def test_what_needs_a_learning_rate_is_refused_with_gauss_newton(name):
     given = {name: DESCENDING[name]}
     facts = {"setting": name, "value": given[name], "others": {"optimiser": "gauss-newton"}, "hint": "use {optimiser=adam}"}
-    for more, why in (({}, "the default for mse alone, which"), ({"optimiser": "gauss-newton"}, "which")):
+    for more, why in (({}, "the default for these losses, which"), ({"optimiser": "gauss-newton"}, "which")):
         with refused(**facts) as caught:
             FitOptions().with_settings({**given, **more})
         assert caught.value.problem.startswith(why)
@@ -513,7 +525,7 @@ def test_what_needs_a_learning_rate_is_refused_with_gauss_newton(name):
         assert getattr(FitOptions().with_settings({**network, **given}).training, name) == given[name], "adam is the default"
     for optimiser in ("adam", "sgd"):
         assert getattr(TrainingOptions(**given, optimiser=optimiser), name) == DESCENDING[name]
-    assert TrainingOptions(losses="mae", **given).resolved().optimiser == "adam"
+    assert TrainingOptions(losses="phase", **given).resolved().optimiser == "adam"
 
 
 @pytest.mark.parametrize("name", DESCENDING)

@@ -250,12 +250,14 @@ class CascadeNetwork(PartialBankNetwork):
             return False
         before = self.n_prunable()
         if self.options.activation == "none":
-            found = pursue(target, self.grid, self._affordable(size), self.partials, rounds=2)[0]
+            found = pursue(target, self.grid, self._affordable(size), self.partials, 2, self.weighting)[0]
         else:
             with torch.no_grad():
                 left = target - self.estimate()
             size = self._affordable(size)
-            found = self.partials.joined(pursue(left, self.grid, replace(size, most=size.most - before), rounds=2)[0])
+            found = self.partials.joined(
+                pursue(left, self.grid, replace(size, most=size.most - before), None, 2, self.weighting)[0]
+            )
         self.replace_partials(found)
         return self.n_prunable() > before
 
