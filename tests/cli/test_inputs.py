@@ -111,7 +111,7 @@ def test_bad_options_are_refused(
         ("[grid]\nwindow = 3\n", ("'mine.toml': window is 3", "hann")),
         ("[grid]\noverlap = 0.3\n", ("'mine.toml': overlap is 0.3", "give frame_s as well")),
         (
-            "[training]\noptimiser = 'gauss-newton'\nlosses = 'pdl'\n",
+            "[training]\noptimiser = 'gauss-newton'\nlosses = 'phase'\n",
             ("'mine.toml': optimiser is 'gauss-newton'", "use optimiser='adam'"),
         ),
         ("[training\n", ("cannot be read as TOML",)),
