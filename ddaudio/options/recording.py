@@ -60,7 +60,10 @@ class OutputOptions:
     """Sample format of the WAV files."""
     checkpoint_every_s: float = 30.0
     """Time between two checkpoints, 0 to 86400 s; with 0 a checkpoint is written after each step."""
+    onsets: bool = False
+    """Find the onsets of the recording, list them in the report and mark them in its pictures; takes some seconds to load."""
 
     def __post_init__(self) -> None:
         check_choice(self, "encoding", get_args(Encoding))
         check_range(self, "checkpoint_every_s", 0, 86400, "s")
+        check_switch(self, "onsets")

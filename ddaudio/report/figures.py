@@ -61,8 +61,9 @@ def overview(
 ) -> "Figure":
     """Plot waveforms above spectrograms of original, resynthesis and residual.
 
-    Waveforms share a scale, and so do spectrograms: 0 dB is a sinusoid of full scale, and the darkest colour is `RANGE_DB` below
-    the loudest of the three. Spectrograms are images of at most `COLUMNS` times `ROWS` cells.
+    Triangles mark onsets, if the report has them. Waveforms share a scale, and so do spectrograms: 0 dB is a sinusoid of full
+    scale, and the darkest colour is `RANGE_DB` below the loudest of the three. Spectrograms are images of at most `COLUMNS` times
+    `ROWS` cells.
 
     Args:
         fit: the fit to draw.
@@ -83,6 +84,8 @@ def overview(
     figure = blank(size)
     axes = figure.subplots(2, 3, sharex=True, sharey="row", height_ratios=(1, 2))
     _draw_outlines(axes[0], parts, rate)
+    onsets_s = report["recording"].get("onsets_s") or []
+    axes[0, 0].plot(onsets_s, [0.93 * axes[0, 0].get_ylim()[1]] * len(onsets_s), "v", color="black", markersize=3)
     image = _draw_spectrograms(axes[1], parts, rate)
     snr_db, duration_s = report["metrics"]["snr_db"]["value"], report["recording"]["duration_s"]
     gap, ticks = ("\n", 2) if size[0] < NARROW_IN else (" ", 4)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ddaudio.analysis.onsets import onset_times_s
 from ddaudio.fitting.result import FitResult
 from ddaudio.io.audio import Recording
 from ddaudio.io.formats import REPORT_FORMAT
@@ -39,7 +40,7 @@ def build(result: FitResult) -> dict[str, Any]:
         "status": result.status,
         "reason": result.reason,
         "warnings": list(result.warnings),
-        "recording": _recording(recording),
+        "recording": _recording(recording) | {"onsets_s": onset_times_s(recording) if options.output.onsets else None},
         "settings": options.tables(),
         "settings_sha256": settings_hash(options),
         "goal": _goal(result),

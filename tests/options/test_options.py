@@ -104,7 +104,7 @@ TEXTS = {
     "ladder": ["free", "linear", "octave", "harmonic", "above-nyquist", "440", "440,1e3,880.5"],
     "span": ["seconds", "4,7", "-100,100"],
 }
-SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops", "noise_waves", "compete"}
+SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops", "noise_waves", "compete", "onsets"}
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,8 @@ class Pictures {
       layout.images.push({ source, xref: x, yref: spectrum, x: 0, y: edges[1], sizex: columns * spectra.column_s, sizey: edges[1] - edges[0], sizing: "stretch", layer: "below" });
       layout.annotations.push({ text: `<b>${name}</b>`, xref: `${x} domain`, yref: `${wave} domain`, x: 0, y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { color: ink(name), size: 13 } });
     });
+    const onsets = this.data.onsets_s, marker = { symbol: "triangle-down", size: 7, color: "#888" };
+    if (onsets.length) traces.push({ x: onsets, y: onsets.map(() => 0.93 * this.peak), type: "scatter", mode: "markers", marker, hovertemplate: "onset at %{x:.3f} s<extra></extra>" });
     await this.draw("sight", traces, this.layout(layout), ["x", "x2", "x3"]);
     document.querySelector("#sight .sketch")?.remove();
     document.getElementById("sight").style.minHeight = "";
