@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ddaudio.editing.formats import FORMATS
+from ddaudio.errors import OptionError
 from ddaudio.models import Network
+from ddaudio.models.noise.network import NoiseNetwork
+from ddaudio.models.noise.table import hat_rows
 from ddaudio.options.registry import load
 
 
@@ -41,10 +44,30 @@ def partials_table(network: Network, table_format: str) -> str:
     terms = columns.get("network", [0] * len(columns["signal"]))
     columns["window"] = [network.terms[term].facts().get("window") for term in terms]
     columns = _with_drift(network, columns)
-    rows = len(columns["signal"])
+    return write(columns | _constants(network, len(columns["signal"])))
+
+
+def noise_table(network: Network, table_format: str) -> str:
+    """Return the hats of the network's noise, one row each, in one of the `FORMATS`.
+
+    The levels of the noise can be rebuilt from the rows alone. The last columns are constant: the floor of the noise, the sample
+    rate in Hz, and the numbers of samples and signals.
+
+    Raises `OptionError` for another format or a model without noise, and `PluginError` for a broken format.
+    """
+    write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
+    layers = [term for term in network.terms if isinstance(term, NoiseNetwork)]
+    if not layers:
+        raise OptionError(f"but the model {network.title!r} has no noise", setting="only", value="noise")
+    columns = hat_rows(layers[0])
+    return write(columns | _constants(network, len(columns["height_db"])))
+
+
+def _constants(network: Network, rows: int) -> dict[str, list[Any]]:
+    """Return the columns that are the same in all rows."""
     n_signals, n_samples = network.shape
     constants = {"sample_rate": network.sample_rate, "n_samples": n_samples, "n_signals": n_signals}
-    return write(columns | {name: [value] * rows for name, value in constants.items()})
+    return {name: [value] * rows for name, value in constants.items()}
 
 
 def _with_drift(network: Network, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
