@@ -21,6 +21,7 @@ COMMON = (
     "seed",
     "sample_rate",
     "encoding",
+    "quality",
 )
 """Settings of a fit that ``--help`` shows, in this order."""
 

@@ -15,6 +15,7 @@ def report(
     *,
     gallery: Path | None = None,
     share_script: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    quality: str | None = None,
 ) -> int:
     """Write report.html of fits again, and a gallery of them: a sortable table with small plots and players.
 
@@ -24,10 +25,12 @@ def report(
         folders: Folders of fits; a folder that is not a fit stands for all fits below it.
         gallery: Page with all fits to write, such as index.html.
         share_script: Keep one copy of the plotting script next to the gallery instead of one in each page: saves 2 MB a page.
+        quality: Perceptual scores to compute and to add to the reports: zimtohrli, visqol, or both with a comma between them;
+            they need the extra quality.
     """
     from ddaudio.report import write_pages  # noqa: PLC0415 - imports torch, which takes its time
 
-    outcomes = write_pages(folders, gallery=gallery, share_script=share_script)
+    outcomes = write_pages(folders, gallery=gallery, share_script=share_script, quality=quality)
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(outcomes) == len(failed) == 1:
         raise failed[0]

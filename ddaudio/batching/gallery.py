@@ -9,7 +9,7 @@ from ddaudio.io.storage import Storage, is_remote
 GALLERY = "index.html"
 """File name of the gallery in the output."""
 MOST_ROWS = 500
-"""Largest number of fits in a gallery: those with the lowest SNR are shown."""
+"""Largest number of fits in a gallery: those with the largest ERB distance are shown."""
 
 
 class Shown(NamedTuple):

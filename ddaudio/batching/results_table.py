@@ -97,6 +97,11 @@ class Row:
         """Signal-to-noise ratio."""
         return self.metrics.get("snr_db")
 
+    @property
+    def erb_db(self) -> float | None:
+        """ERB distance, by which fits are ranked."""
+        return self.metrics.get("erb_db")
+
     def flat(self) -> dict[str, Any]:
         """Return the values of all `columns`, by name."""
         row = asdict(self)

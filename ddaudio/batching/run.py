@@ -274,10 +274,10 @@ class _Run:
         self._count(place, row)
 
     def _count(self, place: int, row: Row) -> None:
-        """Add a row to the summary, and select it for the gallery if its SNR is among the lowest."""
+        """Add a row to the summary, and select it for the gallery if its ERB distance is among the largest."""
         self.summary.add(row)
         if row.status != "failed":
-            heapq.heappush(self.shown, (-row.snr_db if row.snr_db is not None else -200.0, place))
+            heapq.heappush(self.shown, (row.erb_db if row.erb_db is not None else -1.0, place))
             if len(self.shown) > gallery.MOST_ROWS:
                 heapq.heappop(self.shown)
 

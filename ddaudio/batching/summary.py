@@ -6,12 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ddaudio.batching.results_table import Row
+from ddaudio.metrics.registry import METRICS
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEW = 5
 """Number of worst fits, and of failures, that are named."""
 MEASURED = ("snr_db", "over_mdct_db", "lsd_db", "erb_db", "dead_bands", "parameters_per_sample", "seconds_per_second")
-"""Fields whose quantiles are computed."""
+"""Fields whose quantiles are computed, besides those of `scores`."""
+
+
+def scores() -> dict[str, str]:
+    """Return the labels of the perceptual scores and of their controls, by name."""
+    return {name: spec.label for name, spec in METRICS.items() if spec.request}
 
 
 @dataclass
@@ -23,9 +29,9 @@ class Summary:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("fitted", "kept", "failed"), 0))
     sound_s: float = 0.0
     """Total duration of the fitted recordings, in seconds."""
-    values: dict[str, "array[float]"] = field(default_factory=lambda: {name: array("d") for name in MEASURED})
+    values: dict[str, "array[float]"] = field(default_factory=lambda: {name: array("d") for name in (*MEASURED, *scores())})
     worst: list[tuple[float, str]] = field(default_factory=list)
-    """Negative SNR and path of the worst fits, as a heap."""
+    """ERB distance and path of the worst fits, as a heap."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of the first failures."""
 
@@ -40,12 +46,12 @@ class Summary:
             self.sound_s += row.duration_s or 0.0
         over = None if row.snr_db is None or row.mdct_snr_db is None else row.snr_db - row.mdct_snr_db
         pace = row.seconds / row.duration_s if row.seconds is not None and row.duration_s else None
-        for name in MEASURED:
+        for name in self.values:
             value = {"over_mdct_db": over, "seconds_per_second": pace}.get(name, row.metrics.get(name, getattr(row, name, None)))
             if value is not None:
                 self.values[name].append(value)
-        if row.snr_db is not None:
-            heapq.heappush(self.worst, (-row.snr_db, row.path))
+        if row.erb_db is not None:
+            heapq.heappush(self.worst, (row.erb_db, row.path))
             if len(self.worst) > FEW:
                 heapq.heappop(self.worst)
 
@@ -60,7 +66,7 @@ class Summary:
             "sound_s": self.sound_s,
             "sound_per_second": self.sound_s / seconds if seconds else None,
             "quantiles": {name: quantiles(values) for name, values in self.values.items()},
-            "worst": [{"path": path, "snr_db": -negative} for negative, path in sorted(self.worst, reverse=True)],
+            "worst": [{"path": path, "erb_db": distance_db} for distance_db, path in sorted(self.worst, reverse=True)],
             "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
         }
 
@@ -97,15 +103,18 @@ def summary_lines(contents: dict[str, Any]) -> list[str]:
         "dead_bands": "dead bands",
         "parameters_per_sample": "per sample",
         "seconds_per_second": "s per s",
+        **scores(),
     }
     for name, title in names.items():
         found = contents["quantiles"][name]
         if found is not None:
-            unit = " dB" if name.endswith("_db") else " numbers" if name.startswith("numbers") else ""
+            unit = " dB" if name.endswith("_db") else ""
             parts = ", ".join(f"{percent} %: {value:.3g}{unit}" for percent, value in found.items())
             lines.append(f"{title:11} {parts}")
     if contents["worst"]:
-        lines.append("worst       " + "; ".join(f"{one['path']} ({one['snr_db']:.1f} dB)" for one in contents["worst"]))
+        lines.append(
+            "worst       " + "; ".join(f"{one['path']} (ERB distance {one['erb_db']:.1f} dB)" for one in contents["worst"])
+        )
     lines += [f"failed      {one['path']}: {one['reason']}" for one in contents["failures"]]
     if contents["failed"] > len(contents["failures"]):
         lines.append(f"failed      and {contents['failed'] - len(contents['failures'])} more, see results.csv")

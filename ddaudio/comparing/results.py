@@ -163,12 +163,43 @@ class SummaryRow:
         return SummaryRow(f"all {len(lines)}", one.variant, one.model, one.losses, fits, not_fitted, count, reason, spreads)
 
     @property
+    def name(self) -> str:
+        """Variant, network and loss."""
+        return ", ".join(filter(None, (self.variant, self.model, self.losses)))
+
+    @property
     def remark(self) -> str:
         """Note on unsuccessful fits, such as ``2 of 3 not fitted``; empty if all succeeded."""
         count = self.fits + self.failed
         told = [(self.not_fitted, "not fitted"), (self.failed, "failed")]
         words = "; ".join(f"{number} of {count} {what}" for number, what in told if number)
         return f"{words}: {self.reason}" if self.reason else words
+
+
+RANKING = ("erb_db", "snr_db", "zimtohrli", "visqol")
+"""Metrics by which a comparison names its best configuration, the most important first."""
+
+
+class Best(NamedTuple):
+    """The configuration with the best median by a metric."""
+
+    measure: str
+    """Name of the metric."""
+    name: str
+    """The configuration: variant, network and loss."""
+    value: float
+
+    @staticmethod
+    def of(measure: str, rows: Sequence[SummaryRow]) -> "Best | None":
+        """Return the best of some rows; None if fewer than two have the metric."""
+        sign = 1 if METRICS[measure].better == "lower" else -1
+        known = [(row.name, spread.median) for row in rows if (spread := row.spreads[measure]) is not None]
+        return Best(measure, *min(known, key=lambda one: sign * one[1])) if len(known) > 1 else None
+
+    def in_words(self) -> str:
+        """Return the metric, the configuration and its value, such as ``by ERB distance: sine+noise, mse (2.31 dB)``."""
+        spec = METRICS[self.measure]
+        return f"by {spec.label}: {self.name} ({f'{self.value:.{spec.decimals}f} {spec.unit}'.strip()})"
 
 
 @dataclass(frozen=True)
@@ -187,12 +218,18 @@ class Comparison:
     @property
     def lines(self) -> list[SummaryRow]:
         """Rows of the table in the requested order; with several recordings, summaries over all of them come last."""
-        lines = [SummaryRow.of(runs) for runs in self.by_kind().values()]
-        kinds: dict[tuple[str, ...], list[SummaryRow]] = {}
-        for line in lines:
-            kinds.setdefault((line.variant, line.model, line.losses), []).append(line)
-        several = len({line.recording for line in lines}) > 1
-        return [*lines, *(SummaryRow.over(each) for each in kinds.values() if several)]
+        own = [SummaryRow.of(runs) for runs in self.by_kind().values()]
+        return own if len({line.recording for line in own}) == 1 else [*own, *self.overall]
+
+    @property
+    def overall(self) -> list[SummaryRow]:
+        """One row for each configuration: over all recordings, or with one recording that of its fits."""
+        kinds: dict[str, list[SummaryRow]] = {}
+        for runs in self.by_kind().values():
+            row = SummaryRow.of(runs)
+            kinds.setdefault(row.name, []).append(row)
+        several = len({run.recording for run in self.runs}) > 1
+        return [SummaryRow.over(rows) if several else rows[0] for rows in kinds.values()]
 
     @property
     def warnings(self) -> list[str]:
@@ -216,16 +253,18 @@ class Comparison:
         lines = [asdict(line) for line in self.lines]
         for line in lines:
             line["spreads"] = {name: spread and spread._asdict() for name, spread in line["spreads"].items()}
-        return {**self.about, "stopped": self.stopped, "table": lines, "runs": [asdict(run) for run in self.runs]}
+        best = [one._asdict() for one in self.best]
+        return {**self.about, "stopped": self.stopped, "best": best, "table": lines, "runs": [asdict(run) for run in self.runs]}
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return headings and cells; columns that are the same in every row are omitted."""
         lines = self.lines
         named = {"recording": "recording", "variant": "variant", "model": "network", "losses": "loss"}
         kept = [name for name in named if name == "model" or len({getattr(line, name) for line in lines}) > 1]
-        heads = [*(named[name] for name in kept), *(head for head, _ in measures().values())]
+        shown = self.measured
+        heads = [*(named[name] for name in kept), *(head for head, _ in shown.values())]
         cells = [
-            [*(getattr(line, name) for name in kept), *(_cell(line, name, form) for name, (_, form) in measures().items())]
+            [*(getattr(line, name) for name in kept), *(_cell(line, name, form) for name, (_, form) in shown.items())]
             for line in lines
         ]
         remarks = [line.remark for line in lines]
@@ -237,7 +276,19 @@ class Comparison:
     def n_words(self) -> int:
         """Number of leading columns that name the configuration; the others are measures."""
         heads, _ = self.table()
-        return len(heads) - len(measures()) - (heads[-1] == "")
+        return len(heads) - len(self.measured) - (heads[-1] == "")
+
+    @property
+    def measured(self) -> dict[str, tuple[str, str]]:
+        """The `measures` that are shown: all, and of those on request the ones that some fit has."""
+        present = {name for run in self.runs for name in run.metrics}
+        absent = {name for name, spec in METRICS.items() if spec.request} - present
+        return {name: look for name, look in measures().items() if name not in absent}
+
+    @property
+    def best(self) -> list[Best]:
+        """The best configuration by each of several measures, over all recordings."""
+        return [found for name in RANKING if (found := Best.of(name, self.overall)) is not None]
 
     def markdown(self) -> str:
         """Return the table in Markdown."""
@@ -258,6 +309,8 @@ class Comparison:
         more = "; ".join(f"{name} {value}" for name, value in fits.items() if name != "steps")
         seeds = f"{how['seeds']} seeds" if how["seeds"] > 1 else "1 seed"
         ending = " The comparison was interrupted." if self.stopped else ""
+        if best := self.best:
+            ending += f" Best {'; '.join(one.in_words() for one in best)}."
         ending += f" Warnings: {'; '.join(self.warnings)}." if self.warnings else ""
         return f"{named}: {what}, {pace} a fit, {seeds}{'; ' * bool(more)}{more}. Medians, and ranges over seeds.{ending}"
 

@@ -14,7 +14,7 @@ from ddaudio.grid.coding import WORD
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.losses import make_loss
-from ddaudio.metrics.registry import METRICS
+from ddaudio.metrics.registry import METRICS, requested
 from ddaudio.models import network_class
 from ddaudio.models.double_dutch import sizing
 from ddaudio.models.noise.fit import BUDGET_PRICE_DB2, PRICE_DB2
@@ -236,6 +236,7 @@ def _plan_noise(options: FitOptions, recording: Recording) -> NoisePlan | None:
 def _check(options: FitOptions, recording: Recording) -> None:
     """Raise `OptionError` for options in conflict with each other or the recording, and `PluginError` for broken packages."""
     METRICS.check()
+    requested(options.output.quality)
     for name in options.model.terms:
         network_class(name)
         options.network(name).check_sample_rate(recording.sample_rate)

@@ -155,7 +155,7 @@ def _measured(recording: Recording, drift: Drift | None, plan: FitPlan, fitted: 
     """Compute the metrics of a fit, of estimate and recording without the drift, and return its result."""
     target, noise = detrended(recording, drift), fitted.noise
     estimate = fitted.waves if noise is None else Total([fitted.waves, noise])
-    metrics = measure(estimate, target.samples, recording.sample_rate, fitted.waves)
+    metrics = measure(estimate, target.samples, recording.sample_rate, fitted.waves, plan.options.output.quality)
     baseline = best_k_snr(target.samples, fitted.network.n_wave_parameters())
     fitted.network.drift = drift
     clock.lap("measuring")

@@ -15,7 +15,7 @@ from torch import Tensor
 from ddaudio.errors import PluginError
 from ddaudio.io.samples import Samples, blocks
 from ddaudio.metrics.erb_distance import MissingBand
-from ddaudio.metrics.registry import METRICS, MetricSpec
+from ddaudio.metrics.registry import METRICS, MetricSpec, requested
 from ddaudio.metrics.signals import ORTHOGONAL, SILENT, Metric, SignalPair, decibels, defined, pieces, ratio_db, sums_of
 from ddaudio.metrics.spectrogram import Band, band_snrs
 from ddaudio.options.registry import REMEDY, load
@@ -44,8 +44,10 @@ class Metrics(Mapping[str, Metric]):
         return len(self.values_by_name)
 
 
-def measure(estimate: Samples, target: Samples, sample_rate: int, waves: Samples | None = None) -> Metrics:
-    """Evaluate an estimate against its target by all metrics in `METRICS`.
+def measure(
+    estimate: Samples, target: Samples, sample_rate: int, waves: Samples | None = None, quality: str | None = None
+) -> Metrics:
+    """Evaluate an estimate against its target by the metrics in `METRICS`.
 
     Args:
         estimate: Output of the model, ``[C, T]``, full scale 1.0, any length of at least one sample; read eight times,
@@ -53,13 +55,15 @@ def measure(estimate: Samples, target: Samples, sample_rate: int, waves: Samples
         target: Recorded signal, of the same shape.
         sample_rate: Samples per second, in Hz, above 0.
         waves: What metrics of the waveform compare, such as the SNR, of the same shape (default: the estimate).
+        quality: Perceptual scores to compute as well, with commas between them, such as ``zimtohrli,visqol`` (default: none).
 
     Returns:
         One `Metric` per name, the octave `Band` rows and the `MissingBand` rows; values are finite, or None with a reason.
 
     Raises:
         ValueError: The shapes differ, are not ``[C, T]``, or are empty, or the sample rate is not above 0.
-        PluginError: A metric of another package is broken.
+        OptionError: There is no such score.
+        PluginError: A metric of another package is broken, or the package of a score is missing.
 
     Example:
         >>> import torch
@@ -78,12 +82,29 @@ def measure(estimate: Samples, target: Samples, sample_rate: int, waves: Samples
     pair = SignalPair(estimate, target, sample_rate)
     pairs = {False: pair, True: pair if waves is None or waves is estimate else SignalPair(waves, target, sample_rate)}
     METRICS.check()
-    found: dict[tuple[str, bool], Any] = {}  # by path, since one function may compute several
-    for spec in METRICS.values():
+    asked = ("", *requested(quality))
+    specs = {name: spec for name, spec in METRICS.items() if spec.request in asked}
+    found = _found(specs, pairs)
+    values = {name: _metric(spec, found[spec.path, spec.of_waves]) for name, spec in specs.items()}
+    return Metrics(values, band_snrs(pairs[True]), found[METRICS["erb_db"].path, False]["missing_bands"])
+
+
+def request_metrics(estimate: Samples, target: Samples, sample_rate: int, quality: str) -> dict[str, Metric]:
+    """Return only the perceptual scores that ``quality`` asks for, and their controls; arguments and errors as in `measure`."""
+    _check(estimate, target, sample_rate)
+    names = requested(quality)
+    specs = {name: spec for name, spec in METRICS.items() if spec.request in names}
+    found = _found(specs, {False: SignalPair(estimate, target, sample_rate)})
+    return {name: _metric(spec, found[spec.path, False]) for name, spec in specs.items()}
+
+
+def _found(specs: Mapping[str, MetricSpec], pairs: Mapping[bool, SignalPair]) -> dict[tuple[str, bool], Any]:
+    """Return the results of the functions of some metrics, by path, since one function may compute several."""
+    found: dict[tuple[str, bool], Any] = {}
+    for spec in specs.values():
         if (spec.path, spec.of_waves) not in found:
             found[spec.path, spec.of_waves] = load(spec)(pairs[spec.of_waves])
-    values = {name: _metric(spec, found[spec.path, spec.of_waves]) for name, spec in METRICS.items()}
-    return Metrics(values, band_snrs(pairs[True]), found[METRICS["erb_db"].path, False]["missing_bands"])
+    return found
 
 
 def _metric(spec: MetricSpec, found: Any) -> Metric:

@@ -1,8 +1,10 @@
 """Registry of the metrics, one row each. Does not import torch."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
+from ddaudio.errors import OptionError, PluginError, closest
 from ddaudio.options.registry import Registry
 
 FRAME_S = 0.046
@@ -27,6 +29,8 @@ DEAD_DB = 15.0
 """A cell is dead if the estimate is at least this far below the target."""
 MISSING_SHARE = 0.8
 """A band is missing if at least this share of its audible cells is dead."""
+LONGEST_SCORED_S = 30.0
+"""Longest piece of a recording that has a perceptual score, in seconds; longer recordings have the mean over equal pieces."""
 REPORTED_SHARE = 0.02
 """Adjacent missing bands are reported if they contain at least this share of all audible cells."""
 
@@ -56,8 +60,8 @@ class MetricSpec:
     """Name in reports and tables, with its unit as in ``snr_db``."""
     label: str
     """Name in sentences and pages."""
-    better: Literal["higher", "lower"]
-    """Which values are better."""
+    better: Literal["higher", "lower", "control"]
+    """Which values are better; or that it is the value of a control."""
     definition: str
     """Formula, parameters, source."""
     path: str
@@ -71,6 +75,10 @@ class MetricSpec:
     """Number of decimal places in tables."""
     is_compared: bool = True
     """Whether it is a column in the table of a comparison."""
+    request: str = ""
+    """Name in the setting ``quality`` that asks for it; without one it is always computed."""
+    package: str = ""
+    """Package that it needs, of the extra ``quality``."""
     of_waves: bool = False
     """Whether it compares the waveform of the waves alone, without the noise of a model."""
 
@@ -87,6 +95,24 @@ class MetricSpec:
 
 _SAMPLES, _FRAMEWISE = "ddaudio.metrics.measure:sample_metrics", "ddaudio.metrics.spectrogram:frame_metrics"
 _ERB = "ddaudio.metrics.erb_distance:erb_metrics"
+_MOS = (
+    "mean opinion score, 1 (bad) to 5 (transparent), of each channel at 48 kHz, mean over channels and over equal pieces of "
+    f"up to {LONGEST_SCORED_S:g} s"
+)
+
+
+def _scores(name: str, label: str, definition: str) -> list[MetricSpec]:
+    """Return the rows of a perceptual score and of its controls."""
+    white = "white noise with the level of each channel of the recording"
+    rows = [("", "", "higher", "."), ("_silence", " of silence", "control", ", of silence in place of the estimate.")]
+    rows += [("_white", " of white noise", "control", f", of {white} in place of the estimate: a model should be far above it.")]
+    path = f"ddaudio.metrics.perceptual:{name}_metrics"
+    return [
+        MetricSpec(name + end, label + what, better, definition + more, path, decimals=2, request=name, package=name)  # type: ignore[arg-type]
+        for end, what, better, more in rows
+    ]
+
+
 METRICS = Registry(
     "ddaudio.metrics",
     MetricSpec,
@@ -191,6 +217,24 @@ METRICS = Registry(
             f"{DEAD_DB:g} dB or more below the target.",
             _ERB,
         ),
+        *_scores("zimtohrli", "Zimtohrli MOS", f"Zimtohrli (Google 2024), from auditory spectrograms: {_MOS}"),
+        *_scores("visqol", "ViSQOL MOS", f"ViSQOL v3 for audio (Chinen et al. 2020), blind to a wrong level: {_MOS}"),
     ],
 )
 """The metrics, by name, in the order in which reports list them."""
+
+
+def requested(quality: str | None) -> tuple[str, ...]:
+    """Return the names of the perceptual scores that the setting ``quality`` asks for, such as ``zimtohrli,visqol``.
+
+    Raises `OptionError` for an unknown one, and `PluginError` if the package of one is missing.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in quality.split(","))) if quality is not None else ()
+    packages = {spec.request: spec.package for spec in METRICS.values() if spec.request}
+    for name in names:
+        if name not in packages:
+            allowed = f"{', '.join(packages)}, or several with commas between them"
+            raise OptionError(setting="quality", value=quality, allowed=allowed, hint=closest(name, packages))
+        if packages[name] and find_spec(packages[name]) is None:
+            raise PluginError(f"{name} needs the package {packages[name]!r}", hint="pip install 'ddaudio[quality]'")
+    return names

@@ -54,6 +54,13 @@ def check_switch(options: object, name: str) -> None:
         raise OptionError(setting=name, value=value, allowed="true or false")
 
 
+def check_text(options: object, name: str) -> None:
+    """Raise `OptionError` for a value that is no text; None is allowed."""
+    value = getattr(options, name)
+    if value is not None and not isinstance(value, str):
+        raise OptionError(setting=name, value=value, allowed="text")
+
+
 def check_choice(options: object, name: str, known: tuple[str, ...]) -> None:
     """Raise `OptionError`, with the closest known value as a hint, for a value that is not among ``known``."""
     value = getattr(options, name)

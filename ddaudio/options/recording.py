@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
-from ddaudio.options.checks import check_choice, check_range, check_switch, check_whole
+from ddaudio.options.checks import check_choice, check_range, check_switch, check_text, check_whole
 
 WindowName = Literal["hann", "sine", "triangle", "gate"]
 Encoding = Literal["pcm16", "pcm24", "float32"]
@@ -54,7 +54,7 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Output files."""
+    """Output files and measurements."""
 
     encoding: Encoding = "float32"
     """Sample format of the WAV files."""
@@ -63,7 +63,12 @@ class OutputOptions:
     onsets: bool = False
     """Find the onsets of the recording, list them in the report and mark them in its pictures; takes some seconds to load."""
 
+    quality: str | None = None
+    """Perceptual scores to compute, with those of silence and white noise as controls: zimtohrli (0.2 s per second of sound) or
+    visqol (5 s), or both with a comma between them; they need the extra `quality` (default: none)."""
+
     def __post_init__(self) -> None:
+        check_text(self, "quality")
         check_choice(self, "encoding", get_args(Encoding))
         check_range(self, "checkpoint_every_s", 0, 86400, "s")
         check_switch(self, "onsets")

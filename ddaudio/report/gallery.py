@@ -12,8 +12,10 @@ from urllib.parse import quote
 from ddaudio.errors import DdaudioError, OptionError, OutputError, ReportError
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.fit_files import PAGE, REPORT, RESIDUAL, RESYNTHESIS
+from ddaudio.metrics.registry import requested
 from ddaudio.report import plot_data, text
 from ddaudio.report.page import array, asset, environment, plotly_script, write_page
+from ddaudio.report.scores import add_scores
 from ddaudio.results.read import original_file
 from ddaudio.results.record import FitRecord
 
@@ -33,7 +35,11 @@ class Outcome:
 
 
 def write_pages(
-    folders: Sequence[str | os.PathLike[str]], *, gallery: str | os.PathLike[str] | None = None, share_script: bool = False
+    folders: Sequence[str | os.PathLike[str]],
+    *,
+    gallery: str | os.PathLike[str] | None = None,
+    share_script: bool = False,
+    quality: str | None = None,
 ) -> list[Outcome]:
     """Write the pages of fits, and optionally a gallery over them; incomplete folders do not affect the others.
 
@@ -42,12 +48,15 @@ def write_pages(
         gallery: path of the gallery's page.
         share_script: whether pages share one copy of plotly's script next to the gallery instead of each containing their own:
             saves 2 MB per page, but the pages are no longer self-contained.
+        quality: perceptual scores to compute first and to add to the reports, such as ``zimtohrli,visqol`` (default: none).
 
     Returns:
         An `Outcome` for each fit, in order.
 
-    Raises `OutputError` if the gallery or the script cannot be written, `OptionError` for ``share_script`` without a gallery.
+    Raises `OutputError` if the gallery or the script cannot be written, `OptionError` for ``share_script`` without a gallery or
+    an unknown score, `PluginError` if the package of a score is missing.
     """
+    requested(quality)
     if share_script and gallery is None:
         raise OptionError("pages can share a script only beside a gallery", hint="give {gallery} as well")
     script = None
@@ -59,6 +68,8 @@ def write_pages(
     for folder in fits:
         try:
             evidence = FitRecord.read(folder)
+            if quality is not None:
+                evidence = add_scores(folder, evidence, quality)
             page = write_page(folder, evidence, script=None if script is None else _address(script, folder))
             if gallery is not None:
                 rows.append(row(evidence, folder, Path(gallery).parent))
@@ -153,12 +164,21 @@ def row(evidence: FitRecord, folder: Path, home: Path) -> dict[str, Any]:
         "snr_db": ours,
         "gain_db": None if ours is None or theirs is None else round(ours - theirs, 1) + 0.0,  # not -0.0
         "erb_db": metrics["erb_db"]["value"],
+        "standing": _standing(metrics["erb_db"]["value"]),
         "dead_bands": metrics["dead_bands"]["value"],
+        "scores": text.score_rows(report),
         "parameters_per_sample": report["model"]["parameters_per_sample"],
         "duration_s": report["recording"]["duration_s"],
         "seconds": report["seconds"]["reading"] + report["seconds"]["fitting"] + report["seconds"]["measuring"],
         "pictures": [array(one.levels_db.max(axis=0)) for one in spectra],
     }
+
+
+def _standing(distance_db: float | None) -> str:
+    """Return the class of an ERB distance, which colours it."""
+    if distance_db is None:
+        return ""
+    return "good" if distance_db <= text.NEAR_ERB_DB else "doubtful" if distance_db <= text.FAR_ERB_DB else "bad"
 
 
 def _sounds(folder: Path, original: Path | None, home: Path) -> Iterator[tuple[str, str]]:
@@ -170,8 +190,12 @@ def _sounds(folder: Path, original: Path | None, home: Path) -> Iterator[tuple[s
 
 
 def page_over(rows: Sequence[dict[str, Any]], template: str = "gallery.html.jinja", **more: Any) -> str:
-    """Return the gallery of `row`s as HTML; ``template`` may extend the default one, and ``more`` are its variables."""
-    known = [one["snr_db"] for one in rows if one["snr_db"] is not None]
+    """Return the gallery of `row`s as HTML, those with the largest ERB distance first.
+
+    ``template`` may extend the default one, and ``more`` are its variables.
+    """
+    rows = sorted(rows, key=lambda one: -1.0 if one["erb_db"] is None else one["erb_db"], reverse=True)
+    known, distances = ([one[name] for one in rows if one[name] is not None] for name in ("snr_db", "erb_db"))
     ratings = {standing: sum(one["rating"] == standing for one in rows) for standing in ("good", "doubtful", "bad")}
     return (
         environment()
@@ -181,6 +205,7 @@ def page_over(rows: Sequence[dict[str, Any]], template: str = "gallery.html.jinj
             version=version("ddaudio"),
             ratings=ratings,
             median_db=median(known) if known else None,
+            median_erb_db=median(distances) if distances else None,
             sound_s=sum(one["duration_s"] for one in rows),
             pictures=[one["pictures"] for one in rows],
             magma=asset("colours.json"),

@@ -62,6 +62,7 @@ def page(evidence: FitRecord, *, script: str | None = None, home: str = ".") -> 
             verdict=text.verdict(report),
             beside=text.beside_baseline(report),
             metrics=text.metric_rows(report),
+            scores=text.score_rows(report),
             settings=text.settings_rows(report),
             in_words=text.settings_in_words(report),
             command=text.command(report, home),

@@ -1,7 +1,6 @@
 """Saving of fits: the files of a folder are written atomically."""
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from ddaudio.io.wav import write_wav
 from ddaudio.models.file import model_bytes
 from ddaudio.options import FitOptions
 from ddaudio.results.record import FitRecord, audio_of
+from ddaudio.results.report_json import to_text
 from ddaudio.training import checkpoint_files
 from ddaudio.training.history import ProgressCallback
 
@@ -202,8 +202,7 @@ def write_fit(
     contents = report.build(result) | {"files": list(names), "wav": {"encoding": encoding, "gains": gains}}
     if batch is not None:
         contents["batch"] = dict(batch)
-    text = json.dumps(contents, indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+    (folder / REPORT).write_text(to_text(contents), encoding="utf-8")
     if html:
         report.write_page(folder, FitRecord(contents, audio_of(result), result.network), home=home)
     return contents

@@ -14,6 +14,9 @@ FAILED = ("not fitted", "diverged")
 """Statuses of failed fits."""
 ROUGH_DB = 10.0
 """SNR in dB below which a fit without a target SNR is rated doubtful: the residual has a third of the original's amplitude."""
+NEAR_ERB_DB, FAR_ERB_DB = 5.0, 8.0
+"""ERB distance up to which a result is near the recording (two realisations of a noise: 3.7 to 4.9 dB), and beyond which a fit is
+rated doubtful."""
 UNITS = {"_s": "s", "_db": "dB", "_hz": "Hz"}
 """Suffixes of setting names that are units."""
 
@@ -30,7 +33,7 @@ class Verdict:
 
 
 def verdict(report: Mapping[str, Any]) -> Verdict:
-    """Return the verdict on a fit: bad if it failed, doubtful with warnings, or with an SNR below 10 dB and no target."""
+    """Return the verdict on a fit: bad if it failed, doubtful with warnings, at a large ERB distance, or a low SNR."""
     warnings, status = report["warnings"], report["status"]
     if status in FAILED:
         return Verdict("bad", f"{status.capitalize()}: {_reached(report)}", "Do not trust this fit.")
@@ -40,6 +43,9 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
     if report["goal"]["name"] != "target_snr_db" and not _has_noise(report) and snr_db is not None and snr_db < ROUGH_DB:
         share = f"{10 ** (-snr_db / 20):.0%}"
         return Verdict("doubtful", _headline(report), f"Low SNR: the residual has {share} of the original's amplitude.")
+    distance_db = report["metrics"]["erb_db"]["value"]
+    if distance_db is not None and distance_db > FAR_ERB_DB:
+        return Verdict("doubtful", _headline(report), f"Audible levels differ: the ERB distance is {distance_db:.1f} dB.")
     return Verdict("good", _headline(report), "No warnings.")
 
 
@@ -97,10 +103,29 @@ def metric_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
     for name, metric in report["metrics"].items():
         spec = METRICS.get(name)  # one of another package may be gone
-        label, unit, direction = (spec.label, spec.unit, f"{spec.better} is better") if spec else (name, "", "")
+        label, unit = (spec.label, spec.unit) if spec else (name, "")
+        direction = "" if spec is None else spec.better if spec.better == "control" else f"{spec.better} is better"
         value = value_in_words(metric["value"], unit) if metric["reason"] is None else f"undefined: {metric['reason']}"
         rows.append({"label": label, "value": value, "direction": direction, "definition": metric["definition"]})
     return rows
+
+
+def score_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return a row for each perceptual score of the report: label, value, and the values of its controls in words."""
+    rows = []
+    for name, metric in report["metrics"].items():
+        spec = METRICS.get(name)
+        if spec is None or not spec.request or spec.better == "control":
+            continue
+        controls = [one for one in METRICS.values() if one.request == spec.request and one.better == "control"]
+        known = [(one.label.removeprefix(f"{spec.label} of "), report["metrics"].get(one.name)) for one in controls]
+        beside = ", ".join(f"{what} {_score(found)}" for what, found in known if found is not None)
+        rows.append({"label": spec.label, "value": _score(metric), "beside": beside})
+    return rows
+
+
+def _score(metric: Mapping[str, Any]) -> str:
+    return "undefined" if metric["value"] is None else f"{metric['value']:.2f}"
 
 
 def settings_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:

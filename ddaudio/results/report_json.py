@@ -69,6 +69,11 @@ def build(result: FitResult) -> dict[str, Any]:
     }
 
 
+def to_text(contents: dict[str, Any]) -> str:
+    """Return the text of ``report.json``."""
+    return json.dumps(contents, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
 def _recording(recording: Recording) -> dict[str, Any]:
     return {
         "source": recording.source,

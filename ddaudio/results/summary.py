@@ -2,11 +2,13 @@
 
 from ddaudio.fitting.diagnosis import as_clause
 from ddaudio.fitting.result import FitResult
+from ddaudio.metrics.measure import Metrics
+from ddaudio.metrics.registry import METRICS
 from ddaudio.metrics.signals import Metric
 
 
 def summary(result: FitResult) -> list[str]:
-    """Return four lines: the warnings, the quality (and that of the baseline), the size, and the time."""
+    """Return lines with the warnings, the quality (and that of the baseline), the size, the time, and requested scores."""
     recording, metrics = result.recording, result.metrics
     bar = result.baseline.snr_db
     beside = f"reaches {bar:.1f} dB at equal size" if bar is not None else f"has no SNR: {result.baseline.reason}"
@@ -20,8 +22,16 @@ def summary(result: FitResult) -> list[str]:
         f"size     {result.n_parameters} parameters ({result.parameters_per_sample:.3g} per sample): "
         + " and ".join(term.size_in_words() for term in result.network.terms),
         f"time     {seconds:.1f} s for {recording.duration_s:.1f} s of sound; {trained}",
+        *_scores(metrics),
     ]
 
 
+def _scores(metrics: Metrics) -> list[str]:
+    """Return a line with the perceptual scores and their controls, if there are any."""
+    asked = {METRICS[name].label: metric for name, metric in metrics.items() if METRICS[name].request}
+    found = [f"{label} {'undefined' if one.value is None else f'{one.value:.2f}'}" for label, one in asked.items()]
+    return [f"scores   {'; '.join(found)}"] if found else []
+
+
 def _in_words(metric: Metric, unit: str) -> str:
-    return f"{metric.value:.2f} {unit}" if metric.value is not None else f"undefined ({metric.reason})"
+    return f"{metric.value:.2f} {unit}".strip() if metric.value is not None else f"undefined ({metric.reason})"

@@ -198,8 +198,31 @@ def test_the_table_has_medians_and_ranges_and_says_what_is_no_fit() -> None:
     assert lines[1].startswith("| --- | --- | ---: |")
     assert lines[3].startswith("| sine | mse\\|x | 0.10 |")
     words = "a: the loudest 1 s, 5 s of one thread a fit, 2 seeds; initialisation random. Medians, and ranges over seeds."
+    words += " Best by SNR: sine, mse (2.00 dB)."
     assert found.in_words() == words
     assert [row["snr_db"] for row in csv.DictReader(io.StringIO(found.csv()["table.csv"]))] == ["2.0", "0.1"]
+
+
+def test_scores_are_columns_only_if_some_fit_has_them() -> None:
+    kinds = [("a", "", "sine", "mse"), ("a", "", "sine+noise", "mse")]
+    values = [{"snr_db": 25.0, "erb_db": 9.0, "zimtohrli": 2.6}, {"snr_db": 20.0, "erb_db": 2.7, "zimtohrli": 3.9}]
+    plain = [{name: value for name, value in some.items() if name != "zimtohrli"} for some in values]
+    controls = {"zimtohrli_silence": 1.4, "zimtohrli_white": 1.6}
+    without, having = (
+        comparison(*(Run(*kind, 0, "converged", "", metrics=some) for kind, some in zip(kinds, metrics, strict=True)))
+        for metrics in (plain, [some | controls for some in values])
+    )
+    assert not any("MOS" in head for head in without.table()[0])
+    heads, cells = having.table()
+    shown = [heads.index(f"Zimtohrli MOS{what}") for what in ("", " of silence", " of white noise")]
+    assert [[row[place] for place in shown] for row in cells] == [["2.60", "1.40", "1.60"], ["3.90", "1.40", "1.60"]]
+    assert not any("ViSQOL" in head for head in heads)
+    assert having.n_words == without.n_words == 1
+    best = [("erb_db", "sine+noise, mse", 2.7), ("snr_db", "sine, mse", 25.0)]
+    assert without.best == best
+    assert having.best == [*best, ("zimtohrli", "sine+noise, mse", 3.9)]
+    assert "Best by ERB distance: sine+noise, mse (2.70 dB); by SNR: sine, mse (25.00 dB)." in without.in_words()
+    assert having.contents()["best"][2] == {"measure": "zimtohrli", "name": "sine+noise, mse", "value": 3.9}
 
 
 def test_over_several_recordings_the_table_ends_with_all_of_them() -> None:

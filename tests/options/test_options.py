@@ -103,6 +103,7 @@ TEXTS = {
     "widths": ["100,10,1", "5,3,1"],
     "ladder": ["free", "linear", "octave", "harmonic", "above-nyquist", "440", "440,1e3,880.5"],
     "span": ["seconds", "4,7", "-100,100"],
+    "quality": ["zimtohrli", "visqol,zimtohrli"],
 }
 SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops", "noise_waves", "compete", "onsets"}
 

@@ -17,8 +17,11 @@ from sounds import fit_waves as fit
 
 from ddaudio.errors import OptionError, OutputError, ReportError
 from ddaudio.io.audio import Recording
+from ddaudio.metrics.perceptual import zimtohrli_mos
+from ddaudio.report import gallery as gallery_rows
 from ddaudio.report import write_pages
 from ddaudio.report.save import save_fit
+from ddaudio.results.record import FitRecord
 
 HOSTILE = "<img src=x onerror=window.hacked=1>'\".wav"
 SOUNDS = {
@@ -49,6 +52,35 @@ def fits(made: Path, tmp_path: Path) -> Path:
 
 def folders(fits: Path) -> list[Path]:
     return sorted(path.parent for path in fits.rglob("report.json"))
+
+
+def test_scores_are_added_to_reports_pages_and_galleries(fits: Path) -> None:
+    """Those of the sounds in the folder, with their controls; a second time the same, and a wrong name changes nothing."""
+    (folder,) = (
+        one for one in folders(fits) if json.loads((one / "report.json").read_text())["recording"]["source"].endswith("a.wav")
+    )
+    before = contents(folder)
+    code, _, err = run("report", folder, "--quality", "zimtohrly")
+    assert code != 0
+    assert "did you mean 'zimtohrli'" in err
+    assert contents(folder) == before
+    gallery_page = fits / "gallery.html"
+    assert run("report", folder, "--quality", "zimtohrli", "--gallery", gallery_page)[0] == 0
+    old, new = json.loads(before["report.json"]), json.loads(contents(folder)["report.json"])
+    assert {name: new["metrics"].pop(name)["reason"] for name in list(new["metrics"]) if "zimtohrli" in name} == {
+        "zimtohrli": None,
+        "zimtohrli_silence": None,
+        "zimtohrli_white": None,
+    }
+    assert new == old
+    scores = json.loads(contents(folder)["report.json"])["metrics"]
+    sounds = FitRecord.read(folder).sounds
+    assert scores["zimtohrli"]["value"] == zimtohrli_mos(sounds.resynthesis[:, :], sounds.original[:, :], RATE)
+    told = f"{scores['zimtohrli']['value']:.2f}"
+    for page in (folder / "report.html", gallery_page):
+        text = page.read_text(encoding="utf-8")
+        assert told in text
+        assert f"controls: silence {scores['zimtohrli_silence']['value']:.2f}, white noise" in text
 
 
 def test_a_page_is_made_again_from_what_the_folder_holds(fits: Path) -> None:
@@ -212,6 +244,14 @@ NAMES = "[...document.querySelectorAll('tbody tr:not([hidden]) th a')].map((one)
 def test_rows_are_sorted_and_what_has_no_value_comes_last(gallery: Path, browser: Browser) -> None:
     with opened(browser, gallery) as page:
         assert set(page.run(NAMES)) == set(SOUNDS)
+        distances = "[...document.querySelectorAll('tbody td[data-key=erb_db]')].map((one) => parseFloat(one.dataset.value))"
+        ranked = page.run(distances)  # silence has none, and is last
+        assert ranked[:3] == sorted(ranked[:3], reverse=True)
+        assert page.run(NAMES)[0] == HOSTILE
+        assert page.run(NAMES)[3] == "silent.wav"
+        classes = page.run("[...document.querySelectorAll('tbody td[data-key=erb_db]')].map((one) => one.className)")
+        assert classes == [gallery_rows._standing(value) for value in ranked[:3]] + [""]
+        assert classes[0] == "bad"
         head = page.page.get_by_role("columnheader", name="SNR (dB)")
         for way, names in (("descending", ["b.wav", "a.wav", HOSTILE]), ("ascending", [HOSTILE, "a.wav", "b.wav"])):
             head.get_by_role("button").click()

@@ -35,6 +35,7 @@ def report(plucked: Report) -> Report:
     made = copy.deepcopy(plucked)
     made |= {"status": "converged", "warnings": [], "goal": {"name": "target_snr_db", "asked": 40.0, "reached": True}}
     made["metrics"]["snr_db"] |= {"value": 41.26, "reason": None}
+    made["metrics"]["erb_db"] |= {"value": 3.5, "reason": None}
     made["baseline"] |= {"snr_db": 35.0, "reason": None}
     made["model"]["n_parameters"] = 1234
     return made
@@ -73,6 +74,14 @@ def test_a_rough_fit_is_doubtful_where_no_snr_was_asked_for(report: Report, goal
     assert text.verdict(report).rating == "good"
     report["goal"] = {"name": "target_snr_db", "asked": 5.0, "reached": True}
     report["metrics"]["snr_db"]["value"] = 5.5
+    assert text.verdict(report).rating == "good"
+
+
+def test_levels_far_from_those_of_the_recording_are_doubtful_whatever_the_snr(report: Report) -> None:
+    report["metrics"]["erb_db"]["value"] = 8.25
+    found = text.verdict(report)
+    assert (found.rating, found.trust) == ("doubtful", "Audible levels differ: the ERB distance is 8.2 dB.")
+    report["metrics"]["erb_db"]["value"] = text.FAR_ERB_DB
     assert text.verdict(report).rating == "good"
 
 
@@ -162,7 +171,7 @@ def test_metrics_are_told_with_their_definitions(report: Report) -> None:
     report["metrics"]["mse"]["value"] = 0.000123456
     rows = text.metric_rows(undefined(report, "the target is digital silence"))
     assert [row["definition"] for row in rows] == [METRICS[name].definition for name in report["metrics"]]
-    assert len({row["label"] for row in rows}) == len(rows) == len(METRICS)
+    assert len({row["label"] for row in rows}) == len(rows) == sum(not spec.request for spec in METRICS.values())
     assert rows[0]["label"] == "SNR"
     assert rows[0]["value"] == "undefined: the target is digital silence"
     assert rows[list(report["metrics"]).index("mse")]["value"] == "0.0001235"
@@ -180,10 +189,23 @@ def test_directions_are_those_in_which_metrics_move() -> None:
     target = tones([440.0, 1000.0], [0.3, 0.1], [0.0, 1.0], 0.5)
     target[:, :1000] = 0  # an onset
     near, far = (measure(target + share * noise(0.5), target, RATE) for share in (0.05, 1.0))
-    for name, spec in METRICS.items():
+    for name, spec in ((name, METRICS[name]) for name in near):
         better, worse = near[name].value, far[name].value
         assert spec.better == ("higher" if better > worse else "lower"), name
         assert spec.unit == ("dB" if name.endswith("_db") else "")
+
+
+def test_scores_are_told_with_their_controls(report: Report) -> None:
+    assert text.score_rows(report) == []
+    values = {"visqol": None, "zimtohrli_silence": 1.4, "zimtohrli": 3.966, "zimtohrli_white": 1.58, "visqol_white": 3.0}
+    report["metrics"] |= {name: {"value": value, "reason": None, "definition": ""} for name, value in values.items()}
+    assert text.score_rows(report) == [
+        {"label": "ViSQOL MOS", "value": "undefined", "beside": "white noise 3.00"},
+        {"label": "Zimtohrli MOS", "value": "3.97", "beside": "silence 1.40, white noise 1.58"},
+    ]
+    directions = {row["label"]: row["direction"] for row in text.metric_rows(report)}
+    assert directions["Zimtohrli MOS"] == "higher is better"
+    assert directions["Zimtohrli MOS of white noise"] == "control"
 
 
 def test_an_unknown_metric_is_told_by_its_name(report: Report) -> None:
