@@ -40,6 +40,7 @@ COMMANDS = {
     "report": report.run,
     "size": size.run,
     "speed": process.speed,
+    "surrogate": frequency.surrogate,
     "training": training.run,
     "memory": process.memory,
     "weak": weak.run,

@@ -112,6 +112,22 @@ def _amplitudes(target: Tensor, frequency: Tensor, origin: float) -> tuple[Tenso
     return solved.chunk(2, dim=1)
 
 
+TRAVEL_STEPS, TRAVEL_DAMPING = 3000, 0.02
+TRAVEL_RATES = (0.002, 0.002, 0.05, 0.05)
+"""What the network ``surrogate`` does from random frequencies by default: steps of ``z`` and of amplitudes, full scale 1."""
+
+
+def travel(signals: Tensor, start: Tensor) -> Tensor:
+    """Descend on the squared error with Adam as the network ``surrogate`` does from random frequencies."""
+    target = signals.float() / signals.float().square().mean(1, keepdim=True).mul(2).sqrt()
+    frequency = start.float()
+    modulus = math.exp(-TRAVEL_DAMPING)
+    begin = [modulus * frequency.cos(), modulus * frequency.sin(), *_amplitudes(target, frequency, 0.0)]
+    mse: Loss = lambda estimate, piece: (estimate - piece).square().mean(1)  # noqa: E731
+    parameters = _steps(mse, SURROGATE, begin, list(TRAVEL_RATES), target, 0.0, TRAVEL_STEPS)
+    return SURROGATE.natural(parameters)[0].detach().double().abs()
+
+
 def peaks(signals: Tensor, count: int) -> Tensor:
     """Return the frequencies that the start ``peaks`` of a fit finds, ``[B, count]``."""
     n_signals, n_samples = signals.shape

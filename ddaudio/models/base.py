@@ -76,6 +76,11 @@ class Network(nn.Module, ABC):
         """Whether `estimates` has several signals, whose losses are trained and evaluated in place of that of `estimate`."""
         return False
 
+    @property
+    def is_far(self) -> bool:
+        """Whether its initial values are so far from a solution that a loss that does not fall is no sign of convergence."""
+        return False
+
     def estimates(self) -> list[Tensor]:
         """Return the signals ``[B, T]`` that have a training loss each: one, unless layers are trained locally."""
         return [self.estimate()]

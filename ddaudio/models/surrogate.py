@@ -20,9 +20,14 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import Jacobian
 from ddaudio.models.parameters import Parameter
 from ddaudio.models.partial_bank import COSINE, FREQUENCY, SINE, PartialBankNetwork
+from ddaudio.options import StartingPoint, SurrogateOptions
+from ddaudio.options.surrogate import FAR_DAMPING_PER_SAMPLE
 
 PARAMETERS_PER_EXPONENTIAL = 4
 """Frequency, decay, and the real and imaginary part of ``c``."""
+TRAVEL_RAD, TRAVEL_LEVEL = 0.1, 2.5
+"""Scales of both parts of ``z``, and of amplitudes relative to the level of their frame, for initial frequencies that are not
+those of the sound: with the default learning rate of 0.02 a step is up to 0.002 radians, and 3,000 steps cross the whole band."""
 LEAST_MODULUS = 0.1
 """Lower bound of ``|z|``: such a wave lasts for a sample or two, and at 0 its frequency is undefined."""
 
@@ -48,6 +53,13 @@ class SurrogateNetwork(PartialBankNetwork):
     sine: nn.Parameter
     STORED = (FREQUENCY, Parameter("decay", "1/s", bounds=(0, -math.log(LEAST_MODULUS))), COSINE, SINE)
 
+    is_far = False
+    """Whether frequencies are initial ones that are not those of the sound."""
+
+    def __init__(self, grid: TimeGrid, options: SurrogateOptions | None = None) -> None:
+        """Create a network without exponentials."""
+        super().__init__(grid, options or SurrogateOptions())
+
     def stored(self) -> tuple[Parameter, ...]:
         """Return frequency and decay instead of ``z``."""
         return self.STORED
@@ -60,7 +72,34 @@ class SurrogateNetwork(PartialBankNetwork):
         """Replace all parameters; frequencies and decays ``[P]`` are converted to ``z``."""
         modulus, angle = torch.exp(-values["decay"].double()), values["frequency"].double()
         real, imaginary = ((modulus * part(angle)).to(values["cosine"]) for part in (torch.cos, torch.sin))
+        self.is_far = False
         super().set_components(counts, {**values, "real": real, "imaginary": imaginary})
+
+    def initialise(self, target: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
+        """Initialise frequencies and amplitudes as the other networks of partials, with the damping of the settings.
+
+        Frequencies that are random or equally spaced have a way to go: scales are then those of the band and of the frame's level
+        (see `TRAVEL_RAD`), not those of a bin and of the initial amplitude, until the components are next changed.
+        """
+        super().initialise(target, size, start, generator)
+        damping = self.options.damping_per_sample
+        damping = damping if damping is not None else 0.0 if start == "peaks" else FAR_DAMPING_PER_SAMPLE
+        if damping:
+            self.replace_partials(replace(self.partials, decay=torch.full_like(self.partials.cosine, damping)))
+        if start != "peaks":
+            self._travel(target)
+
+    def _travel(self, target: Tensor) -> None:
+        """Set the scales to those of `TRAVEL_RAD` and `TRAVEL_LEVEL`, which changes no natural value."""
+        values = {one.name: self.value(one.name).detach() for one in self.declared()}
+        mean_squares = torch.cat([frames.square().mean(1) for frames in self.grid.frame(target)])
+        level = (2 * mean_squares).sqrt().to(values["cosine"])[self.layout.frame_of_partial]
+        level = torch.where(level > 0, level, torch.ones_like(level))
+        step = torch.full_like(level, TRAVEL_RAD)
+        self.scales |= {"real": step, "imaginary": step, "cosine": TRAVEL_LEVEL * level, "sine": TRAVEL_LEVEL * level}
+        for name, value in values.items():
+            setattr(self, name, nn.Parameter(self.to_trained(name, value)))
+        self.is_far = True
 
     @property
     def step_rad(self) -> Tensor | float:

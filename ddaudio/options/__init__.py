@@ -52,6 +52,7 @@ from ddaudio.options.recording import (
 )
 from ddaudio.options.siren import SirenOptions
 from ddaudio.options.stack import PositiveName, StackOptions
+from ddaudio.options.surrogate import SurrogateOptions
 from ddaudio.options.training import MOST_STEPS, GrowFromName, OptimiserName, ScheduleName, TrainingOptions, parse_rates
 from ddaudio.options.units import MOST_UNITS, UnitOptions
 
@@ -105,6 +106,7 @@ __all__ = [
     "SirenOptions",
     "StackOptions",
     "StartingPoint",
+    "SurrogateOptions",
     "TrainingOptions",
     "UnitOptions",
     "WindowName",

@@ -63,7 +63,8 @@ class FitOptions:
 
     def second_order(self, name: str) -> bool:
         """Return whether Gauss-Newton is the default optimiser of a network with these settings."""
-        return NETWORKS[name].second_order and bool(self.network(name).second_order)
+        far = NETWORKS[name].travels and self.model.starting_point != "peaks"
+        return NETWORKS[name].second_order and bool(self.network(name).second_order) and not far
 
     def with_settings(self, settings: Mapping[str, Any]) -> "FitOptions":
         """Return these options with some settings replaced, each by its field's name, such as ``target_snr_db``.

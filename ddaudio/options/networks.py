@@ -12,6 +12,7 @@ from ddaudio.options.noise import NoiseOptions
 from ddaudio.options.registry import Registry
 from ddaudio.options.siren import SirenOptions
 from ddaudio.options.stack import StackOptions
+from ddaudio.options.surrogate import SurrogateOptions
 
 FramesName = Literal["adaptive", "halving", "equal"]
 """Frames of adaptive lengths, of equal lengths that are a power of two samples, or of any equal lengths."""
@@ -53,6 +54,8 @@ class NetworkSpec:
     """Default number of steps of first-order optimisers."""
     second_order: bool = True
     """Whether Gauss-Newton is its default optimiser, unless excluded by its settings."""
+    travels: bool = False
+    """Whether first-order optimisers move its frequencies far: they are then the default for random or equal frequencies."""
     has_frequencies: bool = True
     """Whether each parameter has a frequency, see `Network.frequencies`."""
     takes_partials: bool = False
@@ -157,6 +160,8 @@ NETWORKS = Registry(
             parameters_per_frame=1,
             parameters_per_component=4,
             kinds=("z", "amplitude"),
+            options=SurrogateOptions,
+            travels=True,
             takes_partials=True,
             takes_whole=True,
         ),

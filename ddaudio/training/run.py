@@ -79,7 +79,7 @@ class Run:
         self.order = torch.Generator().manual_seed(options.seed)
         self.record = TrainingRun()
         self.within = lru_cache(1)(self.objective.within)
-        self.settled = settled_from(options.schedule, self.steps, options.grow)
+        self.settled = self.steps if self.network.is_far else settled_from(options.schedule, self.steps, options.grow)
         self._found = self.log.begin(self.parameters)
         if self._found.finished is not None:
             self._restore(self._found.finished)

@@ -46,6 +46,7 @@ RANGES = {
     "beam": (1, 64, True),
     "layer_decay": (0.9, 1, False),
     "omega": (0.1, 10_000, False),
+    "damping_per_sample": (0, 2, False),
     "steps": (0, 10**6, True),
     "exchanges": (0, 100, True),
     "learning_rate": (1e-8, 10, False),
