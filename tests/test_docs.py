@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
+from commands import chirp, run
 from cyclopts import CycloptsError
 from ddaudio_cli.app import app
 
@@ -71,6 +73,33 @@ def test_every_command_line_is_accepted(line: str) -> None:
     if not FOREIGN & set(arguments):
         _, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         check_settings(arguments[0], bound.arguments)
+
+
+def sounds_for(arguments: list[str], folder: Path) -> list[str]:
+    """Write short sounds under the names of recordings and folders in ``folder``; return arguments that name existing files."""
+    given = list(arguments)
+    for place, word in enumerate(arguments[1:], 1):
+        is_sound = Path(word).suffix in (".wav", ".flac", ".ogg") and arguments[place - 1] != "--out"
+        if is_sound or (arguments[0] == "batch" and place == 1):
+            path = folder / word.lstrip("/") / ("" if is_sound else "a.wav")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, chirp(), 8000)
+            given[place] = word.lstrip("/")
+    return given
+
+
+RUN = [line for line in PARSED if re.match(r"(fit|batch)\b(?!.*(FOLDER|RECORDING|s3:|--help|--resume))", str(line.values[0]))]
+
+
+@pytest.mark.parametrize("line", RUN)
+def test_every_fit_can_be_planned(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands run as far as the plan, on a short sound: settings that contradict each other are refused there."""
+    arguments = sounds_for(arguments_of(line), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    if not FOREIGN & set(arguments):
+        code, out, err = run(*arguments, *({"--dry-run"} - {*arguments}))
+        assert code == 0, err
+        assert out
 
 
 def test_command_lines_are_found_in_blocks_in_indented_and_in_inline_code() -> None:

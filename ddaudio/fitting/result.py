@@ -90,6 +90,21 @@ class FitResult:
         gains = [[gain for gain in map(_gain_db, one.blocks) if gain is not None] for one in self.stages]
         return sum(mean(known) for known in gains if known) if any(gains) else None
 
+    @property
+    def training_loss_fall(self) -> float | None:
+        """Share by which training reduced the loss, 0 to 1, mean over the blocks of each stage; None if nothing was trained.
+
+        For each run, only the decrease from its own initial values counts.
+        """
+        ratios = [[ratio for ratio in map(_loss_ratio, one.blocks) if ratio is not None] for one in self.stages]
+        return 1 - math.prod(mean(known) for known in ratios if known) if any(ratios) else None
+
+
+def _loss_ratio(runs: Sequence[TrainingRun]) -> float | None:
+    """Return the product of the ratios of best to initial loss of the runs of a block; None if undefined."""
+    pairs = [(run.evaluations[0].total, run.best.total) for run in runs if run.evaluations]
+    return math.prod(min(1.0, after / before) for before, after in pairs if before > 0) if pairs else None
+
 
 def _gain_db(runs: Sequence[TrainingRun]) -> float | None:
     """Return the improvement of the SNR by the runs of a block in dB; None if undefined."""

@@ -60,6 +60,7 @@ def build(result: FitResult) -> dict[str, Any]:
         "baseline": asdict(result.baseline) | {"name": "best-k MDCT", "n_parameters": 2 * result.baseline.coefficients},
         "training": {
             "gain_db": result.training_gain_db,
+            "loss_fall": result.training_loss_fall,
             "stages": [
                 {"name": one.name, "blocks": [[_stage(run, stretches) for run in stages] for stages in one.blocks]}
                 for one in result.stages

@@ -15,6 +15,8 @@ def summary(result: FitResult) -> list[str]:
     gain = result.training_gain_db
     seconds = sum(result.seconds.values())
     trained = f"training gain {gain:+.2f} dB" if gain is not None else "training gain undefined"
+    if (fall := result.training_loss_fall) is not None and not result.options.training.least_squares:
+        trained = f"training reduced the loss by {100 * fall:.1f} %"  # an SNR is no measure of it
     return [
         "warnings " + ("; ".join(result.warnings) or f"none ({as_clause(result.reason)})"),
         f"reached  SNR {_in_words(metrics['snr_db'], 'dB')}, ERB distance {_in_words(metrics['erb_db'], 'dB')}; "

@@ -21,6 +21,7 @@ from ddaudio.metrics.measure import snr_db
 from ddaudio.models import DoubleDutchNetwork, SineNetwork
 from ddaudio.models.base import AtBounds
 from ddaudio.options import LOSSES, FitOptions
+from ddaudio.results.summary import summary
 from ddaudio.training.history import Evaluation, Progress, TrainingRun
 
 
@@ -377,6 +378,16 @@ def test_what_training_brought_counts_no_decibel_twice() -> None:
     )
     assert replace(result, stages=(Stage("sine", (runs,)),)).training_gain_db == pytest.approx(1.0 + 0.5 + 0.5 + 0.0)
     assert replace(result, stages=(Stage("sine", (runs, runs[:1])),)).training_gain_db == pytest.approx((2.0 + 1.0) / 2)
+
+
+def test_the_decrease_of_a_loss_is_told_where_no_snr_was_trained() -> None:
+    """The SNR falls when a spectral loss is trained: "training gain +0.00 dB" hid that the loss fell."""
+    result = fit(pluck(0.2), losses="mss=1", optimiser="adam", steps=10, exchanges=0, budget=60)
+    (run,) = result.stages[0].blocks[0]
+    fall = 1 - run.best.total / run.evaluations[0].total
+    assert result.training_loss_fall == pytest.approx(fall)
+    assert f"training reduced the loss by {100 * fall:.1f} %" in summary(result)[-1]
+    assert "training gain" in summary(fit(pluck(0.1), steps=1))[-1]
 
 
 def test_an_hour_is_fitted() -> None:
