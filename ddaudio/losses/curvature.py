@@ -21,6 +21,8 @@ from torch.nn.functional import adaptive_avg_pool2d, avg_pool1d, fold, pad
 
 WINDOW, HOP = 512, 256
 """Window and hop in samples of the short-time spectra of `Magnitudes`, and of the cells of `Curvature.levels`."""
+PHASE_SHARE = 0.3
+"""Weight of changes of phase relative to those of magnitude in `Magnitudes`."""
 BINS = WINDOW // 2 + 1
 """Frequencies of such a spectrum, equally spaced from 0 to Nyquist."""
 
@@ -144,9 +146,11 @@ class PairWeights(Curvature):
 
 
 class Magnitudes(Curvature):
-    """``S' u W Re(conj(u) S)``: weights on changes of magnitudes of a short-time spectrum ``S``, with the phases ``u``.
+    """``(1 - p) S' u W Re(conj(u) S) + p S' W S``: weights on changes of magnitudes of a short-time spectrum ``S``.
 
-    The magnitude of a bin changes by ``Re(conj(u) dX)``. The window is a sine of `WINDOW` samples, whose squares sum to one.
+    With the phases ``u``, the magnitude of a bin changes by ``Re(conj(u) dX)``. Changes of phase cost a share ``p`` of this,
+    `PHASE_SHARE`, which keeps steps where the phases still hold: those of ``mss:smooth`` alone end lower for it, and nearer to
+    the waveform. The window is a sine of `WINDOW` samples, whose squares sum to one.
 
     Args:
         weight: of each bin, 0 or more, ``[B, F, N]``.
@@ -157,17 +161,18 @@ class Magnitudes(Curvature):
     def __init__(self, weight: Tensor, signals: Tensor) -> None:
         spectrum = _spectrum(signals)
         self.weight = weight
-        self.turned = spectrum / (spectrum.abs() + 1e-20) * weight.sqrt()
+        self.turned = spectrum / (spectrum.abs() + 1e-20) * ((1 - PHASE_SHARE) * weight).sqrt()
+        self.plain = PHASE_SHARE * weight
 
     def product(self, change: Tensor) -> Tensor:
         """Return the product with a change of the signals."""
         spectrum = _spectrum(change)
         along = spectrum.real * self.turned.real + spectrum.imag * self.turned.imag
-        return _adjoint(along * self.turned, change.shape[-1])
+        return _adjoint(along * self.turned + self.plain * spectrum, change.shape[-1])
 
     def levels(self) -> Tensor:
         """Return the weights times the energy of a bin; half of it changes the magnitude, half the phase."""
-        return self.weight * (WINDOW / 4)
+        return self.weight * (WINDOW / 4 * (1 + PHASE_SHARE))
 
 
 def pooled(weights: Sequence[tuple[Tensor, float]], n_samples: int) -> Tensor:

@@ -8,6 +8,7 @@ from ddaudio.losses.auraloss_adapter import Auraloss
 from ddaudio.losses.base import Loss, Plain
 from ddaudio.losses.differences import Pdl, Pointwise
 from ddaudio.losses.pointwise import huber
+from ddaudio.losses.whole_spectrum import WholeSpectrum
 from ddaudio.options import HUBER_DELTA, LOSSES, Choice, parse_loss
 from ddaudio.options.registry import REMEDY, load
 
@@ -39,6 +40,11 @@ def huber_loss(choice: Choice, _: int | None) -> Loss:
     """Create the Huber loss."""
     delta = choice.values[0] if choice.values else HUBER_DELTA
     return Pointwise(partial(huber, delta=delta), "huber", delta)
+
+
+def dft_loss(choice: Choice, _: int | None) -> Loss:
+    """Create the loss on the spectrum of the whole signal."""
+    return WholeSpectrum(choice.variants["spectrum"])
 
 
 def mss_loss(choice: Choice, _: int | None) -> Loss:

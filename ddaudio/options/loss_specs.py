@@ -110,6 +110,15 @@ LOSSES = Registry(
             "ddaudio.losses.differences:FIRST_DIFFERENCE",
             has_curvature=True,
         ),
+        LossSpec("correlation", "one minus the correlation", "ddaudio.losses.correlation:CORRELATION", has_curvature=True),
+        LossSpec(
+            "dft",
+            "spectra of the whole signal, without windows",
+            "ddaudio.losses.registry:dft_loss",
+            is_factory=True,
+            variants={"spectrum": ("magnitude", "complex", "log")},
+            has_curvature=True,
+        ),
         LossSpec(
             "mss",
             "multi-scale spectrogram loss",

@@ -78,6 +78,17 @@ class TestCurves:
         assert float(drawn.axes_hz[0][middle]) == 1000
         assert float(drawn.values[name][middle]) == float(drawn.values[name].min())
 
+    def test_the_complex_spectrum_is_the_signal_and_correlation_half_of_its_error(self):
+        drawn = landscape(
+            scene_of_tones([1000.0], RATE, N_SAMPLES), ["mse", "dft:complex", "dft", "dft:log", "correlation"], 100.0
+        )
+        mse = drawn.values["mse"].numpy()
+        np.testing.assert_allclose(drawn.values["dft:complex"].numpy(), mse, rtol=1e-6)  # Parseval, float64
+        # A sinusoid of another frequency has nearly the same level: the sum at twice the frequency is below a hundredth.
+        np.testing.assert_allclose(drawn.values["correlation"].numpy() * 2, mse, atol=0.02)
+        assert (drawn.values["dft"].numpy() <= mse * (1 + 1e-6)).all()  # magnitudes differ at most as the spectra do
+        assert float(drawn.values["dft:log"].max()) > 1
+
     def test_damping_only_helps(self, drawn):
         assert bool((drawn.values["surrogate"] <= drawn.values["windows"] + 1e-12).all())  # no damping is among the dampings
 

@@ -15,6 +15,7 @@ def test_every_kind_is_in_the_suite():
     assert {name.partition(":")[0] for name in ALL} == set(options.LOSSES)
     assert len(set(ALL)) == len(ALL)
     assert {name.partition(":")[0] for name in ON_CROPS} == {
+        "dft",
         "mss",
         "mel",
         "delta-time",

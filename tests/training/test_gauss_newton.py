@@ -177,7 +177,17 @@ def test_a_step_under_a_filter_is_that_of_a_dense_solver() -> None:
 
 
 CURVED = ("mae", "huber", "slope", "first-difference", "pdl", "pdl:absolute", "pdl:huber", "pdl:all-pairs")
-CURVED += ("pdl:all-pairs:by-distance", "mss", "mss:ddsp", "mss:smooth", "mel", "mse=1,pdl=0.5,mss=0.1")
+CURVED += (
+    "pdl:all-pairs:by-distance",
+    "mss",
+    "mss:ddsp",
+    "mss:smooth",
+    "mel",
+    "dft",
+    "dft:log",
+    "correlation",
+    "mse=1,pdl=0.5,mss=0.1",
+)
 
 
 @pytest.mark.parametrize("losses", CURVED)
