@@ -51,11 +51,12 @@ class StepTiming(NamedTuple):
 
 def pace(trial: Trial) -> StepTiming:
     """Measure how long a fit takes by its first steps; raises the same errors as `fit`."""
-    training = {"steps": TRIAL_STEPS, "evaluate_every": min(trial.options.training.evaluate_every, TRIAL_STEPS)}
+    every = min(trial.options.training.evaluate_every, TRIAL_STEPS)
+    settings = {"steps": TRIAL_STEPS, "evaluate_every": every, "quality": None}
     with one_thread():
         _warm_up(trial)
         seen = _Seen()
-        result = fit(trial.recording, trial.options.with_settings(training), progress=seen)
+        result = fit(trial.recording, trial.options.with_settings(settings), progress=seen)
     if result.stopped:
         raise KeyboardInterrupt
     return seen.pace(TRIAL_STEPS)
@@ -70,7 +71,7 @@ def _warm_up(trial: Trial) -> None:
     kind = trial.options.model.model, trial.options.training.losses
     if kind not in _warm:
         _warm.add(kind)
-        if fit(trial.recording, trial.options.with_settings({"steps": 1})).stopped:
+        if fit(trial.recording, trial.options.with_settings({"steps": 1, "quality": None})).stopped:
             raise KeyboardInterrupt
 
 

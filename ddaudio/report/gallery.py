@@ -150,7 +150,7 @@ def row(evidence: FitRecord, folder: Path, home: Path) -> dict[str, Any]:
     ours, theirs = metrics["snr_db"]["value"], report["baseline"]["snr_db"]
     spectra = [
         plot_data.spectrogram(sound, rate, SMALL_COLUMNS, SMALL_ROWS)
-        for sound in (evidence.sounds.original, evidence.sounds.residual)
+        for sound in (evidence.sounds.original, evidence.sounds.resynthesis)
     ]
     return {
         "name": Path(report["recording"]["source"]).name,

@@ -7,9 +7,9 @@ const pictures = JSON.parse(document.getElementById("pictures").textContent, rev
 const palette = paletteOf(JSON.parse(document.getElementById("colours").textContent).magma);
 
 function draw(row) {
-  const canvas = row.querySelector("canvas"), [original, residual] = pictures[row.dataset.place];
+  const canvas = row.querySelector("canvas"), [original, resynthesis] = pictures[row.dataset.place];
   const loudest = original.reduce((most, level) => Math.max(most, level), SILENT), high = loudest > LEAST_DB ? loudest : 0, half = canvas.height / 2;
-  [original, residual].forEach((levels, place) => {
+  [original, resynthesis].forEach((levels, place) => {
     const [, columns] = levels.shape, small = Object.assign(document.createElement("canvas"), { width: columns, height: levels.shape[0] });
     paint(small, levels, levels.shape, [high - RANGE_DB, high], palette);
     canvas.getContext("2d").drawImage(small, 0, place * half, canvas.width, half - 1);
