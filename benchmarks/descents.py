@@ -86,11 +86,18 @@ def adam(loss: Loss, waves: Waves, shortest: int, signals: Tensor, start: Tensor
 
 
 def _steps(
-    loss: Loss, waves: Waves, begin: list[Tensor], rates: list[float], piece: Tensor, origin: float, steps: int
+    loss: Loss,
+    waves: Waves,
+    begin: list[Tensor],
+    rates: list[float],
+    piece: Tensor,
+    origin: float,
+    steps: int,
+    memory: float = 0.999,
 ) -> list[Tensor]:
     parameters = [part.detach().clone().requires_grad_() for part in begin]
     optimiser = torch.optim.Adam(
-        [{"params": [part], "lr": rate} for part, rate in zip(parameters, rates, strict=True)], eps=1e-30
+        [{"params": [part], "lr": rate} for part, rate in zip(parameters, rates, strict=True)], betas=(0.9, memory), eps=1e-30
     )
     for step in range(steps):
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
@@ -124,7 +131,7 @@ def travel(signals: Tensor, start: Tensor) -> Tensor:
     modulus = math.exp(-TRAVEL_DAMPING)
     begin = [modulus * frequency.cos(), modulus * frequency.sin(), *_amplitudes(target, frequency, 0.0)]
     mse: Loss = lambda estimate, piece: (estimate - piece).square().mean(1)  # noqa: E731
-    parameters = _steps(mse, SURROGATE, begin, list(TRAVEL_RATES), target, 0.0, TRAVEL_STEPS)
+    parameters = _steps(mse, SURROGATE, begin, list(TRAVEL_RATES), target, 0.0, TRAVEL_STEPS, memory=0.99)
     return SURROGATE.natural(parameters)[0].detach().double().abs()
 
 

@@ -33,7 +33,7 @@ LOSSES = ("mae", "mse", "mss", "pdl")
 """Losses of each family, point by point, by differences and by spectra; `ddaudio landscape` draws all."""
 FROM_LOSSES = {1: 32, 2: 16, 8: 8, 32: 4}
 LOSSES_SNR_DB = 20
-FROM_SURROGATE = {1: 100, 2: 32, 8: 8, 32: 2}
+FROM_SURROGATE = {1: 32, 2: 32, 8: 8, 32: 2}
 """Signals of the benchmark ``surrogate``, as many components as in the paper of Hayes et al.; it took 50,001 steps for one and
 250,000 for several."""
 HEAD = ("sinusoids", "amplitudes", "SNR dB", "start", "descent", "starts", "found", "share", "RMSE / CRB", "steps", "s a start")

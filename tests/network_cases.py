@@ -25,6 +25,8 @@ CASES |= {
         ("gating", "beam", {"depth": 4}),
         ("cutoffs", "learned", {}),
         ("pair", "quadrature", {"ropes": "sine", "gating": "hard"}),
+        ("pair", "shifted", {"depth": 4}),
+        ("pair", "sigmoid", {"depth": 4, "cutoffs": "learned"}),
         ("ropes", "square", {}),
         ("reading", "leaf", {"gating": "hard"}),
         ("reading", "binary", {"depth": 4, "cutoffs": "learned"}),
@@ -55,12 +57,15 @@ CASES["siren, seconds"] = ("siren", SirenOptions(widths="4,4,4,4", span="seconds
 UNITS = [name for name, (kind, _) in CASES.items() if NETWORKS[kind].has_widths]
 """Networks of sine units: each is a whole in its frame, of which nothing can be left out."""
 BINARY = "trees, binary"
+SIGMOID = "trees, sigmoid"
+FULL = (BINARY, SIGMOID)
+"""Trees whose ropes share amplitudes: two a frame, or one a level."""
 LADDERS = ("cascade, linear", "cascade, octave", "cascade, harmonic", "cascade, 500,1200,3100", "cascade, learned base")
 """Ladders that are given: none of their rungs can be left out or added."""
 HIGH_LADDERS = LADDERS[2:]
 """Ladders without a frequency that is low enough for a constant."""
 WHOLE = (*LADDERS, *UNITS)
-SOME = [name for name in CASES if name not in (BINARY, *WHOLE)]
+SOME = [name for name in CASES if name not in (*FULL, *WHOLE)]
 """Those that may have more parts or fewer; read as binary, a tree has two levels a frame."""
 TREES = [name for name, (kind, _) in CASES.items() if kind == "double-dutch"]
 SHALLOW = [name for name in TREES if CASES[name][1].depth or CASES[name][1].denominators]

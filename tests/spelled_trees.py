@@ -34,7 +34,11 @@ class Spelled(NamedTuple):
 
     @property
     def voices(self) -> Voices:
-        return Voices(Ladder(self.denominators, self.rope, above_nyquist=True), self.reading, self.quadrature)
+        return Voices(
+            Ladder(self.denominators, self.rope, above_nyquist=True),
+            self.reading,
+            "quadrature" if self.quadrature else "opposite",
+        )
 
     @property
     def gating(self) -> Gating:

@@ -8,7 +8,7 @@ from ddaudio.options.checks import check_choice, check_one_of, check_switch, che
 from ddaudio.options.network import NetworkOptions
 
 RopeName = Literal["cosine", "sine", "square"]
-PairName = Literal["opposite", "quadrature"]
+PairName = Literal["opposite", "quadrature", "shifted", "sigmoid"]
 ReadingName = Literal["every", "leaf", "binary"]
 GatingName = Literal["hard", "soft", "beam"]
 CutoffsName = Literal["fixed", "learned"]
@@ -28,7 +28,8 @@ class DoubleDutchOptions(NetworkOptions):
     ropes: RopeName = "cosine"
     """Shape of the waves: cosine, sine or square."""
     pair: PairName = "opposite"
-    """Waveform of a rope: a single wave (opposite), or a sine and a cosine (quadrature)."""
+    """Waveforms of a pair of ropes: a wave and its negative (opposite), a sine and a cosine each (quadrature), two waves a
+    quarter period apart (shifted), or +1 and -1 with one amplitude for all of a level (sigmoid)."""
     reading: ReadingName = "every"
     """Levels that make the output: every level, the deepest (leaf), or the deepest gates as ones and zeros (binary)."""
     gating: GatingName | None = None
@@ -62,20 +63,33 @@ class DoubleDutchOptions(NetworkOptions):
             raise OptionError(setting="transition_s", value=self.transition_s, allowed="1e-6 to 1 s")
         if self.denominators is not None:
             parse_row("denominators", self.denominators)
-        if self.pair == "quadrature" and (self.ropes == "square" or self.reading == "binary"):
-            other = {"ropes": self.ropes} if self.ropes == "square" else {"reading": self.reading}
-            hint = "use {ropes=cosine} or {ropes=sine}, and another {reading} than binary"
-            raise OptionError("but a quadrature pair needs waves", setting="pair", value=self.pair, others=other, hint=hint)
+        self._check_pair()
         if self.ropes == "square" and self.cutoffs == "learned":
             problem, other = "but the gates of square ropes are the same for all cutoffs", {"ropes": self.ropes}
             hint = "use {ropes=cosine} or {ropes=sine}"
             raise OptionError(problem, setting="cutoffs", value=self.cutoffs, others=other, hint=hint)
 
+    def _check_pair(self) -> None:
+        """Raise `OptionError` for a pair that the ropes or the reading do not have."""
+        if self.pair in ("quadrature", "shifted") and (self.ropes == "square" or self.reading == "binary"):
+            other = {"ropes": self.ropes} if self.ropes == "square" else {"reading": self.reading}
+            hint = "use {ropes=cosine} or {ropes=sine}, and another {reading} than binary"
+            raise OptionError(f"but a {self.pair} pair needs waves", setting="pair", value=self.pair, others=other, hint=hint)
+        if self.pair == "sigmoid" and self.reading == "binary":
+            problem, hint = "which has two levels, not one for each level of the tree", "use {reading=every} or {reading=leaf}"
+            raise OptionError(problem, setting="pair", value=self.pair, others={"reading": self.reading}, hint=hint)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all ropes are active, with amplitudes that they share."""
+        return self.reading == "binary" or self.pair == "sigmoid"
+
     def check_start(self, initialisation: str) -> None:
-        """Raise `OptionError` for another initialisation of the reading ``binary``, whose levels are means."""
-        if self.reading == "binary" and initialisation != "peaks":
-            problem = "but the levels and cutoffs of this reading are always initialised as the best for two levels"
-            others, hint = {"reading": self.reading}, "use {reading=every}"
+        """Raise `OptionError` for another initialisation of amplitudes that ropes share."""
+        if self.is_full and initialisation != "peaks":
+            problem = "but its amplitudes are always initialised by least squares"
+            others = {"reading": self.reading} if self.reading == "binary" else {"pair": self.pair}
+            hint = "use {reading=every} and {pair=opposite}"
             raise OptionError(problem, setting="initialisation", value=initialisation, others=others, hint=hint)
 
     @property

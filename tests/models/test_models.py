@@ -11,9 +11,11 @@ from network_cases import (
     BINARY,
     CASES,
     EVERYTHING,
+    FULL,
     HIGH_LADDERS,
     LADDERS,
     SHALLOW,
+    SIGMOID,
     SOME,
     TREES,
     UNITS,
@@ -80,6 +82,9 @@ def norms_of(network: FramedNetwork) -> dict[str, float]:
     amplitude, cutoff = (parameter.grad for parameter in network.parameters())
     if plan.binary:
         norms = {f"amplitude, level {plan.ladder.depth}": float(amplitude.double().norm())}
+    elif plan.options.is_full:
+        levels = amplitude.double().reshape(-1, plan.ladder.depth).norm(dim=0)
+        norms = {f"amplitude, level {level}": float(norm) for level, norm in enumerate(levels, 1)}
     else:
         # Tree by tree, level by level: a level has twice as many ropes as the one above, and half as many nodes as ropes.
         ropes = torch.zeros(*trees.speaks.shape, plan.voices.n_waves, dtype=torch.float64)
@@ -216,7 +221,7 @@ class TestEveryNetwork:
         assert not network.estimate().any()
         copy = made(name, network.grid)
         copy.from_tensors(network.to_tensors())
-        assert copy.n_prunable() == network.n_prunable() == (2 * network.grid.n_frames if name == BINARY else 0)
+        assert copy.n_prunable() == network.n_prunable() == ({BINARY: 2, SIGMOID: 4}.get(name, 0) * network.grid.n_frames)
 
     def test_extended_it_is_no_larger_than_asked_and_closer(self, name: str) -> None:
         target = noise(0.25, channels=2)
@@ -280,14 +285,14 @@ class TestEveryNetwork:
         # what is squashed is less. Hard trees down to the sample are exact but for float32. Trees of 5 levels or fewer cannot
         # say a constant, nor can halved frequencies: they are to leave less than a quarter of its energy. Ladders that begin
         # at two bins or at 500 Hz cannot at all.
-        error = {"cascade, True": 0.01, "cascade, tanh": 0.05, "cascade, octave": 0.25, BINARY: 1e-6}.get(
+        error = {"cascade, True": 0.01, "cascade, tanh": 0.05, "cascade, octave": 0.25, BINARY: 1e-6, SIGMOID: 0.51}.get(
             name, 0.25 if name in SHALLOW else 0.51 if name in HIGH_LADDERS else 1e-3
         )
         if not (value and name in UNITS):  # These are to learn it.
             assert float((network.estimate() - target).detach().square().mean().sqrt()) < error
         if not value:
             assert not network.estimate().any()
-            assert name == BINARY or network.n_components() == 0
+            assert name in FULL or network.n_components() == 0
 
     def test_one_sample(self, name: str) -> None:
         grid = TimeGrid.uniform(8000, 1, 1, 0.032, 0.0 if name in TREES else 0.5)
@@ -309,7 +314,7 @@ class TestEveryNetwork:
         first, second, third = (network.estimate() for network in networks)
         # Read as binary, on a given ladder and greedily there is one start, that of least squares; siren's is always random.
         one = start == "equal" and not name.startswith("siren")
-        assert torch.equal(first, second) == (one or name in (BINARY, *LADDERS, "cascade, True"))
+        assert torch.equal(first, second) == (one or name in (*FULL, *LADDERS, "cascade, True"))
         assert torch.equal(first, third)
 
     def test_cut_into_pieces_and_put_together_it_sounds_the_same(self, name: str) -> None:

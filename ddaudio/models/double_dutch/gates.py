@@ -1,5 +1,6 @@
 """Gates, and the interface of trees with fixed gates, which are linear in their amplitudes."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ddaudio.models.double_dutch.ladder import Ladder
-from ddaudio.options import ReadingName
+from ddaudio.options import PairName, ReadingName
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,9 @@ class Voices:
 
     ladder: Ladder
     reading: ReadingName = "every"
-    quadrature: bool = False
-    """Whether a rope has a second wave, a quarter period off."""
+    pair: PairName = "opposite"
+    """Waveforms of a pair. In a ``quadrature`` a rope has a second wave, a quarter period off; in a ``shifted`` pair the ropes
+    are an eighth of a period early and late; a ``sigmoid`` pair has the constants 1 and -1."""
     folded: bool = True
     """Whether that wave is folded with the tree, so that it has one sign over each cell. If the root of the ladder has one cell,
     nodes are active in one cell only, and the amplitude includes the sign."""
@@ -25,25 +27,33 @@ class Voices:
     @property
     def n_waves(self) -> int:
         """Number of waves per rope, ``P``."""
-        return 2 if self.quadrature else 1
+        return 2 if self.pair == "quadrature" else 1
 
     def speaks(self, level: int) -> bool:
         """Return whether the ropes of a level (from 0) contribute to the sum."""
         return self.reading == "every" or level == self.ladder.depth - 1
 
     def waves(self, level: int, position: Tensor) -> Tensor:
-        """Return the waves of the open rope, ``[P, T]``; those of the opposite one are `opposite` times them."""
-        if self.reading == "binary":
+        """Return the waves of the open rope, ``[P, T]``; for those of the opposite one see `far_waves`."""
+        if self.reading == "binary" or self.pair == "sigmoid":
             return torch.ones_like(position)[None]
-        waves = [self.ladder.wave(level, position)]
-        if self.quadrature:
-            second = self.ladder.quadrature(level, position)
-            waves.append(second.abs() if self.folded and self.ladder.rope != "sine" else second)
-        return torch.stack(waves)
+        first = self.ladder.wave(level, position)
+        if self.pair == "opposite":
+            return first[None]
+        second = self.ladder.quadrature(level, position)
+        if self.pair == "shifted":
+            return (first + second)[None] * math.sqrt(0.5)
+        return torch.stack([first, second.abs() if self.folded and self.ladder.rope != "sine" else second])
+
+    def far_waves(self, level: int, position: Tensor) -> Tensor:
+        """Return the waves of the opposite rope, ``[P, T]``: `opposite` times those of the open one, unless they are shifted."""
+        if self.pair == "shifted":
+            return (self.ladder.quadrature(level, position) - self.ladder.wave(level, position))[None] * math.sqrt(0.5)
+        return self.opposite * self.waves(level, position)
 
     @property
     def opposite(self) -> float:
-        """Factor of the opposite rope's waves: -1, but 1 for a reading without waves."""
+        """Factor of the opposite rope's waves: -1, but 1 for the reading ``binary``; not used for ``shifted`` pairs."""
         return 1.0 if self.reading == "binary" else -1.0
 
 

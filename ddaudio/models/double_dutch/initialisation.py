@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ddaudio.models.double_dutch.gates import OpenedTree, Voices
+from ddaudio.models.double_dutch.trees import Plan
 
 FLAT = 1e-6
 """Smallest energy of a wave in a rope, relative to the largest of any; and smallest relative determinant at which two waves of
@@ -56,9 +57,8 @@ class LevelByLevel:
         self._levels = [level for level in range(voices.ladder.depth) if voices.speaks(level)]
         self._waves, self._inverses = {}, {}
         for level in self._levels:
-            waves = voices.waves(level, position)
-            side = torch.where(self._addresses[level] % 2 == 1, voices.opposite, 1.0)
-            waves = waves * side
+            is_far = self._addresses[level] % 2 == 1
+            waves = torch.where(is_far, voices.far_waves(level, position), voices.waves(level, position))
             products = (waves[:, None] * waves[None]).flatten(0, 1)
             sums = waves.new_zeros(products.shape[0], 2 ** (level + 1)).index_add_(1, self._addresses[level], products)
             self._waves[level] = waves.to(like)
@@ -209,3 +209,14 @@ def _jointly_above(opened: OpenedTree, voices: Voices, target: Tensor, least_gai
             previous, size = size, float((left * scaled).sum())
             direction = scaled + (size / previous) * direction
     return Start(total, gains, residual)
+
+
+def shared_amplitudes(plan: Plan, windows: Tensor) -> Tensor:
+    """Return the least-squares amplitudes ``[F D, 1]`` for ``windows [F, T]`` of trees whose levels have one each, cutoffs 0."""
+    trees = plan.opened(windows.new_zeros(1, plan.ladder.n_nodes))
+    units = windows.new_zeros(plan.n_shared, 1, plan.ladder.n_ropes, 1)
+    for row, level in enumerate(plan.shared_levels.tolist()):
+        units[row, :, 2 ** (level + 1) - 2 : 2 ** (level + 2) - 2] = 1.0
+    waves = torch.cat([trees.sound(unit) for unit in units]).double()
+    solution: Tensor = torch.linalg.lstsq(waves.T, windows.double().T).solution
+    return solution.T.reshape(-1, 1).to(windows)

@@ -13,7 +13,7 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.declared import DeclaredNetwork
 from ddaudio.models.double_dutch import binary_reading
 from ddaudio.models.double_dutch.coding import read_shape, shape_of, words_of
-from ddaudio.models.double_dutch.initialisation import LevelByLevel, jointly
+from ddaudio.models.double_dutch.initialisation import LevelByLevel, jointly, shared_amplitudes
 from ddaudio.models.double_dutch.jacobian import DoubleDutchJacobian, Speak
 from ddaudio.models.double_dutch.trees import Plan, Trees
 from ddaudio.models.framed import FramedNetwork
@@ -104,6 +104,8 @@ class DoubleDutchNetwork(DeclaredNetwork):
         if self.plan.binary:
             levels, cutoffs = binary_reading.start(windows, self.plan)
             self._set(Trees.silent(self.plan), levels, cutoffs)
+        elif self.plan.options.is_full:
+            self._set(Trees.silent(self.plan), shared_amplitudes(self.plan, windows), None)
         elif start == "peaks":
             self._find(windows, size, torch.zeros_like(Trees.silent(self.plan).speaks))
         else:
@@ -156,7 +158,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
 
     def extend(self, target: Tensor, size: Budget) -> bool:
         """Add the ropes that reduce the residual most."""
-        if self.plan.binary:
+        if self.plan.options.is_full:
             return False
         with torch.no_grad():
             windows = self.plan.windows(self.grid.frame(target - self.estimate()))
@@ -177,7 +179,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         """Return a copy with the ``keep`` ropes of highest energy, or levels for the reading ``binary``."""
         kept = torch.argsort(self.component_energies(), descending=True, stable=True)[:keep].sort().values
         network = DoubleDutchNetwork(self.grid, self.plan.options)
-        if self.plan.binary:
+        if self.plan.options.is_full:
             quiet = torch.zeros_like(self.rope_amplitudes).index_copy_(0, kept, self.rope_amplitudes[kept])
             network._set(self.trees, quiet, self.cutoffs)
         else:
@@ -198,8 +200,11 @@ class DoubleDutchNetwork(DeclaredNetwork):
             speaks[there], cutoffs[there] = piece.trees.speaks[here], piece.cutoffs[here]
             amplitudes[there] = piece.trees.all_amplitudes(piece.rope_amplitudes)[here]
         trees = Trees.of(network.plan, speaks)
-        spoken = amplitudes[:, -2:].reshape(-1, 1) if self.plan.binary else amplitudes.flatten(0, 1)[trees.ropes]
-        network._set(Trees.silent(network.plan) if self.plan.binary else trees, spoken, cutoffs)
+        if self.plan.options.is_full:
+            first = 2 ** (self.plan.shared_levels + 1) - 2 + (torch.arange(2) if self.plan.binary else 0)
+            network._set(Trees.silent(network.plan), amplitudes[:, first].flatten(0, 1), cutoffs)
+        else:
+            network._set(trees, amplitudes.flatten(0, 1)[trees.ropes], cutoffs)
         return network
 
     def settings(self) -> dict[str, Any]:
@@ -209,10 +214,10 @@ class DoubleDutchNetwork(DeclaredNetwork):
     def to_tensors(self) -> dict[str, Tensor]:
         """Return shapes (int32 words), amplitudes ``[K, P]`` and learned cutoffs ``[N]`` (float32), frame by frame.
 
-        There is no shape for the reading ``binary``: all deepest ropes are active.
+        There is no shape where ropes share amplitudes: all are active.
         """
         tensors = {"amplitude": self.rope_amplitudes.float().cpu()}
-        if not self.plan.binary:
+        if not self.plan.options.is_full:
             tensors["shape"] = words_of(self.trees.shape)
         if self.plan.learns_cutoffs:
             tensors["cutoff"] = (self.cutoff.detach() * CUTOFF_UNIT).float().cpu()
@@ -224,7 +229,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         if sorted(tensors) != expected:
             raise ModelError(f"this double-dutch model holds the tensors {', '.join(expected)}, not {', '.join(sorted(tensors))}")
         trees = Trees.silent(self.plan)
-        if not self.plan.binary:
+        if not self.plan.options.is_full:
             if tensors["shape"].dtype != torch.int32 or tensors["shape"].ndim != 1:
                 raise ModelError("shape must be words, int32 [N]")
             trees = Trees.of(self.plan, read_shape(tensors["shape"], self.grid.n_frames, self.plan.voices))

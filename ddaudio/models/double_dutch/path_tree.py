@@ -60,6 +60,7 @@ class WalkedTree(OpenedTree):
         most = ladder.depth if siblings else 1 if gating.hard else soft
         check_states(ladder.depth, most, position.numel())
         self._waves: list[Tensor] = []
+        self._far_waves: list[Tensor] = []
         self._steps: list[Step] = []
         window = torch.arange(position.numel()) // (position.numel() // self._n_windows)
         address = torch.zeros(1, position.numel(), dtype=torch.int64)
@@ -67,6 +68,7 @@ class WalkedTree(OpenedTree):
         for level in range(ladder.depth):
             rope = ladder.wave(level, position).to(cutoffs)
             self._waves.append(voices.waves(level, position).to(cutoffs))
+            self._far_waves.append(voices.far_waves(level, position).to(cutoffs))
             node = window * ladder.n_nodes + 2**level - 1 + address
             cutoff = cutoffs.reshape(-1)[node]
             gate, slope = gating.open(level, rope, cutoff), gating.slope(level, rope, cutoff)
@@ -122,9 +124,9 @@ class WalkedTree(OpenedTree):
         cutoffs = signals.new_zeros(self._n_windows * ladder.n_nodes) if self._differences is not None else None
         for level, step in enumerate(self._steps):
             if self._voices.speaks(level):
-                waves = (self._waves[level] ** power * signals).T
-                for side, gate in enumerate((step.gate, self._voices.opposite * (1 - step.gate))):
-                    weighted = ((step.weight * gate) ** power)[..., None] * waves
+                sides = (step.gate, self._waves[level]), (1 - step.gate, self._far_waves[level])
+                for side, (gate, waves) in enumerate(sides):
+                    weighted = ((step.weight * gate) ** power)[..., None] * (waves**power * signals).T
                     amplitudes.index_add_(0, (2 * step.node + side).reshape(-1), weighted.reshape(-1, n_waves))
             if cutoffs is not None and self._differences is not None:
                 tilt = (-step.weight * step.slope * self._differences[level]) ** power * signals
@@ -135,8 +137,9 @@ class WalkedTree(OpenedTree):
     def _sides(self, amplitudes: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """Return the waves of the rope and of its opposite at each state of a level, ``[S, W T]``."""
         flat, node = amplitudes.reshape(-1, self._voices.n_waves), self._steps[level].node
-        near, far = ((flat[2 * node + side] * self._waves[level].T).sum(-1) for side in range(2))
-        return near, self._voices.opposite * far
+        waves = self._waves[level], self._far_waves[level]
+        near, far = ((flat[2 * node + side] * own.T).sum(-1) for side, own in enumerate(waves))
+        return near, far
 
 
 def check_states(depth: int, paths: int, n_samples: int) -> None:

@@ -22,26 +22,26 @@ def resolved(options: DoubleDutchOptions, window_samples: int, n_windows: int, n
         n_windows: number of windows evaluated at once.
         n_parameters: largest number of parameters of each window.
 
-    Raises `OptionError` for an invalid ladder, more cells than samples, or a tree that needs too much memory or, for the
-    reading ``binary``, too many parameters.
+    Raises `OptionError` for an invalid ladder, more cells than samples, or a tree that needs too much memory or, with
+    shared amplitudes, too many parameters.
 
     """
     options = options.filled()
-    binary, cutoffs, depth = options.reading == "binary", options.cutoffs, options.depth
+    cutoffs, depth = options.cutoffs, options.depth
     if depth is None and options.denominators is None:
         depth = window_samples.bit_length() - 1
-        while binary and depth > 1 and _binary_numbers(depth, cutoffs == "learned") > n_parameters:
+        while options.is_full and depth > 1 and _full_size(options, depth) > n_parameters:
             depth -= 1
     options = replace(options, depth=depth)
     ladder = ladder_of(options, window_samples)
     options.transitions_s(ladder.depth)
-    if binary and _binary_numbers(ladder.depth, cutoffs == "learned") > n_parameters:
+    if options.is_full and _full_size(options, ladder.depth) > n_parameters:
         raise OptionError(
-            f"which takes {_binary_numbers(ladder.depth, cutoffs == 'learned')} parameters in each frame",
+            f"which takes {_full_size(options, ladder.depth)} parameters in each frame",
             setting="depth",
             allowed=f"{n_parameters} parameters in a frame",
             value=ladder.depth,
-            others={"reading": "binary"},
+            others={"reading": "binary"} if options.reading == "binary" else {"pair": options.pair},
             hint="use a smaller {depth}, a longer {frame_s} or a larger {budget}",
         )
     if options.gating == "beam" or not can_fold(options, ladder, window_samples):
@@ -52,5 +52,7 @@ def resolved(options: DoubleDutchOptions, window_samples: int, n_windows: int, n
     return options
 
 
-def _binary_numbers(depth: int, learned: bool) -> int:
-    return LEVELS_OF_WINDOW + (2**depth - 1 if learned else 0)
+def _full_size(options: DoubleDutchOptions, depth: int) -> int:
+    """Return the number of parameters of a tree in which all ropes share amplitudes."""
+    amplitudes = LEVELS_OF_WINDOW if options.reading == "binary" else 1 if options.reading == "leaf" else depth
+    return amplitudes + (2**depth - 1 if options.cutoffs == "learned" else 0)

@@ -56,7 +56,7 @@ class Plan:
     @cached_property
     def voices(self) -> Voices:
         """Waveforms of the ropes."""
-        return Voices(self.ladder, self.options.reading, self.options.pair == "quadrature", self.folds)
+        return Voices(self.ladder, self.options.reading, self.options.pair, self.folds)
 
     @property
     def folds(self) -> bool:
@@ -82,6 +82,19 @@ class Plan:
         return self.options.reading == "binary"
 
     @property
+    def n_shared(self) -> int:
+        """Number of amplitudes of a tree whose ropes share them: one for each state of the deepest gates, or each level."""
+        return 2 if self.binary else sum(map(self.voices.speaks, range(self.ladder.depth)))
+
+    @property
+    def shared_levels(self) -> Tensor:
+        """Level (from 0) of each shared amplitude, ``[n_shared]``."""
+        depth = self.ladder.depth
+        if self.binary:
+            return torch.full((2,), depth - 1)
+        return torch.tensor([level for level in range(depth) if self.voices.speaks(level)])
+
+    @property
     def learns_cutoffs(self) -> bool:
         """Whether cutoffs are parameters."""
         return self.options.cutoffs == "learned"
@@ -91,6 +104,8 @@ class Plan:
         """Mean energy of the waves over the ropes of each level, ``[D, P]`` float64."""
         position = torch.arange(self.n_samples, dtype=torch.float64) + 0.5
         rows = [self.voices.waves(level, position).square().sum(1) for level in range(self.ladder.depth)]
+        if self.options.pair == "sigmoid":  # which all ropes of a level have in common
+            return torch.stack(rows)
         return torch.stack(rows) / 2.0 ** torch.arange(1, self.ladder.depth + 1, dtype=torch.float64)[:, None]
 
     def opened(self, cutoffs: Tensor, position: Tensor | None = None) -> OpenedTree:
@@ -128,9 +143,11 @@ class Trees:
 
     @classmethod
     def silent(cls, plan: Plan) -> "Trees":
-        """Return trees without active ropes; for the reading ``binary``, with all deepest ropes active."""
+        """Return trees without active ropes; with all ropes that contribute, if they share amplitudes."""
         speaks = torch.zeros(plan.grid.n_frames, plan.ladder.n_ropes, dtype=torch.bool)
-        speaks[:, 2**plan.ladder.depth - 2 :] = plan.binary
+        if plan.options.is_full:
+            for level in plan.shared_levels.tolist():
+                speaks[:, 2 ** (level + 1) - 2 : 2 ** (level + 2) - 2] = True
         return cls.of(plan, speaks)
 
     @cached_property
@@ -147,16 +164,21 @@ class Trees:
 
     @cached_property
     def frame(self) -> Tensor:
-        """Frame of each amplitude, ``[K]``; for the reading ``binary``, ``[2 F]``."""
-        if self.plan.binary:
-            return torch.arange(self.plan.grid.n_frames).repeat_interleave(2)
+        """Frame of each amplitude, ``[K]``; of shared ones, ``n_shared`` in each."""
+        if self.plan.options.is_full:
+            return torch.arange(self.plan.grid.n_frames).repeat_interleave(self.plan.n_shared)
         return torch.div(self.ropes, self.plan.ladder.n_ropes, rounding_mode="floor")
 
     @cached_property
     def level(self) -> Tensor:
-        """Level (from 0) of each amplitude, ``[K]``; for the reading ``binary``, ``[2 F]``."""
-        if self.plan.binary:
-            return torch.full_like(self.frame, self.plan.ladder.depth - 1)
+        """Level (from 0) of each amplitude, ``[K]``."""
+        if self.plan.options.is_full:
+            return self.plan.shared_levels.repeat(self.plan.grid.n_frames)
+        return self._level_of_rope
+
+    @property
+    def _level_of_rope(self) -> Tensor:
+        """Level (from 0) of each active rope."""
         return torch.log2((self.ropes % self.plan.ladder.n_ropes + 2).double()).floor().long() - 1
 
     @cached_property
@@ -169,9 +191,11 @@ class Trees:
     @cached_property
     def _source(self) -> Tensor:
         """Index of the amplitude of each active rope, ``[K]``; for ``binary``, open and closed ropes share one each."""
-        if not self.plan.binary:
+        if not self.plan.options.is_full:
             return torch.arange(self.ropes.numel())
-        return 2 * torch.div(self.ropes, self.plan.ladder.n_ropes, rounding_mode="floor") + self.ropes % 2
+        frame = torch.div(self.ropes, self.plan.ladder.n_ropes, rounding_mode="floor")
+        own = self.ropes % 2 if self.plan.binary else torch.searchsorted(self.plan.shared_levels, self._level_of_rope)
+        return self.plan.n_shared * frame + own
 
     def all_amplitudes(self, spoken: Tensor) -> Tensor:
         """Expand amplitudes ``[K, P]`` to all ropes, ``[F, R, P]``."""
@@ -195,11 +219,11 @@ class Trees:
     def table(self, amplitudes: Tensor) -> dict[str, Tensor]:
         """Return columns for the amplitudes ``[K, P]``, in the order of signal, then time, then level; see `describe`."""
         ladder, grid = self.plan.ladder, self.plan.grid
-        rope = (
-            self.ropes % ladder.n_ropes if not self.plan.binary else 2**ladder.depth - 2 + torch.arange(2).repeat(grid.n_frames)
-        )
+        rope = self.ropes % ladder.n_ropes
+        if self.plan.options.is_full:
+            rope = 2 ** (self.level + 1) - 2 + (torch.arange(2).repeat(grid.n_frames) if self.plan.binary else 0)
         begin = grid.start[self.frame].double()
-        centre = begin + (self.plan.n_samples / 2 if self.plan.binary else _centres(ladder, self.plan.n_samples)[rope])
+        centre = begin + (self.plan.n_samples / 2 if self.plan.options.is_full else _centres(ladder, self.plan.n_samples)[rope])
         frames, last = grid.frames.keep(self.frame), grid.frames.first[self.frame] + grid.n_valid[self.frame]
         # A tree extends over its whole frame, whose window is shorter if a neighbour or the signal ends.
         centre = centre.clamp(frames.first - frames.half_fade_in, last + frames.half_fade_out)
@@ -212,7 +236,7 @@ class Trees:
             "frequency_hz": grid.sample_rate / torch.tensor(ladder.denominators, dtype=torch.float64)[self.level],
             "amplitude": amplitudes.square().sum(1).sqrt() * torch.where(amplitudes[:, 0] < 0, -1, 1),
         }
-        if self.plan.voices.quadrature:
+        if self.plan.options.pair == "quadrature":
             table["phase_rad"] = torch.atan2(-amplitudes[:, 1], amplitudes[:, 0])
         table |= extents(grid, self.frame)
         order = torch.argsort(grid.order[self.frame] * ladder.n_ropes + rope, stable=True)
@@ -227,8 +251,13 @@ def ladder_of(options: DoubleDutchOptions, n_samples: int) -> Ladder:
 
 
 def can_fold(options: DoubleDutchOptions, ladder: Ladder, n_samples: int) -> bool:
-    """Return whether trees over ``n_samples`` samples can be folded: with a second wave only if the root's cell is the window."""
-    return ladder.halves and (options.pair == "opposite" or 2 * ladder.cell(0) >= n_samples)
+    """Return whether trees over ``n_samples`` samples can be folded: with a second wave only if the root's cell is the window.
+
+    A shifted pair is not even about the ends of its cells, and cannot.
+    """
+    if options.pair == "shifted":
+        return False
+    return ladder.halves and (options.pair != "quadrature" or 2 * ladder.cell(0) >= n_samples)
 
 
 def _centres(ladder: Ladder, n_samples: int) -> Tensor:
