@@ -97,10 +97,10 @@ def summary_lines(contents: dict[str, Any]) -> list[str]:
             f"{contents['sound_per_second']:.2f} s per second"
         )
     names = {
-        "snr_db": "SNR",
-        "over_mdct_db": "over MDCT",
         "erb_db": "ERB dist",
         "dead_bands": "dead bands",
+        "snr_db": "SNR",
+        "over_mdct_db": "over MDCT",
         "parameters_per_sample": "per sample",
         "seconds_per_second": "s per s",
         **scores(),

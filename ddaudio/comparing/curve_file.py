@@ -7,7 +7,7 @@ from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from ddaudio.comparing.results import Curve, Run
+from ddaudio.comparing.runs import Curve, Run
 from ddaudio.io.json_text import parse_json
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ddaudio.comparing.results import Comparison, Curve
+from ddaudio.comparing.results import Comparison
+from ddaudio.comparing.runs import Curve
 from ddaudio.errors import DdaudioError
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.fit_files import PAGE, REPORT

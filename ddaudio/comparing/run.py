@@ -13,7 +13,8 @@ from typing import Any
 
 from ddaudio.comparing import page, worker
 from ddaudio.comparing.excerpts import Excerpt, read_stretches
-from ddaudio.comparing.results import Comparison, Found, Run, to_json
+from ddaudio.comparing.results import Comparison, to_json
+from ddaudio.comparing.runs import Found, Run
 from ddaudio.comparing.worker import CompareJob, StepTiming, Trial
 from ddaudio.errors import OptionError, OutputError
 from ddaudio.io.atomic import whole_file

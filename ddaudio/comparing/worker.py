@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ddaudio.comparing.curve_file import CURVE, CurveFile
-from ddaudio.comparing.results import NAMES, Curve, Found, Run
+from ddaudio.comparing.runs import NAMES, Curve, Found, Run
 from ddaudio.errors import DdaudioError
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.run import fit

@@ -25,7 +25,8 @@ import ddaudio
 from ddaudio.analysis.loudest import loudest
 from ddaudio.comparing import CompareOptions, CompareProgress, Comparison, worker
 from ddaudio.comparing import run as comparing_run
-from ddaudio.comparing.results import Curve, Run, Spread
+from ddaudio.comparing.runs import Curve, Run
+from ddaudio.comparing.summary_rows import Spread
 from ddaudio.errors import OptionError, OutputError, RecordingError
 from ddaudio.io.audio import Recording
 from ddaudio.parallel.clusters import make_executor

@@ -21,8 +21,9 @@ import ddaudio
 from ddaudio.batching.inputs import find
 from ddaudio.batching.results_table import read_table
 from ddaudio.comparing.curve_file import CurveFile
-from ddaudio.comparing.results import Comparison, Curve, Run
+from ddaudio.comparing.results import Comparison
 from ddaudio.comparing.run import _read_paces
+from ddaudio.comparing.runs import Curve, Run
 from ddaudio.editing.tables import partials_table
 from ddaudio.errors import BatchError, DdaudioError, ModelError, ReportError
 from ddaudio.io.atomic import JOURNAL, OWNER, SCRATCH, clear_leftovers
