@@ -256,13 +256,10 @@ def _check(options: FitOptions, recording: Recording) -> None:
 def _check_rates(options: FitOptions) -> None:
     """Raise `OptionError` for factors of the learning rate of parameters that no network has."""
     without = [name for name in options.model.wave_terms if not NETWORKS[name].has_frequencies]
-    if options.training.rate_tilt and without:
-        raise OptionError(
-            f"but parameters of {without[0]} have no frequency",
-            setting="rate_tilt",
-            value=options.training.rate_tilt,
-            hint="use {rate_tilt=0}",
-        )
+    for setting, what in (("rate_tilt", "frequency"), ("amplitude_tilt", "amplitude")):
+        if (tilt := getattr(options.training, setting)) and without:
+            problem = f"but parameters of {without[0]} have no {what}"
+            raise OptionError(problem, setting=setting, value=tilt, hint=f"use {{{setting}=0}}")
     names = [options.network(name).fitted_as or name for name in options.model.wave_terms]
     kinds = {kind for name in names for kind in NETWORKS[name].kinds}
     numbered = {own for name in names if (own := NETWORKS[name].numbered) is not None}

@@ -152,6 +152,13 @@ class Network(nn.Module, ABC):
         """
         return []
 
+    def amplitudes_of_values(self) -> list[Tensor]:
+        """Return the amplitude, in full scale, of the wave that each value of each of ``parameters()`` belongs to.
+
+        One tensor of the parameter's shape for each; an empty list where parameters do not belong to waves.
+        """
+        return []
+
     def gradient_norms(self, gradients: Sequence[Tensor]) -> dict[str, float]:
         """Return the norm of ``gradients``, one for each of ``parameters()``, in each of the `layers`.
 

@@ -238,14 +238,20 @@ class DeclaredNetwork(FramedNetwork):
     def frequencies(self) -> list[Tensor]:
         """Return the frequency of each value's component; for others, the geometric mean over components."""
         waves = self.wave_frequencies()
-        if waves is None:
-            return []
+        return [] if waves is None else self._of_values(waves)
+
+    def amplitudes_of_values(self) -> list[Tensor]:
+        """Return the amplitude of each value's component; for others, the geometric mean over components."""
+        return [] if self.wave_frequencies() is None else self._of_values(self.amplitudes().detach())
+
+    def _of_values(self, waves: Tensor) -> list[Tensor]:
+        """Return a property of the components, above 0, of each value's component; for others, its geometric mean."""
         own = {"component": waves, "frame": self._frame_means(waves), "network": _geometric_mean(waves)[None]}
         rows = [(own[one.per], getattr(self, one.name)) for one in self.declared()]
         return [row[: len(value)].reshape(-1, *[1] * (value.dim() - 1)).expand_as(value) for row, value in rows]
 
     def _frame_means(self, waves: Tensor) -> Tensor:
-        """Return the geometric mean of each frame's frequencies, ``[F]``; for empty frames, that of all."""
+        """Return the geometric mean over each frame's components, ``[F]``; for empty frames, that of all."""
         logs = waves.double().clamp(min=1e-12).log()
         sums = logs.new_zeros(self.grid.n_frames).index_add(0, self.layout.frame_of_partial, logs)
         everywhere = logs.mean() if logs.numel() else logs.sum()

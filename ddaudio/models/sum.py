@@ -115,6 +115,11 @@ class SumNetwork(Network):
         found = [term.frequencies() for term in self.terms]
         return [one for row in found for one in row] if all(found) else []
 
+    def amplitudes_of_values(self) -> list[Tensor]:
+        """Return the amplitudes of all parameters; empty unless all networks have them."""
+        found = [term.amplitudes_of_values() for term in self.terms]
+        return [one for row in found for one in row] if all(found) else []
+
     def shares(self, changes: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         """Split changes of all parameters by network."""
         counts = [len(list(term.parameters())) for term in self.terms]

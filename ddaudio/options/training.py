@@ -13,6 +13,8 @@ RATES = "each kind of parameter once, with its factor, as in frequency=0.5,ampli
 """Allowed values of the setting ``rates``, for errors."""
 OptimiserName = Literal["gauss-newton", "adam", "sgd", "lbfgs"]
 ScheduleName = Literal["cosine", "constant", "warm-up", "rise"]
+FIRST_ORDER = ("rates", "rate_tilt", "amplitude_tilt", "momentum_delay", "momentum_from", "crops")
+"""Settings that need an optimiser of first order."""
 GrowFromName = Literal["middle", "start"]
 
 
@@ -39,12 +41,18 @@ class TrainingOptions:
     schedule: ScheduleName = "warm-up"
     """Learning rate over the steps: falling to zero (cosine), constant, rising over the first tenth and then falling (warm-up),
     or low for the first half and then rising (rise)."""
+    rise_at: float = 0.5
+    """Share of the steps after which the learning rate of the schedule rise begins to rise, 0 to 0.99."""
     rates: str | None = None
     """Factors of the learning rate for each kind of parameter, 0 to 1000, as in frequency=0.5,amplitude=2 (default: 1)."""
     rate_tilt: float = 0.0
     """Exponent of the learning rate over frequency, -2 to 2: below 0 low frequencies learn fastest, above 0 high frequencies."""
+    amplitude_tilt: float = 0.0
+    """Exponent of the learning rate over the initial amplitude of a wave, -2 to 2: above 0 the largest waves learn fastest."""
     momentum_delay: int = 0
     """Delay of a gradient before it enters the momentum, 0 to 1000 steps."""
+    momentum_from: int = 0
+    """Steps of each training run before momentum begins, 0 to 1000000."""
     grow: int = 0
     """Train on a short excerpt first, which doubles this often until it is the whole recording, 0 to 16."""
     grow_from: GrowFromName = "middle"
@@ -53,6 +61,8 @@ class TrainingOptions:
     """Train all losses on one random contiguous crop in each step, of length `crop_s`, instead of on the whole signal."""
     ema: float | None = None
     """Decay of an exponential moving average of the parameters, 0.5 to 0.99999; the better of both is kept (default: none)."""
+    ema_from: int = 0
+    """Steps of each training run before the moving average begins, 0 to 1000000; until then it is the parameters themselves."""
     teacher: float = 0.0
     """Weight of a loss that pulls the estimate towards that of the moving average, 0 to 1000; needs `ema`."""
     evaluate_every: int = 10
@@ -116,6 +126,10 @@ def _check_descent(options: TrainingOptions) -> None:
     """Raise `OptionError` for settings that the optimiser does not have: gauss-newton has no rate, lbfgs no momentum."""
     check_choice(options, "grow_from", get_args(GrowFromName))
     check_range(options, "rate_tilt", -2, 2)
+    check_range(options, "amplitude_tilt", -2, 2)
+    check_range(options, "rise_at", 0, 0.99)
+    check_whole(options, "momentum_from", 0, MOST_STEPS)
+    check_whole(options, "ema_from", 0, MOST_STEPS)
     check_range(options, "ema", 0.5, 0.99999)
     check_range(options, "teacher", 0, 1000)
     check_whole(options, "momentum_delay", 0, 1000)
@@ -126,6 +140,12 @@ def _check_descent(options: TrainingOptions) -> None:
     if options.teacher and options.ema is None:
         problem, hint = "but there is no average to learn from", "give {ema} as well, as in {ema=0.99}"
         raise OptionError(problem, setting="teacher", value=options.teacher, hint=hint)
+    if options.ema_from and options.ema is None:
+        problem, hint = "but there is no average", "give {ema} as well, as in {ema=0.99}"
+        raise OptionError(problem, setting="ema_from", value=options.ema_from, hint=hint)
+    if options.rise_at != TrainingOptions.rise_at and options.schedule != "rise":
+        others: dict[str, object] = {"schedule": options.schedule}
+        raise OptionError(setting="rise_at", value=options.rise_at, others=others, hint="use {schedule=rise}")
     if options.optimiser == "gauss-newton":
         check_rateless(options)
     asked = next((name for name, value in _first_order(options).items() if value), None)
@@ -141,7 +161,7 @@ def _check_descent(options: TrainingOptions) -> None:
 
 def _first_order(options: TrainingOptions) -> dict[str, object]:
     """Return the settings that need a first-order optimiser; crops because curvature must be that of a constant loss."""
-    return {name: getattr(options, name) for name in ("rates", "rate_tilt", "momentum_delay", "crops")}
+    return {name: getattr(options, name) for name in FIRST_ORDER}
 
 
 def check_rateless(options: TrainingOptions, default: str = "") -> None:

@@ -30,6 +30,12 @@ class Average:
         for value, parameter in zip(self.values, self._parameters, strict=True):
             value.lerp_(parameter, 1 - self._keep)
 
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Set the average to the current parameters."""
+        for value, parameter in zip(self.values, self._parameters, strict=True):
+            value.copy_(parameter)
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Replace the parameters by their average within the context, without gradients."""

@@ -23,11 +23,15 @@ class FirstOrder(Optimiser):
         parameters: the parameters.
         shares: factor of the rate for each value of each parameter (default: 1).
         delay: delay of the gradients in the momentum, in steps: at step ``t`` that of step ``max(0, t - delay)`` is used.
+        begin: steps without momentum at the beginning.
 
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], shares: Sequence[Tensor] | None = None, delay: int = 0) -> None:
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], shares: Sequence[Tensor] | None = None, delay: int = 0, begin: int = 0
+    ) -> None:
         super().__init__(parameters)
+        self._begin = begin
         self.shares = None if shares is None else list(shares)
         self._waiting: deque[list[Tensor]] = deque(maxlen=delay + 1)
         self._steps = 0
@@ -45,6 +49,11 @@ class FirstOrder(Optimiser):
             for place in range(len(self.parameters)):
                 self._move(place, gradients[place], late[place], rate)
         return None
+
+    @property
+    def _with_momentum(self) -> int:
+        """Number of steps with momentum, the current one included; 0 before it begins."""
+        return max(0, self._steps - self._begin)
 
     @abstractmethod
     def _move(self, place: int, gradient: Tensor, late: Tensor, rate: float) -> None:
@@ -76,14 +85,19 @@ class Adam(FirstOrder):
     BETAS = (0.9, 0.99)
     EPSILON = 1e-30
 
-    def __init__(self, parameters: Sequence[nn.Parameter], shares: Sequence[Tensor] | None = None, delay: int = 0) -> None:
-        super().__init__(parameters, shares, delay)
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], shares: Sequence[Tensor] | None = None, delay: int = 0, begin: int = 0
+    ) -> None:
+        super().__init__(parameters, shares, delay, begin)
         self._moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.parameters]
 
     def _move(self, place: int, gradient: Tensor, late: Tensor, rate: float) -> None:
-        correction_1, correction_2 = (1 - beta**self._steps for beta in self.BETAS)
+        correction_1, correction_2 = 1 - self.BETAS[0] ** self._with_momentum, 1 - self.BETAS[1] ** self._steps
         first, second = self._moments[place]
-        first.lerp_(late, 1 - self.BETAS[0])
+        if self._with_momentum:
+            first.lerp_(late, 1 - self.BETAS[0])
+        else:
+            first, correction_1 = gradient, 1.0
         second.lerp_(gradient.square(), 1 - self.BETAS[1])
         scale = (second / correction_2).sqrt_().add_(self.EPSILON)
         self.parameters[place].addcdiv_(self._shared(place, first), scale, value=-rate / correction_1)
@@ -107,12 +121,16 @@ class Sgd(FirstOrder):
 
     MOMENTUM = 0.9
 
-    def __init__(self, parameters: Sequence[nn.Parameter], shares: Sequence[Tensor] | None = None, delay: int = 0) -> None:
-        super().__init__(parameters, shares, delay)
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], shares: Sequence[Tensor] | None = None, delay: int = 0, begin: int = 0
+    ) -> None:
+        super().__init__(parameters, shares, delay, begin)
         self._velocities = [torch.zeros_like(p) for p in self.parameters]
 
     def _move(self, place: int, gradient: Tensor, late: Tensor, rate: float) -> None:
-        velocity = self._velocities[place].mul_(self.MOMENTUM).add_(late)
+        velocity = self._velocities[place]
+        if self._with_momentum:
+            velocity.mul_(self.MOMENTUM).add_(late)
         self.parameters[place].add_(self._shared(place, gradient.add(velocity, alpha=self.MOMENTUM)), alpha=-rate)
 
     def state(self) -> dict[str, Tensor]:
@@ -207,9 +225,13 @@ def _dot(one: Tensor, other: Tensor) -> float:
 
 
 def optimiser_of(
-    name: OptimiserName | None, parameters: Sequence[nn.Parameter], shares: Sequence[Tensor] | None = None, delay: int = 0
+    name: OptimiserName | None,
+    parameters: Sequence[nn.Parameter],
+    shares: Sequence[Tensor] | None = None,
+    delay: int = 0,
+    begin: int = 0,
 ) -> Optimiser:
-    """Return an optimiser of first order by its name, Adam by default; ``lbfgs`` knows neither shares nor delay."""
+    """Return an optimiser of first order by its name, Adam by default; ``lbfgs`` has neither shares nor momentum."""
     if name == "lbfgs":
         return Lbfgs(parameters)
-    return Sgd(parameters, shares, delay) if name == "sgd" else Adam(parameters, shares, delay)
+    return Sgd(parameters, shares, delay, begin) if name == "sgd" else Adam(parameters, shares, delay, begin)

@@ -79,7 +79,8 @@ class Run:
         self.order = torch.Generator().manual_seed(options.seed)
         self.record = TrainingRun()
         self.within = lru_cache(1)(self.objective.within)
-        self.settled = self.steps if self.network.is_far else settled_from(options.schedule, self.steps, options.grow)
+        settled = settled_from(options.schedule, self.steps, options.grow, options.rise_at)
+        self.settled = self.steps if self.network.is_far else settled
         self._found = self.log.begin(self.parameters)
         if self._found.finished is not None:
             self._restore(self._found.finished)
@@ -109,13 +110,13 @@ class Run:
             (weight,) = self.objective.terms.values()
             factor = weight * self.objective.scale**2 / self.target.numel()
             return GaussNewton(self.network, self.target, self.estimate, factor)
-        shares = rate_shares(self.network, options.parsed_rates, options.rate_tilt)
-        return optimiser_of(options.optimiser, self.parameters, shares, options.momentum_delay)
+        shares = rate_shares(self.network, options.parsed_rates, options.rate_tilt, options.amplitude_tilt)
+        return optimiser_of(options.optimiser, self.parameters, shares, options.momentum_delay, options.momentum_from)
 
     @property
     def rate(self) -> float:
         """Learning rate of the next step."""
-        return self.options.learning_rate * rate_factor(self.options.schedule, self.done, self.steps)
+        return self.options.learning_rate * rate_factor(self.options.schedule, self.done, self.steps, self.options.rise_at)
 
     def closure(self) -> Closure:
         """Prepare a gradient step; return the closure that evaluates its loss."""
@@ -139,7 +140,7 @@ class Run:
         if self.estimate is None:
             self.network.project()
         if self.average is not None:
-            self.average.update()
+            (self.average.update if self.done >= self.options.ema_from else self.average.reset)()
         self.done += 1
         return True
 
@@ -178,7 +179,7 @@ class Run:
         self.estimate = estimate
         norms = self.network.gradient_norms(self.optimiser.gradients()) if self.done else {}
         seen, kept = self._seen(norms, estimate), list[Tensor](self.parameters)
-        if self.average is not None and self.done:
+        if self.average is not None and self.done > self.options.ema_from:
             with self.average.in_place():
                 smooth = self._seen(norms, estimates([self.network])[0], averaged=True)
             seen, kept = (smooth, self.average.values) if smooth.total < seen.total else (seen, kept)

@@ -11,22 +11,24 @@ from ddaudio.models import Network
 from ddaudio.options import GrowFromName, ScheduleName
 
 LATE_FLOOR = 0.1
-"""Share of the rate in the first half of the schedule ``rise``."""
+"""Share of the rate in the schedule ``rise`` before it rises."""
 MOST_TILT = 10.0
 """Largest factor by which a tilt increases or decreases a rate."""
+SILENT_SHARE = 1e-4
+"""Amplitudes below this share of the largest count as that, for rates by amplitude."""
 
 
-def rate_factor(schedule: ScheduleName, step: int, steps: int) -> float:
+def rate_factor(schedule: ScheduleName, step: int, steps: int, rise_at: float = 0.5) -> float:
     """Return the share of the learning rate, 0 to 1, at ``step`` of ``steps``.
 
     With ``u = step / steps``: ``cosine`` is ``(1 + cos(pi u)) / 2``; ``warm-up`` that times ``(step + 1) / (steps / 10)`` over
-    the first tenth; ``rise`` is 0.1 over the first half, and then, with ``v = (step + 1) / steps``,
-    ``0.1 + 0.9 (1 - cos(pi (2 v - 1))) / 2``, which is 1 at the last step.
+    the first tenth; ``rise`` is 0.1 up to the share ``rise_at = s``, and then, with
+    ``v = ((step + 1) / steps - s) / (1 - s)``, ``0.1 + 0.9 (1 - cos(pi v)) / 2``, which is 1 at the last step.
     """
     if schedule == "constant":
         return 1.0
     if schedule == "rise":
-        late = max(0.0, 2 * (step + 1) / steps - 1)
+        late = max(0.0, ((step + 1) / steps - rise_at) / (1 - rise_at))
         return LATE_FLOOR + (1 - LATE_FLOOR) * 0.5 * (1 - math.cos(math.pi * late))
     ramp = min(1.0, (step + 1) / max(1, steps // 10)) if schedule == "warm-up" else 1.0
     return ramp * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -46,11 +48,11 @@ def grown(step: int, steps: int, doublings: int, n_samples: int, start: GrowFrom
     return first, first + length
 
 
-def settled_from(schedule: ScheduleName, steps: int, doublings: int) -> int:
+def settled_from(schedule: ScheduleName, steps: int, doublings: int, rise_at: float = 0.5) -> int:
     """Return the first step at which a constant loss may end a run: the piece no longer grows, and the rate has risen."""
     doublings = min(doublings, max(0, steps - 1))
     whole = math.ceil(doublings * steps / (doublings + 1))
-    return max(whole, steps // 2 if schedule == "rise" else 0)
+    return max(whole, int(rise_at * steps) if schedule == "rise" else 0)
 
 
 def crop_at(place: int, n_samples: int, length: int) -> tuple[int, int]:
@@ -60,15 +62,15 @@ def crop_at(place: int, n_samples: int, length: int) -> tuple[int, int]:
     return first, first + length
 
 
-def rate_shares(network: Network, rates: Mapping[str, float], tilt: float) -> list[Tensor] | None:
+def rate_shares(network: Network, rates: Mapping[str, float], tilt: float, amplitude_tilt: float = 0.0) -> list[Tensor] | None:
     """Return the factor of the rate for each value of each of ``parameters()``; None for 1 everywhere.
 
     A rate in ``rates`` applies to every layer of `Network.layers` that has its name as one of its parts: ``amplitude`` for
     ``1 double-dutch: amplitude, level 2``, and so has ``level 2``. With a ``tilt`` it is multiplied by
     ``(f / m)^tilt``, with ``f`` the frequency of the wave that the value belongs to and ``m`` the geometric mean of all; by no
-    more than `MOST_TILT` and no less than its inverse.
+    more than `MOST_TILT` and no less than its inverse. ``amplitude_tilt`` is the same for the amplitude of the wave.
     """
-    if not rates and not tilt:
+    if not rates and not tilt and not amplitude_tilt:
         return None
     parameters = list(network.parameters())
     counts = [parameter.numel() for parameter in parameters]
@@ -79,14 +81,18 @@ def rate_shares(network: Network, rates: Mapping[str, float], tilt: float) -> li
         for name in names & set(rates):
             shares[torch.cat([part.reshape(-1) for part in parts])] *= rates[name]
     if tilt:
-        shares *= _tilted(network.frequencies(), tilt)
+        shares *= _tilted("rate_tilt", network.frequencies(), tilt, math.pi / 1e5)
+    if amplitude_tilt:
+        amplitudes = network.amplitudes_of_values()
+        loudest = max((float(one.max()) for one in amplitudes if one.numel()), default=0.0)
+        shares *= _tilted("amplitude_tilt", amplitudes, amplitude_tilt, SILENT_SHARE * loudest or 1.0)
     return [part.reshape(p.shape).to(p) for part, p in zip(torch.split(shares, counts), parameters, strict=True)]
 
 
-def _tilted(frequencies: Sequence[Tensor], tilt: float) -> Tensor:
-    """Return the factor of each value, ``[P]``; frequencies of 0 are replaced by half a cycle in 100,000 samples."""
-    if not frequencies:
-        problem, hint = "but parameters of this network have no frequency", "use {rate_tilt=0}"
-        raise OptionError(problem, setting="rate_tilt", value=tilt, hint=hint)
-    logs = torch.cat([one.reshape(-1) for one in frequencies]).double().clamp(min=math.pi / 1e5).log()
+def _tilted(setting: str, values: Sequence[Tensor], tilt: float, least: float) -> Tensor:
+    """Return the factor of each value, ``[P]``, by the frequency or the amplitude of its wave, at least ``least``."""
+    if not values:
+        problem = f"but parameters of this network have no {'frequency' if setting == 'rate_tilt' else 'amplitude'}"
+        raise OptionError(problem, setting=setting, value=tilt, hint=f"use {{{setting}=0}}")
+    logs = torch.cat([one.reshape(-1) for one in values]).double().clamp(min=least).log()
     return ((logs - logs.mean()) * tilt).exp().clamp(1 / MOST_TILT, MOST_TILT).float() if logs.numel() else logs.float()

@@ -55,14 +55,21 @@ RANGES = {
     "crop_s": (0.05, 60, False),
     "seed": (0, 2**31 - 1, True),
     "rate_tilt": (-2, 2, False),
+    "amplitude_tilt": (-2, 2, False),
     "momentum_delay": (0, 1000, True),
+    "momentum_from": (0, 10**6, True),
+    "ema_from": (0, 10**6, True),
+    "rise_at": (0, 0.99, False),
     "grow": (0, 16, True),
     "ema": (0.5, 0.99999, False),
     "teacher": (0, 1000, False),
     "checkpoint_every_s": (0, 86_400, False),
     "noise_steps": (0, 10_000, True),
 }
-DESCENT = ("rates", "rate_tilt", "momentum_delay", "grow", "crops", "ema", "teacher", "schedule")
+DESCENT = (
+    *("rates", "rate_tilt", "amplitude_tilt", "momentum_delay", "momentum_from", "grow", "crops", "ema", "ema_from", "teacher"),
+    *("schedule", "rise_at"),
+)
 """Settings that gauss-newton, the default, does not have, or only in part."""
 NEEDED = {
     "overlap": {"frame_s": 0.05},
@@ -71,7 +78,11 @@ NEEDED = {
     "compete": {"model": "sine+noise", "budget": 300},
     "noise_loss": {"noise_steps": 10},
     "noise_waves": {"noise_steps": 10},
-} | {name: {"optimiser": "adam", "ema": 0.99} if name == "teacher" else {"optimiser": "adam"} for name in DESCENT}
+} | {
+    name: {"optimiser": "adam"}
+    | ({"ema": 0.99} if name in ("teacher", "ema_from") else {"schedule": "rise"} if name == "rise_at" else {})
+    for name in DESCENT
+}
 """What else has to be given where a setting has no meaning alone."""
 CHOICES = {
     "window": ("hann", "sine", "triangle", "gate"),
@@ -389,6 +400,8 @@ def combined(chosen):
         chosen["model"] = "+".join(NETWORKS)
     if chosen.get("model") in ("noise", "siren") or chosen.get("reading") == "binary":  # which have no other initialisation
         chosen = {name: value for name, value in chosen.items() if name != "initialisation"}
+    if "rise_at" in chosen:
+        chosen = {**chosen, "schedule": "rise"}
     if "compete" in chosen:  # which finds shares itself
         chosen = {name: value for name, value in chosen.items() if name not in ("budget_split", "max_parameters_per_sample")}
     needed = {name: value for key in chosen for name, value in NEEDED.get(key, {}).items()}
@@ -505,7 +518,9 @@ def test_an_unknown_schedule_is_refused_with_the_nearest():
 DESCENDING = {
     "rates": "amplitude=2",
     "rate_tilt": 1.0,
+    "amplitude_tilt": 1.0,
     "momentum_delay": 1,
+    "momentum_from": 1,
     "crops": True,
     "grow": 1,
     "ema": 0.9,
@@ -533,7 +548,7 @@ def test_what_needs_a_learning_rate_is_refused_with_gauss_newton(name):
 @pytest.mark.parametrize("name", DESCENDING)
 def test_lbfgs_refuses_what_it_cannot_do(name):
     given = {name: DESCENDING[name], "optimiser": "lbfgs"}
-    if name in ("rates", "rate_tilt", "momentum_delay", "crops"):
+    if name in ("rates", "rate_tilt", "amplitude_tilt", "momentum_delay", "momentum_from", "crops"):
         with refused(setting=name, others={"optimiser": "lbfgs"}, hint="use {optimiser=adam}"):
             TrainingOptions(**given)
     else:
@@ -543,6 +558,13 @@ def test_lbfgs_refuses_what_it_cannot_do(name):
 def test_a_teacher_needs_an_average():
     with refused(setting="teacher", value=1.0, hint="give {ema} as well, as in {ema=0.99}"):
         TrainingOptions(teacher=1.0, optimiser="adam")
+
+
+def test_what_begins_later_needs_what_begins():
+    with refused(setting="ema_from", value=5, hint="give {ema} as well, as in {ema=0.99}"):
+        TrainingOptions(ema_from=5, optimiser="adam")
+    with refused(setting="rise_at", value=0.8, others={"schedule": "warm-up"}, hint="use {schedule=rise}"):
+        TrainingOptions(rise_at=0.8, optimiser="adam")
 
 
 # --- settings of networks -------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What a run of training looks at and learns from: pieces that grow, crops, averages, teachers; and what it notes."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,7 @@ from ddaudio.losses import Objective, StepInfo
 from ddaudio.models import Budget, CascadeNetwork, Network, SineNetwork
 from ddaudio.options import CascadeOptions, TrainingOptions
 from ddaudio.training.ema import Average
-from ddaudio.training.first_order import Lbfgs
+from ddaudio.training.first_order import Adam, FirstOrder, Lbfgs, Sgd
 from ddaudio.training.history import MAX_INTERVALS, Progress, Status, TrainingRun, error_by_time
 from ddaudio.training.optimiser import Closure
 from ddaudio.training.trainer import train
@@ -197,6 +198,47 @@ def test_the_average_that_is_judged_is_that_of_the_path() -> None:
         torch.testing.assert_close(parameter.detach(), wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_an_average_that_begins_later_is_that_of_the_rest_of_the_path() -> None:
+    network, target, objective = prepared()
+    paths: dict[str, list[list[Tensor]]] = {"update": [], "reset": []}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, original in (("update", Average.update), ("reset", Average.reset)):
+
+            def noted(self: Average, name: str = name, original: Callable[[Average], None] = original) -> None:
+                paths[name].append([parameter.detach().clone() for parameter in self._parameters])
+                original(self)
+
+            patch.setattr(Average, name, noted)
+        late = options(learning_rate=0.1, ema=0.5, ema_from=3, steps=6, evaluate_every=6)
+        run = train(network, target, objective, late, silent)
+    assert [len(paths[name]) for name in ("reset", "update")] == [3, 3]
+    assert run.best.averaged
+    for place, parameter in enumerate(network.parameters()):
+        rest = sum(0.5 ** (3 - step) * paths["update"][step][place] for step in range(3))
+        torch.testing.assert_close(parameter.detach(), 0.5**3 * paths["reset"][-1][place] + rest, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimiser", [Adam, Sgd])
+def test_momentum_that_begins_later_is_that_of_a_new_start(optimiser: type[FirstOrder]) -> None:
+    """By hand, on gradients that are given: without momentum, then as if it were the first step with the second moment kept."""
+    gradients = [torch.randn(5, generator=torch.Generator().manual_seed(seed)) for seed in range(7)]
+    parameter = torch.nn.Parameter(torch.zeros(5))
+    late = optimiser([parameter], begin=3)
+    wanted, velocity, first, second = torch.zeros(5), torch.zeros(5), torch.zeros(5), torch.zeros(5)
+    for step, gradient in enumerate(gradients):
+        parameter.grad = gradient.clone()
+        late.step(lambda: True, 0.1)
+        second = 0.99 * second + 0.01 * gradient**2
+        scale = (second / (1 - 0.99 ** (step + 1))).sqrt()
+        if step < 3:
+            wanted = wanted - 0.1 * (gradient if optimiser is Sgd else gradient / scale)
+            continue
+        velocity, first = 0.9 * velocity + gradient, 0.9 * first + 0.1 * gradient
+        change = gradient + 0.9 * velocity if optimiser is Sgd else first / (1 - 0.9 ** (step - 2)) / scale
+        wanted = wanted - 0.1 * change
+        torch.testing.assert_close(parameter.detach(), wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_the_teacher_pulls_to_what_the_average_says() -> None:
     """The loss of each step, from parameters and averages by hand."""
     network, target, objective = prepared()
@@ -284,6 +326,10 @@ def test_gauss_newton_notes_error_by_time_too() -> None:
 IDEAS: dict[str, dict[str, Any]] = {
     "rates": {"rates": "frequency=0.3,amplitude=2"},
     "tilt": {"rate_tilt": -1.0},
+    "tilt by amplitude": {"amplitude_tilt": 0.5},
+    "late momentum": {"momentum_from": 20},
+    "late rise": {"schedule": "rise", "rise_at": 0.8},
+    "late average": {"ema": 0.9, "ema_from": 30},
     "delay": {"momentum_delay": 4},
     "grow": {"grow": 3},
     "crops": {"crops": True, "crop_s": 0.1},

@@ -15,7 +15,7 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models import Budget, CascadeNetwork, Network, SineNetwork, SumNetwork, make_network
 from ddaudio.models.partial_bank import PartialBankNetwork
 from ddaudio.options import NETWORKS, CascadeOptions, DoubleDutchOptions, FitOptions, SirenOptions, StackOptions
-from ddaudio.training.schedules import crop_at, grown, rate_factor, rate_shares, settled_from
+from ddaudio.training.schedules import LATE_FLOOR, crop_at, grown, rate_factor, rate_shares, settled_from
 
 RATE = 8000
 
@@ -151,6 +151,40 @@ def test_a_tilt_knows_the_levels_of_a_tree() -> None:
         for lower, higher in pairwise(found):
             # The waves of a level are an octave above those of the level before; all of a level move alike.
             torch.testing.assert_close(higher.flatten(), (2 * lower.flatten()[:1]).expand(higher.numel()))
+
+
+def test_a_tilt_by_amplitude_is_the_share_of_the_mean() -> None:
+    network = SineNetwork(TimeGrid.uniform(RATE, 1, 2000, 0.5, 0.0))
+    tensors = {"frequency_hz": torch.tensor([200.0, 300.0, 400.0]), "cosine": torch.tensor([0.4, 0.0, 0.0])}
+    tensors |= {"sine": torch.tensor([0.0, 0.1, 0.2]), "partials_in_cell": torch.tensor([3], dtype=torch.int32)}
+    network.from_tensors(tensors)
+    shares = rate_shares(network, {}, 0.0, 1.0)
+    assert shares is not None
+    for share in shares:  # the geometric mean of 0.4, 0.1 and 0.2 is 0.2; frequency, cosine and sine of a partial move alike
+        torch.testing.assert_close(share, torch.tensor([2.0, 0.5, 1.0]), rtol=1e-5, atol=0)
+    both = rate_shares(network, {"amplitude": 3.0}, 0.0, 1.0)
+    assert both is not None
+    torch.testing.assert_close(both[1], 3 * shares[1])
+
+
+@pytest.mark.parametrize("name", WAVES)
+def test_amplitudes_of_values_have_the_shapes_of_the_parameters(name: str) -> None:
+    network = networks()[name]
+    found = network.amplitudes_of_values()
+    assert bool(found) == NETWORKS[name].has_frequencies
+    if found:
+        assert [one.shape for one in found] == [parameter.shape for parameter in network.parameters()]
+        assert all(bool((one >= 0).all()) and bool(one.isfinite().all()) and not one.requires_grad for one in found)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.8])
+def test_a_rise_begins_where_it_is_set_and_ends_at_the_whole_rate(share: float) -> None:
+    factors = [rate_factor("rise", step, 100, share) for step in range(100)]
+    low = [step for step, factor in enumerate(factors) if factor == LATE_FLOOR]
+    assert low == list(range(round(100 * share)))
+    assert factors[-1] == 1.0
+    assert all(one < other for one, other in pairwise(factors[len(low) :]))
+    assert settled_from("rise", 100, 0, share) == round(100 * share)
 
 
 @pytest.mark.parametrize("name", WAVES)

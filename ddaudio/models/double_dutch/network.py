@@ -271,6 +271,12 @@ class DoubleDutchNetwork(DeclaredNetwork):
             found |= {f"{kind}, level {level + 1}": [value[levels == level]] for level in torch.unique(levels).tolist()}
         return found
 
+    def amplitudes_of_values(self) -> list[Tensor]:
+        """Return the amplitudes of the ropes; for cutoffs the geometric mean of all."""
+        amplitudes = self.rope_amplitudes.abs()
+        mean = amplitudes.clamp(min=1e-12).log().mean().exp() if amplitudes.numel() else torch.ones(())
+        return [amplitudes, mean.expand_as(self.cutoff)]
+
     def frequencies(self) -> list[Tensor]:
         """Return the frequencies of the ropes, for amplitudes and cutoffs."""
         of_level = 2 * math.pi / torch.tensor(self.plan.ladder.denominators)
