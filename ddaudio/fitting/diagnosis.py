@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from ddaudio.fitting.budget import allowance
 from ddaudio.fitting.stagewise import Stage
 from ddaudio.io.audio import Recording
-from ddaudio.metrics.erb_distance import MissingBand
+from ddaudio.metrics.erb_distance import MissingBand, Range
 from ddaudio.metrics.mdct_baseline import MdctBaseline
 from ddaudio.metrics.measure import Metrics
 from ddaudio.metrics.registry import DEAD_DB
@@ -127,10 +127,12 @@ def _missing_band_warnings(metrics: Metrics, nyquist_hz: float) -> Iterator[str]
         yield f"nothing {where}, where the recording has {100 * named:.0f} % of its audible cells of time and frequency"
     if (rest := dead - named) >= DEAD_SHARE:
         more = "more " if bands else ""
-        yield f"{100 * rest:.0f} % {more}of the audible cells of time and frequency are {DEAD_DB:g} dB or more too soft"
+        range_hz = metrics.most_dead
+        where = "" if range_hz is None else f", most of them {_range_in_words(range_hz, nyquist_hz)}"
+        yield f"{100 * rest:.0f} % {more}of the audible cells of time and frequency are {DEAD_DB:g} dB or more too soft{where}"
 
 
-def _range_in_words(band: MissingBand, nyquist_hz: float) -> str:
+def _range_in_words(band: MissingBand | Range, nyquist_hz: float) -> str:
     low, high = (f"{hz / 1000:.1f} kHz" if hz >= KILOHERTZ_FROM_HZ else f"{hz:.0f} Hz" for hz in (band.low_hz, band.high_hz))
     if band.high_hz >= nyquist_hz:
         return f"above {low}"

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,9 +27,11 @@ from ddaudio.metrics.registry import (
     ERB_BANDS,
     ERB_FLOOR_DB,
     ERB_FRAME_S,
+    EVERYWHERE,
     HIGHEST_ERB_HZ,
     LOWEST_ERB_HZ,
     MISSING_SHARE,
+    MOST_OF_DEAD,
     REPORTED_SHARE,
 )
 from ddaudio.metrics.signals import SILENT, Metric, SignalPair, defined
@@ -47,6 +49,15 @@ class MissingBand:
     """Share of the target's audible cells that the range contains, 0 to 1."""
 
 
+class Range(NamedTuple):
+    """A range of frequencies in Hz."""
+
+    low_hz: float
+    """Lower end; 0 if nothing below is audible in the target."""
+    high_hz: float
+    """Upper end; Nyquist if nothing above is audible in the target."""
+
+
 class ErbDistance(NamedTuple):
     """Result of `erb_distance`, over all channels."""
 
@@ -56,6 +67,9 @@ class ErbDistance(NamedTuple):
     """Share of the audible cells that are dead, 0 to 1; NaN for a silent target, or where a signal is not finite."""
     missing: list[MissingBand]
     """Ranges of frequencies that are missing, from low to high."""
+    most_dead: Range | None = None
+    """The narrowest range that contains four fifths of the dead cells outside missing ones; None without such cells, or if
+    they are everywhere."""
 
 
 def erb_distance(estimate: Samples, target: Samples, sample_rate: int) -> ErbDistance:
@@ -91,20 +105,21 @@ def erb_distance(estimate: Samples, target: Samples, sample_rate: int) -> ErbDis
     distance, (audible_cells, dead_cells) = float(frames[0] / frames[1]), cells.sum(1).tolist()
     if not math.isfinite(distance):
         return ErbDistance(math.nan, math.nan, [])
-    return ErbDistance(distance, dead_cells / audible_cells, _missing(cells[0].tolist(), cells[1].tolist(), sample_rate))
+    in_bands = cells[0].tolist(), cells[1].tolist()
+    missing = _missing(*in_bands, sample_rate)
+    return ErbDistance(distance, dead_cells / audible_cells, missing, _most_dead(*in_bands, missing, sample_rate))
 
 
-def erb_metrics(pair: SignalPair) -> dict[str, Metric | list[MissingBand]]:
-    """Return the ERB distance, the share of dead cells, and the missing bands, by name."""
+def erb_metrics(pair: SignalPair) -> dict[str, Any]:
+    """Return the ERB distance and the share of dead cells, missing bands, and the range of most other dead cells, by name."""
     found = erb_distance(pair.estimate, pair.target, pair.sample_rate)
     values = {"erb_db": found.distance_db, "dead_bands": found.dead_share}
     metrics = {name: defined(value) if pair.sums.peak else Metric(None, SILENT) for name, value in values.items()}
-    return {**metrics, "missing_bands": found.missing}
+    return {**metrics, "missing_bands": found.missing, "most_dead": found.most_dead}
 
 
 def _missing(audible: list[float], dead: list[float], sample_rate: int) -> list[MissingBand]:
     """Return the ranges of adjacent bands that are missing; bands without audible cells belong to either side."""
-    edges = band_edges_hz(sample_rate).tolist()
     found, run = [], list[int]()
     for band in range(ERB_BANDS + 1):
         if band < ERB_BANDS and dead[band] >= MISSING_SHARE * audible[band]:
@@ -112,11 +127,32 @@ def _missing(audible: list[float], dead: list[float], sample_rate: int) -> list[
             continue
         share = sum(audible[one] for one in run) / sum(audible)
         if share >= REPORTED_SHARE:
-            low_hz = edges[run[0]] if any(audible[: run[0]]) else 0.0
-            high_hz = edges[run[-1] + 1] if any(audible[run[-1] + 1 :]) else sample_rate / 2
-            found.append(MissingBand(low_hz, high_hz, share))
+            found.append(MissingBand(*_range(run[0], run[-1], audible, sample_rate), share))
         run = []
     return found
+
+
+def _most_dead(audible: list[float], dead: list[float], missing: list[MissingBand], sample_rate: int) -> Range | None:
+    """Return the narrowest range of adjacent bands with most of the dead cells outside missing ranges."""
+    edges = band_edges_hz(sample_rate).tolist()
+    named = [any(one.low_hz <= low < one.high_hz for one in missing) for low in edges[:-1]]
+    left = [0.0 if is_named else count for count, is_named in zip(dead, named, strict=True)]
+    wanted = MOST_OF_DEAD * sum(left)
+    if not wanted:
+        return None
+    ranges = ((first, last) for first in range(ERB_BANDS) for last in range(first, ERB_BANDS))
+    enough = (one for one in ranges if sum(left[one[0] : one[1] + 1]) >= wanted)
+    first, last = min(enough, key=lambda one: one[1] - one[0])
+    if sum(audible[first : last + 1]) >= EVERYWHERE * sum(audible):
+        return None
+    return _range(first, last, audible, sample_rate)
+
+
+def _range(first: int, last: int, audible: list[float], sample_rate: int) -> Range:
+    """Return the range of adjacent bands, extended where nothing beyond is audible."""
+    edges = band_edges_hz(sample_rate).tolist()
+    low_hz = edges[first] if any(audible[:first]) else 0.0
+    return Range(low_hz, edges[last + 1] if any(audible[last + 1 :]) else sample_rate / 2)
 
 
 def band_edges_hz(sample_rate: int) -> Tensor:

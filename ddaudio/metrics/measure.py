@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ddaudio.errors import PluginError
 from ddaudio.io.samples import Samples, blocks
-from ddaudio.metrics.erb_distance import MissingBand
+from ddaudio.metrics.erb_distance import MissingBand, Range
 from ddaudio.metrics.registry import METRICS, MetricSpec, requested
 from ddaudio.metrics.signals import ORTHOGONAL, SILENT, Metric, SignalPair, decibels, defined, pieces, ratio_db, sums_of
 from ddaudio.metrics.spectrogram import Band, band_snrs
@@ -30,6 +30,8 @@ class Metrics(Mapping[str, Metric]):
     """The SNR by octave band."""
     missing_bands: list[MissingBand]
     """Ranges of frequencies that are audible in the target and missing in the estimate."""
+    most_dead: Range | None
+    """The narrowest range with most of the other dead cells; None without such cells, or if they are everywhere."""
 
     def __getitem__(self, name: str) -> Metric:
         """Return a metric."""
@@ -86,7 +88,8 @@ def measure(
     specs = {name: spec for name, spec in METRICS.items() if spec.request in asked}
     found = _found(specs, pairs)
     values = {name: _metric(spec, found[spec.path, spec.of_waves]) for name, spec in specs.items()}
-    return Metrics(values, band_snrs(pairs[True]), found[METRICS["erb_db"].path, False]["missing_bands"])
+    in_bands = found[METRICS["erb_db"].path, False]
+    return Metrics(values, band_snrs(pairs[True]), in_bands["missing_bands"], in_bands["most_dead"])
 
 
 def request_metrics(estimate: Samples, target: Samples, sample_rate: int, quality: str) -> dict[str, Metric]:

@@ -31,6 +31,10 @@ MISSING_SHARE = 0.8
 """A band is missing if at least this share of its audible cells is dead."""
 LONGEST_SCORED_S = 30.0
 """Longest piece of a recording that has a perceptual score, in seconds; longer recordings have the mean over equal pieces."""
+MOST_OF_DEAD = 0.8
+"""Share of the dead cells outside missing bands that the range contains by which they are described."""
+EVERYWHERE = 0.7
+"""Share of all audible cells from which on such a range describes nothing."""
 REPORTED_SHARE = 0.02
 """Adjacent missing bands are reported if they contain at least this share of all audible cells."""
 

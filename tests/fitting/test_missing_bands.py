@@ -84,6 +84,21 @@ def test_a_gap_is_named_and_several_are_one_warning() -> None:
     assert re.match(r"nothing from 633 Hz to 914 Hz and above 4\.\d kHz, where", both)
 
 
+def test_most_other_dead_cells_are_located() -> None:
+    """Half of the time nothing above 4 kHz: no band is missing, and all of the dead cells are there."""
+    target = noise(1.0, rate=RATE)
+    estimate = target.clone()
+    estimate[:, RATE // 2 :] = within(target, 0, 4000)[:, RATE // 2 :]
+    metrics = measure(estimate, target, RATE)
+    (warning,) = _missing_band_warnings(metrics, RATE / 2)
+    # Four of 24 bands, half of the time.
+    assert warning == "8 % of the audible cells of time and frequency are 15 dB or more too soft, most of them above 4.5 kHz"
+    found = metrics.most_dead
+    assert found is not None
+    # The band from 3.8 to 4.5 kHz keeps its lower part.
+    assert (found.low_hz, found.high_hz) == (pytest.approx(4451, abs=2), RATE / 2)
+
+
 def test_cells_without_a_band_of_their_own_are_counted() -> None:
     """Half of the time missing everywhere: no band is missing, and half of the cells are."""
     target = noise(1.0, rate=RATE)

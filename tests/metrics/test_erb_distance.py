@@ -112,7 +112,7 @@ def test_odd_inputs_are_defined() -> None:
         assert math.isnan(getattr(erb_distance(noise(1, 500), noise(1, 500) / silence, 8000), name))
         assert math.isnan(getattr(erb_distance(noise(1, 500) / silence, noise(1, 500), 8000), name))
     one = torch.tensor([[0.3]])
-    assert erb_distance(one, one, 44100) == (0.0, 0.0, [])
+    assert erb_distance(one, one, 44100) == (0.0, 0.0, [], None)
     # One impulse in one frame: silence is 50 to 65 dB away, by the floor.
     missed = erb_distance(0 * one, one, 44100)
     assert 50 < missed.distance_db <= 65
