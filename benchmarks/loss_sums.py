@@ -1,6 +1,7 @@
 """Sums of losses against `mse` alone: seconds and the goal on one recording, and what a listener gets on 25."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 
@@ -8,36 +9,26 @@ import torch
 
 from benchmarks.ear import excerpt
 from benchmarks.results import SHORT_FOLDERS, recordings, table
-from ddaudio import fit
+from ddaudio import Recording, fit
 from ddaudio.io import audio
 from ddaudio.metrics.erb_distance import erb_distance
 from ddaudio.metrics.perceptual import zimtohrli_mos
 
-SUMS = (
-    "mse=1",
-    "mse=1,pdl=1",
-    "mse=1,pdl=0.5,mss=0.1",
-    "mse=1,mss:smooth=0.3",
-    "mse=1,mel=0.1",
-    "mae=1",
-    "huber=1",
-    "pdl=1",
-    "mss=1",
-)
-REPEATS = 7
+SUMS = ("mse=1", "mse=1,pdl=1", "mse=1,pdl=0.5,mss=0.1", "mse=1,mss:smooth=0.3", "mae=1", "mss=1")
+REPEATS = 5
 GOAL_DB = 25.0
 HEARD = (
     "mse",
-    "mse=1,pdl=1",
-    "pdl",
-    "mse=1,mss:smooth=0.3",
     "mse=1,pdl=0.5,mss=0.1",
+    "mse=1,pdl=1",
     "mss",
-    "mse=1,mel=0.1",
+    "mse=1,mss:smooth=0.3",
+    "pdl",
     "mae",
-    "mss:smooth",
     "mel",
 )
+LONGEST_S = 1.0
+"""Seconds of each recording: the first."""
 SHARE = 0.03
 """Parameters per sample."""
 
@@ -78,7 +69,7 @@ def run() -> tuple[str, list[str]]:
 
 def heard() -> tuple[str, list[str]]:
     """Fit 25 recordings at a fixed size with each loss; return title and table of means."""
-    found = [excerpt(path) for path in recordings(*SHORT_FOLDERS)]
+    found = [_beginning(path) for path in recordings(*SHORT_FOLDERS)]
     rows = []
     for losses in HEARD:
         values = []
@@ -93,5 +84,14 @@ def heard() -> tuple[str, list[str]]:
         rows.append([f"`{losses}`", *(f"{mean(column):.2f}" for column in columns), f"{median(columns[1]):.2f}"])
         print(" | ".join(rows[-1]), flush=True)
     head = ["losses", "SNR (dB)", "ERB distance (dB)", "dead (%)", "MOS", "s of the processor per s", "ERB distance, median (dB)"]
-    lines = [f"The first 2 s of {len(found)} recordings, `--model sine` with {SHARE:g} parameters per sample; means.", ""]
+    lines = [
+        f"The first {LONGEST_S:g} s of {len(found)} recordings, `--model sine` with {SHARE:g} parameters per sample; means.",
+        "",
+    ]
     return "what a listener gets of each loss", lines + table(head, rows)
+
+
+def _beginning(path: Path) -> Recording:
+    """Return what is fitted of a recording."""
+    recording = excerpt(path)
+    return replace(recording, samples=recording.samples[:, : round(LONGEST_S * recording.sample_rate)].clone())

@@ -27,6 +27,7 @@ from ddaudio.training.checkpoints import Checkpoint
 GRADIENT = {"optimiser": "adam", "learning_rate": 0.02, "tolerance": 0.0, "partials": 4, "frame_s": 0.05}
 CASES: dict[str, dict[str, Any]] = {
     "gauss-newton": {"steps": 5, "target_snr_db": 22, "exchanges": 2},
+    "sum of losses": {"steps": 4, "target_snr_db": 20, "exchanges": 1, "losses": "mse=1,pdl=0.5,mss=0.01"},
     "stages": {"model": "sine+double-dutch", "target_snr_db": 12, "exchanges": 1, "steps": 3},
     "blocks": {"steps": 4, "frame_s": 0.05, "budget": 500, "exchanges": 1},
     "adam": {**GRADIENT, "steps": 24, "evaluate_every": 4, "exchanges": 1},

@@ -51,7 +51,7 @@ def test_a_fit_killed_again_and_again_ends_bit_for_bit_as_an_unbroken_one() -> N
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parent)}
     done = subprocess.run([sys.executable, str(script), "1"], env=environment, capture_output=True, text=True, check=True)
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == 9
+    assert len(found) == 10
     assert [one["case"] for one in found if not one["same"]] == []
     assert all(one["killed"] >= 2 for one in found)
     by_case = {one["case"]: one for one in found}
