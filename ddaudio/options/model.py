@@ -136,6 +136,11 @@ class ModelOptions:
         return self.terms[-1] if len(self.wave_terms) < len(self.terms) else None
 
     @property
+    def is_sized_by_ear(self) -> bool:
+        """Whether the waves of a model with noise have neither a target SNR nor a budget."""
+        return self.noise_term is not None and self.target_snr_db is None and self.budget is None and self.partials is None
+
+    @property
     def parsed_budget_split(self) -> tuple[float, ...]:
         """The share of each network; they sum to 1."""
         return tuple(share / sum(self._split_row) for share in self._split_row)

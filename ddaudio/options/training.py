@@ -33,7 +33,7 @@ class TrainingOptions:
     """Steps of the optimiser, 0 to 1000000 (default: 6 for gauss-newton, 80 otherwise)."""
     exchanges: int | None = None
     """How often the weakest components are replaced by better ones, 0 to 100, each time followed by half the steps (default: 2;
-    8 for double-dutch)."""
+    8 for double-dutch; 1 for waves with noise that have neither a target SNR nor a budget)."""
     together: bool = True
     """Train the networks of a sum jointly at the end, for recordings that are fitted in one block (up to 24 s of mono)."""
     learning_rate: float = 0.02

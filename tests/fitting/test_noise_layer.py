@@ -228,3 +228,21 @@ def test_descent_is_for_recordings_of_one_block(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(planning, "BLOCK_SAMPLES", 8000)
     with pytest.raises(OptionError, match=r"noise_steps.*8000 samples"):
         fit(Recording(noise(2.0), RATE), noise_steps=5)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "exchanges"),
+    [
+        ("sine+noise", {}, 1),
+        ("sine+noise", {"max_parameters_per_sample": 0.03}, 1),
+        ("sine+noise", {"target_snr_db": 20}, 2),
+        ("sine+noise", {"budget": 300}, 2),
+        ("sine+noise", {"exchanges": 3}, 3),
+        ("sine", {}, 2),
+        ("double-dutch+noise", {}, 1),
+        ("double-dutch", {}, 8),
+    ],
+)
+def test_the_number_of_exchanges_by_default(model: str, settings: dict[str, object], exchanges: int) -> None:
+    plan = planning.make_plan(pluck(0.25), FitOptions().with_settings({"model": model} | settings))
+    assert plan.stages[0].options.training.exchanges == exchanges
