@@ -188,7 +188,9 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
     _check(options, recording)
     if options.model.budget is not None:
         check_most("budget", options.model.budget, recording, options.model.budget)
-    options = replace(options, model=options.model.resolved())
+    block_samples = min(recording.n_samples, BLOCK_SAMPLES // recording.n_channels)
+    in_steps = options.training.with_epochs(block_samples, recording.sample_rate)
+    options = replace(options, model=options.model.resolved(), training=in_steps)
     terms, joint = options.model.wave_terms, None
     if len(terms) > 1:
         # Networks differ in their default optimisers.

@@ -53,7 +53,15 @@ from ddaudio.options.recording import (
 from ddaudio.options.siren import SirenOptions
 from ddaudio.options.stack import PositiveName, StackOptions
 from ddaudio.options.surrogate import SurrogateOptions
-from ddaudio.options.training import MOST_STEPS, GrowFromName, OptimiserName, ScheduleName, TrainingOptions, parse_rates
+from ddaudio.options.training import (
+    MOST_STEPS,
+    GrowFromName,
+    OptimiserName,
+    ScheduleName,
+    TrainingOptions,
+    count_batches,
+    parse_rates,
+)
 from ddaudio.options.units import MOST_UNITS, UnitOptions
 
 __all__ = [
@@ -111,6 +119,7 @@ __all__ = [
     "UnitOptions",
     "WindowName",
     "check_lags",
+    "count_batches",
     "field_docs",
     "has_curvature",
     "is_setting_of",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
-from ddaudio.options.checks import check_choice, check_range, check_switch, check_whole
+from ddaudio.options.checks import check_choice, check_one_of, check_range, check_switch, check_whole
 from ddaudio.options.loss_specs import LOSSES
 from ddaudio.options.losses import has_curvature, parse_loss, parse_penalties, parse_terms
 
@@ -15,6 +15,7 @@ OptimiserName = Literal["gauss-newton", "adam", "sgd", "lbfgs"]
 ScheduleName = Literal["cosine", "constant", "warm-up", "rise"]
 FIRST_ORDER = ("rates", "rate_tilt", "amplitude_tilt", "momentum_delay", "momentum_from", "crops")
 """Settings that need an optimiser of first order."""
+BatchOrderName = Literal["random", "in-order", "shuffled"]
 GrowFromName = Literal["middle", "start"]
 
 
@@ -59,6 +60,13 @@ class TrainingOptions:
     """Position of the growing excerpt: in the middle of the signal, or at its start."""
     crops: bool = False
     """Train all losses on one random contiguous crop in each step, of length `crop_s`, instead of on the whole signal."""
+    batch_order: BatchOrderName = "random"
+    """Order of the crops: each at random; or adjacent crops that cover the signal, from its start (in-order) or in an order that
+    each epoch draws anew (shuffled)."""
+    batch_steps: int = 1
+    """Consecutive steps on each of the adjacent crops, 1 to 1000000."""
+    epochs: int | None = None
+    """Epochs, in place of `steps`: passes over all adjacent crops, 1 to 1000000 (default: none)."""
     ema: float | None = None
     """Decay of an exponential moving average of the parameters, 0.5 to 0.99999; the better of both is kept (default: none)."""
     ema_from: int = 0
@@ -110,6 +118,20 @@ class TrainingOptions:
         """Whether all losses have a curvature, and there is no penalty."""
         return self.penalties is None and all(map(has_curvature, parse_terms(self.losses)))
 
+    def with_epochs(self, n_samples: int, sample_rate: int) -> "TrainingOptions":
+        """Return these options with the steps that their epochs take, in place of these, for signals of ``n_samples``."""
+        if self.epochs is None:
+            return self
+        steps = self.epochs * count_batches(n_samples, self.crop_samples(sample_rate)) * self.batch_steps
+        if steps > MOST_STEPS:
+            problem = f"which makes {steps} steps for this recording"
+            raise OptionError(problem, setting="epochs", value=self.epochs, allowed=f"up to {MOST_STEPS} steps")
+        return replace(self, epochs=None, steps=steps)
+
+    def crop_samples(self, sample_rate: int) -> int:
+        """Return the length of a crop in samples, at least 1."""
+        return max(1, round(self.crop_s * sample_rate))
+
     def resolved(
         self, exchanges: int | None = None, *, second_order: bool = True, first_order_steps: int = 80
     ) -> "TrainingOptions":
@@ -120,6 +142,11 @@ class TrainingOptions:
         optimiser = self.optimiser or ("gauss-newton" if self.has_curvature and second_order else "adam")
         steps = self.steps if self.steps is not None else 6 if optimiser == "gauss-newton" else first_order_steps
         return replace(self, optimiser=optimiser, steps=steps, exchanges=exchanges if self.exchanges is None else self.exchanges)
+
+
+def count_batches(n_samples: int, length: int) -> int:
+    """Return the number of adjacent crops of about ``length`` samples, at least 1."""
+    return max(1, round(n_samples / length))
 
 
 def _check_descent(options: TrainingOptions) -> None:
@@ -137,6 +164,7 @@ def _check_descent(options: TrainingOptions) -> None:
     if options.rates is not None:
         parse_rates(options.rates)
     check_switch(options, "crops")
+    _check_batches(options)
     if options.teacher and options.ema is None:
         problem, hint = "but there is no average to learn from", "give {ema} as well, as in {ema=0.99}"
         raise OptionError(problem, setting="teacher", value=options.teacher, hint=hint)
@@ -157,6 +185,22 @@ def _check_descent(options: TrainingOptions) -> None:
             others={"optimiser": options.optimiser},
             hint="use {optimiser=adam}",
         )
+
+
+def _check_batches(options: TrainingOptions) -> None:
+    """Raise `OptionError` for batches that are out of range, or that are not adjacent crops."""
+    check_choice(options, "batch_order", get_args(BatchOrderName))
+    check_whole(options, "batch_steps", 1, MOST_STEPS)
+    check_whole(options, "epochs", 1, MOST_STEPS)
+    if options.batch_order != "random" and not options.crops:
+        problem = "but there are no batches"
+        raise OptionError(problem, setting="batch_order", value=options.batch_order, hint="give {crops=True} as well")
+    for name in ("batch_steps", "epochs"):
+        if getattr(options, name) != getattr(TrainingOptions, name) and options.batch_order == "random":
+            others: dict[str, object] = {"batch_order": options.batch_order}
+            hint = "use {crops=True} and {batch_order=in-order}, or shuffled"
+            raise OptionError(setting=name, value=getattr(options, name), others=others, hint=hint)
+    check_one_of(options, "steps", "epochs")
 
 
 def _first_order(options: TrainingOptions) -> dict[str, object]:

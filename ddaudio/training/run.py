@@ -29,7 +29,7 @@ from ddaudio.training.history import (
     snr_of,
 )
 from ddaudio.training.optimiser import Closure, Optimiser
-from ddaudio.training.schedules import crop_at, grown, rate_factor, rate_shares, settled_from
+from ddaudio.training.schedules import batch_at, crop_at, grown, rate_factor, rate_shares, settled_from
 
 DIVERGED = 100.0
 """Ratio of the training loss to the initial one that is taken as divergence."""
@@ -212,8 +212,11 @@ class Run:
         """Return the part of the signals in the loss of a step: the whole, the current piece, or a crop of it."""
         first, last = self._piece(step)
         if self.options.crops:
-            place = int(torch.randint(last - first, (), generator=self.order))
-            begin, end = crop_at(place, last - first, max(1, round(self.options.crop_s * self.network.sample_rate)))
+            length = self.options.crop_samples(self.network.sample_rate)
+            if self.options.batch_order == "random":
+                begin, end = crop_at(int(torch.randint(last - first, (), generator=self.order)), last - first, length)
+            else:
+                begin, end = batch_at(step, last - first, length, self.options)
             return _View(self.objective.within(first + begin, first + end), slice(first + begin, first + end), 0)
         whole = (first, last) == (0, self.target.shape[-1])
         objective = self.objective if whole else self.within(first, last)

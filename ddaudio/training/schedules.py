@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ddaudio.errors import OptionError
 from ddaudio.models import Network
-from ddaudio.options import GrowFromName, ScheduleName
+from ddaudio.options import GrowFromName, ScheduleName, TrainingOptions, count_batches
 
 LATE_FLOOR = 0.1
 """Share of the rate in the schedule ``rise`` before it rises."""
@@ -60,6 +60,20 @@ def crop_at(place: int, n_samples: int, length: int) -> tuple[int, int]:
     length = min(length, n_samples)
     first = min(max(0, place - length // 2), n_samples - length)
     return first, first + length
+
+
+def batch_at(step: int, n_samples: int, length: int, options: TrainingOptions) -> tuple[int, int]:
+    """Return first sample and end of the batch of a step: of the adjacent crops of about ``length`` samples, in their order.
+
+    Each is trained on for ``batch_steps`` consecutive steps. Every epoch has all of them once, if shuffled in an order that
+    depends on the seed and the epoch alone.
+    """
+    count = count_batches(n_samples, length)
+    epoch, place = divmod(step // options.batch_steps, count)
+    if options.batch_order == "shuffled":
+        generator = torch.Generator().manual_seed((options.seed << 20) + epoch)
+        place = int(torch.randperm(count, generator=generator)[place])
+    return round(place * n_samples / count), round((place + 1) * n_samples / count)
 
 
 def rate_shares(network: Network, rates: Mapping[str, float], tilt: float, amplitude_tilt: float = 0.0) -> list[Tensor] | None:

@@ -60,6 +60,8 @@ RANGES = {
     "momentum_from": (0, 10**6, True),
     "ema_from": (0, 10**6, True),
     "rise_at": (0, 0.99, False),
+    "batch_steps": (1, 10**6, True),
+    "epochs": (1, 10**6, True),
     "grow": (0, 16, True),
     "ema": (0.5, 0.99999, False),
     "teacher": (0, 1000, False),
@@ -68,7 +70,7 @@ RANGES = {
 }
 DESCENT = (
     *("rates", "rate_tilt", "amplitude_tilt", "momentum_delay", "momentum_from", "grow", "crops", "ema", "ema_from", "teacher"),
-    *("schedule", "rise_at"),
+    *("schedule", "rise_at", "batch_order", "batch_steps", "epochs"),
 )
 """Settings that gauss-newton, the default, does not have, or only in part."""
 NEEDED = {
@@ -81,6 +83,8 @@ NEEDED = {
 } | {
     name: {"optimiser": "adam"}
     | ({"ema": 0.99} if name in ("teacher", "ema_from") else {"schedule": "rise"} if name == "rise_at" else {})
+    | ({"crops": True} if name == "batch_order" else {})
+    | ({"crops": True, "batch_order": "shuffled"} if name in ("batch_steps", "epochs") else {})
     for name in DESCENT
 }
 """What else has to be given where a setting has no meaning alone."""
@@ -102,6 +106,7 @@ CHOICES = {
     "optimiser": ("gauss-newton", "adam", "sgd", "lbfgs"),
     "schedule": ("cosine", "constant", "warm-up", "rise"),
     "grow_from": ("middle", "start"),
+    "batch_order": ("random", "in-order", "shuffled"),
     "encoding": ("pcm16", "pcm24", "float32"),
     "noise_loss": ("erb", "mss", "mel"),
 }
@@ -402,6 +407,8 @@ def combined(chosen):
         chosen = {name: value for name, value in chosen.items() if name != "initialisation"}
     if "rise_at" in chosen:
         chosen = {**chosen, "schedule": "rise"}
+    if {"batch_order", "batch_steps", "epochs"} & set(chosen):
+        chosen = {name: value for name, value in chosen.items() if name != "steps"} | {"crops": True, "batch_order": "in-order"}
     if "compete" in chosen:  # which finds shares itself
         chosen = {name: value for name, value in chosen.items() if name not in ("budget_split", "max_parameters_per_sample")}
     needed = {name: value for key in chosen for name, value in NEEDED.get(key, {}).items()}
@@ -558,6 +565,23 @@ def test_lbfgs_refuses_what_it_cannot_do(name):
 def test_a_teacher_needs_an_average():
     with refused(setting="teacher", value=1.0, hint="give {ema} as well, as in {ema=0.99}"):
         TrainingOptions(teacher=1.0, optimiser="adam")
+
+
+def test_batches_are_adjacent_crops():
+    with refused(setting="batch_order", value="shuffled", hint="give {crops=True} as well"):
+        TrainingOptions(batch_order="shuffled", optimiser="adam")
+    for name, value in (("epochs", 3), ("batch_steps", 2)):
+        hint = "use {crops=True} and {batch_order=in-order}, or shuffled"
+        with refused(setting=name, value=value, others={"batch_order": "random"}, hint=hint):
+            TrainingOptions(**{name: value}, crops=True, optimiser="adam")
+    batches = {"crops": True, "crop_s": 0.1, "batch_order": "in-order", "optimiser": "adam"}
+    with refused(setting="steps", value=5, others={"epochs": 3}, hint="give only one of the two"):
+        TrainingOptions(steps=5, epochs=3, **batches)
+    assert refusal("batch_order", "suffled").hint == "did you mean 'shuffled'?"
+    options = TrainingOptions(epochs=3, batch_steps=4, **batches)
+    assert options.with_epochs(8000, 8000) == TrainingOptions(steps=3 * 10 * 4, batch_steps=4, **batches)
+    with refused(setting="epochs", value=10**6, allowed="up to 1000000 steps"):
+        TrainingOptions(epochs=10**6, **batches).with_epochs(8000, 8000)
 
 
 def test_what_begins_later_needs_what_begins():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -100,6 +101,23 @@ def test_the_loss_sees_pieces_that_grow_and_at_last_the_whole(start: str) -> Non
     assert run.evaluations[-1].total == pytest.approx(
         float(((last_estimate(run, network) - target) * spy.scale).square().mean()), rel=1e-3
     )
+
+
+@pytest.mark.parametrize("order", ["in-order", "shuffled"])
+def test_batches_cover_the_signal_once_in_every_epoch(order: str) -> None:
+    network, target, spy = watched()
+    settings = options(crops=True, crop_s=0.05, batch_order=order, batch_steps=2, epochs=3, steps=None).with_epochs(
+        N_SAMPLES, 8000
+    )
+    assert settings.steps == 30  # 5 batches of 400 samples
+    train(network, target, spy, replace(settings, tolerance=0), silent)
+    seen = [(first, length) for first, length, _ in spy.seen]
+    assert seen[::2] == seen[1::2], "each batch for two steps"
+    epochs = [seen[::2][start : start + 5] for start in (0, 5, 10)]
+    whole = [(first, 400) for first in range(0, 2000, 400)]
+    assert all(sorted(epoch) == whole for epoch in epochs)
+    assert (epochs[0] == whole) == (order == "in-order")
+    assert (epochs[0] == epochs[1]) == (order == "in-order")
 
 
 def last_estimate(run: TrainingRun, network: Network) -> Tensor:
@@ -333,6 +351,7 @@ IDEAS: dict[str, dict[str, Any]] = {
     "delay": {"momentum_delay": 4},
     "grow": {"grow": 3},
     "crops": {"crops": True, "crop_s": 0.1},
+    "batches": {"crops": True, "crop_s": 0.05, "batch_order": "shuffled", "batch_steps": 3},
     "rise": {"schedule": "rise"},
     "teacher": {"ema": 0.9, "teacher": 1.0},
     "all": {
