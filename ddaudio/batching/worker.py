@@ -46,8 +46,8 @@ def fit_stack(job: BatchJob, items: Sequence[Input]) -> list[Outcome]:
     """Fit recordings, together where possible, and return their outcomes in order; raises only KeyboardInterrupt."""
     batched = can_batch(job.options)
     stacks = [items] if batched else [[item] for item in items]
-    # Batches need no gradient; without autograd's bookkeeping half a second of speech takes 7 to 22 % less time.
-    with one_thread(), torch.inference_mode(batched):
+    # Least squares need no gradient; without autograd's bookkeeping half a second of speech takes 7 to 22 % less time.
+    with one_thread(), torch.inference_mode(batched and job.options.training.least_squares):
         return [outcome for stack in stacks for outcome in _fit_items(job, stack)]
 
 
