@@ -6,7 +6,7 @@ import torch
 
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models import Budget, FramedNetwork, make_network
-from ddaudio.options import NETWORKS, CascadeOptions, DoubleDutchOptions, SirenOptions, StackOptions
+from ddaudio.options import NETWORKS, CascadeOptions, DoubleDutchOptions, SineOptions, SirenOptions, StackOptions
 
 # Cells of 64 to 512 samples, divided otherwise in each signal; the last ones reach beyond the end.
 ROWS = [
@@ -47,6 +47,8 @@ CASES |= {
         ("greedy", True),
     )
 }
+CASES["sine, spanned"] = ("sine", SineOptions(span="4,7"))
+CASES["cascade, spanned"] = ("cascade", CascadeOptions(span="4,7", phase="centred"))
 CASES["cascade, learned base"] = ("cascade", CascadeOptions(ladder="octave", base="learned"))
 CASES |= {
     f"stack, {value}": ("stack", StackOptions(widths="5,3,1", **{setting: value}))

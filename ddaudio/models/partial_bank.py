@@ -15,6 +15,7 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.declared import DeclaredNetwork
 from ddaudio.models.parameters import Parameter, level_scale
 from ddaudio.options import StartingPoint
+from ddaudio.options.span import span_ends
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
 
 FREQUENCY = Parameter("frequency", "Hz", scale="bin", bounds=(0, math.pi), usually_at_bounds=0.02)
@@ -125,6 +126,13 @@ class PartialBankNetwork(DeclaredNetwork):
             "phase_rad": torch.remainder(torch.atan2(-sine, cosine) + radians * (time - origin) + math.pi, 2 * math.pi) - math.pi,
         }
         return table | decays | extents(grid, frame)
+
+
+def phase_lead(grid: TimeGrid, span: str | None, frame: Tensor) -> Tensor:
+    """Return how many samples time 0 is before the middle of each frame, for frames ``frame [P]``, float64; see `span_ends`."""
+    last = (grid.frames.length[frame].double() - 1).clamp(min=1)
+    low, high = span_ends(span) or (0.0, 1.0)
+    return last * (0.5 * (low + high) / (high - low))
 
 
 def smooth_hypot(cosine: Tensor, sine: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The ``sine`` network: a bank of partials in each frame."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,10 @@ from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import Pursuit, pursue_many
 from ddaudio.analysis.partials import Banks, Layout
 from ddaudio.grid.batched import BatchedGrid
+from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import Jacobian
-from ddaudio.models.partial_bank import COSINE, FREQUENCY, SINE, PartialBankNetwork
+from ddaudio.models.partial_bank import COSINE, FREQUENCY, SINE, PartialBankNetwork, phase_lead
+from ddaudio.options import SineOptions
 
 PARAMETERS_PER_PARTIAL = 3
 """Frequency, cosine amplitude, sine amplitude."""
@@ -21,7 +23,8 @@ EXTENSION_ROUNDS = 2
 class SineNetwork(PartialBankNetwork):
     """``s_f(n) = sum_k a_fk cos(w_fk (n - m)) + b_fk sin(w_fk (n - m))`` in each frame, ``m`` its middle.
 
-    Cosine and sine amplitudes have no phase wrap and enter linearly.
+    Cosine and sine amplitudes have no phase wrap and enter linearly. With the setting ``span`` the trained ones are those at time
+    0 instead of the middle; natural values are those at the middle.
     """
 
     name = "sine"
@@ -30,10 +33,37 @@ class SineNetwork(PartialBankNetwork):
     cosine: nn.Parameter
     sine: nn.Parameter
 
+    def __init__(self, grid: TimeGrid, options: SineOptions | None = None) -> None:
+        """Create a network without partials."""
+        super().__init__(grid, options or SineOptions())
+
+    def _turns(self, frequency: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cosine and sine of the phase of each partial between time 0 and the middle of its frame, ``[P]``."""
+        turn = frequency.double() * phase_lead(self.grid, self.options.span, self.layout.frame_of_partial)
+        return torch.cos(turn).to(frequency), torch.sin(turn).to(frequency)
+
+    def set_components(self, counts: Tensor, values: Mapping[str, Tensor]) -> None:
+        """Replace all partials; see `DeclaredNetwork.set_components`."""
+        if self.options.span is not None:
+            self.layout = Layout(self.grid, counts)
+            cos, sin = self._turns(values["frequency"])
+            cosine, sine = values["cosine"], values["sine"]
+            values = {**values, "cosine": cosine * cos - sine * sin, "sine": cosine * sin + sine * cos}
+        super().set_components(counts, values)
+
+    def values(self) -> dict[str, Tensor]:
+        """Return frequencies, and amplitudes at the middle of each frame, ``[P]`` each, with their gradients."""
+        values = super().values()
+        if self.options.span is None:
+            return values
+        cos, sin = self._turns(values["frequency"])
+        cosine, sine = values["cosine"], values["sine"]
+        return {**values, "cosine": cosine * cos + sine * sin, "sine": sine * cos - cosine * sin}
+
     @classmethod
     def beside(cls, networks: Sequence["SineNetwork"], grids: BatchedGrid) -> "SineNetwork":
         """Return one network on the grid of all networks, with the parameters and scales of each."""
-        network = cls(grids.grid)
+        network = cls(grids.grid, networks[0].options)
         frame = torch.cat([own[one.layout.frame_of_partial] for one, own in zip(networks, grids.own_frames, strict=True)])
         network.layout = Layout(grids.grid, torch.bincount(frame, minlength=grids.grid.n_frames))
         order = torch.argsort(frame, stable=True)
@@ -71,18 +101,30 @@ class SineJacobian(Jacobian):
         energy = (grid.energy.to(partials.cosine) / 2)[partials.frame]
         amplitude = energy * self._unit**2
         squared_spread = grid.spread.to(partials.cosine)[partials.frame] ** 2
+        self._lead: Tensor | None = None
+        if network.options.span is not None:
+            self._lead = phase_lead(grid, network.options.span, partials.frame).to(partials.cosine)
+            self._cos, self._sin = network._turns(partials.frequency)
+            squared_spread = squared_spread + self._lead**2
         self._squares = [energy * squared_spread * self._step**2 * 2 * partials.power, amplitude, amplitude]
 
     def forward(self, changes: Sequence[Tensor]) -> Tensor:
         """Return the change of the signals for changes of frequencies, cosine and sine amplitudes."""
         frequency, cosine, sine = changes
         level = cosine * self._unit, sine * self._unit
+        if self._lead is not None:
+            a, b = level
+            far = self._lead * frequency
+            level = a * self._cos + b * self._sin + far * self._turned[0], b * self._cos - a * self._sin + far * self._turned[1]
         return self._banks.weighted_signals(level, (self._turned[0] * frequency, self._turned[1] * frequency))
 
     def adjoint(self, signals: Tensor) -> list[Tensor]:
         """Return the gradients for frequencies, cosine and sine amplitudes."""
         (cosine, sine), (tilted_cosine, tilted_sine) = self._banks.weighted_adjoint(self._grid.frame_adjoint(signals))
         frequency = self._turned[0] * tilted_cosine + self._turned[1] * tilted_sine
+        if self._lead is not None:
+            frequency = frequency + self._lead * (self._turned[0] * cosine + self._turned[1] * sine)
+            cosine, sine = cosine * self._cos - sine * self._sin, cosine * self._sin + sine * self._cos
         return [frequency, cosine * self._unit, sine * self._unit]
 
     def squares(self) -> list[Tensor]:

@@ -50,6 +50,7 @@ from ddaudio.options.recording import (
     OutputOptions,
     WindowName,
 )
+from ddaudio.options.sine import SineOptions
 from ddaudio.options.siren import SirenOptions
 from ddaudio.options.stack import PositiveName, StackOptions
 from ddaudio.options.surrogate import SurrogateOptions
@@ -111,6 +112,7 @@ __all__ = [
     "ReadingName",
     "RopeName",
     "ScheduleName",
+    "SineOptions",
     "SirenOptions",
     "StackOptions",
     "StartingPoint",

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, get_args
 from ddaudio.errors import OptionError
 from ddaudio.options.checks import check_choice, check_range, check_switch, parse_row
 from ddaudio.options.network import NetworkOptions
+from ddaudio.options.span import span_ends
 
 LadderName = Literal["free", "linear", "octave", "harmonic", "above-nyquist"]
 BaseName = Literal["fixed", "learned"]
@@ -18,7 +19,7 @@ ActivationName = Literal["none", "tanh", "sine"]
 class CascadeOptions(NetworkOptions):
     """The network ``cascade``: one wave per layer, added to the sum of the layers before it."""
 
-    training_only: ClassVar[tuple[str, ...]] = ("greedy", "local")
+    training_only: ClassVar[tuple[str, ...]] = ("greedy", "local", "span")
 
     ladder: str = "free"
     """Frequencies of a cascade's layers: learned (free), equally spaced (linear), halved from layer to layer (octave), multiples
@@ -37,8 +38,12 @@ class CascadeOptions(NetworkOptions):
     """Initialise a cascade layer by layer: each removes as much as it can of what those before it leave."""
     local: bool = False
     """Train each layer of a cascade by its own loss on what those before it leave, instead of by the loss of their sum."""
+    span: str | None = None
+    """Time of sine and cascade, whose phases are trained as those at time 0: seconds from a frame's first sample, or the values
+    at both ends of each frame, as in 4,7 (default: time 0 is the middle of the frame)."""
 
     def __post_init__(self) -> None:
+        span_ends(self.span)
         for name, known in (("phase", PhaseName), ("activation", ActivationName)):
             check_choice(self, name, get_args(known))
         self._check_ladder()

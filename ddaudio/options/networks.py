@@ -10,6 +10,7 @@ from ddaudio.options.double_dutch import DoubleDutchOptions
 from ddaudio.options.network import NetworkOptions
 from ddaudio.options.noise import NoiseOptions
 from ddaudio.options.registry import Registry
+from ddaudio.options.sine import SineOptions
 from ddaudio.options.siren import SirenOptions
 from ddaudio.options.stack import StackOptions
 from ddaudio.options.surrogate import SurrogateOptions
@@ -119,6 +120,7 @@ NETWORKS = Registry(
             parameters_per_frame=1,
             parameters_per_component=3,
             kinds=("frequency", "amplitude"),
+            options=SineOptions,
             takes_partials=True,
             takes_estimator=True,
             is_batched=True,

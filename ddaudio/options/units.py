@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from ddaudio.errors import OptionError
 from ddaudio.options.checks import parse_row
 from ddaudio.options.network import NetworkOptions
+from ddaudio.options.span import span_ends
 
 MOST_UNITS = 4096
 """Largest number of units of a layer."""
-SPANS = "seconds, or two rising numbers from -1e6 to 1e6, as in 4,7"
-"""Allowed values of the setting ``span``, for errors."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,7 @@ class UnitOptions(NetworkOptions):
             raise OptionError(
                 setting="widths", value=self.widths, allowed=f"whole numbers from 1 to {MOST_UNITS}, as in 100,10,1"
             )
-        low, high = self.ends or (0.0, 1.0)
-        if not -1e6 <= low < high <= 1e6:
-            raise OptionError(setting="span", value=self.span, allowed=SPANS)
+        span_ends(self.span)
 
     @property
     def parsed_widths(self) -> tuple[int, ...]:
@@ -41,9 +38,4 @@ class UnitOptions(NetworkOptions):
     @property
     def ends(self) -> tuple[float, float] | None:
         """Time at both ends of a frame; None if time is in seconds or no span is given."""
-        if self.span in (None, "seconds"):
-            return None
-        row = parse_row("span", str(self.span))
-        if len(row) != 2:
-            raise OptionError(setting="span", value=self.span, allowed=SPANS)
-        return row[0], row[1]
+        return span_ends(self.span)

@@ -94,7 +94,7 @@ CHOICES = {
     "initialisation": ("peaks", "random", "equal"),
     "estimator": get_args(options.EstimatorName),
     "ropes": ("cosine", "sine", "square"),
-    "pair": ("opposite", "quadrature"),
+    "pair": ("opposite", "quadrature", "shifted", "sigmoid"),
     "reading": ("every", "leaf", "binary"),
     "gating": ("hard", "soft", "beam"),
     "cutoffs": ("fixed", "learned"),
@@ -419,7 +419,7 @@ def combined(chosen):
         chosen = {name: value for name, value in chosen.items() if name != "penalties"}
     if chosen.get("cutoffs") == "learned" and chosen.get("ropes") == "square":  # which have none to learn
         chosen = {**chosen, "ropes": "sine"}
-    if chosen.get("pair") == "quadrature":  # which needs waves
+    if chosen.get("pair", "opposite") != "opposite":  # which needs waves, or levels
         needed |= {"ropes": "cosine", "reading": "every"}
     excluded = {"denominators"} if "depth" in chosen else set()
     if needed.get("model", chosen.get("model", "sine")) != "sine" or chosen.get("initialisation", "peaks") != "peaks":

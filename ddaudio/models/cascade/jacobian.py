@@ -30,6 +30,8 @@ class Point:
     """Change of the frequency for a step of 1 of the frame's base; None if it has none."""
     has_centre: bool
     """Whether frames have a centre of phases."""
+    lead: Tensor | None = None
+    """Samples from the time of the trained phase to the middle of the frame; None for 0."""
 
 
 class CascadeJacobian(Jacobian):
@@ -44,15 +46,19 @@ class CascadeJacobian(Jacobian):
         cos, sin = torch.cos(at.phase), torch.sin(at.phase)
         self._amplitude = at.level * cos, -at.level * sin
         self._phase = -at.amplitude * sin, -at.amplitude * cos
+        self._lead = None if at.lead is None else at.lead.to(at.level)
         self._radians = at.step_rad if at.base_step_rad is None else at.base_step_rad
 
     def forward(self, changes: Sequence[Tensor]) -> Tensor:
         """Return the change of the signals."""
         amplitude, phase, centre, frequency, base = changes
         turned = phase + centre[self._frame] if self._at.has_centre else phase
-        frames = self._banks.frames(*(a * amplitude + p * turned for a, p in zip(self._amplitude, self._phase, strict=True)))
+        radians = None
         if self._radians is not None:
             radians = self._radians * (frequency if self._at.base_step_rad is None else base[self._frame])
+            turned = turned if self._lead is None else turned + self._lead * radians
+        frames = self._banks.frames(*(a * amplitude + p * turned for a, p in zip(self._amplitude, self._phase, strict=True)))
+        if radians is not None:
             slope = self._banks.frames(*(part * radians for part in self._phase))
             frames = [part.addcmul_(tilt, d) for part, tilt, d in zip(frames, slope, self._distance, strict=True)]
         return self._grid.add_windowed(frames)
@@ -65,7 +71,8 @@ class CascadeJacobian(Jacobian):
         radians = phase.new_zeros(0)
         if self._radians is not None:
             tilted = self._banks.adjoint([part * d for part, d in zip(frames, self._distance, strict=True)])
-            radians = _dot(self._phase, tilted) * self._radians
+            slope = _dot(self._phase, tilted)
+            radians = (slope if self._lead is None else slope + self._lead * phase) * self._radians
         return [_dot(self._amplitude, plain), *self._shared(phase, radians)]
 
     def squares(self) -> list[Tensor]:
@@ -74,6 +81,7 @@ class CascadeJacobian(Jacobian):
         energy = (self._grid.energy.to(at.level) / 2)[self._frame]
         turned = energy * at.amplitude**2
         spread = self._grid.spread.to(at.level)[self._frame]
+        spread = spread if self._lead is None else torch.hypot(spread, self._lead)
         radians = turned.new_zeros(0) if self._radians is None else turned * (spread * self._radians) ** 2
         return [energy * at.level**2, *self._shared(turned, radians)]
 

@@ -17,7 +17,7 @@ from ddaudio.models.cascade import base_frequency, ladder
 from ddaudio.models.cascade.jacobian import CascadeJacobian, Point
 from ddaudio.models.declared import Rows
 from ddaudio.models.parameters import Parameter
-from ddaudio.models.partial_bank import PartialBankNetwork, partial_frames_at, smooth_hypot, trained_unit
+from ddaudio.models.partial_bank import PartialBankNetwork, partial_frames_at, phase_lead, smooth_hypot, trained_unit
 from ddaudio.options import CascadeOptions, StartingPoint
 from ddaudio.synthesis.oscillators import Packing, synthesise_frames
 
@@ -99,6 +99,12 @@ class CascadeNetwork(PartialBankNetwork):
         self.highest_base = math.pi / largest
         """Largest base of each frame without a layer above the Nyquist frequency, ``[F]``."""
         phase = torch.atan2(-partials.sine, partials.cosine)
+        lead = None
+        if self.options.span is not None:
+            lead = phase_lead(self.grid, self.options.span, partials.frame)
+            phase = _wrapped(phase - partials.frequency.double() * lead).to(phase)
+        self.lead = lead
+        """Samples from time 0 to the middle of each layer's frame, ``[P]`` float64; None if time 0 is the middle."""
         centre = phase.new_zeros(0)
         if self.options.phase == "centred":
             centre = ladder.centres(partials, self.grid)
@@ -141,7 +147,8 @@ class CascadeNetwork(PartialBankNetwork):
     def _phases(self) -> Tensor:
         """Return the phase of each layer's own wave at the middle of its frame, ``[P]`` radians."""
         # Without centres their sum is 0 and keeps them in the graph, so that every parameter has a gradient.
-        return self.phase + (self.centre[self.layout.frame_of_partial] if self.centre.numel() else self.centre.sum())
+        phase = self.phase + (self.centre[self.layout.frame_of_partial] if self.centre.numel() else self.centre.sum())
+        return phase if self.lead is None else phase + (self._radians().double() * self.lead).to(phase)
 
     def _waves(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return radians per sample, cosine and sine amplitude of each layer's own wave, ``[P]`` each."""
@@ -229,6 +236,7 @@ class CascadeNetwork(PartialBankNetwork):
                 torch.as_tensor(self.step_rad) if self.learns_frequency else None,
                 base_step[self.layout.frame_of_partial] * self.multiple if isinstance(base_step, Tensor) else None,
                 self.centre.numel() > 0,
+                self.lead,
             )
         )
 
@@ -305,7 +313,10 @@ class CascadeNetwork(PartialBankNetwork):
         frequency = self._turned(self.partials).frequency
         amplitude = self.amplitude * self.unit
         base = self.base * self.scales["base"]
-        values = {"frequency": frequency, "amplitude": amplitude, "phase": self.phase, "centre": centre, "base": base}
+        phase = self.phase.detach()
+        if self.lead is not None:
+            phase = _wrapped(phase + self._radians().detach().double() * self.lead).to(phase)
+        values = {"frequency": frequency, "amplitude": amplitude, "phase": phase, "centre": centre, "base": base}
         return {one.name: values[one.name].detach() for one in self.stored()}
 
     def set_components(self, counts: Tensor, values: Mapping[str, Tensor]) -> None:
@@ -357,3 +368,8 @@ class CascadeNetwork(PartialBankNetwork):
     def wave_frequencies(self) -> Tensor:
         """Return the frequency of each layer's own wave."""
         return self._waves()[0].detach()
+
+
+def _wrapped(phase: Tensor) -> Tensor:
+    """Return phases from -pi to pi."""
+    return torch.remainder(phase + math.pi, 2 * math.pi) - math.pi
