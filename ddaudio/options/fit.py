@@ -93,10 +93,11 @@ class FitOptions:
         """Return the settings as nested TOML tables, without those that have no value or no effect."""
         sized = self.model.budget is not None or self.model.partials is not None
         idle = {"target_snr_db", "max_parameters_per_sample"} if sized else set()
-        return {
+        found = {
             group: {name: value for name, value in table.items() if value is not None and name not in idle}
             for group, table in self._every_table().items()
         }
+        return {group: table for group, table in found.items() if table}
 
     def _every_table(self) -> dict[str, dict[str, Any]]:
         own = {name: asdict(self.network(name)) for name in dict.fromkeys(self.model.terms) if NETWORKS[name].has_settings}
