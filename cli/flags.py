@@ -87,7 +87,7 @@ def _reading(hint: Any, name: str) -> dict[str, Any]:
     """Return parameters for parsing a flag, where the default of cyclopts does not suffice."""
     if int in (hint, *get_args(hint)):
         return {"converter": whole_number}
-    return {"allow_leading_hyphen": True} if name == "span" else {}
+    return {"allow_leading_hyphen": True} if name in ("span", "cut") else {}
 
 
 def _own_annotations(owner: type, panel: str) -> dict[str, Any]:

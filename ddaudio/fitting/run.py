@@ -18,6 +18,7 @@ from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import StagewiseFit, fit_single_stage_many, fit_stagewise
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
+from ddaudio.io.cut import cut
 from ddaudio.io.samples import Total, added
 from ddaudio.metrics.mdct_baseline import best_k_snr
 from ddaudio.metrics.measure import measure
@@ -216,7 +217,7 @@ def _read(recording: Recording | str | os.PathLike[str], options: FitOptions) ->
             allowed=f"up to {LOUDEST_PEAK:g}",
             hint="scale it to full scale, 1",
         )
-    return recording
+    return recording if options.input.cut is None else cut(recording, options.input.cutoff)
 
 
 def _log(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ddaudio.errors import OptionError
+from ddaudio.errors import OptionError, closest
 from ddaudio.options.checks import check_choice, check_range, check_switch, check_text, check_whole
 
 WindowName = Literal["hann", "sine", "triangle", "gate"]
@@ -21,8 +21,25 @@ class InputOptions:
     sample_rate: int | None = None
     """Resample to this rate before fitting, 1000 to 384000 Hz (default: the recording's own rate)."""
 
+    cut: str | None = None
+    """Replace samples by ones and zeros before fitting: 1 above a cutoff in full scale, -1 to 1, as in 0.1, or above the best
+    cutoff for two levels in each channel (learned) (default: leave them)."""
+
     def __post_init__(self) -> None:
         check_whole(self, "sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, "Hz")
+        if self.cut is not None and self.cut != "learned":
+            try:
+                inside = -1 <= float(self.cut) <= 1
+            except (TypeError, ValueError):
+                inside = False
+            if not inside:
+                hint = closest(str(self.cut), ["learned"])
+                raise OptionError(setting="cut", value=self.cut, allowed="learned, or a cutoff from -1 to 1", hint=hint)
+
+    @property
+    def cutoff(self) -> float | None:
+        """The cutoff in full scale; None for a learned one, or none."""
+        return None if self.cut in (None, "learned") else float(str(self.cut))
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ TEXTS = {
     "transition_s": ["0.0001", "1e-6", "0.5,1"],
     "budget_split": ["1,1", "3,1"],
     "rates": ["frequency=0.5", "frequency=0.5,amplitude=2", " level 1 = 0 "],
+    "cut": ["learned", "0.1", "-0.5"],
     "widths": ["100,10,1", "5,3,1"],
     "ladder": ["free", "linear", "octave", "harmonic", "above-nyquist", "440", "440,1e3,880.5"],
     "span": ["seconds", "4,7", "-100,100"],
@@ -195,7 +196,7 @@ def test_names_are_unique_but_for_those_that_networks_share_and_all_are_found():
     names = [member.name for home in groups().values() for member in fields(home)]
     assert list(setting_groups()) == list(dict.fromkeys(names))
     shared = {name: homes for name, homes in setting_groups().items() if len(homes) > 1}
-    assert shared == {"widths": ("stack", "siren"), "span": ("stack", "siren")}
+    assert shared == {"widths": ("stack", "siren"), "span": ("sine", "cascade", "stack", "siren")}
     every = FitOptions().with_settings({"model": "+".join(NETWORKS)}).flat()
     plain = [name.rpartition(".")[2] for name in every]
     assert sorted(plain) == sorted(names)
