@@ -9,7 +9,7 @@ from ddaudio.options.network import NetworkOptions
 
 RopeName = Literal["cosine", "sine", "square"]
 PairName = Literal["opposite", "quadrature", "shifted", "sigmoid"]
-ReadingName = Literal["every", "leaf", "binary"]
+ReadingName = Literal["every", "leaf", "binary", "gates"]
 GatingName = Literal["hard", "soft", "beam"]
 CutoffsName = Literal["fixed", "learned"]
 LeavesName = Literal["waves", "sine"]
@@ -31,18 +31,19 @@ class DoubleDutchOptions(NetworkOptions):
     """Waveforms of a pair of ropes: a wave and its negative (opposite), a sine and a cosine each (quadrature), two waves a
     quarter period apart (shifted), or +1 and -1 with one amplitude for all of a level (sigmoid)."""
     reading: ReadingName = "every"
-    """Levels that make the output: every level, the deepest (leaf), or the deepest gates as ones and zeros (binary)."""
+    """Levels that make the output: every level, the deepest (leaf), or the deepest gates as two learned levels (binary) or as
+    ones and zeros, without amplitudes (gates)."""
     gating: GatingName | None = None
     """Gates that open smoothly (soft), at once (hard), or smoothly along the most open paths only (beam) (default: soft; hard
-    with reading binary)."""
+    with reading binary or gates)."""
     beam: int = 4
     """Paths of the gating beam, 1 to 64."""
     transition_s: str = "0.0001"
     """Length of the gates' transitions, 1e-6 to 1 s: one for all levels, limited to an eighth of a level's cell, or one for each
     level, as in 0.001,0.0005."""
     cutoffs: CutoffsName | None = None
-    """Whether the cutoffs of the gates are fixed at 0 or learned for each node (default: fixed; learned with reading binary).
-    Those of square ropes are fixed."""
+    """Whether the cutoffs of the gates are fixed at 0 or learned for each node (default: fixed; learned with reading binary or
+    gates). Those of square ropes are fixed."""
     leaves: LeavesName = "waves"
     """Content of the deepest cells: the tree's own waves, or partials (sine); the tree is then divided adaptively, and its gates
     are the windows of the network sine."""
@@ -64,6 +65,13 @@ class DoubleDutchOptions(NetworkOptions):
         if self.denominators is not None:
             parse_row("denominators", self.denominators)
         self._check_pair()
+        if self.reading == "gates" and (self.ropes == "square" or self.cutoffs == "fixed"):
+            others = {"ropes": self.ropes} if self.ropes == "square" else {"cutoffs": self.cutoffs}
+            problem, hint = (
+                "which has no parameters but learned cutoffs",
+                "use {cutoffs=learned} and {ropes=cosine} or {ropes=sine}",
+            )
+            raise OptionError(problem, setting="reading", value=self.reading, others=others, hint=hint)
         if self.ropes == "square" and self.cutoffs == "learned":
             problem, other = "but the gates of square ropes are the same for all cutoffs", {"ropes": self.ropes}
             hint = "use {ropes=cosine} or {ropes=sine}"
@@ -71,24 +79,29 @@ class DoubleDutchOptions(NetworkOptions):
 
     def _check_pair(self) -> None:
         """Raise `OptionError` for a pair that the ropes or the reading do not have."""
-        if self.pair in ("quadrature", "shifted") and (self.ropes == "square" or self.reading == "binary"):
+        if self.pair in ("quadrature", "shifted") and (self.ropes == "square" or self.is_binary):
             other = {"ropes": self.ropes} if self.ropes == "square" else {"reading": self.reading}
-            hint = "use {ropes=cosine} or {ropes=sine}, and another {reading} than binary"
+            hint = "use {ropes=cosine} or {ropes=sine}, and another {reading} than binary or gates"
             raise OptionError(f"but a {self.pair} pair needs waves", setting="pair", value=self.pair, others=other, hint=hint)
-        if self.pair == "sigmoid" and self.reading == "binary":
+        if self.pair == "sigmoid" and self.is_binary:
             problem, hint = "which has two levels, not one for each level of the tree", "use {reading=every} or {reading=leaf}"
             raise OptionError(problem, setting="pair", value=self.pair, others={"reading": self.reading}, hint=hint)
 
     @property
     def is_full(self) -> bool:
         """Whether all ropes are active, with amplitudes that they share."""
-        return self.reading == "binary" or self.pair == "sigmoid"
+        return self.is_binary or self.pair == "sigmoid"
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the output is that of the deepest gates alone, with two levels."""
+        return self.reading in ("binary", "gates")
 
     def check_start(self, initialisation: str) -> None:
         """Raise `OptionError` for another initialisation of amplitudes that ropes share."""
         if self.is_full and initialisation != "peaks":
             problem = "but its amplitudes are always initialised by least squares"
-            others = {"reading": self.reading} if self.reading == "binary" else {"pair": self.pair}
+            others = {"reading": self.reading} if self.is_binary else {"pair": self.pair}
             hint = "use {reading=every} and {pair=opposite}"
             raise OptionError(problem, setting="initialisation", value=initialisation, others=others, hint=hint)
 
@@ -99,7 +112,7 @@ class DoubleDutchOptions(NetworkOptions):
 
     def filled(self) -> "DoubleDutchOptions":
         """Return these options with gating and cutoffs filled in."""
-        binary = self.reading == "binary"
+        binary = self.is_binary
         gating = self.gating or ("hard" if binary else "soft")
         learned = binary and self.ropes != "square"
         return replace(self, gating=gating, cutoffs=self.cutoffs or ("learned" if learned else "fixed"))

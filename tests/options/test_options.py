@@ -95,7 +95,7 @@ CHOICES = {
     "estimator": get_args(options.EstimatorName),
     "ropes": ("cosine", "sine", "square"),
     "pair": ("opposite", "quadrature", "shifted", "sigmoid"),
-    "reading": ("every", "leaf", "binary"),
+    "reading": ("every", "leaf", "binary", "gates"),
     "gating": ("hard", "soft", "beam"),
     "cutoffs": ("fixed", "learned"),
     "leaves": get_args(options.LeavesName),
@@ -404,7 +404,10 @@ def combined(chosen):
     if owned:  # networks that have them, all of them
         chosen = {name: value for name, value in chosen.items() if name not in ("budget_split", "initialisation")}
         chosen["model"] = "+".join(NETWORKS)
-    if chosen.get("model") in ("noise", "siren") or chosen.get("reading") == "binary":  # which have no other initialisation
+    if chosen.get("model") in ("noise", "siren") or chosen.get("reading") in (
+        "binary",
+        "gates",
+    ):  # which have no other initialisation
         chosen = {name: value for name, value in chosen.items() if name != "initialisation"}
     if "rise_at" in chosen:
         chosen = {**chosen, "schedule": "rise"}
@@ -418,6 +421,8 @@ def combined(chosen):
     if chosen.get("optimiser") == "gauss-newton" and not set(DESCENT) & set(chosen):
         needed["losses"] = "mse"
         chosen = {name: value for name, value in chosen.items() if name != "penalties"}
+    if chosen.get("reading") == "gates":  # which have nothing but learned cutoffs
+        chosen = {**chosen, "cutoffs": "learned", "pair": "opposite"}
     if chosen.get("cutoffs") == "learned" and chosen.get("ropes") == "square":  # which have none to learn
         chosen = {**chosen, "ropes": "sine"}
     if chosen.get("pair", "opposite") != "opposite":  # which needs waves, or levels

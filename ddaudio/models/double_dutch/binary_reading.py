@@ -17,6 +17,8 @@ ROUNDS = 20
 def start(windows: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     """Return initial levels ``[2 F, 1]``, that of open gates first, and cutoffs ``[F, N]`` for ``windows [F, T]``.
 
+    Without amplitudes the levels are 1 and 0.
+
     If cutoffs are learned, those of the deepest gates are optimal; all others are 0.
     """
     deepest = 2 ** (plan.ladder.depth - 1) - 1
@@ -24,6 +26,9 @@ def start(windows: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     node = plan.ladder.addresses(position)[-1] // 2
     rope = plan.ladder.wave(plan.ladder.depth - 1, position).to(windows)
     cutoffs = windows.new_zeros(windows.shape[0], plan.ladder.n_nodes)
+    if not plan.has_amplitudes:
+        cutoffs[:, deepest:] = _best_cutoffs(windows**2 - (windows - 1) ** 2, rope, node)
+        return windows.new_tensor([[1.0], [0.0]]).repeat(windows.shape[0], 1), cutoffs
     levels, left = _levels(windows, (rope >= 0).expand(windows.shape))
     if plan.learns_cutoffs:
         high, low = _two_levels(windows)

@@ -25,6 +25,11 @@ class Voices:
     nodes are active in one cell only, and the amplitude includes the sign."""
 
     @property
+    def is_binary(self) -> bool:
+        """Whether ropes have no waves: gates alone are the output."""
+        return self.reading in ("binary", "gates")
+
+    @property
     def n_waves(self) -> int:
         """Number of waves per rope, ``P``."""
         return 2 if self.pair == "quadrature" else 1
@@ -35,7 +40,7 @@ class Voices:
 
     def waves(self, level: int, position: Tensor) -> Tensor:
         """Return the waves of the open rope, ``[P, T]``; for those of the opposite one see `far_waves`."""
-        if self.reading == "binary" or self.pair == "sigmoid":
+        if self.is_binary or self.pair == "sigmoid":
             return torch.ones_like(position)[None]
         first = self.ladder.wave(level, position)
         if self.pair == "opposite":
@@ -54,7 +59,7 @@ class Voices:
     @property
     def opposite(self) -> float:
         """Factor of the opposite rope's waves: -1, but 1 for the reading ``binary``; not used for ``shifted`` pairs."""
-        return 1.0 if self.reading == "binary" else -1.0
+        return 1.0 if self.is_binary else -1.0
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Speak(Function):
     def jvp(ctx: Any, _: None, spoken: Tensor | None, learned: Tensor | None) -> Tensor:
         """Return the change of the sum for changes of amplitudes and cutoffs; None for no change."""
         own: Trees = ctx.trees
-        amplitudes = own.all_amplitudes(ctx.none if spoken is None else spoken)
+        amplitudes = own.all_changes(ctx.none if spoken is None else spoken)
         shifts = own.all_cutoffs(learned) if learned is not None and own.plan.learns_cutoffs else None
         change: Tensor = ctx.opened.sound(amplitudes, shifts)
         return change
@@ -63,7 +63,7 @@ class DoubleDutchJacobian(Jacobian):
         trees, (unit, cutoff_unit) = self._trees, self._units
         amplitude, cutoff = changes
         shifts = trees.all_cutoffs(cutoff * cutoff_unit) if trees.plan.learns_cutoffs else None
-        sound = self._opened.sound(trees.all_amplitudes(amplitude * unit), shifts)
+        sound = self._opened.sound(trees.all_changes(amplitude * unit), shifts)
         return trees.plan.grid.add_windowed(trees.plan.frames(sound))
 
     def adjoint(self, signals: Tensor) -> list[Tensor]:

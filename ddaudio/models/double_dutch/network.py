@@ -103,7 +103,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
         windows = self.plan.windows(self.grid.frame(target))
         if self.plan.binary:
             levels, cutoffs = binary_reading.start(windows, self.plan)
-            self._set(Trees.silent(self.plan), levels, cutoffs)
+            self._set(Trees.silent(self.plan), levels if self.plan.has_amplitudes else levels[:0], cutoffs)
         elif self.plan.options.is_full:
             self._set(Trees.silent(self.plan), shared_amplitudes(self.plan, windows), None)
         elif start == "peaks":
@@ -202,7 +202,8 @@ class DoubleDutchNetwork(DeclaredNetwork):
         trees = Trees.of(network.plan, speaks)
         if self.plan.options.is_full:
             first = 2 ** (self.plan.shared_levels + 1) - 2 + (torch.arange(2) if self.plan.binary else 0)
-            network._set(Trees.silent(network.plan), amplitudes[:, first].flatten(0, 1), cutoffs)
+            spoken = amplitudes[:, first].flatten(0, 1)
+            network._set(Trees.silent(network.plan), spoken if self.plan.has_amplitudes else spoken[:0], cutoffs)
         else:
             network._set(trees, amplitudes.flatten(0, 1)[trees.ropes], cutoffs)
         return network
@@ -260,8 +261,8 @@ class DoubleDutchNetwork(DeclaredNetwork):
         return [self.trees.frame, nodes[: len(self.cutoff)]]
 
     def n_components(self) -> int:
-        """Return the number of ropes, or of levels for the reading ``binary``."""
-        return self.n_prunable()
+        """Return the number of ropes, of shared amplitudes, or of cutoffs where there are no amplitudes."""
+        return self.n_prunable() if self.plan.has_amplitudes else self.cutoff.numel()
 
     def layers(self, values: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """Return the layers ``amplitude, level 1``, ``cutoff, level 1`` and so on, of levels that have such parameters."""

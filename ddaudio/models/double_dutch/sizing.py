@@ -41,7 +41,7 @@ def resolved(options: DoubleDutchOptions, window_samples: int, n_windows: int, n
             setting="depth",
             allowed=f"{n_parameters} parameters in a frame",
             value=ladder.depth,
-            others={"reading": "binary"} if options.reading == "binary" else {"pair": options.pair},
+            others={"reading": options.reading} if options.is_binary else {"pair": options.pair},
             hint="use a smaller {depth}, a longer {frame_s} or a larger {budget}",
         )
     if options.gating == "beam" or not can_fold(options, ladder, window_samples):
@@ -54,5 +54,5 @@ def resolved(options: DoubleDutchOptions, window_samples: int, n_windows: int, n
 
 def _full_size(options: DoubleDutchOptions, depth: int) -> int:
     """Return the number of parameters of a tree in which all ropes share amplitudes."""
-    amplitudes = LEVELS_OF_WINDOW if options.reading == "binary" else 1 if options.reading == "leaf" else depth
+    amplitudes = {"binary": LEVELS_OF_WINDOW, "gates": 0, "leaf": 1}.get(options.reading, depth)
     return amplitudes + (2**depth - 1 if options.cutoffs == "learned" else 0)

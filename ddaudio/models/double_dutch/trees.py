@@ -79,7 +79,12 @@ class Plan:
     @property
     def binary(self) -> bool:
         """Whether the output is that of the deepest gates only: each frame then has two levels, one per state of the gates."""
-        return self.options.reading == "binary"
+        return self.options.is_binary
+
+    @property
+    def has_amplitudes(self) -> bool:
+        """Whether amplitudes are parameters; otherwise those of open and closed gates are 1 and 0."""
+        return self.options.reading != "gates"
 
     @property
     def n_shared(self) -> int:
@@ -166,14 +171,15 @@ class Trees:
     def frame(self) -> Tensor:
         """Frame of each amplitude, ``[K]``; of shared ones, ``n_shared`` in each."""
         if self.plan.options.is_full:
-            return torch.arange(self.plan.grid.n_frames).repeat_interleave(self.plan.n_shared)
+            n_shared = self.plan.n_shared if self.plan.has_amplitudes else 0
+            return torch.arange(self.plan.grid.n_frames).repeat_interleave(n_shared)
         return torch.div(self.ropes, self.plan.ladder.n_ropes, rounding_mode="floor")
 
     @cached_property
     def level(self) -> Tensor:
         """Level (from 0) of each amplitude, ``[K]``."""
         if self.plan.options.is_full:
-            return self.plan.shared_levels.repeat(self.plan.grid.n_frames)
+            return self.plan.shared_levels.repeat(self.plan.grid.n_frames)[: self.frame.numel()]
         return self._level_of_rope
 
     @property
@@ -198,7 +204,18 @@ class Trees:
         return self.plan.n_shared * frame + own
 
     def all_amplitudes(self, spoken: Tensor) -> Tensor:
-        """Expand amplitudes ``[K, P]`` to all ropes, ``[F, R, P]``."""
+        """Expand amplitudes ``[K, P]`` to all ropes, ``[F, R, P]``; without parameters, those of open gates are 1."""
+        if not self.plan.has_amplitudes:
+            spoken = spoken.new_tensor([[1.0], [0.0]]).repeat(self.plan.grid.n_frames, 1)
+        return self._expanded(spoken)
+
+    def all_changes(self, spoken: Tensor) -> Tensor:
+        """Expand changes of the amplitudes ``[K, P]`` to all ropes, ``[F, R, P]``."""
+        if not self.plan.has_amplitudes:
+            spoken = spoken.new_zeros(2 * self.plan.grid.n_frames, 1)
+        return self._expanded(spoken)
+
+    def _expanded(self, spoken: Tensor) -> Tensor:
         flat = spoken.new_zeros(self.plan.grid.n_frames * self.plan.ladder.n_ropes, self.plan.voices.n_waves)
         return flat.index_copy_(0, self.ropes, spoken[self._source]).reshape(self.plan.grid.n_frames, -1, flat.shape[1])
 
@@ -212,7 +229,8 @@ class Trees:
     def kept(self, amplitudes: Tensor, cutoffs: Tensor | None) -> tuple[Tensor, Tensor]:
         """Reduce amplitudes ``[F, R, P]`` and cutoffs ``[F, N]`` to those that are parameters: the adjoint of both expansions."""
         spoken = amplitudes.new_zeros(self.frame.numel(), amplitudes.shape[2])
-        spoken.index_add_(0, self._source, amplitudes.flatten(0, 1)[self.ropes])
+        if self.plan.has_amplitudes:
+            spoken.index_add_(0, self._source, amplitudes.flatten(0, 1)[self.ropes])
         learned = amplitudes.new_zeros(0) if cutoffs is None else cutoffs[self.shape.nodes]
         return spoken, learned
 
@@ -221,7 +239,8 @@ class Trees:
         ladder, grid = self.plan.ladder, self.plan.grid
         rope = self.ropes % ladder.n_ropes
         if self.plan.options.is_full:
-            rope = 2 ** (self.level + 1) - 2 + (torch.arange(2).repeat(grid.n_frames) if self.plan.binary else 0)
+            sides = torch.arange(2).repeat(grid.n_frames)[: self.frame.numel()]
+            rope = 2 ** (self.level + 1) - 2 + (sides if self.plan.binary else 0)
         begin = grid.start[self.frame].double()
         centre = begin + (self.plan.n_samples / 2 if self.plan.options.is_full else _centres(ladder, self.plan.n_samples)[rope])
         frames, last = grid.frames.keep(self.frame), grid.frames.first[self.frame] + grid.n_valid[self.frame]
