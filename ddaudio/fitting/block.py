@@ -12,6 +12,7 @@ from ddaudio.fitting.budget import size_for
 from ddaudio.fitting.plan import StagePlan
 from ddaudio.fitting.refinement import RefinementTask, refine_many
 from ddaudio.fitting.segmentation import FIRST_LEVEL, Division, cell_sizes, divide_many
+from ddaudio.fitting.teacher import part_of
 from ddaudio.grid.coding import count_words, encode
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses import weighting_of
@@ -41,6 +42,8 @@ class Block(NamedTuple):
     """Required sizes of the first cells of each signal."""
     rise: Tensor | None = None
     """Half the length of the fade at the start of each signal's first cell, ``[C]``; None for no fade."""
+    begin: int = 0
+    """First sample of the target within the recording."""
 
     @property
     def window(self) -> WindowName:
@@ -105,7 +108,7 @@ def fit_block_many(blocks: Sequence[Block]) -> list[tuple[FramedNetwork, list[Tr
     initialise_many(networks, targets, [replace(size, goal_energy=size.goal_energy * gain) for size in sizes], start, generators)
     exchanges = (training.exchanges or 0) if start == "peaks" else 0
     tasks = [
-        RefinementTask(network, block.target, size, block.tell, block.log)
+        RefinementTask(network, block.target, size, block.tell, block.log, part_of(block.stage.lesson, block.target, block.begin))
         for network, block, size in zip(networks, blocks, sizes, strict=True)
     ]
     return refine_many(tasks, training, exchanges)

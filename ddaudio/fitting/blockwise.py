@@ -128,7 +128,7 @@ class _BlockwiseFit:
     def _fit_block(self, index: int, target: Tensor, begin: int) -> FramedNetwork:
         """Fit one block, whose target ``[C, n]`` starts at the sample ``begin``."""
         share, margin = self._share(index), self.ranges[index][0] - begin
-        block = Block(self.stage, target, share, self._telling(index), self.log, index, margin, self._begun, self._rise)
+        block = Block(self.stage, target, share, self._telling(index), self.log, index, margin, self._begun, self._rise, begin)
         ((network, runs),) = fit_block_many([block])
         self.blocks.append(runs)
         return network

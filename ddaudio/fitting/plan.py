@@ -3,16 +3,18 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from ddaudio.errors import OptionError, nearest
 from ddaudio.fitting import layer_widths
 from ddaudio.fitting.budget import allowance, check_budget, check_most, goal_energy, highest_snr_db
 from ddaudio.fitting.segmentation import cell_sizes
+from ddaudio.fitting.teacher import lesson_of
 from ddaudio.grid.coding import WORD
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
+from ddaudio.io.samples import Samples
 from ddaudio.losses import make_loss
 from ddaudio.metrics.registry import METRICS, requested
 from ddaudio.models import network_class
@@ -86,6 +88,8 @@ class StagePlan:
     """Samples per second."""
     shape: tuple[int, int]
     """Channels and samples of the recording."""
+    lesson: Samples | None = field(default=None, compare=False)
+    """See `FitPlan`."""
 
     @property
     def network(self) -> NetworkSpec:
@@ -171,6 +175,8 @@ class FitPlan:
     """One stage per network of waves, in the order in which they are fitted."""
     joint: TrainingOptions | None
     """Joint training of all networks after the last stage; None if there is none."""
+    lesson: Samples | None = None
+    """What the teacher's waves have more than the recording, ``[C, T]``; None without a teacher. See `lesson_of`."""
     noise: NoisePlan | None = None
     """Noise that is fitted to the residual of the waves; None for a model without noise."""
 
@@ -213,7 +219,9 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
     if not training.together or training.steps == 0 or any(len(stage.blocks.ranges) > 1 for stage in stages):
         joint = None
     shape = recording.n_channels, recording.n_samples
-    return FitPlan(recording.source, recording.sample_rate, shape, options, stages, joint, _plan_noise(options, recording))
+    noise, lesson = _plan_noise(options, recording), lesson_of(recording, options.training)
+    stages = tuple(replace(stage, lesson=lesson) for stage in stages)
+    return FitPlan(recording.source, recording.sample_rate, shape, options, stages, joint, lesson, noise)
 
 
 def _plan_noise(options: FitOptions, recording: Recording) -> NoisePlan | None:

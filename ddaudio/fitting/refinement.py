@@ -34,6 +34,8 @@ class RefinementTask(NamedTuple, Generic[Kept]):
     tell: ProgressCallback
     log: TrainingLog | None = None
     """Checkpoint of the training runs, in order."""
+    lesson: Tensor | None = None
+    """Signals of a teacher, ``[B, T]``."""
 
 
 def refine(
@@ -44,13 +46,14 @@ def refine(
     exchanges: int,
     tell: ProgressCallback,
     log: TrainingLog | None = None,
+    lesson: Tensor | None = None,
 ) -> tuple[Kept, list[TrainingRun]]:
     """Train ``network`` on ``target [B, T]`` towards ``size``; return it and its training runs.
 
     The parameters of the returned network are rounded as in a file. `KeyboardInterrupt` ends with the best so far. Training runs
     in the ``log`` are resumed, or loaded if they are finished.
     """
-    return refine_many([RefinementTask(network, target, size, tell, log)], training, exchanges)[0]
+    return refine_many([RefinementTask(network, target, size, tell, log, lesson)], training, exchanges)[0]
 
 
 def refine_many(
@@ -81,7 +84,7 @@ class _Refinement(Generic[Kept]):
     """A network during refinement, and its training runs."""
 
     def __init__(self, task: RefinementTask[Kept], training: TrainingOptions) -> None:
-        self.network, self.target, self.size, self._tell, self._log = task
+        self.network, self.target, self.size, self._tell, self._log, self._lesson = task
         sample_rate = self.network.sample_rate
         crop_samples = max(1, round(training.crop_s * sample_rate))
         crops = max(1, round(LONGEST_CROPS_S / training.crop_s))
@@ -98,7 +101,7 @@ class _Refinement(Generic[Kept]):
 
     def training(self, network: Network) -> TrainingTask:
         """Return the task to train a network for this fit."""
-        return TrainingTask(network, self.target, self._objective, self._tell, self._log)
+        return TrainingTask(network, self.target, self._objective, self._tell, self._log, self._lesson)
 
     def round_trip(self) -> None:
         """Convert the parameters to the units and the rounding of a file, and back."""

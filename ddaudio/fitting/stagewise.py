@@ -10,12 +10,12 @@ from ddaudio.fitting.blockwise import BlockwiseTask, fit_blocks, fit_whole_many
 from ddaudio.fitting.noise_descent import NoiseDescent
 from ddaudio.fitting.plan import FitPlan, NoisePlan
 from ddaudio.fitting.refinement import refine
+from ddaudio.fitting.teacher import part_of
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Difference, Samples, Scaled, blocks, collect
 from ddaudio.models import Budget, FramedNetwork, Network, SumNetwork
 from ddaudio.models.noise.fit import fit_noise
 from ddaudio.models.noise.network import NoiseNetwork
-from ddaudio.options import TrainingOptions
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
 
@@ -124,7 +124,7 @@ def _fit_waves(recording: Recording, plan: FitPlan, tell: ProgressCallback, log:
     if plan.joint is not None and len(fitted) == len(plan.stages) and not any(map(_stopped, done)):
         try:
             size = Budget(sum(network.n_prunable() for network in fitted), plan.goal_energy(recording.energy))
-            network, runs = _fit_together(fitted, recording, size, plan.joint, _telling(tell, plan, len(fitted)), log)
+            network, runs = _fit_together(fitted, recording, size, plan, _telling(tell, plan, len(fitted)), log)
             with torch.no_grad():
                 return StagewiseFit(network, network.estimate(), (*done, Stage("together", (tuple(runs),))))
         except KeyboardInterrupt:
@@ -154,13 +154,14 @@ def _fit_together(
     fitted: Sequence[FramedNetwork],
     recording: Recording,
     size: Budget,
-    training: TrainingOptions,
+    plan: FitPlan,
     tell: ProgressCallback,
     log: TrainingLog | None,
 ) -> tuple[SumNetwork, list[TrainingRun]]:
     """Train all networks of a recording of one block jointly; return their sum and the training runs."""
     target = torch.zeros(recording.n_channels, recording.n_samples) + recording.samples[:, :]
-    return refine(SumNetwork(fitted), target, size, training, 0, tell, log)
+    training = plan.joint or plan.options.training
+    return refine(SumNetwork(fitted), target, size, training, 0, tell, log, part_of(plan.lesson, target))
 
 
 def _energy(samples: Samples) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
-from ddaudio.options.checks import check_choice, check_one_of, check_range, check_switch, check_whole
+from ddaudio.options.checks import check_choice, check_one_of, check_range, check_switch, check_text, check_whole
 from ddaudio.options.loss_specs import LOSSES
 from ddaudio.options.losses import has_curvature, parse_loss, parse_penalties, parse_terms
 
@@ -72,7 +72,10 @@ class TrainingOptions:
     ema_from: int = 0
     """Steps of each training run before the moving average begins, 0 to 1000000; until then it is the parameters themselves."""
     teacher: float = 0.0
-    """Weight of a loss that pulls the estimate towards that of the moving average, 0 to 1000; needs `ema`."""
+    """Weight of a loss that pulls the estimate towards that of the moving average, 0 to 1000; needs `ema` or `teacher_model`."""
+    teacher_model: str | None = None
+    """A trained model of the same recording, as teacher in place of the moving average: the folder of a fit, or its
+    model.safetensors (default: none)."""
     evaluate_every: int = 10
     """Steps between two evaluations, 1 to 100000; gauss-newton evaluates after each step."""
     tolerance: float = 0.01
@@ -165,7 +168,11 @@ def _check_descent(options: TrainingOptions) -> None:
         parse_rates(options.rates)
     check_switch(options, "crops")
     _check_batches(options)
-    if options.teacher and options.ema is None:
+    check_text(options, "teacher_model")
+    if options.teacher_model is not None and not options.teacher:
+        problem, hint = "but it has no weight", "give {teacher} as well, as in {teacher=0.1}"
+        raise OptionError(problem, setting="teacher_model", value=options.teacher_model, hint=hint)
+    if options.teacher and options.ema is None and options.teacher_model is None:
         problem, hint = "but there is no average to learn from", "give {ema} as well, as in {ema=0.99}"
         raise OptionError(problem, setting="teacher", value=options.teacher, hint=hint)
     if options.ema_from and options.ema is None:

@@ -47,6 +47,8 @@ class TrainingTask(NamedTuple):
     tell: ProgressCallback
     log: TrainingLog | None = None
     """Checkpoint from which the run is resumed or its result is loaded."""
+    lesson: Tensor | None = None
+    """Signals of a teacher, ``[B, T]``, in place of those of the moving average."""
 
 
 class _View(NamedTuple):
@@ -65,7 +67,7 @@ class Run:
     optimiser: Optimiser
 
     def __init__(self, task: TrainingTask, options: TrainingOptions) -> None:
-        self.network, self.target, self.objective, self.tell, log = task
+        self.network, self.target, self.objective, self.tell, log, self.lesson = task
         self.options, self.log = options, log or TrainingLog()
         self.done, self.steps = 0, options.steps or 0
         self.energy = float(self.target.double().square().sum())
@@ -124,7 +126,9 @@ class Run:
         if step and self._piece(step) != self._piece(step - 1):
             self.optimiser.restart()
         view = self._view(step)
-        if self.average is not None and self.options.teacher:
+        if self.lesson is not None:
+            taught = [self.lesson]
+        elif self.average is not None and self.options.teacher:
             with self.average.in_place():
                 taught = self.network.estimates()
         return lambda: self._evaluate_loss(view, taught)
@@ -232,7 +236,9 @@ class Run:
         moment = StepInfo(self.done, self.steps, self.options.seed)
         parts = [view.objective(estimate, view.crop, moment) for estimate in estimates]
         if taught is not None:
-            for part, estimate, lesson in zip(parts, estimates, taught, strict=True):
+            # One teacher teaches all layers that have a loss each.
+            lessons = taught if len(taught) > 1 else list(taught) * len(parts)
+            for part, estimate, lesson in zip(parts, estimates, lessons, strict=True):
                 pull = (estimate - lesson[:, view.samples]) * self.objective.scale
                 part["teacher"] = self.options.teacher * pull.square().mean()
         values = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
@@ -241,7 +247,9 @@ class Run:
         total.backward()  # type: ignore[no-untyped-call]
         self.terms = {name: float(value.detach()) for name, value in values.items()}
         finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.parameters)
-        return finite and sum(self.terms.values()) <= self._most(view.samples)
+        # A teacher may be far from the recording.
+        own = sum(value for name, value in self.terms.items() if name != "teacher")
+        return finite and own <= self._most(view.samples)
 
     def _most(self, samples: slice) -> float:
         """Return the training loss above which the run has diverged."""

@@ -70,7 +70,7 @@ RANGES = {
 }
 DESCENT = (
     *("rates", "rate_tilt", "amplitude_tilt", "momentum_delay", "momentum_from", "grow", "crops", "ema", "ema_from", "teacher"),
-    *("schedule", "rise_at", "batch_order", "batch_steps", "epochs"),
+    *("schedule", "rise_at", "batch_order", "batch_steps", "epochs", "teacher_model"),
 )
 """Settings that gauss-newton, the default, does not have, or only in part."""
 NEEDED = {
@@ -83,7 +83,7 @@ NEEDED = {
 } | {
     name: {"optimiser": "adam"}
     | ({"ema": 0.99} if name in ("teacher", "ema_from") else {"schedule": "rise"} if name == "rise_at" else {})
-    | ({"crops": True} if name == "batch_order" else {})
+    | ({"crops": True} if name == "batch_order" else {"teacher": 0.1} if name == "teacher_model" else {})
     | ({"crops": True, "batch_order": "shuffled"} if name in ("batch_steps", "epochs") else {})
     for name in DESCENT
 }
@@ -116,6 +116,7 @@ TEXTS = {
     "denominators": ["4096,2048,1000", "8", "1e3,2.5"],
     "transition_s": ["0.0001", "1e-6", "0.5,1"],
     "budget_split": ["1,1", "3,1"],
+    "teacher_model": ["bark-fit", "fits/bark-fit/model.safetensors"],
     "rates": ["frequency=0.5", "frequency=0.5,amplitude=2", " level 1 = 0 "],
     "cut": ["learned", "0.1", "-0.5"],
     "widths": ["100,10,1", "5,3,1"],
@@ -411,6 +412,8 @@ def combined(chosen):
         chosen = {name: value for name, value in chosen.items() if name != "initialisation"}
     if "rise_at" in chosen:
         chosen = {**chosen, "schedule": "rise"}
+    if "teacher_model" in chosen and not chosen.get("teacher"):
+        chosen = {name: value for name, value in chosen.items() if name != "teacher"}  # which needs a weight
     if {"batch_order", "batch_steps", "epochs"} & set(chosen):
         chosen = {name: value for name, value in chosen.items() if name != "steps"} | {"crops": True, "batch_order": "in-order"}
     if "compete" in chosen:  # which finds shares itself
