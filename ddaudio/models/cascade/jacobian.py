@@ -79,7 +79,7 @@ class CascadeJacobian(Jacobian):
         """Return the squared norms of the columns, with ``cos^2`` and ``sin^2`` replaced by their mean, 1/2."""
         at = self._at
         energy = (self._grid.energy.to(at.level) / 2)[self._frame]
-        turned = energy * at.amplitude**2
+        turned = energy * (self._phase[1] ** 2 + self._phase[0] ** 2)
         spread = self._grid.spread.to(at.level)[self._frame]
         spread = spread if self._lead is None else torch.hypot(spread, self._lead)
         radians = turned.new_zeros(0) if self._radians is None else turned * (spread * self._radians) ** 2
