@@ -41,7 +41,8 @@ class DetrendedPlan(NamedTuple):
 
 def plan_detrended(recording: Recording, options: FitOptions) -> DetrendedPlan:
     """Return the drift of a recording, the recording without it, and the plan of its fit; raises as `make_plan` does."""
-    drift = drift_of(recording, options.model)
+    # Ones and zeros have a mean, and remain ones and zeros.
+    drift = drift_of(recording, options.model) if options.input.cut is None else None
     target = detrended(recording, drift)
     return DetrendedPlan(drift, target, with_room(make_plan(target, options), drift, target.energy))
 

@@ -53,6 +53,10 @@ def test_a_fit_is_that_of_ones_and_zeros() -> None:
     wanted = cut(pluck(0.2), None).samples[:, :]
     assert set(wanted.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(results["learned"].recording.samples[:, :], wanted)
+    # Two levels that are learned are nearly those of the target: no drift is taken away from ones and zeros.
+    exact = fit(pluck(0.2), cut="learned", model="double-dutch", reading="binary", max_parameters_per_sample=2.0)
+    assert exact.snr_db > 6
+    assert results["learned"].network.drift is None
     assert len({round(result.snr_db, 3) for result in results.values()}) == 3
 
 
