@@ -15,13 +15,16 @@ from ddaudio.fitting.segmentation import FIRST_LEVEL, Division, cell_sizes, divi
 from ddaudio.fitting.teacher import part_of
 from ddaudio.grid.coding import count_words, encode
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.losses import weighting_of
+from ddaudio.losses import make_loss, weighting_of
 from ddaudio.models import PARAMETERS_PER_PARTIAL, Budget, FramedNetwork
 from ddaudio.models.batched import initialise_many
 from ddaudio.models.registry import make_network
 from ddaudio.options import WindowName, parse_terms
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
+
+SPECTRAL_GAIN_SHARE = 0.3
+"""Expected gain of the SNR by training on spectral losses, relative to that on others: on a bark 0.4 dB in place of 1.2."""
 
 
 class Block(NamedTuple):
@@ -104,7 +107,7 @@ def fit_block_many(blocks: Sequence[Block]) -> list[tuple[FramedNetwork, list[Tr
     options, targets = blocks[0].stage.options, [block.target for block in blocks]
     start, training = options.model.starting_point, options.training
     generators = [torch.Generator().manual_seed(training.seed + block.number) for block in blocks]
-    gain = 10 ** (blocks[0].stage.network.expected_gain_db / 10)
+    gain = 10 ** (_expected_gain_db(blocks[0].stage) / 10)
     initialise_many(networks, targets, [replace(size, goal_energy=size.goal_energy * gain) for size in sizes], start, generators)
     exchanges = (training.exchanges or 0) if start == "peaks" else 0
     tasks = [
@@ -112,6 +115,12 @@ def fit_block_many(blocks: Sequence[Block]) -> list[tuple[FramedNetwork, list[Tr
         for network, block, size in zip(networks, blocks, sizes, strict=True)
     ]
     return refine_many(tasks, training, exchanges)
+
+
+def _expected_gain_db(stage: StagePlan) -> float:
+    """Return by how much training improves the SNR; spectral losses spend most of it on spectra."""
+    losses = [make_loss(name, stage.sample_rate) for name in parse_terms(stage.options.training.losses)]
+    return stage.network.expected_gain_db * (SPECTRAL_GAIN_SHARE if any(loss.on_crops for loss in losses) else 1)
 
 
 def _start(block: Block, grid: TimeGrid) -> FramedNetwork:

@@ -53,16 +53,33 @@ class Differences(Curvature):
 
     def __init__(self, weights: Mapping[int, float | Tensor]) -> None:
         self.weights = dict(weights)
+        self._kept: Tensor | None = None
 
     def product(self, change: Tensor) -> Tensor:
         """Return the product with a change of the signals; lags without any pair are ignored."""
-        found = self.weights[0] * change if 0 in self.weights else torch.zeros_like(change)
+        found = self._diagonal(change.shape[-1]).to(change) * change
         for lag, weight in self.weights.items():
-            if 0 < lag < change.shape[-1]:
+            if 0 < lag < change.shape[-1] and not isinstance(weight, Tensor):
+                found[..., lag:].sub_(change[..., :-lag], alpha=weight)
+                found[..., :-lag].sub_(change[..., lag:], alpha=weight)
+            elif 0 < lag < change.shape[-1]:
                 step = (change[..., lag:] - change[..., :-lag]) * weight
                 found[..., lag:] += step
                 found[..., :-lag] -= step
         return found
+
+    def _diagonal(self, n_samples: int) -> Tensor:
+        """Return the weights of the error itself, and of filters on the diagonal, ``[T]`` or ``[B, T]``; kept for a length."""
+        if self._kept is None or self._kept.shape[-1] != n_samples:
+            own = self.weights.get(0, 0.0)
+            total = own if isinstance(own, Tensor) else torch.full((n_samples,), own, dtype=torch.float64)
+            for lag, weight in self.weights.items():
+                if 0 < lag < n_samples and not isinstance(weight, Tensor):
+                    total = total.clone()
+                    total[..., lag:] += weight
+                    total[..., :-lag] += weight
+            self._kept = total
+        return self._kept
 
     def response(self, frequency: Tensor) -> Tensor:
         """Return the power response at frequencies in radians per sample; only for weights that are numbers."""

@@ -79,7 +79,7 @@ def convergence_and_log(found: Tensor, wanted: Tensor) -> Tensor:
     # gradient where the two are equal, hence the tiny addend.
     difference = ((wanted - found).square().sum((1, 2)) + 1e-16).sqrt()
     convergence = difference / wanted.square().sum((1, 2)).sqrt().clamp(min=1.0)
-    return convergence + (wanted.log() - found.log()).abs().mean((1, 2))
+    return convergence + (found / wanted).log().abs().mean((1, 2))
 
 
 def weigh_convergence_and_log(found: Tensor, wanted: Tensor, _: Resolution) -> Tensor:
@@ -117,7 +117,7 @@ def weigh_compressed(found: Tensor, wanted: Tensor, resolution: Resolution) -> T
 
 def linear_and_log(found: Tensor, wanted: Tensor) -> Tensor:
     """Return the mean of ``|Y - X|`` plus that of ``|log Y - log X|``, for magnitudes X and Y, ``[B]`` (Engel et al., 2020)."""
-    return (wanted - found).abs().mean((1, 2)) + (wanted.log() - found.log()).abs().mean((1, 2))
+    return (wanted - found).abs().mean((1, 2)) + (found / wanted).log().abs().mean((1, 2))
 
 
 def squared(found: Tensor, wanted: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class GaussNewton(Optimiser):
         estimate: the signals of the network, ``[B, T]``, if known.
         weight: factor from the sum of squares to the training loss, for `gradients`.
         objective: what is reduced instead of the squared error, as it is evaluated.
+        terms: terms of the objective at the estimate, if known.
 
     """
 
@@ -60,6 +61,7 @@ class GaussNewton(Optimiser):
         estimate: Tensor | None = None,
         weight: float = 1.0,
         objective: Objective | None = None,
+        terms: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(list(network.parameters()))
         self.network, self.target, self.objective = network, target, objective
@@ -71,14 +73,14 @@ class GaussNewton(Optimiser):
         self.slope = [torch.zeros_like(parameter) for parameter in self.parameters]
         """``J' r`` for each parameter at the start of the last step: minus half the gradient of the sum of squares; for an
         objective minus its gradient."""
-        self._evaluate(estimate)
+        self._evaluate(estimate, terms)
 
-    def _evaluate(self, estimate: Tensor | None = None) -> None:
+    def _evaluate(self, estimate: Tensor | None = None, terms: Mapping[str, float] | None = None) -> None:
         self.estimate = estimates([self.network])[0] if estimate is None else estimate
         if self.objective is None:
             self.energy = float((self.target - self.estimate).double().square().sum())
         else:
-            self.terms = self.objective.evaluate(self.estimate)
+            self.terms = self.objective.evaluate(self.estimate) if terms is None else terms
             self.energy = sum(self.terms.values())
 
     def step(self, closure: Closure | None = None, rate: float = 1.0) -> Status | None:

@@ -108,7 +108,8 @@ class Run:
         options = self.options
         if options.optimiser == "gauss-newton":
             if not options.least_squares:
-                return GaussNewton(self.network, self.target, self.estimate, objective=self.objective)
+                known = self.record.evaluations[-1].terms if self.estimate is not None else None
+                return GaussNewton(self.network, self.target, self.estimate, objective=self.objective, terms=known)
             (weight,) = self.objective.terms.values()
             factor = weight * self.objective.scale**2 / self.target.numel()
             return GaussNewton(self.network, self.target, self.estimate, factor)
