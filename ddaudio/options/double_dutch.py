@@ -11,7 +11,7 @@ RopeName = Literal["cosine", "sine", "square"]
 PairName = Literal["opposite", "quadrature", "shifted", "sigmoid"]
 ReadingName = Literal["every", "leaf", "binary", "gates"]
 GatingName = Literal["hard", "soft", "beam"]
-CutoffsName = Literal["fixed", "learned"]
+CutoffsName = Literal["fixed", "learned", "shared"]
 LeavesName = Literal["waves", "sine"]
 
 
@@ -42,8 +42,8 @@ class DoubleDutchOptions(NetworkOptions):
     """Length of the gates' transitions, 1e-6 to 1 s: one for all levels, limited to an eighth of a level's cell, or one for each
     level, as in 0.001,0.0005."""
     cutoffs: CutoffsName | None = None
-    """Whether the cutoffs of the gates are fixed at 0 or learned for each node (default: fixed; learned with reading binary or
-    gates). Those of square ropes are fixed."""
+    """Whether the cutoffs of the gates are fixed at 0, learned for each node, or one is learned for all of a tree (shared)
+    (default: fixed; learned with reading binary or gates). Those of square ropes are fixed."""
     leaves: LeavesName = "waves"
     """Content of the deepest cells: the tree's own waves, or partials (sine); the tree is then divided adaptively, and its gates
     are the windows of the network sine."""
@@ -72,7 +72,7 @@ class DoubleDutchOptions(NetworkOptions):
                 "use {cutoffs=learned} and {ropes=cosine} or {ropes=sine}",
             )
             raise OptionError(problem, setting="reading", value=self.reading, others=others, hint=hint)
-        if self.ropes == "square" and self.cutoffs == "learned":
+        if self.ropes == "square" and self.cutoffs in ("learned", "shared"):
             problem, other = "but the gates of square ropes are the same for all cutoffs", {"ropes": self.ropes}
             hint = "use {ropes=cosine} or {ropes=sine}"
             raise OptionError(problem, setting="cutoffs", value=self.cutoffs, others=other, hint=hint)

@@ -97,7 +97,7 @@ CHOICES = {
     "pair": ("opposite", "quadrature", "shifted", "sigmoid"),
     "reading": ("every", "leaf", "binary", "gates"),
     "gating": ("hard", "soft", "beam"),
-    "cutoffs": ("fixed", "learned"),
+    "cutoffs": ("fixed", "learned", "shared"),
     "leaves": get_args(options.LeavesName),
     "base": ("fixed", "learned"),
     "phase": ("own", "centred"),
@@ -426,7 +426,7 @@ def combined(chosen):
         chosen = {name: value for name, value in chosen.items() if name != "penalties"}
     if chosen.get("reading") == "gates":  # which have nothing but learned cutoffs
         chosen = {**chosen, "cutoffs": "learned", "pair": "opposite"}
-    if chosen.get("cutoffs") == "learned" and chosen.get("ropes") == "square":  # which have none to learn
+    if chosen.get("cutoffs") in ("learned", "shared") and chosen.get("ropes") == "square":  # which have none to learn
         chosen = {**chosen, "ropes": "sine"}
     if chosen.get("pair", "opposite") != "opposite":  # which needs waves, or levels
         needed |= {"ropes": "cosine", "reading": "every"}

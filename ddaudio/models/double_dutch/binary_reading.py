@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ddaudio.models.double_dutch.trees import Plan
 
+CANDIDATES = 81
+"""Number of cutoffs tried where all gates of a tree share one."""
 ROUNDS = 20
 """Number of iterations of Lloyd's algorithm."""
 
@@ -21,6 +23,8 @@ def start(windows: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
 
     If cutoffs are learned, those of the deepest gates are optimal; all others are 0.
     """
+    if plan.shares_cutoff:
+        return _shared(windows, plan)
     deepest = 2 ** (plan.ladder.depth - 1) - 1
     position = torch.arange(plan.n_samples, dtype=torch.float64) + 0.5
     node = plan.ladder.addresses(position)[-1] // 2
@@ -85,3 +89,21 @@ def _best_cutoffs(gains: Tensor, rope: Tensor, node: Tensor) -> Tensor:
         better = gained > best
         best, cutoffs = torch.where(better, gained, best), torch.where(better, cutoff.expand_as(cutoffs), cutoffs)
     return cutoffs
+
+
+def _shared(windows: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Return levels ``[2 F, 1]`` and the best of `CANDIDATES` cutoffs for all gates of a tree, ``[F, N]``."""
+    best = windows.new_full((windows.shape[0],), torch.inf)
+    levels, cutoffs = windows.new_zeros(windows.shape[0], 2), windows.new_zeros(windows.shape[0], plan.ladder.n_nodes)
+    amplitudes = windows.new_zeros(1, plan.ladder.n_ropes, 1)
+    amplitudes[0, 2**plan.ladder.depth - 2 :: 2] = 1.0
+    for cutoff in torch.linspace(-1, 1, CANDIDATES).tolist():
+        tree = plan.opened(windows.new_full((1, plan.ladder.n_nodes), cutoff))
+        is_open = tree.sound(amplitudes).expand(windows.shape) > 0.5
+        own, left = _levels(windows, is_open)
+        if not plan.has_amplitudes:
+            own, left = own.new_tensor([1.0, 0.0]).expand_as(own), (windows - is_open.to(windows)).square().sum(1)
+        better = left < best
+        best, levels = torch.where(better, left, best), torch.where(better[:, None], own, levels)
+        cutoffs = torch.where(better[:, None], cutoff, cutoffs)
+    return levels.reshape(-1, 1), cutoffs

@@ -64,7 +64,9 @@ class DoubleDutchNetwork(DeclaredNetwork):
         self.scales = {"amplitude": self.unit, "cutoff": CUTOFF_UNIT}
         self.amplitude = nn.Parameter(amplitudes / self.unit)
         learned = amplitudes.new_zeros(0)
-        if self.plan.learns_cutoffs:
+        if self.plan.shares_cutoff:
+            learned = amplitudes.new_zeros(self.grid.n_frames) if cutoffs is None else cutoffs[:, 0]
+        elif self.plan.learns_cutoffs:
             learned = amplitudes.new_zeros(int(trees.shape.nodes.sum())) if cutoffs is None else cutoffs[trees.shape.nodes]
         self.cutoff = nn.Parameter(learned.to(amplitudes) / CUTOFF_UNIT)
 
@@ -137,6 +139,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
             return True
         shape = shape_of(speaks, self.plan.voices)
         learned = int(shape.nodes.sum()) if self.plan.learns_cutoffs else 0
+        learned = self.grid.n_frames if self.plan.shares_cutoff else learned
         return int(speaks.sum()) * self.plan.voices.n_waves + words_of(shape).numel() + learned <= size.n_parameters
 
     def _spread(self, windows: Tensor, size: Budget, start: StartingPoint, generator: torch.Generator) -> None:
@@ -235,13 +238,18 @@ class DoubleDutchNetwork(DeclaredNetwork):
                 raise ModelError("shape must be words, int32 [N]")
             trees = Trees.of(self.plan, read_shape(tensors["shape"], self.grid.n_frames, self.plan.voices))
         nodes = trees.shape.nodes
-        sizes = {"amplitude": (trees.frame.numel(), self.plan.voices.n_waves), "cutoff": (int(nodes.sum()),)}
+        sizes = {
+            "amplitude": (trees.frame.numel(), self.plan.voices.n_waves),
+            "cutoff": (self.grid.n_frames if self.plan.shares_cutoff else int(nodes.sum()),),
+        }
         for name, size in sizes.items():
             values = tensors.get(name, torch.zeros(size))
             if values.dtype != torch.float32 or values.shape != size or not bool(values.isfinite().all()):
                 raise ModelError(f"{name} must be {list(size)} finite float32 values, according to the shape of the trees")
         cutoffs = torch.zeros(nodes.shape)
-        if self.plan.learns_cutoffs:
+        if self.plan.shares_cutoff:
+            cutoffs[:] = tensors["cutoff"][:, None]
+        elif self.plan.learns_cutoffs:
             cutoffs[nodes] = tensors["cutoff"]
         if bool((cutoffs.abs() > 1 + 1e-6).any()):
             raise ModelError("cutoff must be from -1 to 1, the range of a rope")
@@ -257,7 +265,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
 
     def frames_of_rows(self) -> list[Tensor]:
         """Return the frame of each amplitude and of each learned cutoff."""
-        nodes = self.trees.shape.nodes.nonzero()[:, 0]
+        nodes = self.trees.shape.nodes.nonzero()[:, 0] if not self.plan.shares_cutoff else torch.arange(self.grid.n_frames)
         return [self.trees.frame, nodes[: len(self.cutoff)]]
 
     def n_components(self) -> int:

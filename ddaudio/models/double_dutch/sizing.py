@@ -45,7 +45,7 @@ def resolved(options: DoubleDutchOptions, window_samples: int, n_windows: int, n
             hint="use a smaller {depth}, a longer {frame_s} or a larger {budget}",
         )
     if options.gating == "beam" or not can_fold(options, ladder, window_samples):
-        siblings = options.gating == "hard" and cutoffs == "learned"
+        siblings = options.gating == "hard" and cutoffs != "fixed"
         hard = 1 if not siblings else ladder.depth
         paths = {"hard": hard, "soft": 2**ladder.depth}.get(str(options.gating), options.beam)
         check_states(ladder.depth, paths, window_samples * n_windows)
@@ -55,4 +55,6 @@ def resolved(options: DoubleDutchOptions, window_samples: int, n_windows: int, n
 def _full_size(options: DoubleDutchOptions, depth: int) -> int:
     """Return the number of parameters of a tree in which all ropes share amplitudes."""
     amplitudes = {"binary": LEVELS_OF_WINDOW, "gates": 0, "leaf": 1}.get(options.reading, depth)
-    return amplitudes + (2**depth - 1 if options.cutoffs == "learned" else 0)
+    if options.cutoffs == "learned":
+        return amplitudes + int(2**depth - 1)
+    return amplitudes + int(options.cutoffs == "shared")

@@ -82,6 +82,11 @@ class Plan:
         return self.options.is_binary
 
     @property
+    def shares_cutoff(self) -> bool:
+        """Whether all nodes of a tree have one cutoff."""
+        return self.options.cutoffs == "shared"
+
+    @property
     def has_amplitudes(self) -> bool:
         """Whether amplitudes are parameters; otherwise those of open and closed gates are 1 and 0."""
         return self.options.reading != "gates"
@@ -102,7 +107,7 @@ class Plan:
     @property
     def learns_cutoffs(self) -> bool:
         """Whether cutoffs are parameters."""
-        return self.options.cutoffs == "learned"
+        return self.options.cutoffs != "fixed"
 
     @cached_property
     def energies(self) -> Tensor:
@@ -191,6 +196,8 @@ class Trees:
     def cutoff_level(self) -> Tensor:
         """Level (from 0) of each learned cutoff, ``[N]``."""
         depth = self.plan.ladder.depth
+        if self.plan.shares_cutoff:
+            return torch.zeros(self.plan.grid.n_frames, dtype=torch.int64)
         levels = torch.arange(depth).repeat_interleave(2 ** torch.arange(depth)).expand_as(self.shape.nodes)
         return levels[self.shape.nodes] if self.plan.learns_cutoffs else levels.new_zeros(0)
 
@@ -221,6 +228,8 @@ class Trees:
 
     def all_cutoffs(self, learned: Tensor) -> Tensor:
         """Expand learned cutoffs to all nodes, ``[F, N]``."""
+        if self.plan.shares_cutoff:
+            return learned[:, None].expand(self.shape.nodes.shape)
         cutoffs = learned.new_zeros(self.shape.nodes.shape)
         if self.plan.learns_cutoffs:
             cutoffs[self.shape.nodes] = learned
@@ -231,6 +240,8 @@ class Trees:
         spoken = amplitudes.new_zeros(self.frame.numel(), amplitudes.shape[2])
         if self.plan.has_amplitudes:
             spoken.index_add_(0, self._source, amplitudes.flatten(0, 1)[self.ropes])
+        if cutoffs is not None and self.plan.shares_cutoff:
+            return spoken, cutoffs.sum(1)
         learned = amplitudes.new_zeros(0) if cutoffs is None else cutoffs[self.shape.nodes]
         return spoken, learned
 
