@@ -576,7 +576,7 @@ def test_every_setting_is_a_flag_and_every_flag_has_help() -> None:
         assert shown
         assert all(argument.parameter.help for argument in shown), name
     flags = {name for argument in app["fit"].assemble_argument_collection() for name in argument.names}
-    assert {flag(name) for name in FitOptions().flat()} <= flags
+    assert {flag(name.rpartition(".")[2]) for name in FitOptions().flat()} <= flags
 
 
 def test_the_help_of_a_flag_has_no_breaks_of_its_own() -> None:
