@@ -246,3 +246,14 @@ def test_descent_is_for_recordings_of_one_block(monkeypatch: pytest.MonkeyPatch)
 def test_the_number_of_exchanges_by_default(model: str, settings: dict[str, object], exchanges: int) -> None:
     plan = planning.make_plan(pluck(0.25), FitOptions().with_settings({"model": model} | settings))
     assert plan.stages[0].options.training.exchanges == exchanges
+
+
+@real
+def test_digital_silence_around_a_bark_stays_silent() -> None:
+    """The floor is 85 dB below the loudest node. What no hat follows of the bark must not raise the silence around it."""
+    recording = audio.read(RECORDINGS / "barks/1-100032-A.ogg")
+    silent = 2 * recording.sample_rate
+    assert not bool(recording.samples[:, :silent].any())
+    noise = fit(recording).noise
+    assert noise is not None
+    assert 10 * float(noise[:, :silent].square().mean().log10()) < -80

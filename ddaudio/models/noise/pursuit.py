@@ -158,24 +158,30 @@ class HatPursuit:
         leave the band too loud.
         """
         hats = self._matrix / self._matrix.norm(dim=1, keepdim=True)
+        moved = torch.zeros_like(self._width)
         for _ in range(MOST_CALIBRATIONS):
             constant = self.active[0].nonzero().flatten()
-            missing = self._missing_db()
-            self.heights[0, constant] += torch.linalg.lstsq(self._matrix[constant].T, missing[:, None]).solution[:, 0]
-            gain = (hats @ self._missing_db()).abs().masked_fill(self.active[0], 0)
+            solution = torch.linalg.lstsq(self._matrix[constant].T, self._missing_db(moved)[:, None]).solution[:, 0]
+            self.heights[0, constant] += solution
+            moved += solution @ self._matrix[constant]
+            gain = (hats @ self._missing_db(moved)).abs().masked_fill(self.active[0], 0)
             if float(gain.max()) < LEAST_OFF_DB or int(self.active.sum()) >= most:
                 break
             self.active[0, gain.argmax()] = True
 
-    def _missing_db(self) -> Tensor:
-        """Return by how much the mean power of each band is too low where it comes from the noise, dB, ``[C bands]``."""
+    def _missing_db(self, moved: Tensor) -> Tensor:
+        """Return by how much the mean power of each band is too low where it comes from the noise, dB, ``[C bands]``.
+
+        With what it was ``moved`` by before, a band is moved by no more than `MOST_OFF_DB`: what no hat follows, such as a
+        sound between silence, is no reason to raise the silence.
+        """
         level = self._by_channel(self._levels(self.heights)[: self._covered])
         noise = self._expected.mean_power(level).flatten(1)
         total = noise + self._waves
         share = torch.where(self._audible, noise / total, 0)
         ratio = (self._target / total).clamp(max=MOST_RATIO)
         missing = 10 * ((share * ratio).sum(0) / share.sum(0)).log10()
-        return missing.nan_to_num(0).clamp(-MOST_OFF_DB, MOST_OFF_DB)
+        return (moved + missing.nan_to_num(0)).clamp(-MOST_OFF_DB, MOST_OFF_DB) - moved
 
     def _admit(self, goal: _Goal, energies: Tensor, threshold: float, most: int) -> None:
         """Admit the hats that reduce the error by more than a threshold, the best first if there is no room for all."""
