@@ -44,7 +44,7 @@ _FIRST, _LATER = "ddaudio 0.1.0 reads", "development versions after 0.1.0 read"
 _FIT_AGAIN = "fit the recording again"
 MODEL_FORMAT = FileFormat("model", 4, {1: _FIRST, 2: _LATER, 3: _LATER}, _FIT_AGAIN)
 """``model.safetensors``."""
-REPORT_FORMAT = FileFormat("report", 7, {1: _FIRST, **dict.fromkeys(range(2, 7), _LATER)}, _FIT_AGAIN)
+REPORT_FORMAT = FileFormat("report", 8, {1: _FIRST, **dict.fromkeys(range(2, 8), _LATER)}, _FIT_AGAIN)
 """``report.json``, which calls it its schema."""
 CHECKPOINT_FORMAT = FileFormat("checkpoint", 2, {1: _LATER}, "leave {resume} out and set {force=True} to start again")
 """The folder of a checkpoint; format 1 had no mark."""

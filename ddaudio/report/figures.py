@@ -84,7 +84,7 @@ def overview(
     figure = blank(size)
     axes = figure.subplots(2, 3, sharex=True, sharey="row", height_ratios=(1, 2))
     _draw_outlines(axes[0], parts, rate)
-    onsets_s = report["recording"].get("onsets_s") or []
+    onsets_s = report["recording"]["onsets_s"] or []
     axes[0, 0].plot(onsets_s, [0.93 * axes[0, 0].get_ylim()[1]] * len(onsets_s), "v", color="black", markersize=3)
     image = _draw_spectrograms(axes[1], parts, rate)
     snr_db, duration_s = report["metrics"]["snr_db"]["value"], report["recording"]["duration_s"]

@@ -145,7 +145,7 @@ def drawn(evidence: FitRecord) -> dict[str, Any]:
             "nyquist_hz": rate / 2,
             "sounds": [array(one.levels_db) for one in spectra],
         },
-        "onsets_s": report["recording"].get("onsets_s") or [],
+        "onsets_s": report["recording"]["onsets_s"] or [],
         "levels": {"column_s": powers[0][1], "sounds": [array(plot_data.decibels(power)) for power, _ in powers]},
         "average": _average(evidence),
         "noise": _noise(evidence),
