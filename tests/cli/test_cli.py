@@ -234,7 +234,7 @@ def test_a_gain_of_one_step_is_not_worth_a_word(capsys: pytest.CaptureFixture[st
 
 
 def test_ctrl_c_in_training_keeps_the_best_so_far(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_schedule: str, step: int, _steps: int) -> float:
+    def interrupted(_schedule: str, step: int, *_: object) -> float:
         if step == 3:
             raise KeyboardInterrupt
         return 1.0

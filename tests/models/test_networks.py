@@ -330,7 +330,7 @@ def test_siren_computed_piece_by_piece_is_the_same(monkeypatch: pytest.MonkeyPat
         ({"model": "noise", "initialisation": "random"}, "but noise has no frequencies"),
         (
             {"model": "double-dutch", "reading": "binary", "initialisation": "random"},
-            "initialisation is 'random' and reading is 'binary', but the levels and cutoffs",
+            "initialisation is 'random' and reading is 'binary', but its amplitudes are always initialised by least squares",
         ),
         ({"model": "double-dutch", "ropes": "square", "cutoffs": "learned"}, "same for all cutoffs; use ropes='cosine'"),
         (

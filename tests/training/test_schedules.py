@@ -224,7 +224,7 @@ def test_a_centre_has_the_mean_frequency_of_its_frame_and_an_empty_one_that_of_a
     torch.testing.assert_close(centre, torch.tensor([200.0, 3200.0]), rtol=1e-5, atol=0)
     shares = rate_shares(network, {}, 0.5)
     assert shares is not None
-    amplitude, phase, centred, _ = shares
+    amplitude, phase, centred, *_ = shares
     torch.testing.assert_close(phase, amplitude, rtol=0, atol=0)
     torch.testing.assert_close(centred[0].square(), phase[0] * phase[1], rtol=1e-5, atol=0)
 
