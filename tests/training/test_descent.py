@@ -388,13 +388,16 @@ def test_losses_of_layers_add_up_whatever_is_looked_at(settings: dict[str, Any])
     objective = Objective({"mse": 1.0}, target, 400, 16, penalties={"zero": 1e-6})
     estimates = [estimate.detach() for estimate in network.estimates()]
     assert len(estimates) > 3
+    start = network.estimate().detach()
     run = train(network, target, objective, options(evaluate_every=20, tolerance=0, **settings), silent)
     assert run.status == "step limit"
     assert sorted(run.losses[0]) == ["mse", *(["teacher"] if "teacher" in settings else []), "zero"]
     if "crops" not in settings and "grow" not in settings:
         wanted = sum(float(((estimate - target) * objective.scale).square().mean()) for estimate in estimates)
         assert run.losses[0]["mse"] == pytest.approx(wanted, rel=1e-5)  # float32
-        assert wanted > 2 * run.evaluations[0].terms["mse"]
+        # Local losses judge the training too; that of the sum is far below them.
+        assert run.evaluations[0].terms["mse"] == pytest.approx(wanted, rel=1e-5)
+        assert wanted > 2 * float(((start - target) * objective.scale).square().mean())
     if "teacher" in settings and settings.get("crops") is None:
         assert run.losses[0]["teacher"] == pytest.approx(0, abs=1e-12)
         assert run.losses[-1]["teacher"] > 0
@@ -406,7 +409,7 @@ def test_layers_by_themselves_do_not_count_as_divergence() -> None:
     network.initialise(pluck(0.25).samples, Budget(200), "peaks", torch.Generator())
     target = network.estimate().detach()
     run = train(network, target, Objective({"mse": 1.0}, target, 1000, 16), options(steps=4), silent)
-    assert run.evaluations[0].total < 1e-9
+    assert run.evaluations[0].snr_db is None  # of the sum, which is exact
     assert run.losses[0]["mse"] > 1
     assert run.status == "step limit"
 
