@@ -24,6 +24,7 @@ from .play import play
 from .refusals import in_flags, usage_problem
 from .render import render
 from .report import report
+from .search import search
 from .streams import discard_stdout, stdout_problem
 
 COMPARED = ", ".join(spec.heading for spec in METRICS.values() if spec.is_compared)
@@ -41,12 +42,13 @@ app = App(
 app.command(fit, sort_key=1, help_epilogue=LABORATORY_HINT)
 app.command(batch, sort_key=2, help_epilogue=LABORATORY_HINT)
 app.command(compare, sort_key=3, help_epilogue=f"Metrics in the table: {COMPARED}. {LABORATORY_HINT}")
-app.command(render, sort_key=4)
-app.command(info, sort_key=5)
-app.command(export, sort_key=6)
-app.command(play, sort_key=7)
-app.command(report, sort_key=8)
-app.command(landscape, sort_key=9)
+app.command(search, sort_key=4, help_epilogue=LABORATORY_HINT)
+app.command(render, sort_key=5)
+app.command(info, sort_key=6)
+app.command(export, sort_key=7)
+app.command(play, sort_key=8)
+app.command(report, sort_key=9)
+app.command(landscape, sort_key=10)
 app.register_install_completion_command(help="Install completion for your shell (bash, zsh, fish, PowerShell).")
 
 

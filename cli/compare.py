@@ -1,6 +1,6 @@
 """``ddaudio compare``: compare networks, losses and seeds on the same recordings."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,11 +50,16 @@ def compare(
     from ddaudio import comparing  # noqa: PLC0415 - not needed for the other commands
 
     flags = settings or {}
-    given = {**_of_file(config, flags), **flags}
+    given = {**settings_of_file(config, flags, SHARED), **flags}
     options = comparing.CompareOptions(**(how or {}))
     place = Path(f"{recordings[0].stem}-compare") if out is None else out
     with compare_progress(quiet=quiet) as show:
         found = comparing.compare(recordings, place, options, progress=show, **given)
+    return finish(found, quiet=quiet, json=json)
+
+
+def finish(found: "Comparison", *, quiet: bool, json: bool) -> int:
+    """Print the results and the failures of a comparison or search, and return the exit code."""
     if json:
         print_json(found.contents())
     elif not quiet:
@@ -67,13 +72,13 @@ def compare(
     return 130 if found.stopped else 1 if found.failed else 0
 
 
-def _of_file(config: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a file's settings of all fits, without those of the comparison and without a goal replaced by flags."""
+def settings_of_file(config: Path | None, flags: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return the settings of a file that are among ``known``, without a goal replaced by flags."""
     if config is None:
         return {}
     goals = GOALS if any(name in flags for name in GOALS) else ()
     return {
-        name: value for name, value in read_settings(config).items() if name.rpartition(".")[2] in SHARED and name not in goals
+        name: value for name, value in read_settings(config).items() if name.rpartition(".")[2] in known and name not in goals
     }
 
 
@@ -93,4 +98,5 @@ def show_table(found: "Comparison") -> None:
     if not console.is_terminal:
         console.width = WIDE
     console.print(table, highlight=False)
-    print_result(f"wrote {found.output}: compare.json, table.csv, runs.csv, curves.csv, table.md, curves.png, index.html, fits")
+    files = f"compare.json, table.csv, runs.csv, curves.csv, table.md, {found.picture[0]}, index.html, fits"
+    print_result(f"wrote {found.output}: {files}")

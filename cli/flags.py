@@ -1,12 +1,8 @@
 """Flags of the settings of a fit, generated from the dataclasses in `ddaudio.options`, whose docstrings are the help."""
 
-import ast
-import inspect
 import re
-import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_args, get_type_hints
 
@@ -17,12 +13,16 @@ from ddaudio.errors import OptionError
 from ddaudio.options import GOALS, NETWORKS, FitOptions, option_tables, setting_groups
 from ddaudio.options.batch import BatchOptions
 from ddaudio.options.compare import OWN, CompareOptions
+from ddaudio.options.fit import field_docs
+from ddaudio.options.search import SearchOptions
 
 from .help import COMMON, COMPLETE, LABORATORY
 from .refusals import UNITS, flag
 
-SHARED = [name for name in setting_groups() if name not in (*OWN, *CompareOptions.__annotations__)]
+SHARED = [name for name in setting_groups() if name not in (*OWN, *(member.name for member in fields(CompareOptions)))]
 """Settings of all fits of a comparison; ``whole`` is a setting of the comparison, and for single variants one of the fit."""
+SEARCHED = [name for name in setting_groups() if name not in ("seed", *(member.name for member in fields(SearchOptions)))]
+"""Settings of all fits of a search."""
 PANELS = {
     name: Group(f"{name.capitalize()} settings", sort_key=place, help_formatter=LABORATORY)
     for place, name in enumerate(option_tables(), 3)
@@ -37,7 +37,10 @@ LABORATORY_HINT = f"{COMPLETE} lists all settings."
 
 def _in_flags(text: str) -> str:
     """Return the docstring of a field with settings in backticks replaced by flags."""
-    known = {*setting_groups(), *(member.name for owner in (BatchOptions, CompareOptions) for member in fields(owner))}
+    known = {
+        *setting_groups(),
+        *(member.name for owner in (BatchOptions, CompareOptions, SearchOptions) for member in fields(owner)),
+    }
     return re.sub(r"`+(\w+)`+", lambda found: flag(found[1]) if found[1] in known else found[1], text)
 
 
@@ -91,15 +94,10 @@ def _reading(hint: Any, name: str) -> dict[str, Any]:
 
 
 def _own_annotations(owner: type, panel: str) -> dict[str, Any]:
-    """Return the flags of the settings of a batch or comparison, like `_annotations` for those of a fit."""
-    hints = get_type_hints(owner)
-    (found,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
-    docs = {
-        ast.unparse(line.target): " ".join(str(ast.literal_eval(doc.value)).split())
-        for line, doc in pairwise(found.body if isinstance(found, ast.ClassDef) else [])
-        if isinstance(line, ast.AnnAssign) and isinstance(doc, ast.Expr)
-    }
-    members = {member.name: member.default for member in fields(owner)}
+    """Return the flags of the settings of a batch, comparison or search, like `_annotations` for those of a fit."""
+    hints, docs = get_type_hints(owner), field_docs(owner)
+    inherited = {member for base in owner.__mro__[1:] for member in vars(base).get("__annotations__", ())}
+    members = {member.name: member.default for member in sorted(fields(owner), key=lambda member: member.name in inherited)}
     return {
         name: Annotated[
             hints[name],
@@ -119,16 +117,22 @@ def _own_annotations(owner: type, panel: str) -> dict[str, Any]:
 if TYPE_CHECKING:
     BatchSettings = dict[str, Any]
     CompareSettings = dict[str, Any]
+    SearchSettings = dict[str, Any]
     Settings = dict[str, Any]
+    SearchedSettings = dict[str, Any]
     SharedSettings = dict[str, Any]
 else:
     BatchSettings = TypedDict("BatchSettings", _own_annotations(BatchOptions, "Batch settings"), total=False)
     BatchSettings.__doc__ = "The settings of a batch that were given as flags, by name; the others are absent."
     CompareSettings = TypedDict("CompareSettings", _own_annotations(CompareOptions, "Settings of the comparison"), total=False)
     CompareSettings.__doc__ = "The settings of a comparison that were given as flags, by name; the others are absent."
+    SearchSettings = TypedDict("SearchSettings", _own_annotations(SearchOptions, "Settings of the search"), total=False)
+    SearchSettings.__doc__ = "The settings of a search that were given as flags, by name; the others are absent."
     Settings = TypedDict("Settings", _annotations(), total=False)
     Settings.__doc__ = "The settings that were given as flags, by name; the others are absent."
     SharedSettings = TypedDict("SharedSettings", _annotations(set(setting_groups()).difference(SHARED)), total=False)
+    SearchedSettings = TypedDict("SearchedSettings", _annotations(set(setting_groups()).difference(SEARCHED)), total=False)
+    SearchedSettings.__doc__ = "The settings of all fits of a search that were given as flags, by name; the others are absent."
     SharedSettings.__doc__ = "The settings of all fits of a comparison that were given as flags, by name; the others are absent."
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ddaudio.batching import BatchOptions, BatchResult, batch
-    from ddaudio.comparing import CompareOptions, Comparison, compare
+    from ddaudio.comparing import CompareOptions, Comparison, Search, SearchOptions, compare, search
     from ddaudio.editing.render import render
     from ddaudio.editing.tables import partials_table
     from ddaudio.errors import (
@@ -42,7 +42,7 @@ __version__ = version("ddaudio")
 
 _HOMES = {
     "batching": ("BatchOptions", "BatchResult", "batch"),
-    "comparing": ("CompareOptions", "Comparison", "compare"),
+    "comparing": ("CompareOptions", "Comparison", "Search", "SearchOptions", "compare", "search"),
     "editing.render": ("render",),
     "editing.tables": ("partials_table",),
     "errors": (
@@ -84,6 +84,8 @@ __all__ = [
     "Recording",
     "RecordingError",
     "ReportError",
+    "Search",
+    "SearchOptions",
     "TimeGrid",
     "batch",
     "compare",
@@ -97,6 +99,7 @@ __all__ = [
     "read_settings",
     "render",
     "save_fit",
+    "search",
     "summary",
     "write_wav",
 ]

@@ -15,10 +15,11 @@ from ddaudio_cli.app import app
 
 from ddaudio.options import FitOptions, option_tables, read_settings
 from ddaudio.options.compare import CompareOptions, read_variants
+from ddaudio.options.search import SearchOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "recordings" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = ("fit", "batch", "compare", "render", "info", "export", "report", "play", "landscape")
+COMMANDS = ("fit", "batch", "compare", "search", "render", "info", "export", "report", "play", "landscape")
 FOREIGN = {"log-cosh", "tsv"}
 """Names that the examples of docs/extending.md register."""
 
@@ -131,6 +132,7 @@ def accepting(span: str) -> bool:
         "fit a.wav",
         "batch in --out out",
         "compare a.wav",
+        "search a.wav",
         "render m --out a.wav",
         "report a",
         "export m",
@@ -159,7 +161,7 @@ TOML = [
 
 @pytest.mark.parametrize("block", TOML)
 def test_every_toml_block_loads(block: str, tmp_path: Path) -> None:
-    """As settings, as variants of a comparison, or as the entry points of a package."""
+    """As settings, as ranges of a search, as variants of a comparison, or as the entry points of a package."""
     tables = tomllib.loads(block)
     path = tmp_path / "block.toml"
     path.write_text(block, encoding="utf-8")
@@ -167,6 +169,8 @@ def test_every_toml_block_loads(block: str, tmp_path: Path) -> None:
         assert all(group.startswith("ddaudio.") for group in tables["project"]["entry-points"])
     elif set(tables) <= {*option_tables(), "recording"}:
         FitOptions().with_settings(read_settings(path))
+    elif all(isinstance(table, dict) and set(table) <= {"log", "linear", "choice"} for table in tables.values()):
+        assert SearchOptions(ranges=str(path)).entries({"model": "sine"})
     else:
         entries = CompareOptions(variants=str(path)).entries({})
         assert {entry.variant for entry in entries} == set(read_variants(path)) != set()

@@ -1,7 +1,7 @@
 """The figure and the HTML page of a comparison: loss curves, the table, and every fit with its sounds."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PICTURE, INDEX = "curves.png", "index.html"
+INDEX = "index.html"
 MOST_PANELS = 12
 """Largest number of panels (recordings times losses); further ones are not drawn."""
 MOST_ROWS = 500
@@ -33,11 +33,11 @@ POINTS = 200
 DPI = 120
 
 
-def write(found: Comparison, folder: Path) -> None:
-    """Write `PICTURE` and `INDEX` into the folder of a comparison; raises `OutputError`."""
-    drawn = figure(found)
+def write(found: Comparison, folder: Path, draw: "Callable[[Any], Figure | None] | None" = None) -> None:
+    """Write the figure, drawn by ``draw`` (default: `figure`), and `INDEX` into the folder; raises `OutputError`."""
+    drawn = (draw or figure)(found)
     if drawn is not None:
-        with whole_file(folder / PICTURE) as stream, warnings.catch_warnings():
+        with whole_file(folder / found.picture[0]) as stream, warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # a name may hold any letter
             drawn.savefig(stream, format="png", dpi=DPI)
     with whole_file(folder / INDEX) as stream:
@@ -100,15 +100,19 @@ def _draw(axis: "Axes", curves: Sequence[tuple[Sequence[float], Sequence[float]]
 
 def _page(found: Comparison, folder: Path, drawn: "Figure | None") -> str:
     heads, cells = found.table()
+    picture, alternative = found.picture
+    panels = len({(run.recording, run.losses) for run in found.runs}) if found.command == "compare" else 0
     return page_over(
         list(_rows(found, folder)),
         "compare.html.jinja",
         heads=heads,
         cells=cells,
         n_words=found.n_words,
-        picture=None if drawn is None else PICTURE,
+        command=found.command,
+        picture=None if drawn is None else picture,
+        alternative=alternative,
         how=found.in_words(),
-        panels=len({(run.recording, run.losses) for run in found.runs}),
+        panels=panels,
         most_panels=MOST_PANELS,
         made=sum(run.status != "failed" for run in found.runs),
     )

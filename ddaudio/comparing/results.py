@@ -3,9 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from ddaudio.comparing.runs import Curve, Run
 from ddaudio.comparing.summary_rows import Best, SummaryRow, measures, ranking
@@ -19,6 +19,11 @@ SHORT = 4
 @dataclass(frozen=True)
 class Comparison:
     """Results of a comparison."""
+
+    command: ClassVar[str] = "compare"
+    """Name of the command, for the page."""
+    picture: ClassVar[tuple[str, str]] = "curves.png", "Loss over steps and over seconds, a line for each network"
+    """File name and description of the figure."""
 
     output: str
     about: dict[str, Any]
@@ -72,19 +77,27 @@ class Comparison:
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return headings and cells; columns that are the same in every row are omitted."""
-        lines = self.lines
-        named = {"recording": "recording", "variant": "variant", "model": "network", "losses": "loss"}
-        kept = [name for name in named if name == "model" or len({getattr(line, name) for line in lines}) > 1]
-        shown = self.measured
-        heads = [*(named[name] for name in kept), *(head for head, _ in shown.values())]
+        lines, shown = self.lines, self.measured
+        named = self.named(lines)
+        heads = [*named, *(head for head, _ in shown.values())]
         cells = [
-            [*(getattr(line, name) for name in kept), *(_cell(line, name, form) for name, (_, form) in shown.items())]
-            for line in lines
+            [*words, *(_cell(line, name, form) for name, (_, form) in shown.items())]
+            for line, words in zip(lines, zip(*named.values(), strict=True), strict=True)
         ]
         remarks = [line.remark for line in lines]
         if any(remarks):
             heads, cells = [*heads, ""], [[*row, remark] for row, remark in zip(cells, remarks, strict=True)]
         return heads, cells
+
+    def named(self, lines: Sequence[SummaryRow]) -> dict[str, list[str]]:
+        """Return the columns of the table that name the configurations, by heading."""
+        names = {"recording": "recording", "variant": "variant", "network": "model", "loss": "losses"}
+        columns = {head: [str(getattr(line, name)) for line in lines] for head, name in names.items()}
+        return {head: words for head, words in columns.items() if head == "network" or len(set(words)) > 1}
+
+    def settings_of(self, variant: str) -> Mapping[str, Any]:  # noqa: ARG002 - for searches
+        """Return settings of a variant that are columns of the table in CSV."""
+        return {}
 
     @property
     def n_words(self) -> int:
@@ -119,7 +132,7 @@ class Comparison:
         what = "all of it" if how["whole"] else f"the loudest {how['stretch_s']:g} s"
         steps = {kind["settings"].get("steps") for kind in self.about["kinds"]}
         paces = [f"{how['time_s']:g} s of one thread" if count is None else f"{count} steps" for count in sorted(steps, key=str)]
-        pace = " or ".join(paces)
+        pace = " or ".join(paces) if len(paces) <= SHORT else f"{len(paces)} numbers of steps"
         more = "; ".join(f"{name} {value}" for name, value in fits.items() if name != "steps")
         seeds = f"{how['seeds']} seeds" if how["seeds"] > 1 else "1 seed"
         ending = " The comparison was interrupted." if self.stopped else ""
@@ -133,7 +146,11 @@ class Comparison:
         lines = self.lines
         spread = [f"{name}{part}" for name in measures() for part in ("", "_low", "_high")]
         heads = ["recording", "variant", "model", "losses", "fits", "not_fitted", "failed"]
-        table = [[*(getattr(line, name) for name in heads), *_flat(line)] for line in lines]
+        own = [self.settings_of(line.variant) for line in lines]
+        table = [
+            [*(getattr(line, name) for name in heads), *drawn.values(), *_flat(line)]
+            for line, drawn in zip(lines, own, strict=True)
+        ]
         fields_of_run = [[*METRICS] if member.name == "metrics" else [member.name] for member in fields(Run)]
         names = [name for some in fields_of_run for name in some]
         runs = [[run.value(name) for name in names] for run in self.runs]
@@ -145,7 +162,7 @@ class Comparison:
             for look in zip(curve.steps, curve.seconds, curve.losses, curve.snrs_db, strict=True)
         ]
         return {
-            "table.csv": _csv([*heads, *spread], table),
+            "table.csv": _csv([*heads, *own[0], *spread], table),
             "runs.csv": _csv(names, runs),
             "curves.csv": _csv([*kind, "step", "seconds", "loss", "snr_db"], curves),
         }

@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ddaudio.comparing import page, worker
 from ddaudio.comparing.excerpts import Excerpt, read_stretches
 from ddaudio.comparing.results import Comparison, to_json
-from ddaudio.comparing.runs import Found, Run
+from ddaudio.comparing.runs import Curve, Found, Run
 from ddaudio.comparing.worker import CompareJob, StepTiming, Trial
 from ddaudio.errors import OptionError, OutputError
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.json_text import parse_json
 from ddaudio.options import FitOptions
-from ddaudio.options.compare import PARAMETERS_PER_SAMPLE, CompareOptions, Variant
+from ddaudio.options.compare import PARAMETERS_PER_SAMPLE, CompareOptions, ManyFitsOptions, Variant
 from ddaudio.options.model import MIN_PARAMETERS
 from ddaudio.parallel.clusters import make_executor
 from ddaudio.parallel.executors import Executor, SchedulerLostError, WorkerKilledError
@@ -30,6 +30,9 @@ RESULTS, PACES = "compare.json", "paces.json"
 """File names: results, and measured step times."""
 TRIES = 3
 """Number of attempts at a fit whose worker is killed."""
+
+HowT = TypeVar("HowT", bound=ManyFitsOptions)
+FoundT = TypeVar("FoundT", bound=Comparison)
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,32 @@ def compare(
         BatchError: the scheduler does not respond.
 
     """
-    own = {member.name for member in fields(CompareOptions)}
-    how = replace(how or CompareOptions(), **{name: value for name, value in settings.items() if name in own})
-    shared = {name: value for name, value in settings.items() if name not in own and value is not None}
-    entries = how.entries(shared)
+    how, shared = split_settings(how or CompareOptions(), settings)
+    return compare_entries(recordings, output, how, shared, how.entries(shared), Comparison, progress=progress)
+
+
+def split_settings(how: HowT, settings: Mapping[str, Any]) -> tuple[HowT, dict[str, Any]]:
+    """Return ``how`` with its own fields among single settings replaced, and the other settings, those of all fits."""
+    own = {member.name for member in fields(how)}
+    changed = replace(how, **{name: value for name, value in settings.items() if name in own})
+    return changed, {name: value for name, value in settings.items() if name not in own and value is not None}
+
+
+def compare_entries(
+    recordings: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    how: CompareOptions,
+    shared: Mapping[str, Any],
+    entries: Sequence[Variant],
+    gather: Callable[..., FoundT],
+    *,
+    progress: Callable[[CompareProgress], None] | None = None,
+    draw: Callable[[Any], Any] | None = None,
+) -> FoundT:
+    """Fit all variants to all recordings, as `compare` does.
+
+    ``gather`` makes the results from the arguments of `Comparison`, ``draw`` their figure (default: the curves of the loss).
+    """
     paths = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
     if not paths:
         raise OptionError("no recordings", hint="give one recording or more")
@@ -93,7 +118,18 @@ def compare(
     stretches = read_stretches(paths, how.stretch_s, shared.get("sample_rate"), whole=how.whole)
     kinds = [_Kind(stretch, entry, _sized(entry, stretch)) for stretch in stretches for entry in entries]
     _check_apart(kinds)
-    return _Comparing(folder, how, shared, kinds, progress or (lambda _: None)).run()
+    runs, curves, about, stopped = _Comparing(folder, how, shared, kinds, progress or (lambda _: None)).run()
+    found = gather(str(folder), about, runs, curves, stopped)
+    _write(found, folder, draw)
+    return found
+
+
+def _write(found: Comparison, folder: Path, draw: Callable[[Any], Any] | None) -> None:
+    """Write the results; figure and page are written last."""
+    for name, text in {**found.csv(), "table.md": found.markdown(), RESULTS: to_json(found.contents())}.items():
+        with whole_file(folder / name) as stream:
+            stream.write(text.encode("utf-8", "backslashreplace"))
+    page.write(found, folder, draw)
 
 
 def _sized(entry: Variant, stretch: Excerpt) -> FitOptions:
@@ -179,8 +215,8 @@ class _Comparing:
         every = [kind.run(seed) for kind in kinds for seed in range(how.seeds)]
         self.found: dict[tuple[str, ...], Found] = {_place(run): (run, None) for run in every}
 
-    def run(self) -> Comparison:
-        """Run the comparison and return its results."""
+    def run(self) -> tuple[tuple[Run, ...], tuple[Curve | None, ...], dict[str, Any], bool]:
+        """Run the comparison; return runs, curves, the description of the comparison, and whether it was interrupted."""
         self._write_paces()
         trials, stopped = self._trials(), False
         # While a step time is unknown, any of the fits may be missing.
@@ -193,7 +229,8 @@ class _Comparing:
         except KeyboardInterrupt:
             stopped = True
         self.tell(CompareProgress("writing", 0, 0))
-        return self._written(stopped)
+        runs, curves = zip(*self.found.values(), strict=True)
+        return runs, curves, self._about(), stopped
 
     def _trials(self) -> list[Trial]:
         """Return the configurations whose step time is needed and unknown."""
@@ -264,16 +301,6 @@ class _Comparing:
             return []
 
         workers.run(worker.make, jobs, landed, watch.beat)
-
-    def _written(self, stopped: bool) -> Comparison:
-        """Write the results and return them; figure and page are written last."""
-        runs, curves = zip(*self.found.values(), strict=True)
-        found = Comparison(str(self.folder), self._about(), runs, curves, stopped)
-        for name, text in {**found.csv(), "table.md": found.markdown(), RESULTS: to_json(found.contents())}.items():
-            with whole_file(self.folder / name) as stream:
-                stream.write(text.encode("utf-8", "backslashreplace"))
-        page.write(found, self.folder)
-        return found
 
     def _about(self) -> dict[str, Any]:
         own = {member.name: getattr(self.how, member.name) for member in fields(CompareOptions)}

@@ -22,16 +22,9 @@ OWN = ("model", "losses", "seed")
 
 
 @dataclass(frozen=True)
-class CompareOptions:
-    """Networks, losses and seeds to compare, and the time of each fit."""
+class ManyFitsOptions:
+    """Seeds, time and excerpts of the fits of a comparison or a search, and where they run."""
 
-    models: str | None = None
-    """Networks, separated by commas, as in sine,cascade,sine+double-dutch (default: sine,double-dutch)."""
-    losses: str | None = None
-    """Losses, separated by commas, with terms joined by +, as in mse,mse+pdl=0.5,mss:ddsp (default: mse,mse+mss)."""
-    variants: str | None = None
-    """TOML file in which each table is a named variant, such as [late], with settings of its fits, such as schedule = "rise";
-    without model or losses a variant is fitted with each of those given."""
     seeds: int = 3
     """Fits of each variant, with the seeds 0, 1, ..., 1 to 1000."""
     time_s: float = 20.0
@@ -63,16 +56,31 @@ class CompareOptions:
         """Number of processes of a local cluster."""
         return self.workers or cores()
 
-    def entries(self, settings: Mapping[str, Any]) -> list["Variant"]:
+
+@dataclass(frozen=True)
+class CompareOptions(ManyFitsOptions):
+    """Networks, losses and seeds to compare, and the time of each fit."""
+
+    models: str | None = None
+    """Networks, separated by commas, as in sine,cascade,sine+double-dutch (default: sine,double-dutch)."""
+    losses: str | None = None
+    """Losses, separated by commas, with terms joined by +, as in mse,mse+pdl=0.5,mss:ddsp (default: mse,mse+mss)."""
+    variants: str | None = None
+    """TOML file in which each table is a named variant, such as [late], with settings of its fits, such as schedule = "rise";
+    without model or losses a variant is fitted with each of those given."""
+
+    def entries(self, settings: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]] | None = None) -> list["Variant"]:
         """Return all variants, in order; settings of a variant take precedence over ``settings`` of all fits.
 
+        ``variants`` are named variants that were drawn from the file, in place of those that the file contains.
         Raises `OptionError` for settings that are unknown, out of range or in conflict, and for repeated variants.
         """
         mine = [name for name in OWN if name in settings]
         if mine:
             problem, hint = "but a comparison sets it itself", "give {models}, {losses} and {seeds}"
             raise OptionError(problem, setting=mine[0], value=settings[mine[0]], hint=hint)
-        variants = {"": {}} if self.variants is None else read_variants(self.variants)
+        if variants is None:
+            variants = {"": {}} if self.variants is None else read_variants(self.variants)
         entries = [entry for name, changes in variants.items() for entry in self._of_variant(name, settings, changes)]
         kinds = [entry.kind for entry in entries]
         for place, entry in enumerate(entries):

@@ -141,6 +141,10 @@ RESERVED = frozenset(
         "seeds",
         "time_s",
         "stretch_s",
+        "ranges",
+        "trials",
+        "draw_seed",
+        "measure",
         "whole",
         "losses",
     ]

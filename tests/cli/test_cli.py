@@ -606,7 +606,7 @@ def test_help_shows_units_defaults_and_choices() -> None:
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("command", ["fit", "batch", "compare"])
+@pytest.mark.parametrize("command", ["fit", "batch", "compare", "search"])
 def test_the_help_has_two_lengths(command: str) -> None:
     arguments = app[command].assemble_argument_collection(parse_docstring=True)
     flags = {argument.name for argument in arguments if argument.parse and argument.show and argument.name.startswith("--")}
