@@ -159,6 +159,19 @@ class Network(nn.Module, ABC):
         """
         return []
 
+    def natural_steps(self) -> list[Tensor]:
+        """Return the change, in the units of files, of each value of ``parameters()`` for a step of 1 in its trained value.
+
+        One tensor for each, which broadcasts to the parameter's shape. All are 1 unless overridden.
+        """
+        return [parameter.new_ones(()) for parameter in self.parameters()]
+
+    def natural_gradients(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Convert ``gradients``, one for each of ``parameters()``, to those by values in the units of files, such as Hz."""
+        pairs = zip(gradients, self.natural_steps(), strict=True)
+        # A value that does not change with its trained value has neither a step nor a gradient.
+        return [part.where(part == 0, part / step) if part.numel() else part for part, step in pairs]
+
     def gradient_norms(self, gradients: Sequence[Tensor]) -> dict[str, float]:
         """Return the norm of ``gradients``, one for each of ``parameters()``, in each of the `layers`.
 

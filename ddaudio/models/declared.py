@@ -89,6 +89,16 @@ class DeclaredNetwork(FramedNetwork):
         """Return the natural values of a parameter, with their gradient."""
         return trained * self.scales[name]
 
+    def natural_step(self, name: str) -> Tensor | float:
+        """Return the derivative of `to_natural` at the current values of a parameter; broadcasts to its shape."""
+        return self.scales[name]
+
+    def natural_steps(self) -> list[Tensor]:
+        """Return the change of each parameter in the units of files for a step of 1 in its trained value."""
+        rows = [(one, getattr(self, one.name)) for one in self.declared()]
+        rate = self.grid.sample_rate
+        return [torch.as_tensor(self.natural_step(one.name)).to(value) * one.factor(rate) for one, value in rows]
+
     def value(self, name: str) -> Tensor:
         """Return the current natural values of one parameter, with their gradient."""
         return self.to_natural(name, getattr(self, name))

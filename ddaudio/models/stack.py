@@ -95,6 +95,14 @@ class StackNetwork(CoordinateNetwork):
             positive = softplus(trained) if self.options.positive == "softplus" else trained.relu()
         return positive * self.scales[name]
 
+    def natural_step(self, name: str) -> Tensor | float:
+        """Return the derivative of `to_natural` at the current values of a parameter."""
+        scale, trained = self.scales[name], getattr(self, name).detach()
+        if name.startswith("amplitude") or self.options.positive not in ("softplus", "relu"):
+            return scale
+        slope = trained.sigmoid() if self.options.positive == "softplus" else (trained > 0).to(trained)
+        return torch.as_tensor(scale).to(slope).mul(slope)
+
     def to_trained(self, name: str, natural: Tensor) -> Tensor:
         """Return the trained values."""
         value = natural / self.scales[name]

@@ -115,6 +115,10 @@ class SumNetwork(Network):
         found = [term.frequencies() for term in self.terms]
         return [one for row in found for one in row] if all(found) else []
 
+    def natural_steps(self) -> list[Tensor]:
+        """Return those of all parameters."""
+        return [one for term in self.terms for one in term.natural_steps()]
+
     def amplitudes_of_values(self) -> list[Tensor]:
         """Return the amplitudes of all parameters; empty unless all networks have them."""
         found = [term.amplitudes_of_values() for term in self.terms]

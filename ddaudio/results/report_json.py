@@ -111,10 +111,11 @@ def _finite(values: Any) -> Any:
 
 
 def _look(look: Evaluation, most_stretches: int) -> dict[str, Any]:
-    """Return the report of an evaluation, with the error by time in up to ``most_stretches`` intervals, to four digits."""
+    """Return the report of an evaluation, with four digits of the error by time, in up to ``most_stretches`` intervals."""
     errors, count = look.error_by_time, min(len(look.error_by_time), most_stretches)
     edges = [round(place * len(errors) / count) for place in range(count + 1)] if count else []
     pooled = [float(f"{sum(errors[first:last]):.4g}") for first, last in pairwise(edges)]
-    seen = {"step": look.step, "snr_db": look.snr_db, "terms": look.terms, "gradients": look.gradients}
-    found: dict[str, Any] = _finite(seen | {"error_by_time": pooled, "averaged": look.averaged})
+    seen = {name: getattr(look, name) for name in ("step", "snr_db", "terms", "gradients", "natural_gradients")}
+    levels = [float(f"{amplitude:.4g}") for amplitude in look.amplitudes]
+    found: dict[str, Any] = _finite(seen | {"amplitudes": levels, "error_by_time": pooled, "averaged": look.averaged})
     return found

@@ -14,6 +14,11 @@ PATIENCE = 3
 MAX_INTERVALS = 64
 """Most intervals of time in which the error is recorded."""
 
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+"""Shares of the waves, from the weakest on, of which the largest amplitude is recorded."""
+ROUNDING = 1e-6
+"""Rounding of a number of waves."""
+
 
 class Progress(NamedTuple):
     """Progress of a fit, as passed to a callback."""
@@ -51,6 +56,10 @@ class Evaluation:
     gradients: dict[str, float] = field(default_factory=dict)
     """Norms of the gradient of the training loss, by layer, where it was computed last: for the step before this evaluation
     (for lbfgs, its last move). See `Network.gradient_norms` for layers and units. Empty before the first step."""
+    natural_gradients: dict[str, float] = field(default_factory=dict)
+    """The same norms by the values in the units of files, such as Hz and full scale; see `Network.natural_gradients`."""
+    amplitudes: tuple[float, ...] = ()
+    """The quantiles `QUANTILES` of the amplitudes of all waves in full scale; empty without waves."""
     error_by_time: tuple[float, ...] = ()
     """Sum of squares of the residual, over all signals, in each of up to 64 intervals of equal length, in the order of time;
     if the samples do not divide evenly, the first intervals have one more."""
@@ -88,6 +97,13 @@ def snr_of(residual: Tensor, energy: float) -> float | None:
     """Return 10 log10 of the target's ``energy`` over the residual's; None where either is zero."""
     left = float(residual.double().square().sum())
     return 10 * math.log10(energy / left) if energy > 0 and left > 0 else None
+
+
+def amplitude_quantiles(amplitudes: Tensor) -> tuple[float, ...]:
+    """Return the quantiles `QUANTILES` of ``amplitudes [P]``: of each the value at rank ``ceil(share * P)``; empty if P is 0."""
+    count = amplitudes.numel()
+    ranks = [math.ceil(share * count - ROUNDING) - 1 for share in QUANTILES] if count else []
+    return tuple(amplitudes.detach().sort().values[ranks].tolist())
 
 
 def error_by_time(residual: Tensor) -> tuple[float, ...]:

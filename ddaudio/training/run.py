@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from ddaudio.training.history import (
     ProgressCallback,
     Status,
     TrainingRun,
+    amplitude_quantiles,
     error_by_time,
     has_converged,
     snr_of,
@@ -182,21 +183,27 @@ class Run:
     def evaluate(self, estimate: Tensor) -> None:
         """Evaluate the parameters, whose signals are ``estimate [B, T]``, and their average; keep the best so far."""
         self.estimate = estimate
-        norms = self.network.gradient_norms(self.optimiser.gradients()) if self.done else {}
-        seen, kept = self._seen(norms, estimate), list[Tensor](self.parameters)
+        seen, kept = self._seen(estimate), list[Tensor](self.parameters)
         if self.average is not None and self.done > self.options.ema_from:
             with self.average.in_place():
-                smooth = self._seen(norms, estimates([self.network])[0], averaged=True)
+                smooth = replace(self._seen(estimates([self.network])[0]), averaged=True)
             seen, kept = (smooth, self.average.values) if smooth.total < seen.total else (seen, kept)
+        seen = self._with_gradients(seen) if self.done else seen
         self.record.evaluations.append(seen)
         if self.record.best is seen:
             self.best = [value.detach().clone() for value in kept]
         self.tell(Progress("training", self.done, self.steps, seen.total, math.nan if seen.snr_db is None else seen.snr_db))
 
-    def _seen(self, norms: dict[str, float], estimate: Tensor, *, averaged: bool = False) -> Evaluation:
-        residual = self.target - estimate
-        snr_db = snr_of(residual, self.energy)
-        return Evaluation(self.done, self._terms(estimate), snr_db, norms, error_by_time(residual), averaged)
+    def _seen(self, estimate: Tensor) -> Evaluation:
+        residual, amplitudes = self.target - estimate, amplitude_quantiles(self.network.amplitudes())
+        snr_db, errors = snr_of(residual, self.energy), error_by_time(residual)
+        return Evaluation(self.done, self._terms(estimate), snr_db, amplitudes=amplitudes, error_by_time=errors)
+
+    def _with_gradients(self, seen: Evaluation) -> Evaluation:
+        """Return an evaluation with the norms of the last step's gradients, as trained and in the units of files."""
+        network, gradients = self.network, self.optimiser.gradients()
+        natural = network.gradient_norms(network.natural_gradients(gradients))
+        return replace(seen, gradients=network.gradient_norms(gradients), natural_gradients=natural)
 
     def _terms(self, estimate: Tensor) -> dict[str, float]:
         """Return the losses by which the network is judged: those of its signals, or the sums of those of its layers."""
@@ -287,7 +294,7 @@ class Run:
 
 def _evaluation(facts: Mapping[str, Any]) -> Evaluation:
     """Return an evaluation from JSON."""
-    return Evaluation(**{**facts, "error_by_time": tuple(facts["error_by_time"])})
+    return Evaluation(**{**facts, **{name: tuple(facts[name]) for name in ("amplitudes", "error_by_time")}})
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

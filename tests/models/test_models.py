@@ -100,6 +100,17 @@ def norms_of(network: FramedNetwork) -> dict[str, float]:
     return norms
 
 
+def natural_values(network: FramedNetwork) -> list[torch.Tensor]:
+    """The values of each of ``parameters()`` in the units of files."""
+    if isinstance(network, DoubleDutchNetwork):
+        cutoffs = network.cutoffs[network.trees.shape.nodes] if network.cutoff.numel() else network.cutoff.detach()
+        return [network.rope_amplitudes, cutoffs]
+    hz = network.sample_rate / (2 * math.pi)
+    rows = [(one, getattr(network, one.name).detach()) for one in network.declared()]
+    values = [network.value(one.name).detach().clone() if row.numel() else row for one, row in rows]
+    return [value * {"Hz": hz, "1/s": network.sample_rate}.get(one.unit, 1) for value, (one, _) in zip(values, rows, strict=True)]
+
+
 @pytest.mark.parametrize("name", CASES)
 class TestEveryNetwork:
     def test_shapes_and_count(self, name: str) -> None:
@@ -136,6 +147,22 @@ class TestEveryNetwork:
         # Float64 sums in another order.
         assert found == pytest.approx(norms_of(network), rel=1e-9)
         assert math.hypot(*found.values()) == pytest.approx(float(torch.cat([g.flatten() for g in gradients]).double().norm()))
+
+    def test_natural_gradients_obey_the_chain_rule(self, name: str) -> None:
+        """``dL = sum g_trained d_trained = sum g_natural d_natural``, with natural changes (in file units) by differences."""
+        network = fitted(name, noise(0.25)).double()
+        generator = torch.Generator().manual_seed(1)
+        before = natural_values(network)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.sub_(1e-6)
+        changes = [new - old for new, old in zip(natural_values(network), before, strict=True)]
+        # What does not move (a unit that a relu holds at 0) has no gradient either.
+        gradients = [torch.randn(one.shape, generator=generator, dtype=torch.float64) * (one != 0) for one in changes]
+        assert sum(int(one.count_nonzero()) for one in gradients) > 0
+        for own, trained, change in zip(network.natural_gradients(gradients), gradients, changes, strict=True):
+            # Over a step of 1e-6 softplus bends by 1e-6 of its slope; 4 kHz is rounded to 1e-12 Hz, 1e-7 of a step of 1e-5 Hz.
+            torch.testing.assert_close(own * change, trained * -1e-6, rtol=1e-5, atol=0)
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
     def test_a_norm_that_is_no_number_is_left_out(self, name: str, wrong: float) -> None:

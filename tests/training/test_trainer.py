@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from sounds import noise, pluck
@@ -11,7 +12,7 @@ from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses import Objective, StepInfo
 from ddaudio.models import Budget, Network, SineNetwork
 from ddaudio.options import TrainingOptions
-from ddaudio.training.history import Progress, TrainingRun, has_converged, snr_of
+from ddaudio.training.history import QUANTILES, Progress, TrainingRun, amplitude_quantiles, has_converged, snr_of
 from ddaudio.training.run import TrainingTask
 from ddaudio.training.trainer import train, train_many
 
@@ -130,7 +131,7 @@ def test_a_look_has_the_gradients_of_the_step_before_it(optimiser: str) -> None:
 
     _, _, run = trained(2)
     assert [look.step for look in run.evaluations] == [0, 1, 2]
-    assert run.evaluations[0].gradients == {}
+    assert run.evaluations[0].gradients == run.evaluations[0].natural_gradients == {}
     for step in (0, 1):
         network, objective, before = trained(step)
         assert before.best is before.evaluations[-1], "the network is left where the step led"
@@ -139,7 +140,31 @@ def test_a_look_has_the_gradients_of_the_step_before_it(optimiser: str) -> None:
         wanted = network.gradient_norms([parameter.grad for parameter in network.parameters()])
         # Gauss-Newton's goes another way through the Jacobian, in float32; 4000 products a parameter.
         assert run.evaluations[step + 1].gradients == pytest.approx(wanted, rel=1e-4)
+        hz = network.frequency.grad / (network.step_rad * 8000 / (2 * math.pi))
+        full_scale = torch.stack([network.cosine.grad, network.sine.grad]) / network.unit
+        natural = {"frequency": float(hz.norm()), "amplitude": float(full_scale.norm())}
+        assert run.evaluations[step + 1].natural_gradients == pytest.approx(natural, rel=1e-4)
     assert run.evaluations[1].gradients != pytest.approx(run.evaluations[2].gradients, rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 30])
+def test_quantiles_of_amplitudes_are_those_of_numpy(count: int) -> None:
+    amplitudes = torch.rand(count, generator=torch.Generator().manual_seed(count))
+    found = amplitude_quantiles(amplitudes)
+    # The smallest value that is not exceeded by that share.
+    assert found == (tuple(np.quantile(amplitudes.numpy(), QUANTILES, method="inverted_cdf")) if count else ())
+
+
+def test_a_look_has_the_amplitudes_of_its_point() -> None:
+    network, target, objective = prepared()
+    start = amplitude_quantiles(network.amplitudes())
+    options = TrainingOptions(
+        optimiser="adam", learning_rate=0.001, schedule="constant", steps=20, evaluate_every=10, tolerance=0
+    )
+    run = train(network, target, objective, options, silent)
+    assert run.evaluations[0].amplitudes == start
+    assert run.best is run.evaluations[-1], "the network is left where the last step led"
+    assert run.evaluations[-1].amplitudes == amplitude_quantiles(network.amplitudes()) != start
 
 
 def test_a_look_of_lbfgs_has_the_gradients_of_its_last_try() -> None:

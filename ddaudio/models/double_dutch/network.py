@@ -280,6 +280,10 @@ class DoubleDutchNetwork(DeclaredNetwork):
             found |= {f"{kind}, level {level + 1}": [value[levels == level]] for level in torch.unique(levels).tolist()}
         return found
 
+    def natural_steps(self) -> list[Tensor]:
+        """Return the scales of amplitudes and cutoffs."""
+        return [self.unit, self.cutoff.new_tensor(CUTOFF_UNIT)]
+
     def amplitudes_of_values(self) -> list[Tensor]:
         """Return the amplitudes of the ropes; for cutoffs the geometric mean of all."""
         amplitudes = self.rope_amplitudes.abs()
