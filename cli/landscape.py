@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -35,6 +35,7 @@ def landscape(
     *,
     tone: Annotated[list[float] | None, Parameter(negative="")] = None,
     losses: str | None = None,
+    draw: Literal["losses", "alias"] = "losses",
     view: View | None = None,
     out: Path = Path("landscape.png"),
     force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
@@ -48,15 +49,20 @@ def landscape(
         tone: Frequency of a test tone in Hz; repeat it for a mixture, of which the first ones are varied.
         losses: Names separated by commas, of losses and of windows, windows:512 (or another length), surrogate,
             annihilating-filter and optimal-transport (default: all).
+        draw: What is drawn: losses, or alias: one tone above the Nyquist frequency, its samples and its alias, as PNG alone.
         view: Range and resolution.
         out: PNG file to write.
         force: Overwrite the files if they exist.
     """
     view = view or View()
+    if draw == "alias":
+        if recording is not None or losses is not None or len(tone or []) != 1 or view != View(sample_rate=view.sample_rate):
+            raise OptionError(setting="draw", value=draw, hint="give one {tone=HZ}, and nothing else but {sample_rate} and {out}")
+        _draw_alias((tone or [])[0], view.sample_rate, out, force=force)
+        return
     if (recording is None) == (not tone):
         raise OptionError("no sound, or two", hint="give either a recording or {tone=HZ}")
-    if out.suffix.lower() != ".png":
-        raise OutputError(f"cannot write {str(out)!r}: only PNG is written", hint="give {out} a name that ends in .png")
+    _check_png(out)
     if view.span is not None and view.span_bins is not None:
         raise OptionError(setting="span", value=view.span, others={"span_bins": view.span_bins}, hint="give only one of the two")
     table = out.with_suffix(".csv")
@@ -79,3 +85,21 @@ def landscape(
         figure(drawn).savefig(stream, format="png", dpi=120)
     truth = " and ".join(f"{hz:.6g}" for hz in drawn.truth_hz)
     print_result(f"wrote {out} and {table}: {len(drawn.values)} losses around {truth} Hz, a bin is {drawn.bin_hz:.3g} Hz")
+
+
+def _check_png(out: Path) -> None:
+    if out.suffix.lower() != ".png":
+        raise OutputError(f"cannot write {str(out)!r}: only PNG is written", hint="give {out} a name that ends in .png")
+
+
+def _draw_alias(hz: float, sample_rate: int, out: Path, *, force: bool) -> None:
+    """Draw a wave above the Nyquist frequency, its samples and its alias."""
+    _check_png(out)
+    check_new(out, force=force)
+    from ddaudio.comparing.aliasing_figure import alias_hz, aliasing_figure  # noqa: PLC0415 - imports torch, which takes its time
+    from ddaudio.io import atomic  # noqa: PLC0415
+
+    figure = aliasing_figure(hz, sample_rate)
+    with atomic.whole_file(out) as stream:
+        figure.savefig(stream, format="png", dpi=120)
+    print_result(f"wrote {out}: {hz:.6g} Hz has the samples of {alias_hz(hz, sample_rate):.6g} Hz at {sample_rate} Hz")

@@ -12,7 +12,9 @@ from sounds import fit_waves as fit
 
 import ddaudio
 from ddaudio.analysis.partials import Partials
+from ddaudio.editing.tables import partials_table
 from ddaudio.errors import OptionError
+from ddaudio.grid.extents import EXTENTS
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.losses import Objective
@@ -169,3 +171,21 @@ def test_rates_and_gradients_have_layers() -> None:
 def test_bad_ladders_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=re.escape(said)):
         fit(pluck(0.1), model="cascade", **settings)
+
+
+def test_tables_have_the_true_frequencies_above_nyquist() -> None:
+    """They are those that are trained, and at whole samples both cosines have the same values."""
+    result = fit(pluck(0.25), model="cascade", ladder="above-nyquist", partials=5, steps=2)
+    table = result.network.describe()
+    assert list(table)[-5:] == ["true_frequency_hz", *EXTENTS]
+    true_hz, hz = table["true_frequency_hz"], table["frequency_hz"]
+    own = result.network.wave_frequencies().double() * (RATE / (2 * math.pi))
+    torch.testing.assert_close(true_hz.sort().values, own.sort().values, rtol=1e-6, atol=0)
+    assert bool(((true_hz >= RATE / 2) & (hz <= RATE / 2)).all())
+    n = torch.arange(50, dtype=torch.float64)[:, None] / RATE
+    # Float64 rounding of phases up to 600 rad.
+    torch.testing.assert_close(torch.cos(2 * math.pi * true_hz * n), torch.cos(2 * math.pi * hz * n), rtol=0, atol=1e-9)
+    assert "true_frequency_hz" not in fit(pluck(0.25), model="cascade", partials=5, steps=0).network.describe()
+    header, *rows = partials_table(result.network, "csv").splitlines()
+    place = header.split(",").index("true_frequency_hz")
+    assert [float(row.split(",")[place] or "nan") for row in rows][: len(true_hz)] == pytest.approx(true_hz.tolist())

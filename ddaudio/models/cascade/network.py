@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.analysis.partials import Layout, Partials, middle
+from ddaudio.grid.extents import EXTENTS
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.base import Jacobian
 from ddaudio.models.cascade import base_frequency, ladder
@@ -364,6 +365,17 @@ class CascadeNetwork(PartialBankNetwork):
                 name = f"layer {number + 1}" + " and later" * (number == NUMBERED_LAYERS)
                 found.setdefault(f"{one.layer}, {name}", []).append(value[group == number])
         return {layer: parts for layer, parts in found.items() if any(part.numel() for part in parts)}
+
+    def describe(self) -> dict[str, Tensor]:
+        """Return the waves of the output; above Nyquist ``frequency_hz`` is the alias, ``true_frequency_hz`` the wave's own.
+
+        Phases are those of the alias. See `PartialBankNetwork.describe` for the other columns.
+        """
+        table = super().describe()
+        if self.options.ladder != "above-nyquist":
+            return table
+        own = {name: table.pop(name) for name in EXTENTS}
+        return table | {"true_frequency_hz": self.sample_rate - table["frequency_hz"]} | own
 
     def wave_frequencies(self) -> Tensor:
         """Return the frequency of each layer's own wave."""
