@@ -32,7 +32,7 @@ RANGE_DB = 60.0
 """Dynamic range of errors and amplitudes."""
 
 
-class _Looks(NamedTuple):
+class _Evaluations(NamedTuple):
     """Evaluations of one block, in the order of training."""
 
     steps: list[int]
@@ -53,8 +53,8 @@ def error_over_steps(fit: FitResult | FitRecord, *, size: tuple[float, float] = 
     """
     evidence = evidence_of(fit)
     report = evidence.report
-    looks = _looks(report, block, "error_by_time")
-    errors = _padded([look["error_by_time"] for look in looks.rows])
+    evaluations = _evaluations(report, block, "error_by_time")
+    errors = _padded([one["error_by_time"] for one in evaluations.rows])
     levels = 10 * np.log10(np.maximum(errors / (np.nanmax(errors) or 1.0), 10 ** (-RANGE_DB / 10)))
     change = levels - levels[:1]
     is_whole = all(len(one["blocks"]) == 1 for one in report["training"]["stages"])
@@ -63,9 +63,9 @@ def error_over_steps(fit: FitResult | FitRecord, *, size: tuple[float, float] = 
     figure = blank(size)
     upper, lower = figure.subplots(2, 1, sharex=True)
     most = float(np.nanmax(np.abs(change))) or 1.0
-    drawn = _draw_map(upper, looks, edges, levels, cmap="magma")
+    drawn = _draw_map(upper, evaluations, edges, levels, cmap="magma")
     colour_bar(figure, drawn, [upper], "error (dB)")
-    drawn = _draw_map(lower, looks, edges, change, cmap="PuOr_r", vmin=-most, vmax=most)
+    drawn = _draw_map(lower, evaluations, edges, change, cmap="PuOr_r", vmin=-most, vmax=most)
     colour_bar(figure, drawn, [lower], "change (dB)")
     dress(upper, y=label)
     dress(lower, y=label, x="step")
@@ -79,8 +79,8 @@ def amplitudes_over_steps(fit: FitResult | FitRecord, *, size: tuple[float, floa
 
     Raises `OptionError` if there is no such block, from 0, or no amplitudes are recorded.
     """
-    looks = _looks(evidence_of(fit).report, block, "amplitudes")
-    amplitudes = _padded([look["amplitudes"] for look in looks.rows])
+    evaluations = _evaluations(evidence_of(fit).report, block, "amplitudes")
+    amplitudes = _padded([one["amplitudes"] for one in evaluations.rows])
     least = (float(np.nanmax(amplitudes)) or 1.0) * 10 ** (-2 * RANGE_DB / 20)
     rows = dict(zip(QUANTILES, 20 * np.log10(np.maximum(amplitudes, least)).T, strict=True))
     figure = blank(size)
@@ -88,10 +88,10 @@ def amplitudes_over_steps(fit: FitResult | FitRecord, *, size: tuple[float, floa
     colour = COLOURS["original"]
     for low, high, alpha in ((0.1, 0.9, 0.2), (0.25, 0.75, 0.35)):
         label = f"{round(100 * (high - low))} % of the waves"
-        axis.fill_between(looks.steps, rows[low], rows[high], color=colour, alpha=alpha, linewidth=0, label=label)
-    axis.plot(looks.steps, rows[0.5], color=colour, linewidth=1.2, label="median")
-    axis.plot(looks.steps, rows[1.0], color=COLOURS["residual"], linewidth=1.2, linestyle="--", label="largest")
-    _mark_stages(axis, looks)
+        axis.fill_between(evaluations.steps, rows[low], rows[high], color=colour, alpha=alpha, linewidth=0, label=label)
+    axis.plot(evaluations.steps, rows[0.5], color=colour, linewidth=1.2, label="median")
+    axis.plot(evaluations.steps, rows[1.0], color=COLOURS["residual"], linewidth=1.2, linestyle="--", label="largest")
+    _mark_stages(axis, evaluations)
     dress(axis, x="step", y="amplitude\n(dB of full scale)")
     axis.legend(fontsize=SMALL_PT, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     return figure
@@ -106,14 +106,14 @@ def gradients_over_steps(fit: FitResult | FitRecord, *, size: tuple[float, float
 
     Raises `OptionError` if there is no such block, from 0, or no gradients are recorded.
     """
-    looks = _looks(evidence_of(fit).report, block, "gradients")
-    names = sorted({name for look in looks.rows for name in look["gradients"]}, key=training_curves.by_number)
+    evaluations = _evaluations(evidence_of(fit).report, block, "gradients")
+    names = sorted({name for one in evaluations.rows for name in one["gradients"]}, key=training_curves.by_number)
     figure = blank(size)
     titles = {"gradients": "scaled", "natural_gradients": "in natural units"}
     axes = figure.subplots(2, 1, sharex=True)
     for axis, (key, title) in zip(axes, titles.items(), strict=True):
-        norms = np.array([[look[key].get(name) or math.nan for name in names] for look in looks.rows], dtype=float)
-        drawn = _draw_map(axis, looks, np.arange(len(names) + 1) - 0.5, np.log10(norms), cmap="cividis")
+        norms = np.array([[one[key].get(name) or math.nan for name in names] for one in evaluations.rows], dtype=float)
+        drawn = _draw_map(axis, evaluations, np.arange(len(names) + 1) - 0.5, np.log10(norms), cmap="cividis")
         axis.invert_yaxis()
         axis.set_yticks(range(len(names)), names)
         dress(axis, title=title)
@@ -122,7 +122,7 @@ def gradients_over_steps(fit: FitResult | FitRecord, *, size: tuple[float, float
     return figure
 
 
-def _looks(report: Mapping[str, Any], block: int, key: str) -> _Looks:
+def _evaluations(report: Mapping[str, Any], block: int, key: str) -> _Evaluations:
     """Return the evaluations of a block that have a value of ``key``."""
     stages = report["training"]["stages"]
     most = max((len(one["blocks"]) for one in stages), default=1)
@@ -130,17 +130,17 @@ def _looks(report: Mapping[str, Any], block: int, key: str) -> _Looks:
         raise OptionError(setting="block", value=block, allowed=f"0 to {most - 1}")
     _, begins = training_curves.curves(stages)
     steps, rows = list[int](), list[Mapping[str, Any]]()
-    for one, begin in zip(stages, begins, strict=True):
-        at = begin
+    for stage, at in zip(stages, begins, strict=True):
         # A stage may have been fitted in one block where others have several.
-        for run in (run for runs in one["blocks"][block : block + 1] for run in runs):
-            found = [look for look in run["evaluations"] if look[key]]
-            steps += [at + look["step"] for look in found]
+        end = at
+        for run in (run for runs in stage["blocks"][block : block + 1] for run in runs):
+            found = [one for one in run["evaluations"] if one[key]]
+            steps += [end + one["step"] for one in found]
             rows += found
-            at += run["evaluations"][-1]["step"] if run["evaluations"] else 0
+            end += run["evaluations"][-1]["step"] if run["evaluations"] else 0
     if not rows:
         raise OptionError(f"the fit has no {key.replace('_', ' ')} to draw", hint="fit a model of waves, with one step or more")
-    return _Looks(steps, rows, begins)
+    return _Evaluations(steps, rows, begins)
 
 
 def _padded(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
@@ -149,19 +149,19 @@ def _padded(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
     return np.array([[*row, *[None] * (longest - len(row))] for row in rows], dtype=float)
 
 
-def _draw_map(axis: "Axes", looks: _Looks, edges: np.ndarray, values: np.ndarray, **look: Any) -> "QuadMesh":
+def _draw_map(axis: "Axes", evaluations: _Evaluations, edges: np.ndarray, values: np.ndarray, **style: Any) -> "QuadMesh":
     """Draw ``values [evaluations, rows]`` over the steps, with rows between ``edges``."""
-    steps = np.array(looks.steps, dtype=float)
+    steps = np.array(evaluations.steps, dtype=float)
     first, last = (steps[0], steps[-1]) if steps[0] < steps[-1] else (steps[0] - 0.5, steps[0] + 0.5)
     columns = np.concatenate([[first], (steps[1:] + steps[:-1]) / 2, [last]])
-    drawn = axis.pcolormesh(columns, edges, np.ma.masked_invalid(values.T), rasterized=True, **look)
-    _mark_stages(axis, looks)
+    drawn = axis.pcolormesh(columns, edges, np.ma.masked_invalid(values.T), rasterized=True, **style)
+    _mark_stages(axis, evaluations)
     return drawn
 
 
-def _mark_stages(axis: "Axes", looks: _Looks) -> None:
+def _mark_stages(axis: "Axes", evaluations: _Evaluations) -> None:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow to import
 
-    for begin in looks.begins[1:]:
+    for begin in evaluations.begins[1:]:
         axis.axvline(begin, color="0.6", linewidth=0.6)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
