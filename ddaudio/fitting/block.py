@@ -12,6 +12,7 @@ from ddaudio.fitting.budget import size_for
 from ddaudio.fitting.plan import StagePlan
 from ddaudio.fitting.refinement import RefinementTask, refine_many
 from ddaudio.fitting.segmentation import FIRST_LEVEL, Division, cell_sizes, divide_many
+from ddaudio.fitting.starting_model import extended, first_sizes, placed
 from ddaudio.fitting.teacher import part_of
 from ddaudio.grid.coding import count_words, encode
 from ddaudio.grid.time_grid import TimeGrid
@@ -60,7 +61,9 @@ class Block(NamedTuple):
         cell = blocks.root_samples >> max(0, len(cell_sizes(sample_rate, self.stage.shape[1])) - 1 - FIRST_LEVEL)
         spare = int(n_parameters - n_signals * (n_samples - self.margin) / cell)
         trial = Budget(max(1, spare // PARAMETERS_PER_PARTIAL), goal)
-        return Division(self.target[:, self.margin :], sample_rate, trial, self.window, self.begun)
+        start = self.stage.start
+        begun = self.begun if start is None else first_sizes(start, n_samples)
+        return Division(self.target[:, self.margin :], sample_rate, trial, self.window, begun)
 
     def grid(self, divided: Sequence[Sequence[int]] | None) -> TimeGrid:
         """Return the grid, given the sizes of the cells of each signal, or None if they are equal."""
@@ -68,7 +71,8 @@ class Block(NamedTuple):
         inside = n_samples - self.margin
         rows: Sequence[Sequence[int]] = [[blocks.root_samples] * math.ceil(inside / blocks.root_samples)] * n_signals
         # A budget that is small for so many cells is better spent on partials in fewer cells.
-        if divided is not None and (self.stage.options.model.budget is None or 2 * sum(map(len, divided)) < self.share[0]):
+        free = self.stage.options.model.budget is None or self.stage.start is not None
+        if divided is not None and (free or 2 * sum(map(len, divided)) < self.share[0]):
             rows = divided
         grid = TimeGrid.of_sizes(sample_rate, inside, rows, self.window, blocks.longest_fade)
         if not self.margin:
@@ -108,7 +112,11 @@ def fit_block_many(blocks: Sequence[Block]) -> list[tuple[FramedNetwork, list[Tr
     start, training = options.model.starting_point, options.training
     generators = [torch.Generator().manual_seed(training.seed + block.number) for block in blocks]
     gain = 10 ** (_expected_gain_db(blocks[0].stage) / 10)
-    initialise_many(networks, targets, [replace(size, goal_energy=size.goal_energy * gain) for size in sizes], start, generators)
+    goals = [replace(size, goal_energy=size.goal_energy * gain) for size in sizes]
+    if options.model.from_model is None:
+        initialise_many(networks, targets, goals, start, generators)
+    else:
+        networks = extended(networks, targets, goals)
     exchanges = (training.exchanges or 0) if start == "peaks" else 0
     tasks = [
         RefinementTask(network, block.target, size, block.tell, block.log, part_of(block.stage.lesson, block.target, block.begin))
@@ -124,9 +132,11 @@ def _expected_gain_db(stage: StagePlan) -> float:
 
 
 def _start(block: Block, grid: TimeGrid) -> FramedNetwork:
-    """Return a network that is not initialised."""
+    """Return a network that is not initialised, or the starting model."""
     name, options, sample_rate = block.stage.network.name, block.stage.options, block.stage.sample_rate
     network = make_network(name, grid, options.network(name))
+    if block.stage.start is not None:
+        network = placed(block.stage.start, network)
     network.weighting = weighting_of(parse_terms(options.training.losses), block.target.shape[1], sample_rate)
     return network
 

@@ -47,7 +47,7 @@ class NoiseDescent:
         self._energy = float(target.double().square().sum())
         groups = [{"params": [noise.heights_db], "own": HEIGHT_RATE_DB}]
         if network is not None:
-            groups.append({"params": list(network.parameters()), "own": WAVES_RATE * training.learning_rate})
+            groups.append({"params": list(network.parameters()), "own": WAVES_RATE * training.rate})
         self._parameters: list[Tensor] = [parameter for group in groups for parameter in group["params"]]  # type: ignore[attr-defined]
         self._adam = torch.optim.Adam([group | {"lr": 0.0} for group in groups])
         self._best: list[Tensor] = []

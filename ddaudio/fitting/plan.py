@@ -10,6 +10,7 @@ from ddaudio.errors import OptionError, nearest
 from ddaudio.fitting import layer_widths
 from ddaudio.fitting.budget import allowance, check_budget, check_most, goal_energy, highest_snr_db
 from ddaudio.fitting.segmentation import cell_sizes
+from ddaudio.fitting.starting_model import check_division, starting_terms
 from ddaudio.fitting.teacher import lesson_of
 from ddaudio.grid.coding import WORD
 from ddaudio.grid.time_grid import TimeGrid
@@ -17,7 +18,7 @@ from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples
 from ddaudio.losses import make_loss
 from ddaudio.metrics.registry import METRICS, requested
-from ddaudio.models import network_class
+from ddaudio.models import FramedNetwork, network_class
 from ddaudio.models.double_dutch import sizing
 from ddaudio.models.noise.fit import BUDGET_PRICE_DB2, PRICE_DB2
 from ddaudio.options import (
@@ -90,6 +91,8 @@ class StagePlan:
     """Channels and samples of the recording."""
     lesson: Samples | None = field(default=None, compare=False)
     """See `FitPlan`."""
+    start: FramedNetwork | None = field(default=None, compare=False)
+    """Trained network that the fit starts from; None for none."""
 
     @property
     def network(self) -> NetworkSpec:
@@ -220,8 +223,18 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
         joint = None
     shape = recording.n_channels, recording.n_samples
     noise, lesson = _plan_noise(options, recording), lesson_of(recording, options.training)
-    stages = tuple(replace(stage, lesson=lesson) for stage in stages)
+    starts = _starts(options.model.from_model, recording, stages)
+    stages = tuple(replace(stage, lesson=lesson, start=start) for stage, start in zip(stages, starts, strict=True))
     return FitPlan(recording.source, recording.sample_rate, shape, options, stages, joint, lesson, noise)
+
+
+def _starts(path: str | None, recording: Recording, stages: Sequence[StagePlan]) -> list[FramedNetwork | None]:
+    """Return the trained network that each stage starts from; raises `OptionError` where it does not fit."""
+    starts = starting_terms(recording, path, [(stage.name, stage.options.network(stage.name)) for stage in stages])
+    for start, stage in zip(starts, stages, strict=True):
+        blocks, root = stage.blocks, None if stage.blocks.adaptive else stage.blocks.root_samples
+        check_division(start, path, recording.n_samples, root=root, fade=blocks.longest_fade, n_blocks=len(blocks.ranges))
+    return starts
 
 
 def _plan_noise(options: FitOptions, recording: Recording) -> NoisePlan | None:

@@ -16,7 +16,7 @@ from ddaudio.fitting.diagnosis import diagnose_status, diagnose_warnings
 from ddaudio.fitting.plan import FitPlan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import StagewiseFit, fit_single_stage_many, fit_stagewise
-from ddaudio.fitting.teacher import teacher_hash
+from ddaudio.fitting.teacher import model_hash
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 from ddaudio.io.cut import cut
@@ -233,7 +233,8 @@ def _log(
         return TrainingLog()
     settings = {group: table for group, table in options.tables().items() if group != "output"}
     versions = {"ddaudio": version("ddaudio"), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    about = {"recording": recording.content_hash, **versions, "settings": settings, "teacher": teacher_hash(options.training)}
+    models = {"teacher": model_hash(options.training.teacher_model), "start": model_hash(options.model.from_model)}
+    about = {"recording": recording.content_hash, **versions, "settings": settings, **models}
     return Checkpoint(folder, about, options.output.checkpoint_every_s, resume=resume, force=force)
 
 

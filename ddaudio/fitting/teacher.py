@@ -48,9 +48,9 @@ def part_of(lesson: Samples | None, target: Tensor, begin: int = 0) -> Tensor | 
     return lessons
 
 
-def teacher_hash(training: TrainingOptions) -> str | None:
-    """Return the SHA-256 of the teacher's file, of which a resumed fit takes the same; None for none. Raises OSError."""
-    if training.teacher_model is None:
+def model_hash(model: str | None) -> str | None:
+    """Return the SHA-256 of a model's file, which must be the same in a resumed fit; None for none. Raises OSError."""
+    if model is None:
         return None
-    path = Path(training.teacher_model)
+    path = Path(model)
     return hashlib.sha256((path / MODEL if path.is_dir() else path).read_bytes()).hexdigest()

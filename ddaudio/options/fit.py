@@ -53,9 +53,17 @@ class FitOptions:
         if self.grid.whole and self.grid.frame_s is not None and len(self.model.wave_terms) == 1:
             other: dict[str, object] = {"frame_s": self.grid.frame_s}
             raise OptionError(setting="whole", value=True, others=other, hint="give only one of the two")
-        training = self.training
-        if training.optimiser is None and training.has_curvature and any(map(self.second_order, self.model.wave_terms)):
-            check_rateless(training, "the default for these losses, ")
+        self._check_rateless()
+
+    def _check_rateless(self) -> None:
+        """Raise `OptionError` for settings of training that are not used because the optimiser is Gauss-Newton."""
+        training, noise = self.training, self.model.noise_term
+        waves = list(map(self.second_order, self.model.wave_terms))
+        with_noise = noise is not None and self.network(noise).changes().get("noise_waves", False)
+        if training.optimiser == "gauss-newton":
+            check_rateless(training, rate=not with_noise)
+        elif training.optimiser is None and training.has_curvature and any(waves):
+            check_rateless(training, "the default for these losses, ", rate=all(waves) and not with_noise)
 
     def network(self, name: str) -> Any:
         """Return the settings of a network: an instance of its option class."""

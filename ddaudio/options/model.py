@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ddaudio.errors import OptionError
-from ddaudio.options.checks import check_choice, check_one_of, check_range, check_switch, check_whole, parse_row
+from ddaudio.options.checks import check_choice, check_one_of, check_range, check_switch, check_text, check_whole, parse_row
 from ddaudio.options.networks import NETWORKS
 
 InitialisationName = Literal["peaks", "random", "equal"]
@@ -49,6 +49,9 @@ class ModelOptions:
     estimator: EstimatorName | None = None
     """Estimate the frequencies of each frame by gradient descent from random ones, in place of `initialisation`; for 16 partials
     a frame or less."""
+    from_model: str | None = None
+    """A trained model as the start, in place of `initialisation`: the folder of a fit of this recording, of its beginning or of
+    another one, or its model.safetensors (default: none)."""
 
     def __post_init__(self) -> None:
         for name in self.terms:
@@ -81,6 +84,22 @@ class ModelOptions:
             raise OptionError(problem, setting="budget", value=self.budget, allowed=f"{least} or more")
         check_one_of(self, "budget", "partials")
         self._check_competition()
+        self._check_from_model()
+
+    def _check_from_model(self) -> None:
+        """Refuse what determines the initial components in another way, and what a starting model may not fit into."""
+        check_text(self, "from_model")
+        if self.from_model is None:
+            return
+        check_one_of(self, "from_model", "estimator")
+        check_one_of(self, "from_model", "partials")
+        for name in ("initialisation", "compete"):
+            if getattr(self, name) != getattr(ModelOptions, name):
+                others = {name: getattr(self, name)}
+                raise OptionError(setting="from_model", value=self.from_model, others=others, hint="give only one of the two")
+        if not self.wave_terms:
+            problem = "but noise is fitted in closed form"
+            raise OptionError(problem, setting="from_model", value=self.from_model, others={"model": self.model})
 
     def _check_competition(self) -> None:
         """Refuse a competition with nothing to share, or with the shares given."""

@@ -9,6 +9,8 @@ from ddaudio.options.loss_specs import LOSSES
 from ddaudio.options.losses import has_curvature, parse_loss, parse_penalties, parse_terms
 
 MOST_STEPS = 10**6
+LEARNING_RATE = 0.02
+"""Default learning rate."""
 RATES = "each kind of parameter once, with its factor, as in frequency=0.5,amplitude=2"
 """Allowed values of the setting ``rates``, for errors."""
 OptimiserName = Literal["gauss-newton", "adam", "sgd", "lbfgs"]
@@ -37,8 +39,8 @@ class TrainingOptions:
     8 for double-dutch; 1 for waves with noise that have neither a target SNR nor a budget)."""
     together: bool = True
     """Train the networks of a sum jointly at the end, for recordings that are fitted in one block (up to 24 s of mono)."""
-    learning_rate: float = 0.02
-    """Learning rate, in units of the parameters' scales, 1e-8 to 10; not used by gauss-newton."""
+    learning_rate: float | None = None
+    """Learning rate, in units of the parameters' scales, 1e-8 to 10 (default: 0.02); gauss-newton has none."""
     schedule: ScheduleName = "warm-up"
     """Learning rate over the steps: falling to zero (cosine), constant, rising over the first tenth and then falling (warm-up),
     or low for the first half and then rising (rise)."""
@@ -111,6 +113,11 @@ class TrainingOptions:
         return {} if self.rates is None else parse_rates(self.rates)
 
     @property
+    def rate(self) -> float:
+        """The learning rate, given or default."""
+        return LEARNING_RATE if self.learning_rate is None else self.learning_rate
+
+    @property
     def least_squares(self) -> bool:
         """Whether the mean squared error is the only loss, and there is no penalty."""
         terms = [LOSSES[parse_loss(name).kind] for name in parse_terms(self.losses)]
@@ -144,7 +151,9 @@ class TrainingOptions:
         """
         optimiser = self.optimiser or ("gauss-newton" if self.has_curvature and second_order else "adam")
         steps = self.steps if self.steps is not None else 6 if optimiser == "gauss-newton" else first_order_steps
-        return replace(self, optimiser=optimiser, steps=steps, exchanges=exchanges if self.exchanges is None else self.exchanges)
+        exchanges = exchanges if self.exchanges is None else self.exchanges
+        rate = self.learning_rate if optimiser == "gauss-newton" else self.rate
+        return replace(self, optimiser=optimiser, steps=steps, exchanges=exchanges, learning_rate=rate)
 
 
 def count_batches(n_samples: int, length: int) -> int:
@@ -215,9 +224,13 @@ def _first_order(options: TrainingOptions) -> dict[str, object]:
     return {name: getattr(options, name) for name in FIRST_ORDER}
 
 
-def check_rateless(options: TrainingOptions, default: str = "") -> None:
-    """Raise `OptionError` for settings not used by Gauss-Newton; ``default`` explains why it is the optimiser."""
+def check_rateless(options: TrainingOptions, default: str = "", *, rate: bool = False) -> None:
+    """Raise `OptionError` for settings not used by Gauss-Newton; ``default`` explains why it is the optimiser.
+
+    The learning rate is one of them if ``rate`` is true: in some fits a part of the model is trained by another optimiser.
+    """
     by_rate = {"grow": options.grow, "ema": options.ema, "teacher": options.teacher, "schedule": options.schedule == "rise"}
+    by_rate["learning_rate"] = options.learning_rate if rate else None
     asked = next((name for name, value in (_first_order(options) | by_rate).items() if value), None)
     if asked is not None:
         raise OptionError(

@@ -120,7 +120,7 @@ class Run:
     @property
     def rate(self) -> float:
         """Learning rate of the next step."""
-        return self.options.learning_rate * rate_factor(self.options.schedule, self.done, self.steps, self.options.rise_at)
+        return self.options.rate * rate_factor(self.options.schedule, self.done, self.steps, self.options.rise_at)
 
     def closure(self) -> Closure:
         """Prepare a gradient step; return the closure that evaluates its loss."""

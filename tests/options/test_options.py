@@ -70,7 +70,7 @@ RANGES = {
 }
 DESCENT = (
     *("rates", "rate_tilt", "amplitude_tilt", "momentum_delay", "momentum_from", "grow", "crops", "ema", "ema_from", "teacher"),
-    *("schedule", "rise_at", "batch_order", "batch_steps", "epochs", "teacher_model"),
+    *("schedule", "rise_at", "batch_order", "batch_steps", "epochs", "teacher_model", "learning_rate"),
 )
 """Settings that gauss-newton, the default, does not have, or only in part."""
 NEEDED = {
@@ -117,6 +117,7 @@ TEXTS = {
     "transition_s": ["0.0001", "1e-6", "0.5,1"],
     "budget_split": ["1,1", "3,1"],
     "teacher_model": ["bark-fit", "fits/bark-fit/model.safetensors"],
+    "from_model": ["bark-fit"],
     "rates": ["frequency=0.5", "frequency=0.5,amplitude=2", " level 1 = 0 "],
     "cut": ["learned", "0.1", "-0.5"],
     "widths": ["100,10,1", "5,3,1"],
@@ -371,7 +372,8 @@ def test_optimiser_and_steps_follow_the_losses_unless_given(given, optimiser, st
     resolved = before.resolved(5)
     assert (resolved.optimiser, resolved.steps, resolved.exchanges) == (optimiser, steps, 5)
     assert resolved.resolved(7) == resolved, "what is there stays"
-    filled = {"optimiser": before.optimiser, "steps": before.steps, "exchanges": before.exchanges}
+    filled = {name: getattr(before, name) for name in ("optimiser", "steps", "exchanges", "learning_rate")}
+    assert resolved.learning_rate == (None if optimiser == "gauss-newton" else 0.02)
     assert replace(resolved, **filled) == before, "nothing else is changed"
 
 
@@ -399,8 +401,17 @@ def values_of(name):
     return st.sampled_from(CHOICES[name] if name in CHOICES else TEXTS[name])
 
 
+def without_starts(chosen):
+    """Settings without others than the model that determine the start, if there is one."""
+    if "from_model" not in chosen:
+        return chosen
+    others = ("initialisation", "estimator", "partials", "compete", "model")
+    return {name: value for name, value in chosen.items() if name not in others}
+
+
 def combined(chosen):
     """Settings as chosen, and what they need besides."""
+    chosen = without_starts(chosen)
     owned = [name for name in chosen if name == "whole" or setting_groups()[name][0] in NETWORKS]
     if owned:  # networks that have them, all of them
         chosen = {name: value for name, value in chosen.items() if name not in ("budget_split", "initialisation")}
@@ -541,6 +552,7 @@ DESCENDING = {
     "grow": 1,
     "ema": 0.9,
     "schedule": "rise",
+    "learning_rate": 0.1,
 }
 
 
@@ -552,8 +564,12 @@ def test_what_needs_a_learning_rate_is_refused_with_gauss_newton(name):
         with refused(**facts) as caught:
             FitOptions().with_settings({**given, **more})
         assert caught.value.problem.startswith(why)
-    with refused(**facts):
-        FitOptions().with_settings({"model": "sine+stack", **given})  # sine would take it
+    if name == "learning_rate":  # which is that of siren, or that of waves that are trained with noise
+        for model in ({"model": "sine+siren"}, {"model": "sine+noise", "noise_steps": 10, "noise_waves": True}):
+            assert FitOptions().with_settings({**model, **given}).training.rate == 0.1
+    else:
+        with refused(**facts):
+            FitOptions().with_settings({"model": "sine+siren", **given})  # sine would take it
     for network in ({"model": "siren"}, {"model": "cascade", "activation": "tanh"}, {"model": "siren+stack"}):
         assert getattr(FitOptions().with_settings({**network, **given}).training, name) == given[name], "adam is the default"
     for optimiser in ("adam", "sgd"):

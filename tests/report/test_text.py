@@ -257,7 +257,7 @@ def test_settings_have_their_units() -> None:
     options = FitOptions(
         grid=GridOptions(frame_s=0.05),
         model=ModelOptions(model="double-dutch", target_snr_db=40.5),
-        training=TrainingOptions(learning_rate=1e-5, together=False, steps=7),
+        training=TrainingOptions(optimiser="adam", learning_rate=1e-5, together=False, steps=7),
         output=OutputOptions(encoding="pcm16"),
     )
     values = {row["name"]: row["value"] for row in text.settings_rows({"settings": options.tables()})}

@@ -51,7 +51,7 @@ def test_defaults_are_filled_in_by_the_losses() -> None:
     phase = TrainingOptions(losses="mse=1,phase=0.1").resolved(2)
     assert (phase.optimiser, phase.steps) == ("adam", 80)
     given = TrainingOptions(optimiser="sgd", steps=7)
-    assert given.resolved(2) == replace(given, exchanges=2)
+    assert given.resolved(2) == replace(given, exchanges=2, learning_rate=0.02)
 
 
 def test_gauss_newton_looks_at_each_step_and_only_goes_down() -> None:
