@@ -77,6 +77,11 @@ class Network(nn.Module, ABC):
         return False
 
     @property
+    def n_phases(self) -> int:
+        """Number of equal shares of the steps, of which the k-th trains the first k of `estimates`; 1 to train all at once."""
+        return 1
+
+    @property
     def is_far(self) -> bool:
         """Whether its initial values are so far from a solution that a loss that does not fall is no sign of convergence."""
         return False

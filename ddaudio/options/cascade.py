@@ -19,7 +19,7 @@ ActivationName = Literal["none", "tanh", "sine"]
 class CascadeOptions(NetworkOptions):
     """The network ``cascade``: one wave per layer, added to the sum of the layers before it."""
 
-    training_only: ClassVar[tuple[str, ...]] = ("greedy", "local", "span")
+    training_only: ClassVar[tuple[str, ...]] = ("greedy", "local", "grow_layers", "span")
 
     ladder: str = "free"
     """Frequencies of a cascade's layers: learned (free), equally spaced (linear), halved from layer to layer (octave), multiples
@@ -38,6 +38,8 @@ class CascadeOptions(NetworkOptions):
     """Initialise a cascade layer by layer: each removes as much as it can of what those before it leave."""
     local: bool = False
     """Train each layer of a cascade by its own loss on what those before it leave, instead of by the loss of their sum."""
+    grow_layers: bool = False
+    """Train a local cascade layer by layer: after each equal share of the steps the next layer is trained as well."""
     span: str | None = None
     """Time of sine and cascade, whose phases are trained as those at time 0: seconds from a frame's first sample, or the values
     at both ends of each frame, as in 4,7 (default: time 0 is the middle of the frame)."""
@@ -47,8 +49,10 @@ class CascadeOptions(NetworkOptions):
         for name, known in (("phase", PhaseName), ("activation", ActivationName)):
             check_choice(self, name, get_args(known))
         self._check_ladder()
-        for name in ("greedy", "local"):
+        for name in ("greedy", "local", "grow_layers"):
             check_switch(self, name)
+        if self.grow_layers and not self.local:
+            raise OptionError("but layers have no losses", setting="grow_layers", value=True, hint="give {local=True} as well")
         check_range(self, "layer_decay", 0.9, 1)
 
     def _check_ladder(self) -> None:

@@ -83,6 +83,7 @@ class Run:
         self.record = TrainingRun()
         self.within = lru_cache(1)(self.objective.within)
         settled = settled_from(options.schedule, self.steps, options.grow, options.rise_at)
+        settled = max(settled, self.steps - self.steps // self.network.n_phases) if self.network.n_phases > 1 else settled
         self.settled = self.steps if self.network.is_far else settled
         self._found = self.log.begin(self.parameters)
         if self._found.finished is not None:
@@ -125,7 +126,7 @@ class Run:
     def closure(self) -> Closure:
         """Prepare a gradient step; return the closure that evaluates its loss."""
         step, taught = self.done, None
-        if step and self._piece(step) != self._piece(step - 1):
+        if step and (self._piece(step), self._phase(step)) != (self._piece(step - 1), self._phase(step - 1)):
             self.optimiser.restart()
         view = self._view(step)
         if self.lesson is not None:
@@ -217,6 +218,14 @@ class Run:
         whole = self.objective.evaluate(estimate, self.network.amplitudes)
         return {name: sums.get(name, value) for name, value in whole.items()}
 
+    def _phase(self, step: int) -> int:
+        """Return the share of the steps that a step is in, from 1 to the network's `n_phases`."""
+        return 1 + step * self.network.n_phases // self.steps
+
+    def _trained(self, every: Sequence[Tensor]) -> list[Tensor]:
+        """Return those of the network's `estimates` that have a loss at this step."""
+        return list(every) if self.network.n_phases == 1 else list(every[: self._phase(self.done)])
+
     def _piece(self, step: int) -> tuple[int, int]:
         return grown(step, self.steps, self.options.grow, self.target.shape[-1], self.options.grow_from)
 
@@ -238,14 +247,14 @@ class Run:
         """Evaluate loss and gradients; return whether they are finite, and the loss has not diverged."""
         for parameter in self.parameters:
             parameter.grad = None
-        estimates = self.network.estimates()
+        estimates = self._trained(self.network.estimates())
         if view.objective is not self.objective:
             estimates = [estimate[:, view.samples] for estimate in estimates]
         moment = StepInfo(self.done, self.steps, self.options.seed)
         parts = [view.objective(estimate, view.crop, moment) for estimate in estimates]
         if taught is not None:
             # One teacher teaches all layers that have a loss each.
-            lessons = taught if len(taught) > 1 else list(taught) * len(parts)
+            lessons = self._trained(taught) if len(taught) > 1 else list(taught) * len(parts)
             for part, estimate, lesson in zip(parts, estimates, lessons, strict=True):
                 pull = (estimate - lesson[:, view.samples]) * self.objective.scale
                 part["teacher"] = self.options.teacher * pull.square().mean()

@@ -133,6 +133,33 @@ def test_local_losses_choose_the_best_point() -> None:
     assert after[0] < 0.9 * start[0], "the first layer on its own is better"
 
 
+def test_layers_are_grown_one_by_one() -> None:
+    """In the first half of the steps the second of two layers is not trained, and convergence does not end the run there."""
+    target = waves_of([0.9, 0.3], [1.0, 0.7]).float()
+    network = network_of(local=True, grow_layers=True)
+    network.initialise(1.1 * target, Budget(2), "peaks", torch.Generator())
+    assert (network.n_phases, len(network.estimates()), network_of(local=True).n_phases) == (2, 2, 1)
+    objective = Objective({"mse": 1.0}, target, 512, 1, RATE)
+    seen = []
+
+    def look(_: object) -> None:
+        seen.append(network.amplitude.detach().clone())
+
+    start = [float(objective.evaluate(layer)["mse"]) for layer in network.estimates()]
+    options = TrainingOptions(optimiser="adam", steps=80, evaluate_every=5, tolerance=0.5)
+    run = train(network, target, objective, options, look)
+    assert run.losses[0]["mse"] == pytest.approx(start[0], rel=1e-5), "the loss of the first layer alone"  # float32
+    assert len(seen) > 9, "four equal evaluations in the first half end nothing"
+    assert not torch.equal(seen[8][0], seen[0][0])
+    assert torch.equal(seen[8][1], seen[0][1])
+    assert not torch.equal(seen[9][1], seen[0][1])
+
+
+def test_layers_without_losses_of_their_own_are_not_grown() -> None:
+    with pytest.raises(OptionError, match="grow_layers is True but layers have no losses; give local=True as well"):
+        CascadeOptions(grow_layers=True)
+
+
 def test_rates_and_gradients_have_layers() -> None:
     result = fit(pluck(0.3), model="cascade", partials=3, optimiser="adam", steps=10, exchanges=0, initialisation="equal")
     gradients = result.stages[0].blocks[0][0].evaluations[-1].gradients

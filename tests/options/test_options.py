@@ -77,6 +77,7 @@ NEEDED = {
     "overlap": {"frame_s": 0.05},
     "budget_split": {"model": "sine+double-dutch"},
     "base": {"ladder": "octave"},
+    "grow_layers": {"local": True, "optimiser": "adam"},
     "compete": {"model": "sine+noise", "budget": 300},
     "noise_loss": {"noise_steps": 10},
     "noise_waves": {"noise_steps": 10},
@@ -125,7 +126,19 @@ TEXTS = {
     "span": ["seconds", "4,7", "-100,100"],
     "quality": ["zimtohrli", "visqol,zimtohrli"],
 }
-SWITCHES = {"above_nyquist", "together", "greedy", "local", "pass_on", "whole", "crops", "noise_waves", "compete", "onsets"}
+SWITCHES = {
+    "above_nyquist",
+    "together",
+    "greedy",
+    "local",
+    "pass_on",
+    "whole",
+    "crops",
+    "noise_waves",
+    "compete",
+    "onsets",
+    "grow_layers",
+}
 
 
 @pytest.mark.parametrize(
@@ -448,7 +461,7 @@ def combined(chosen):
     return kept | {
         name: value
         for name, value in needed.items()
-        if name not in kept or name in ("losses", "optimiser", "ropes", "reading", "model", "ladder", "noise_steps")
+        if name not in kept or name in ("losses", "optimiser", "ropes", "reading", "model", "ladder", "noise_steps", "local")
     }
 
 

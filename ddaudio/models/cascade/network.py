@@ -188,6 +188,11 @@ class CascadeNetwork(PartialBankNetwork):
         """Whether each layer has a loss of its own."""
         return bool(self.options.local and self.rank.numel())
 
+    @property
+    def n_phases(self) -> int:
+        """Number of shares of the steps: the layers, if a local cascade is trained layer by layer."""
+        return int(self.layout.counts.max()) if self.has_local_losses and self.options.grow_layers else 1
+
     def estimates(self) -> list[Tensor]:
         """Return one estimate ``[B, T]``; with ``local`` one per layer, with a gradient only for that layer.
 
