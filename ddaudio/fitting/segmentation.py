@@ -54,7 +54,7 @@ class Division(NamedTuple):
     """Budget or goal of the fit; it determines the price of a parameter."""
     window: WindowName
     begun: Sequence[Sequence[int]] | None = None
-    """Required sizes of the first cells of each signal, which form whole root cells (default: none)."""
+    """Required sizes of the first cells of each signal, which form whole root cells or reach its end (default: none)."""
 
     @property
     def sizes(self) -> list[int]:
@@ -71,7 +71,7 @@ class Division(NamedTuple):
         sizes, rows = self.sizes, []
         for signal in range(self.target.shape[0]):
             row = list(self.begun[signal]) if self.begun is not None else []
-            for root in range(sum(row) // sizes[-1], divided[-1].shape[1]):
+            for root in range(math.ceil(sum(row) / sizes[-1]), divided[-1].shape[1]):
                 row += _leaves(divided, sizes, signal, len(sizes) - 1, root, self.target.shape[1])
             rows.append(row)
         return rows

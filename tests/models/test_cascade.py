@@ -156,7 +156,7 @@ def test_layers_are_grown_one_by_one() -> None:
 
 
 def test_layers_without_losses_of_their_own_are_not_grown() -> None:
-    with pytest.raises(OptionError, match="grow_layers is True but layers have no losses; give local=True as well"):
+    with pytest.raises(OptionError, match="grow_layers is True, but layers have no losses; give local=True as well"):
         CascadeOptions(grow_layers=True)
 
 
