@@ -30,6 +30,7 @@ COMMANDS = {
     "capacity": capacity.run,
     "clicks": losses.clicks,
     "ear": ear.run,
+    "ear-seconds": ear.seconds,
     "ear-variants": ear_variants.run,
     "ear-weighting": ear_weighting.run,
     "first-order": first_order.run,
