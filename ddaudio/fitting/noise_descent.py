@@ -54,19 +54,16 @@ class NoiseDescent:
         self.run = TrainingRun()
 
     def descend(self, tell: ProgressCallback) -> TrainingRun:
-        """Descend, and return the record; `KeyboardInterrupt` ends with the best so far."""
+        """Descend, and return the record; `KeyboardInterrupt` after the first evaluation ends with the best so far."""
         steps = self._options.noise_steps
+        terms = self._terms()
+        self._evaluate(0, terms, tell)
         try:
-            for done in range(steps + 1):
-                due = done == steps or done % self._training.evaluate_every == 0
+            for done in range(1, steps + 1):
+                self._step(terms, done - 1)
                 terms = self._terms()
-                if due:
-                    self._evaluate(done, terms)
-                    seen = self.run.evaluations[-1]
-                    told = math.nan if seen.snr_db is None else seen.snr_db
-                    tell(Progress("descending with noise", done, steps, seen.total, told))
-                if done < steps:
-                    self._step(torch.stack(list(terms.values())).sum(), done)
+                if done == steps or done % self._training.evaluate_every == 0:
+                    self._evaluate(done, terms, tell)
             self.run.status = "step limit"
         except KeyboardInterrupt:
             self.run.status = "stopped"
@@ -83,19 +80,27 @@ class NoiseDescent:
         mse = (self.target - self.waves).square().sum() / max(self._energy, 1e-30)
         return {self._options.noise_loss: self._loss(self.waves, self.noise), "mse": mse}
 
-    def _evaluate(self, done: int, terms: dict[str, Tensor]) -> None:
+    def _evaluate(self, done: int, terms: dict[str, Tensor], tell: ProgressCallback) -> None:
+        """Record an evaluation, keep the parameters if it is the best, and report the progress."""
         snr_db = snr_of(self.target - self.waves.detach(), self._energy)
-        self.run.evaluations.append(Evaluation(done, {name: float(term.detach()) for name, term in terms.items()}, snr_db))
-        if self.run.best is self.run.evaluations[-1]:
+        seen = Evaluation(done, _values(terms), snr_db)
+        self.run.evaluations.append(seen)
+        if self.run.best is seen:
             self._best = [parameter.detach().clone() for parameter in self._parameters]
+        steps = self._options.noise_steps
+        tell(Progress("descending with noise", done, steps, seen.total, math.nan if snr_db is None else snr_db))
 
-    def _step(self, loss: Tensor, done: int) -> None:
+    def _step(self, terms: dict[str, Tensor], done: int) -> None:
         factor = rate_factor(self._training.schedule, done, self._options.noise_steps)
         for group in self._adam.param_groups:
             group["lr"] = group["own"] * factor
         self._adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.run.losses.append({self._options.noise_loss: float(loss.detach())})
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        self.run.losses.append(_values(terms))
         self._adam.step()
         if self.network is not None:
             self.network.project()
+
+
+def _values(terms: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(term.detach()) for name, term in terms.items()}

@@ -190,6 +190,8 @@ def test_descent_trains_the_waves_if_asked() -> None:
     plain, trained = fit(recording), fit(recording, noise_steps=10, noise_loss="mel", noise_waves=True)
     (run,) = trained.stages[-1].blocks[0]
     assert run.best.total < run.evaluations[0].total
+    assert run.losses[0] == run.evaluations[0].terms
+    assert sorted(run.losses[0]) == ["mel", "mse"]
     assert not torch.equal(plain.waves[:, :], trained.waves[:, :])
     # The estimate is that of the stored network, to the bit.
     assert torch.equal(trained.network.terms[0].estimate(), trained.waves[:, :])
@@ -206,6 +208,15 @@ def test_descent_that_is_stopped_keeps_the_best() -> None:
     (run,) = stopped.stages[-1].blocks[0]
     assert (stopped.status, run.evaluations[-1].step) == ("stopped", 4)
     assert run.best.total < run.evaluations[0].total
+
+
+def test_descent_that_is_stopped_before_its_first_step_leaves_the_waves() -> None:
+    def stop(progress: Progress) -> None:
+        if progress.stage == "descending with noise":
+            raise KeyboardInterrupt
+
+    stopped = fit(pluck(0.25), noise_steps=8, progress=stop)
+    assert (stopped.status, stopped.network.title, stopped.noise) == ("stopped", "sine", None)
 
 
 @pytest.mark.parametrize(
