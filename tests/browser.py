@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,20 +16,28 @@ from playwright.sync_api import Browser, Page, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
     "--no-sandbox",  # tests may run as root, for whom Chromium has no sandbox
+    "--disable-dev-shm-usage",  # containers have 64 MB of shared memory: a large page kills the browser there
     "--autoplay-policy=no-user-gesture-required",  # a test's call of play() is no gesture of a user
 )
 
 
 @contextmanager
-def running() -> Iterator[Browser]:
-    """Give a browser; without one the tests are skipped."""
+def running() -> Iterator[Callable[[], Browser]]:
+    """Give a function that returns the browser, started again if it has crashed; without one the tests are skipped."""
     path = os.environ.get("DDAUDIO_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip("no Chromium on this machine: install Debian's package chromium, or set DDAUDIO_CHROMIUM to a browser's path")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser
-        browser.close()
+        started: list[Browser] = []
+
+        def alive() -> Browser:
+            if not started or not started[-1].is_connected():
+                started.append(playwright.chromium.launch(executable_path=path, args=list(FLAGS)))
+            return started[-1]
+
+        yield alive
+        for browser in started:
+            browser.close()
 
 
 @dataclass

@@ -52,7 +52,7 @@ def onset_times_s(recording: Recording) -> list[float]:
     found = librosa.onset.onset_detect(onset_envelope=envelope, sr=rate, hop_length=hop, units="time")
     # The flux rises as soon as an onset is in the last tenth of a frame, whose middle is the frame's time.
     times_s = np.clip(found - hop / rate + (0.5 - LAST_SHARE) * n_fft / rate, 0, (recording.n_samples - 1) / rate)
-    return [round(float(time_s), 4) for time_s in times_s]
+    return [float(time_s) for time_s in times_s]
 
 
 def _frames(recording: Recording, hop: int, n_fft: int) -> Iterator[NDArray[np.float32]]:
