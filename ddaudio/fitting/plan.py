@@ -1,14 +1,14 @@
 """The plan of a fit: all decisions that are made before any work, from the options and the recording."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from ddaudio.errors import OptionError, nearest
-from ddaudio.fitting import layer_widths
+from ddaudio.errors import OptionError
 from ddaudio.fitting.budget import allowance, check_budget, check_most, goal_energy, highest_snr_db
+from ddaudio.fitting.plan_checks import check_options
+from ddaudio.fitting.resolved_options import resolved_term
 from ddaudio.fitting.segmentation import cell_sizes
 from ddaudio.fitting.starting_model import check_division, starting_terms
 from ddaudio.fitting.teacher import lesson_of
@@ -16,15 +16,9 @@ from ddaudio.grid.coding import WORD
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples
-from ddaudio.losses import make_loss
-from ddaudio.metrics.registry import METRICS, requested
-from ddaudio.models import FramedNetwork, network_class
-from ddaudio.models.double_dutch import sizing
+from ddaudio.models import FramedNetwork
 from ddaudio.models.noise.fit import BUDGET_PRICE_DB2, PRICE_DB2
 from ddaudio.options import (
-    MAX_FRAME_S,
-    MAX_WHOLE_S,
-    MIN_FRAME_S,
     MIN_PARAMETERS,
     MIN_PARAMETERS_PER_SAMPLE,
     NETWORKS,
@@ -32,23 +26,11 @@ from ddaudio.options import (
     NetworkSpec,
     TrainingOptions,
     check_lags,
-    parse_terms,
 )
 from ddaudio.options.noise import NoiseOptions
-from ddaudio.options.registry import load
 
-TREE_FRAME_S = 0.1
-"""Default frame length of trees, rounded to a power of two samples."""
-PARTIALS_FRAME_S = 0.05
-"""Default frame length with a fixed number of partials per frame."""
-
-UNITS_FRAME_S, UNITS_OVERLAP = 0.06, 0.1
-"""Default frame length and overlap of networks of sine units."""
 NOISE_PER_SECOND, SHORTEST_NOISE_S = 440.0, 0.16
 """Largest number of parameters of noise per second and channel, and the duration that counts at least."""
-EXCHANGES_BY_EAR = 1
-"""Default number of exchanges of weak components where the size of the waves is chosen by ear: a second one takes a fifth of the
-time for 0.05 dB of SNR, which no score shows."""
 BLOCK_SAMPLES = 1 << 20
 """Number of samples over all channels in a block: 24 s of mono at 44.1 kHz."""
 
@@ -194,7 +176,7 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
     Raises `OptionError` for options in conflict with each other or with the recording, a budget that is too small for a single
     component or beyond what the recording can use, and a loss with a lag that is longer than what is fitted at a time.
     """
-    _check(options, recording)
+    check_options(options, recording)
     if options.model.budget is not None:
         check_most("budget", options.model.budget, recording, options.model.budget)
     block_samples = min(recording.n_samples, BLOCK_SAMPLES // recording.n_channels)
@@ -206,7 +188,7 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
         second_order = all(map(options.second_order, terms))
         joint = options.training.resolved(second_order=second_order)
         options = replace(options, training=joint) if second_order else options
-    stages = tuple(_plan_stage(_resolved_term(options, recording, index), recording) for index in range(len(terms)))
+    stages = tuple(_plan_stage(resolved_term(options, recording, index, BLOCK_SAMPLES), recording) for index in range(len(terms)))
     if len(terms) == 1:
         alone = stages[0].options
         own = {name: options.network(name) for name in options.model.terms} | dict(alone.networks)
@@ -257,104 +239,6 @@ def _plan_noise(options: FitOptions, recording: Recording) -> NoisePlan | None:
     if own.noise_waves and not options.model.wave_terms:
         raise OptionError("but the model has none", setting="noise_waves", value=True, others={"model": options.model.model})
     return NoisePlan(name, options.model.budget, most, price_db2, own, options.training)
-
-
-def _check(options: FitOptions, recording: Recording) -> None:
-    """Raise `OptionError` for options in conflict with each other or the recording, and `PluginError` for broken packages."""
-    METRICS.check()
-    requested(options.output.quality)
-    for name in options.model.terms:
-        network_class(name)
-        options.network(name).check_sample_rate(recording.sample_rate)
-    for name in parse_terms(options.training.losses):
-        make_loss(name, recording.sample_rate)
-    _check_rates(options)
-    if options.grid.whole and recording.duration_s > MAX_WHOLE_S:
-        raise OptionError(
-            f"but the recording lasts {recording.duration_s:.1f} s",
-            setting="whole",
-            value=True,
-            allowed=f"recordings of up to {MAX_WHOLE_S:g} s",
-            hint="give {frame_s} in place of {whole=True}",
-        )
-
-
-def _check_rates(options: FitOptions) -> None:
-    """Raise `OptionError` for factors of the learning rate of parameters that no network has."""
-    without = [name for name in options.model.wave_terms if not NETWORKS[name].has_frequencies]
-    for setting, what in (("rate_tilt", "frequency"), ("amplitude_tilt", "amplitude")):
-        if (tilt := getattr(options.training, setting)) and without:
-            problem = f"but parameters of {without[0]} have no {what}"
-            raise OptionError(problem, setting=setting, value=tilt, hint=f"use {{{setting}=0}}")
-    names = [options.network(name).fitted_as or name for name in options.model.wave_terms]
-    kinds = {kind for name in names for kind in NETWORKS[name].kinds}
-    numbered = {own for name in names if (own := NETWORKS[name].numbered) is not None}
-    for name in options.training.parsed_rates:
-        number = re.fullmatch(r"(\w+) (\d+)", name)
-        if name not in kinds and not (
-            number and any(number[1] == word and 1 <= int(number[2]) <= most for word, most in numbered)
-        ):
-            known = [*kinds, *(f"{word} 1 to {most}" for word, most in numbered)]
-            problem, hint = f"but {options.model.model} has no such parameters", nearest(name, known)
-            raise OptionError(problem, setting="rates", value=name, verb="names", hint=hint)
-
-
-def _resolved_term(options: FitOptions, recording: Recording, place: int) -> FitOptions:
-    """Return the resolved options of one network; in a sum, its budget includes the shares of those before it."""
-    model, name = options.model, options.model.wave_terms[place]
-    other = options.network(name).fitted_as
-    name = other or name
-    kind, own = NETWORKS[name], options.network(name)
-    grid = replace(options.grid, whole=options.grid.whole and kind.takes_whole)
-    if len(model.terms) > 1:
-        split = model.parsed_budget_split
-        share = sum(split[: place + 1])
-        numbers = None if model.budget is None else math.floor(model.budget * share)
-        # A target SNR, and the limit that comes with it, are those of the waves.
-        share /= sum(split[: len(model.wave_terms)])
-        goal_db = highest_snr_db(model) * share
-        cap = max((model.max_parameters_per_sample or 0.0) * share, MIN_PARAMETERS_PER_SAMPLE)
-        model = replace(
-            model, model=name, budget_split=None, budget=numbers, target_snr_db=goal_db, max_parameters_per_sample=cap
-        )
-    else:
-        model = replace(model, model=name)
-    frame_s, overlap = grid.frame_s, grid.overlap
-    if kind.frames == "halving":
-        n_samples = window_samples(grid.frame_s or TREE_FRAME_S, recording.sample_rate, recording.n_samples)
-        windows = recording.n_channels * math.ceil(recording.n_samples / n_samples)
-        numbers_each = allowance(model, recording.n_channels, recording.n_samples) // windows
-        # A cap always allows the smallest tree, like one partial; a budget may not.
-        numbers_each = numbers_each if model.budget is not None else max(numbers_each, sizing.LEAST_BINARY)
-        own = sizing.resolved(own, n_samples, min(windows, math.ceil(BLOCK_SAMPLES / n_samples)), numbers_each)
-        # A single frame has no neighbour to overlap with.
-        frame_s, overlap = n_samples / recording.sample_rate, (overlap or 0.0) if recording.n_samples > n_samples else 0.0
-    elif kind.frames == "equal" and not grid.whole:
-        frame_s, overlap = frame_s or UNITS_FRAME_S, UNITS_OVERLAP if overlap is None else overlap
-    elif frame_s is None and model.partials is not None and not grid.whole:
-        frame_s = PARTIALS_FRAME_S
-    window = grid.window or ("gate" if other else "hann")
-    grid = replace(grid, frame_s=frame_s, overlap=0.5 if overlap is None else overlap, window=window)
-    if kind.has_widths:
-        own, numbers = layer_widths.sized(model, own, grid, recording, load(kind))
-        model = replace(model, budget=numbers)
-    resolved = replace(options, model=model, grid=grid, networks={name: own})
-    most = EXCHANGES_BY_EAR if options.model.is_sized_by_ear else kind.exchanges
-    return replace(resolved, training=_resolved_training(resolved, name, most))
-
-
-def _resolved_training(options: FitOptions, name: str, most_exchanges: int) -> TrainingOptions:
-    """Return the resolved training options of one network, with at most some exchanges unless they are given."""
-    kind, second_order = NETWORKS[name], options.second_order(name)
-    exchanges = min(kind.exchanges, most_exchanges)
-    return options.training.resolved(exchanges, second_order=second_order, first_order_steps=kind.first_order_steps)
-
-
-def window_samples(frame_s: float, sample_rate: int, n_samples: int) -> int:
-    """Return the power of two nearest to a tree's frame in samples, limited by the length of the signal and 5 s."""
-    low, high = math.ceil(math.log2(MIN_FRAME_S * sample_rate)), math.floor(math.log2(MAX_FRAME_S * sample_rate))
-    wanted = round(math.log2(max(frame_s * sample_rate, 2)))
-    return 1 << max(2, low, min(wanted, high, math.ceil(math.log2(max(n_samples, 2)))))
 
 
 def _check_room(options: FitOptions, stages: Sequence[StagePlan]) -> None:

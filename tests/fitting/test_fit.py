@@ -12,7 +12,7 @@ from sounds import fit_waves as fit
 
 import ddaudio
 from ddaudio.errors import OptionError
-from ddaudio.fitting.plan import PARTIALS_FRAME_S
+from ddaudio.fitting.resolved_options import PARTIALS_FRAME_S
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import Stage
 from ddaudio.io import audio

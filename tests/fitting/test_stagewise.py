@@ -21,7 +21,8 @@ import ddaudio
 from ddaudio.editing.render import render
 from ddaudio.errors import OptionError
 from ddaudio.fitting import plan, stagewise
-from ddaudio.fitting.plan import make_plan, window_samples
+from ddaudio.fitting.plan import make_plan
+from ddaudio.fitting.resolved_options import window_samples
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import Stage
 from ddaudio.io import audio
