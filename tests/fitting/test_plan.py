@@ -10,7 +10,7 @@ import torch
 from sounds import fit_waves as fit
 
 from ddaudio.errors import OptionError
-from ddaudio.fitting import layer_widths, plan, stagewise
+from ddaudio.fitting import layer_widths, plan, resolved_options, stagewise
 from ddaudio.fitting.plan import LEAST_GOAL_DB, make_plan
 from ddaudio.fitting.run import plan_fit
 from ddaudio.io.audio import Recording
@@ -45,9 +45,9 @@ def test_a_fit_decides_each_thing_once(settings: dict[str, Any], stages: int, mo
         monkeypatch.setattr(owner, name, called)
 
     for owner, name in (
-        (plan, "_resolved_term"),
+        (plan, "resolved_term"),
         (plan, "_plan_blocks"),
-        (plan, "_resolved_training"),
+        (resolved_options, "_resolved_training"),
         (layer_widths, "sized"),
         (sizing, "resolved"),
         (TrainingOptions, "resolved"),
@@ -56,7 +56,7 @@ def test_a_fit_decides_each_thing_once(settings: dict[str, Any], stages: int, mo
     recording, options = tone(), FitOptions().with_settings({**QUICK, **settings})
     make_plan(recording, options)
     planned = calls.copy()
-    assert planned["_resolved_term"] == planned["_plan_blocks"] == planned["_resolved_training"] == stages
+    assert planned["resolved_term"] == planned["_plan_blocks"] == planned["_resolved_training"] == stages
     assert planned["sized"] == ("stack" in options.model.model)
     assert planned["sizing.resolved"] == 0
     # Of a sum, the training of all networks together as well.
