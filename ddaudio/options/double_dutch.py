@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from ddaudio.errors import OptionError
+from ddaudio.errors import OptionError, closest
 from ddaudio.options.checks import check_choice, check_one_of, check_switch, check_whole, parse_row
 from ddaudio.options.network import NetworkOptions
 
@@ -41,9 +41,10 @@ class DoubleDutchOptions(NetworkOptions):
     transition_s: str = "0.0001"
     """Length of the gates' transitions, 1e-6 to 1 s: one for all levels, limited to an eighth of a level's cell, or one for each
     level, as in 0.001,0.0005."""
-    cutoffs: CutoffsName | None = None
-    """Whether the cutoffs of the gates are fixed at 0, learned for each node, or one is learned for all of a tree (shared)
-    (default: fixed; learned with reading binary or gates). Those of square ropes are fixed."""
+    cutoffs: str | None = None
+    """Whether the cutoffs of the gates are fixed at 0, learned for each node, or one is learned for all of a tree (shared); or
+    the cutoff of all gates, -1 to 1, as in 0.1 (default: fixed; learned with reading binary or gates). Those of square ropes
+    are fixed."""
     leaves: LeavesName = "waves"
     """Content of the deepest cells: the tree's own waves, or partials (sine); the tree is then divided adaptively, and its gates
     are the windows of the network sine."""
@@ -55,7 +56,7 @@ class DoubleDutchOptions(NetworkOptions):
             check_choice(self, "gating", get_args(GatingName))
         check_choice(self, "leaves", get_args(LeavesName))
         if self.cutoffs is not None:
-            check_choice(self, "cutoffs", get_args(CutoffsName))
+            self._check_cutoffs()
         check_whole(self, "depth", 1, 24)
         check_whole(self, "beam", 1, 64)
         check_switch(self, "above_nyquist")
@@ -65,17 +66,38 @@ class DoubleDutchOptions(NetworkOptions):
         if self.denominators is not None:
             parse_row("denominators", self.denominators)
         self._check_pair()
-        if self.reading == "gates" and (self.ropes == "square" or self.cutoffs == "fixed"):
+        if self.reading == "gates" and (self.ropes == "square" or self.cutoffs not in (None, "learned", "shared")):
             others = {"ropes": self.ropes} if self.ropes == "square" else {"cutoffs": self.cutoffs}
             problem, hint = (
                 "which has no parameters but learned cutoffs",
                 "use {cutoffs=learned} and {ropes=cosine} or {ropes=sine}",
             )
             raise OptionError(problem, setting="reading", value=self.reading, others=others, hint=hint)
-        if self.ropes == "square" and self.cutoffs in ("learned", "shared"):
+        if self.ropes == "square" and self.cutoffs not in (None, "fixed"):
             problem, other = "but the gates of square ropes are the same for all cutoffs", {"ropes": self.ropes}
             hint = "use {ropes=cosine} or {ropes=sine}"
             raise OptionError(problem, setting="cutoffs", value=self.cutoffs, others=other, hint=hint)
+
+    def _check_cutoffs(self) -> None:
+        """Raise `OptionError` for cutoffs that are neither a name nor a value from -1 to 1."""
+        try:
+            inside = self.cutoffs in get_args(CutoffsName) or -1 <= float(str(self.cutoffs)) <= 1
+        except ValueError:
+            inside = False
+        if not inside:
+            names = get_args(CutoffsName)
+            allowed, hint = f"{', '.join(names)}, or a cutoff from -1 to 1", closest(str(self.cutoffs), list(names))
+            raise OptionError(setting="cutoffs", value=self.cutoffs, allowed=allowed, hint=hint)
+
+    @property
+    def learns_cutoffs(self) -> bool:
+        """Whether cutoffs are parameters."""
+        return self.cutoffs in ("learned", "shared")
+
+    @property
+    def given_cutoff(self) -> float:
+        """Cutoff of all gates where none is learned."""
+        return 0.0 if self.cutoffs in (None, *get_args(CutoffsName)) else float(str(self.cutoffs))
 
     def _check_pair(self) -> None:
         """Raise `OptionError` for a pair that the ropes or the reading do not have."""

@@ -98,7 +98,6 @@ CHOICES = {
     "pair": ("opposite", "quadrature", "shifted", "sigmoid"),
     "reading": ("every", "leaf", "binary", "gates"),
     "gating": ("hard", "soft", "beam"),
-    "cutoffs": ("fixed", "learned", "shared"),
     "leaves": get_args(options.LeavesName),
     "base": ("fixed", "learned"),
     "phase": ("own", "centred"),
@@ -121,6 +120,7 @@ TEXTS = {
     "from_model": ["bark-fit"],
     "rates": ["frequency=0.5", "frequency=0.5,amplitude=2", " level 1 = 0 "],
     "cut": ["learned", "0.1", "-0.5"],
+    "cutoffs": ["fixed", "learned", "shared", "0.1", "-1"],
     "widths": ["100,10,1", "5,3,1"],
     "ladder": ["free", "linear", "octave", "harmonic", "above-nyquist", "440", "440,1e3,880.5"],
     "span": ["seconds", "4,7", "-100,100"],
@@ -450,7 +450,7 @@ def combined(chosen):
         chosen = {name: value for name, value in chosen.items() if name != "penalties"}
     if chosen.get("reading") == "gates":  # which have nothing but learned cutoffs
         chosen = {**chosen, "cutoffs": "learned", "pair": "opposite"}
-    if chosen.get("cutoffs") in ("learned", "shared") and chosen.get("ropes") == "square":  # which have none to learn
+    if chosen.get("cutoffs", "fixed") != "fixed" and chosen.get("ropes") == "square":  # which have none to learn
         chosen = {**chosen, "ropes": "sine"}
     if chosen.get("pair", "opposite") != "opposite":  # which needs waves, or levels
         needed |= {"ropes": "cosine", "reading": "every"}

@@ -24,7 +24,9 @@ def start(windows: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     If cutoffs are learned, those of the deepest gates are optimal; all others are 0.
     """
     if plan.shares_cutoff:
-        return _shared(windows, plan)
+        return _shared(windows, plan, torch.linspace(-1, 1, CANDIDATES).tolist())
+    if plan.options.given_cutoff:
+        return _shared(windows, plan, [plan.options.given_cutoff])
     deepest = 2 ** (plan.ladder.depth - 1) - 1
     position = torch.arange(plan.n_samples, dtype=torch.float64) + 0.5
     node = plan.ladder.addresses(position)[-1] // 2
@@ -91,13 +93,13 @@ def _best_cutoffs(gains: Tensor, rope: Tensor, node: Tensor) -> Tensor:
     return cutoffs
 
 
-def _shared(windows: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
-    """Return levels ``[2 F, 1]`` and the best of `CANDIDATES` cutoffs for all gates of a tree, ``[F, N]``."""
+def _shared(windows: Tensor, plan: Plan, candidates: list[float]) -> tuple[Tensor, Tensor]:
+    """Return levels ``[2 F, 1]`` and the best of some cutoffs for all gates of a tree, ``[F, N]``."""
     best = windows.new_full((windows.shape[0],), torch.inf)
     levels, cutoffs = windows.new_zeros(windows.shape[0], 2), windows.new_zeros(windows.shape[0], plan.ladder.n_nodes)
     amplitudes = windows.new_zeros(1, plan.ladder.n_ropes, 1)
     amplitudes[0, 2**plan.ladder.depth - 2 :: 2] = 1.0
-    for cutoff in torch.linspace(-1, 1, CANDIDATES).tolist():
+    for cutoff in candidates:
         tree = plan.opened(windows.new_full((1, plan.ladder.n_nodes), cutoff))
         is_open = tree.sound(amplitudes).expand(windows.shape) > 0.5
         own, left = _levels(windows, is_open)

@@ -31,7 +31,7 @@ class FoldedTree(OpenedTree):
             gating: type of the gates.
             cutoffs: ``[W, N]``.
             n_samples: length of the windows.
-            shared: whether all cutoffs are fixed at 0; gates are then computed once per level.
+            shared: whether all cutoffs are equal; gates are then computed once per level.
 
         """
         ladder = voices.ladder
@@ -42,7 +42,7 @@ class FoldedTree(OpenedTree):
             position = (torch.arange(2 * cell, dtype=torch.float64) + 0.5).to(cutoffs.device)
             rope = ladder.wave(level, position).to(cutoffs)
             self._waves.append(voices.waves(level, position).to(cutoffs))
-            cutoff = cutoffs[:1, :1, None] * 0 if shared else cutoffs[:, 2**level - 1 : 2 ** (level + 1) - 1, None]
+            cutoff = cutoffs[:1, :1, None] if shared else cutoffs[:, 2**level - 1 : 2 ** (level + 1) - 1, None]
             self._gates.append(gating.open(level, rope, cutoff))
             self._slopes += [] if shared else [gating.slope(level, rope, cutoff)]
         self._differences: list[Tensor] | None = None

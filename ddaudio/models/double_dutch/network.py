@@ -77,7 +77,7 @@ class DoubleDutchNetwork(DeclaredNetwork):
 
     @property
     def cutoffs(self) -> Tensor:
-        """The cutoffs of all nodes, ``[F, N]``, detached from the parameters; 0 for fixed ones."""
+        """The cutoffs of all nodes, ``[F, N]``, detached from the parameters."""
         return self.trees.all_cutoffs(self.cutoff.detach() * CUTOFF_UNIT)
 
     def forward(self) -> list[Tensor]:
@@ -124,7 +124,8 @@ class DoubleDutchNetwork(DeclaredNetwork):
         found = levels.within(windows, affordable, size.goal_energy, ~taken)
         cutoffs = self.cutoffs if bool(taken.any()) else None
         if cutoffs is None and not self.plan.gating.hard:
-            opened = self.plan.opened(windows.new_zeros(windows.shape[0], self.plan.ladder.n_nodes))
+            shape = windows.shape[0], self.plan.ladder.n_nodes
+            opened = self.plan.opened(windows.new_full(shape, self.plan.options.given_cutoff))
             found = jointly(opened, self.plan.voices, windows, found, affordable)
         speaks = found.gains > 0
         trees, amplitudes = Trees.of(self.plan, speaks | taken), found.amplitudes

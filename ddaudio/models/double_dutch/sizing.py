@@ -27,7 +27,7 @@ def resolved(options: DoubleDutchOptions, window_samples: int, n_windows: int, n
 
     """
     options = options.filled()
-    cutoffs, depth = options.cutoffs, options.depth
+    depth = options.depth
     if depth is None and options.denominators is None:
         depth = window_samples.bit_length() - 1
         while options.is_full and depth > 1 and _full_size(options, depth) > n_parameters:
@@ -45,7 +45,7 @@ def resolved(options: DoubleDutchOptions, window_samples: int, n_windows: int, n
             hint="use a smaller {depth}, a longer {frame_s} or a larger {budget}",
         )
     if options.gating == "beam" or not can_fold(options, ladder, window_samples):
-        siblings = options.gating == "hard" and cutoffs != "fixed"
+        siblings = options.gating == "hard" and options.learns_cutoffs
         hard = 1 if not siblings else ladder.depth
         paths = {"hard": hard, "soft": 2**ladder.depth}.get(str(options.gating), options.beam)
         check_states(ladder.depth, paths, window_samples * n_windows)

@@ -107,7 +107,7 @@ class Plan:
     @property
     def learns_cutoffs(self) -> bool:
         """Whether cutoffs are parameters."""
-        return self.options.cutoffs != "fixed"
+        return self.options.learns_cutoffs
 
     @cached_property
     def energies(self) -> Tensor:
@@ -230,7 +230,8 @@ class Trees:
         """Expand learned cutoffs to all nodes, ``[F, N]``."""
         if self.plan.shares_cutoff:
             return learned[:, None].expand(self.shape.nodes.shape)
-        cutoffs = learned.new_zeros(self.shape.nodes.shape)
+        given = 0.0 if self.plan.learns_cutoffs else self.plan.options.given_cutoff
+        cutoffs = learned.new_full(self.shape.nodes.shape, given)
         if self.plan.learns_cutoffs:
             cutoffs[self.shape.nodes] = learned
         return cutoffs

@@ -30,7 +30,7 @@ from ddaudio.models.double_dutch.ladder import Ladder
 from ddaudio.models.double_dutch.trees import Trees
 from ddaudio.models.file import load_model
 from ddaudio.models.framed import _at_rate
-from ddaudio.options import DoubleDutchOptions, TrainingOptions
+from ddaudio.options import DoubleDutchOptions, GatingName, TrainingOptions
 from ddaudio.report.save import save_fit
 from ddaudio.training.history import Progress
 from ddaudio.training.trainer import train
@@ -308,6 +308,40 @@ def test_learned_cutoffs_are_no_worse_than_fixed_ones(seed: int, depth: int) -> 
     learned, fixed = (guessed(replace(options, cutoffs=name), target, Budget(ALL)) for name in ("learned", "fixed"))
     # The levels that cutoffs are found for are those of the samples, not yet those of the cells: a hundredth of a decibel.
     assert float(decibels(target, learned.estimate())) >= float(decibels(target, fixed.estimate())) - 0.01
+
+
+@pytest.mark.parametrize("gating", ["soft", "hard"])
+def test_a_given_cutoff_is_that_of_all_gates(gating: GatingName) -> None:
+    """Amplitudes found for gates at 0.3 give the same signal in a tree whose learned cutoffs are all 0.3."""
+    target = noise(0.064) + bark_window(512)
+    given_ = guessed(DoubleDutchOptions(gating=gating, depth=4, cutoffs="0.3"), target, Budget(ALL))
+    free = empty(DoubleDutchOptions(gating=gating, depth=4, cutoffs="learned"), frames=given_.grid.n_frames)
+    free._set(Trees(free.plan, given_.trees.ropes), given_.rope_amplitudes, given_.cutoffs)
+    assert bool((given_.cutoffs == 0.3).all())
+    # Shared gates are computed once, learned ones for each window: sums of float32 in another order.
+    torch.testing.assert_close(given_.estimate(), free.estimate(), rtol=0, atol=1e-5)
+    fixed, zero = (
+        guessed(DoubleDutchOptions(gating=gating, depth=4, cutoffs=name), target, Budget(ALL)) for name in ("fixed", "0")
+    )
+    assert torch.equal(fixed.estimate(), zero.estimate())
+    assert not torch.allclose(fixed.estimate(), given_.estimate(), atol=1e-3)
+
+
+def test_gates_and_target_with_one_cutoff(tmp_path: Path) -> None:
+    """The recording and the ropes are cut at the same place; two levels for each frame are all that is left to learn."""
+    recording, own = ddaudio.read(BARK), {"model": "double-dutch", "reading": "binary", "depth": 6, "cut": "0.05", "steps": 0}
+    fits = {cutoffs: fit(recording, cutoffs=cutoffs, **own) for cutoffs in ("0.05", "fixed")}
+    assert set(fits["0.05"].recording.samples[:, :].unique().tolist()) == {0.0, 1.0}
+    assert fits["0.05"].network.n_parameters() == fits["fixed"].network.n_parameters()
+    assert fits["0.05"].snr_db != fits["fixed"].snr_db
+    save_fit(fits["0.05"], tmp_path / "fit")
+    assert torch.equal(load_model(tmp_path / "fit").estimate(), fits["0.05"].network.estimate())
+
+
+@pytest.mark.parametrize("cutoffs", ["1.5", "-2", "lerned", "nan", ""])
+def test_other_cutoffs_are_refused(cutoffs: str) -> None:
+    with pytest.raises(OptionError, match=r"fixed, learned, shared, or a cutoff from -1 to 1"):
+        DoubleDutchOptions(cutoffs=cutoffs)
 
 
 @given(seed=st.integers(0, 999), depth=st.integers(1, 6))
