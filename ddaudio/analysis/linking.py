@@ -1,0 +1,213 @@
+"""Linking: partials of successive cells that continue each other, as tracks.
+
+Two partials of neighbouring cells continue each other as far as their frequency, level and phase agree. With the gaps ``d`` in
+each of the three, relative to their widths ``sigma``, a link costs ``1 - exp(-sum d^2 / sigma^2)``, 0 for none and 1 for large
+gaps, and leaving it costs ``1 - (1 - delta) cost`` (Neri and Depalle, 2018, "Fast partial tracking of audio with real-time
+capability through linear programming", DAFx-18). Both are equal where the sum is ``ln((2 - delta) / (1 - delta))``, so with
+``sigma^2 = zeta^2 / ln((2 - delta) / (1 - delta))`` a gap in one of the three alone ends a track exactly beyond its nominal width
+``zeta``. The published program multiplies by the logarithm instead.
+
+Between each pair of neighbouring cells, the links are those of least total cost, an assignment problem, solved for each connected
+component of the links that are possible.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ddaudio.analysis.partials import Partials
+from ddaudio.grid.time_grid import TimeGrid
+
+DELTA = 0.2
+"""How flat the cost is: 0 to 1."""
+WIDTH_BINS = 0.5
+"""Nominal width in frequency, in bins of the shorter of two cells (1 / its length), or `WIDTH_RATIO` if that is more."""
+WIDTH_RATIO = 0.03
+"""Nominal width in frequency, relative to the frequency: a quarter tone."""
+WIDTH_DB = 20.0
+"""Nominal width in level."""
+WIDTH_RAD = 0.75 * math.pi
+"""Nominal width in phase at the boundary of two cells."""
+
+LEAST_AMPLITUDE = 1e-10
+"""Amplitude below which levels are equal."""
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class Points(NamedTuple):
+    """Partials in the order of signal, time and frequency; columns ``[P]``."""
+
+    cell: Integers
+    """Cell of each partial, in the order of signal, then time."""
+    frequency: Floats
+    """Radians per sample."""
+    amplitude: Floats
+    """Full scale."""
+    phase: Floats
+    """Radians at the middle of the frame."""
+    middle: Floats
+    """Middle of the frame in samples."""
+    spread: Floats
+    """See `TimeGrid.spread`."""
+
+
+class Links(NamedTuple):
+    """Pairs of partials of neighbouring cells; columns ``[E]``."""
+
+    left: Integers
+    """Index of the earlier partial."""
+    right: Integers
+    """Index of the later one."""
+    cost: Floats
+    """0 to 1; see `link_cost`."""
+
+    def keep(self, which: NDArray[Any]) -> "Links":
+        """Return the pairs that a mask or an index selects."""
+        return Links(*(column[which] for column in self))
+
+
+def link(partials: Partials, grid: TimeGrid) -> Tensor:
+    """Return the track of each partial, ``[P]`` int64.
+
+    Partials of one track are in successive cells of one signal, at most one in each cell. Tracks are numbered from 0 in the order
+    of signal, beginning, and frequency at their beginning.
+
+    Args:
+        partials: undamped partials, in any order within their frames.
+        grid: their time grid.
+
+    """
+    if not len(partials):
+        return torch.zeros(0, dtype=torch.int64)
+    points, order = points_of(partials, grid)
+    chosen = assigned(candidates(points, grid), len(order))
+    track = np.empty(len(order), dtype=np.int64)
+    track[order] = _numbered(chosen, len(order))
+    return torch.from_numpy(track)
+
+
+def points_of(partials: Partials, grid: TimeGrid) -> tuple[Points, Integers]:
+    """Return the partials sorted by cell and frequency, and their original indices ``[P]``."""
+    frame, cell = partials.frame.numpy(), grid.order[partials.frame].numpy()
+    frequency, cosine, sine = (
+        column.detach().double().numpy() for column in (partials.frequency, partials.cosine, partials.sine)
+    )
+    amplitude, phase = np.hypot(cosine, sine), np.arctan2(-sine, cosine)
+    # Of equal frequencies the louder is first, so that the order of the input does not matter.
+    order = np.lexsort((phase, -amplitude, frequency, cell))
+    middle = (grid.start.double() + (grid.frames.length.double() - 1) / 2).numpy()
+    columns = cell, frequency, amplitude, phase, middle[frame], grid.spread.double().numpy()[frame]
+    return Points(*(column[order] for column in columns)), order
+
+
+def candidates(points: Points, grid: TimeGrid) -> Links:
+    """Return all pairs of partials of neighbouring cells for which a link is cheaper than none."""
+    cells = grid.cells
+    size = cells.size.numpy()
+    left, right = _near(points, _widths(size, points), cells.signal.numpy())
+    bin_rad = 2 * math.pi / np.minimum(size[points.cell[left]], size[points.cell[right]])
+    width = np.maximum(WIDTH_BINS * bin_rad, WIDTH_RATIO * np.minimum(points.frequency[left], points.frequency[right]))
+    squares = ((points.frequency[right] - points.frequency[left]) / width) ** 2
+    level_db = 20 * np.log10(np.maximum(points.amplitude, LEAST_AMPLITUDE))
+    squares += ((level_db[right] - level_db[left]) / WIDTH_DB) ** 2
+    squares += (phase_gap(points, left, right) / WIDTH_RAD) ** 2
+    links = Links(left, right, link_cost(squares))
+    return links.keep(links.cost < CROSSOVER)
+
+
+def link_cost(squares: Floats) -> Floats:
+    """Return the cost of links, 0 to 1, for the sum of squares of gaps relative to their nominal widths; `CROSSOVER` at 1."""
+    cost: Floats = -np.expm1(-squares * math.log((2 - DELTA) / (1 - DELTA)))
+    return cost
+
+
+CROSSOVER = 1 / (2 - DELTA)
+"""Cost above which no link is cheaper: there ``cost = 1 - (1 - delta) cost``."""
+
+
+def phase_gap(points: Points, left: Integers, right: Integers) -> Floats:
+    """Return the difference of phase between pairs of partials at the boundary of their cells in radians, -pi to pi.
+
+    Frequency is taken to change linearly from the middle of one frame to that of the next, by ``s`` per sample. A partial of
+    constant frequency, fitted to a glide, has the glide's frequency at the middle, and its phase plus ``s spread^2 / 2``.
+    """
+    w, spread = points.frequency, points.spread
+    distance = np.maximum(points.middle[right] - points.middle[left], 1)
+    slope = (w[right] - w[left]) / distance
+    advance = (w[right] + w[left]) / 2 * distance + slope / 2 * (spread[right] ** 2 - spread[left] ** 2)
+    gap: Floats = np.remainder(points.phase[right] - points.phase[left] - advance + math.pi, 2 * math.pi) - math.pi
+    return gap
+
+
+def _widths(size: Integers, points: Points) -> Floats:
+    """Return the largest width in frequency for links of each partial to the next cell, ``[P]``."""
+    shorter = np.minimum(size, np.append(size[1:], size[-1]))
+    widths: Floats = np.maximum(WIDTH_BINS * 2 * math.pi / shorter[points.cell], WIDTH_RATIO * points.frequency)
+    return widths
+
+
+def _near(points: Points, width: Floats, signal: Integers) -> tuple[Integers, Integers]:
+    """Return all pairs of partials of neighbouring cells of one signal whose frequencies differ by up to ``width [P]``."""
+    step = 2 * math.pi
+    key = points.cell * step + points.frequency
+    follows = np.append(signal[1:] == signal[:-1], False)[points.cell]
+    # Frequencies are 0 to pi, so the limits stay within a cell's own range of keys.
+    low = (points.cell + 1) * step + np.maximum(points.frequency - width, -1)
+    high = (points.cell + 1) * step + np.minimum(points.frequency + width, math.pi + 1)
+    first, last = np.searchsorted(key, low), np.searchsorted(key, high, side="right")
+    count = np.where(follows, last - first, 0)
+    left = np.repeat(np.arange(len(key)), count)
+    begins = np.cumsum(count) - count
+    return left, np.arange(len(left)) - begins[left] + first[left]
+
+
+def assigned(links: Links, n_points: int) -> Links:
+    """Return the links with the least sum of costs, at most one to and one from each partial; none costs `CROSSOVER`."""
+    group = _components(links.left, links.right + n_points, 2 * n_points)[links.left]
+    order = np.argsort(group, kind="stable")
+    ends = np.flatnonzero(np.diff(group[order], append=-1)) + 1
+    chosen = np.zeros(len(order), dtype=bool)
+    alone = np.diff(ends, prepend=0) == 1
+    chosen[order[ends[alone] - 1]] = True
+    for first, last in zip(np.append(0, ends[:-1])[~alone], ends[~alone], strict=True):
+        own = order[first:last]
+        chosen[own[_cheapest(links.keep(own))]] = True
+    return links.keep(chosen)
+
+
+def _cheapest(links: Links) -> Integers:
+    """Return the indices of the links of one component that are chosen."""
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped] # noqa: PLC0415 - slow to import
+
+    lefts, row = np.unique(links.left, return_inverse=True)
+    rights, column = np.unique(links.right, return_inverse=True)
+    table = np.zeros((len(lefts), len(rights)))
+    where = np.full(table.shape, -1)
+    table[row, column] = links.cost - CROSSOVER
+    where[row, column] = np.arange(len(links.left))
+    found: Integers = where[linear_sum_assignment(table)]
+    return found[found >= 0]
+
+
+def _components(left: Integers, right: Integers, n_points: int) -> Integers:
+    """Return the connected component of each point of a graph with edges from ``left [E]`` to ``right [E]``, ``[N]``."""
+    from scipy.sparse import coo_array  # type: ignore[import-untyped] # noqa: PLC0415 - slow to import
+    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped] # noqa: PLC0415
+
+    graph = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(n_points, n_points))
+    labels: Integers = connected_components(graph, directed=False)[1]
+    return labels
+
+
+def _numbered(links: Links, n_points: int) -> Integers:
+    """Return the track of each partial, numbered in the order of their first partials."""
+    label = _components(links.left, links.right, n_points)
+    _, first, number = np.unique(label, return_index=True, return_inverse=True)
+    ranks: Integers = np.argsort(np.argsort(first))
+    return ranks[number]

@@ -1,0 +1,172 @@
+"""Linking: costs in closed form, properties of tracks, and tracks of known sounds."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddaudio.analysis import linking
+from ddaudio.analysis.linking import CROSSOVER, WIDTH_BINS, WIDTH_DB, WIDTH_RAD, link, link_cost
+from ddaudio.analysis.partials import Partials
+from ddaudio.grid.time_grid import TimeGrid
+
+RATE = 8000
+
+
+def partials_of(rows: list[tuple[int, float, float, float]], grid: TimeGrid) -> Partials:
+    """Return partials of (cell, frequency in Hz, amplitude, phase at the middle)."""
+    cell, hz, amplitude, phase = (torch.tensor(column) for column in zip(*rows, strict=True))
+    frame = torch.argsort(grid.order)[cell]
+    frequency = 2 * math.pi * hz.double() / grid.sample_rate
+    found = Partials(frame, frequency, amplitude * torch.cos(phase), -amplitude * torch.sin(phase))
+    return found.keep(torch.argsort(frame, stable=True))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Partials, TimeGrid]:
+    """Draw partials at random in cells of different lengths of up to two signals."""
+    sizes = draw(st.lists(st.lists(st.sampled_from([16, 32, 64, 128]), min_size=1, max_size=6), min_size=1, max_size=2))
+    n_samples = min(map(sum, sizes)) - draw(st.integers(0, 15))
+    kept = [[size for size, end in zip(row, np.cumsum(row), strict=True) if end - size < n_samples] for row in sizes]
+    grid = TimeGrid.of_sizes(RATE, n_samples, kept)
+    # Few different values, so that there are ties.
+    row = st.tuples(
+        st.integers(0, grid.n_frames - 1),
+        st.sampled_from([0.0, 100.0, 150.0, 200.0, 1000.0, 1010.0, 4000.0]),
+        st.sampled_from([0.0, 0.1, 0.5]),
+        st.sampled_from([0.0, 1.0, 3.0]),
+    )
+    return partials_of(draw(st.lists(row, min_size=1, max_size=20)), grid), grid
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases())
+def test_a_track_has_one_partial_in_each_of_successive_cells_of_one_signal(case: tuple[Partials, TimeGrid]) -> None:
+    partials, grid = case
+    track = link(partials, grid)
+    assert track.shape == partials.frame.shape
+    assert track.dtype == torch.int64
+    assert sorted(set(track.tolist())) == list(range(int(track.max()) + 1)), "numbered without gaps"
+    cell = grid.order[partials.frame]
+    for number in range(int(track.max()) + 1):
+        own = sorted(cell[track == number].tolist())
+        assert own == list(range(own[0], own[-1] + 1))
+        assert len(set(grid.cells.signal[own].tolist())) == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases(), st.randoms(use_true_random=False))
+def test_tracks_do_not_depend_on_the_order_of_partials(case: tuple[Partials, TimeGrid], random: object) -> None:
+    partials, grid = case
+    order = list(range(len(partials)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    mixed, place = torch.tensor(order), torch.empty(len(order), dtype=torch.int64)
+    shuffled = link(partials.keep(mixed), grid)
+    place[mixed] = torch.arange(len(order))
+    columns = torch.stack([partials.frame.double(), partials.frequency, partials.cosine.double(), partials.sine.double()], 1)
+    # Equal partials may be exchanged; what is in each track may not.
+    mine, its = (
+        sorted(sorted(map(tuple, columns[tracks == number].tolist())) for number in range(int(tracks.max()) + 1))
+        for tracks in (link(partials, grid), shuffled[place])
+    )
+    assert mine == its
+
+
+def test_no_partials_have_no_tracks() -> None:
+    grid = TimeGrid.uniform(RATE, 1, 100, 0.01)
+    assert link(Partials.none(torch.zeros(0)), grid).tolist() == []
+
+
+def two_tracks(change_hz: float = 0.0, change_db: float = 0.0, change_rad: float = 0.0) -> list[int]:
+    """Return the tracks of two partials of equal cells of 400 samples with gaps in frequency, level and phase."""
+    grid = TimeGrid.uniform(RATE, 1, 800, 0.05, overlap=0)
+    hz = 1000.0
+    # Phases advance by the mean frequency over the 400 samples between both middles.
+    advance = 2 * math.pi * (2 * hz + change_hz) / 2 * 400 / RATE
+    rows = [(0, hz, 0.1, 0.5), (1, hz + change_hz, 0.1 * 10 ** (change_db / 20), 0.5 + advance + change_rad)]
+    return link(partials_of(rows, grid), grid).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [("change_hz", max(WIDTH_BINS * RATE / 400, linking.WIDTH_RATIO * 1000)), ("change_db", WIDTH_DB), ("change_rad", WIDTH_RAD)],
+)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_track_ends_at_exactly_the_nominal_width(name: str, width: float, sign: int) -> None:
+    if name == "change_hz" and sign < 0:
+        width /= 1 + linking.WIDTH_RATIO  # relative to the lower frequency
+    # The published program multiplies by the logarithm, which ends tracks at 0.81 of the width.
+    assert two_tracks(**{name: sign * 0.9999 * width}) == [0, 0]
+    assert two_tracks(**{name: sign * 1.0001 * width}) == [0, 1]
+
+
+def test_the_cost_of_a_link_is_that_of_none_at_the_crossover() -> None:
+    (cost,) = link_cost(np.array([1.0]))
+    assert cost == pytest.approx(CROSSOVER) == pytest.approx(1 - (1 - linking.DELTA) * cost)
+    assert link_cost(np.array([0.0, np.inf])).tolist() == [0, 1]
+
+
+def test_the_width_is_half_a_bin_of_the_shorter_cell_at_least() -> None:
+    grid = TimeGrid.of_sizes(RATE, 1280, [[1024, 256]], longest_fade=0)
+    for gap_bins, count in ((0.49, 1), (0.51, 2)):
+        hz = 100.0 + gap_bins * RATE / 256
+        # Without glide over the cells, which phases at the boundary would follow.
+        points, _ = linking.points_of(partials_of([(0, 100.0, 0.1, 0.0), (1, hz, 0.1, 0.0)], grid), grid)
+        gap = float(linking.phase_gap(points, np.array([0]), np.array([1]))[0])
+        assert int(link(partials_of([(0, 100.0, 0.1, 0.0), (1, hz, 0.1, -gap)], grid), grid).max()) + 1 == count
+
+
+def test_phases_at_the_boundary_of_a_linear_chirp_agree() -> None:
+    """A partial of constant frequency in each cell, fitted to a chirp in closed form: by its mean phase under the window."""
+    slope, hz = 4000.0, 500.0
+    grid = TimeGrid.of_sizes(RATE, 1792, [[256, 256, 1024, 256]])
+    rows = []
+    cells = grid.order.argsort()
+    middles = (grid.start.double() + (grid.frames.length - 1) / 2)[cells]
+    for cell, (middle, spread) in enumerate(zip(middles.tolist(), grid.spread[cells].tolist(), strict=True)):
+        w, s = 2 * math.pi * (hz + slope * middle / RATE) / RATE, 2 * math.pi * slope / RATE**2
+        rows.append(
+            (cell, w * RATE / (2 * math.pi), 0.1, 2 * math.pi * hz / RATE * middle + s * middle**2 / 2 + s * spread**2 / 2)
+        )
+    points, _ = linking.points_of(partials_of(rows, grid), grid)
+    gaps = linking.phase_gap(points, np.arange(3), np.arange(1, 4))
+    np.testing.assert_allclose(gaps, 0, atol=1e-4)  # phases up to 1,000 rad in float32
+
+
+def test_the_assignment_is_that_of_least_total_cost() -> None:
+    """Against all assignments of up to four partials a cell, some of them unlinked."""
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        costs = generator.uniform(0, 1, (4, 3)) * 0.8
+        left, right = (costs < CROSSOVER).nonzero()
+        links = linking.Links(left, right + 4, costs[left, right])
+        found = linking.assigned(links, 7)
+        assert float(np.sum(found.cost - CROSSOVER)) == pytest.approx(least(costs, 0, frozenset()))
+
+
+def least(costs: np.ndarray, row: int, taken: frozenset[int]) -> float:
+    """Return the least sum of costs relative to the crossover, by trying all."""
+    if row == len(costs):
+        return 0.0
+    free = [int(column) for column in range(costs.shape[1]) if column not in taken and costs[row, column] < CROSSOVER]
+    linked = [float(costs[row, column]) - CROSSOVER + least(costs, row + 1, taken | {column}) for column in free]
+    return min([least(costs, row + 1, taken), *linked])
+
+
+def test_tones_of_constant_frequency_are_tracks() -> None:
+    hz = [200.0, 440.0, 1000.0]
+    grid = TimeGrid.of_sizes(RATE, 2048, [[512, 256, 256, 1024], [1024, 512, 256, 256]])
+    cells = grid.order.argsort()
+    middle = (grid.start + (grid.frames.length - 1) / 2)[cells].tolist()
+    rows = [(cell, one, 0.1, 2 * math.pi * one * at / RATE) for cell, at in enumerate(middle) for one in hz]
+    partials = partials_of(rows, grid)
+    track = link(partials, grid)
+    expected = 3 * grid.cells.signal[grid.order[partials.frame]] + torch.tensor(
+        [hz.index(round(float(w) * RATE / (2 * math.pi))) for w in partials.frequency]
+    )
+    assert torch.equal(track, expected)
+    assert all(a <= b for a, b in pairwise(partials.frame.tolist()))
