@@ -45,6 +45,7 @@ SETTINGS = {
     "cascade, adam, `layer_decay = 0.9`": CASCADE | {"optimiser": "adam", "layer_decay": 0.9},
     "cascade, `activation = tanh`": CASCADE | {"activation": "tanh"},
     "cascade, `local`": CASCADE | {"local": True},
+    "cascade, `local`, `grow_layers`": CASCADE | {"local": True, "grow_layers": True},
     "cascade, adam, `initialisation = random`": CASCADE | {"optimiser": "adam", "initialisation": "random"},
     "surrogate, adam, `initialisation = random`": {
         "model": "surrogate",
@@ -96,7 +97,7 @@ def run() -> tuple[str, list[str]]:
     )
 
 
-def _loudest(path: Path) -> audio.Recording:
+def loudest(path: Path) -> audio.Recording:
     """Return the loudest half second of a recording, with its channels."""
     recording = audio.read(path)
     samples = recording.samples[:, :]
@@ -120,7 +121,7 @@ class Row(NamedTuple):
 def _fit(path: Path, settings: dict[str, object]) -> Row:
     """Fit the loudest half second of a recording on one core."""
     torch.set_num_threads(1)
-    sound = _loudest(path)
+    sound = loudest(path)
     n_parameters = round(SHARE * sound.n_channels * sound.n_samples)
     result = fit(sound, FitOptions(), budget=n_parameters, **settings)
     steps = sum(stage.evaluations[-1].step for one in result.stages for stages in one.blocks for stage in stages)
