@@ -56,6 +56,11 @@ class Points(NamedTuple):
     spread: Floats
     """See `TimeGrid.spread`."""
 
+    def keep(self, which: NDArray[Any]) -> "Points":
+        """Return the partials that a mask or an index selects."""
+        columns: tuple[NDArray[Any], ...] = self
+        return Points(*(column[which] for column in columns))
+
 
 class Links(NamedTuple):
     """Pairs of partials of neighbouring cells; columns ``[E]``."""
@@ -102,8 +107,8 @@ def points_of(partials: Partials, grid: TimeGrid) -> tuple[Points, Integers]:
     # Of equal frequencies the louder is first, so that the order of the input does not matter.
     order = np.lexsort((phase, -amplitude, frequency, cell))
     middle = (grid.start.double() + (grid.frames.length.double() - 1) / 2).numpy()
-    columns = cell, frequency, amplitude, phase, middle[frame], grid.spread.double().numpy()[frame]
-    return Points(*(column[order] for column in columns)), order
+    points = Points(cell, frequency, amplitude, phase, middle[frame], grid.spread.double().numpy()[frame])
+    return points.keep(order), order
 
 
 def candidates(points: Points, grid: TimeGrid) -> Links:
