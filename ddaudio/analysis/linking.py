@@ -33,6 +33,8 @@ WIDTH_DB = 20.0
 WIDTH_RAD = 0.75 * math.pi
 """Nominal width in phase at the boundary of two cells."""
 
+LONG_TRACK = 3
+"""Cells from which on a track counts as one that is followed over time."""
 LEAST_AMPLITUDE = 1e-10
 """Amplitude below which levels are equal."""
 
@@ -84,7 +86,7 @@ def link(partials: Partials, grid: TimeGrid) -> Tensor:
     of signal, beginning, and frequency at their beginning.
 
     Args:
-        partials: undamped partials, in any order within their frames.
+        partials: partials, in any order. Damped ones are taken as they are at the middle of their frames.
         grid: their time grid.
 
     """
@@ -97,17 +99,28 @@ def link(partials: Partials, grid: TimeGrid) -> Tensor:
     return torch.from_numpy(track)
 
 
+def energy_in_tracks(track: Tensor, energy: Tensor) -> float | None:
+    """Return the share of partials' ``energy [P]`` that is in tracks of `LONG_TRACK` cells or more; None without energy."""
+    total = float(energy.double().sum())
+    in_long = torch.bincount(track)[track] >= LONG_TRACK if len(track) else torch.zeros(0, dtype=torch.bool)
+    return float(energy.double()[in_long].sum()) / total if total > 0 else None
+
+
 def points_of(partials: Partials, grid: TimeGrid) -> tuple[Points, Integers]:
     """Return the partials sorted by cell and frequency, and their original indices ``[P]``."""
     frame, cell = partials.frame.numpy(), grid.order[partials.frame].numpy()
-    frequency, cosine, sine = (
-        column.detach().double().numpy() for column in (partials.frequency, partials.cosine, partials.sine)
-    )
+    columns = partials.frequency, partials.cosine, partials.sine
+    frequency, cosine, sine = (column.detach().cpu().double().numpy() for column in columns)
     amplitude, phase = np.hypot(cosine, sine), np.arctan2(-sine, cosine)
+    half = (grid.frames.length.double().numpy()[frame] - 1) / 2
+    if partials.decay is not None:
+        # Damped partials begin at the first sample of their frame.
+        amplitude = amplitude * np.exp(-partials.decay.detach().cpu().double().numpy() * half)
+        phase = phase + frequency * half
     # Of equal frequencies the louder is first, so that the order of the input does not matter.
     order = np.lexsort((phase, -amplitude, frequency, cell))
-    middle = (grid.start.double() + (grid.frames.length.double() - 1) / 2).numpy()
-    points = Points(cell, frequency, amplitude, phase, middle[frame], grid.spread.double().numpy()[frame])
+    middle = grid.start.double().numpy()[frame] + half
+    points = Points(cell, frequency, amplitude, phase, middle, grid.spread.double().numpy()[frame])
     return points.keep(order), order
 
 

@@ -42,7 +42,8 @@ def partials_table(network: Network, table_format: str) -> str:
     write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
     columns = table_columns(network)
     terms = columns.get("network", [0] * len(columns["signal"]))
-    columns["window"] = [network.terms[term].facts().get("window") for term in terms]
+    windows = [term.facts().get("window") for term in network.terms]
+    columns["window"] = [windows[term] for term in terms]
     columns = _with_drift(network, columns)
     return write(columns | _constants(network, len(columns["signal"])))
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.by_descent import descended
+from ddaudio.analysis.linking import energy_in_tracks, link
 from ddaudio.analysis.matching_pursuit import SOLVER_STEPS, pursue, solve_amplitudes
 from ddaudio.analysis.partials import Partials, equally_spaced, middle
 from ddaudio.grid.extents import extents, reference_times
@@ -99,9 +100,20 @@ class PartialBankNetwork(DeclaredNetwork):
         share[self.layout.shares[group]] = True
         return partial_frames_at(self.partials.keep(share), self.grid, group, offset, length, ratio)
 
-    def describe(self) -> dict[str, Tensor]:
-        """Return the partials: signal, frame time in seconds, frequency in Hz, amplitude, phase in radians.
+    def tracks(self) -> Tensor:
+        """Return the track of each partial, ``[P]`` int64; see `ddaudio.analysis.linking.link`."""
+        return link(self.partials, self.grid)
 
+    def facts(self) -> dict[str, Any]:
+        """Return facts about the frames, the number of tracks, and the share of energy in tracks of three cells or more."""
+        track = self.tracks()
+        share = energy_in_tracks(track, self.component_energies().detach())
+        return {**super().facts(), "tracks": int(track.max()) + 1 if len(track) else 0, "energy_in_tracks": share}
+
+    def describe(self) -> dict[str, Tensor]:
+        """Return the partials: signal, track, frame time in seconds, frequency in Hz, amplitude, phase in radians.
+
+        Partials of one ``track`` continue each other, see `ddaudio.analysis.linking.link`.
         ``time_s`` is a time within the sound, and ``phase_rad`` the phase at that time: the partial is
         ``amplitude cos(2 pi frequency_hz (t - time_s) + phase_rad)``; damped ones also have a ``decay_per_s``. The last
         columns are those of `ddaudio.grid.extents.extents`. In the order of signal, then time.
@@ -120,6 +132,7 @@ class PartialBankNetwork(DeclaredNetwork):
             decays = {"decay_per_s": decay * grid.sample_rate}
         table = {
             "signal": grid.frames.signal[frame],
+            "track": link(partials, grid),
             "time_s": time / grid.sample_rate,
             "frequency_hz": radians * (grid.sample_rate / (2 * math.pi)),
             "amplitude": amplitude,

@@ -143,3 +143,23 @@ def test_tones_of_constant_frequency_are_tracks() -> None:
     )
     assert torch.equal(track, expected)
     assert all(a <= b for a, b in pairwise(partials.frame.tolist()))
+
+
+def test_damped_partials_continue_each_other_at_the_middle_of_their_frames() -> None:
+    """A decaying sinusoid in cells, each given from the first sample of its frame on."""
+    hz, decay, grid = 700.0, 0.002, TimeGrid.uniform(RATE, 1, 1024, 0.032)
+    w, start = 2 * math.pi * hz / RATE, grid.start.double()
+    level = torch.exp(-decay * start)
+    values = (level * torch.cos(w * start), -level * torch.sin(w * start), torch.full_like(start, decay))
+    partials = Partials(torch.arange(grid.n_frames), torch.full_like(start, w), *values)
+    assert link(partials, grid).unique().tolist() == [0]  # type: ignore[no-untyped-call]
+    points, _ = linking.points_of(partials, grid)
+    np.testing.assert_allclose(points.amplitude, np.exp(-decay * points.middle), rtol=1e-12)
+    np.testing.assert_allclose(np.cos(points.phase - w * points.middle), 1)
+
+
+def test_the_share_of_energy_in_tracks_of_three_cells() -> None:
+    track = torch.tensor([0, 0, 0, 1, 1, 2])
+    assert linking.energy_in_tracks(track, torch.tensor([1.0, 2, 3, 4, 5, 15])) == pytest.approx(0.2)
+    assert linking.energy_in_tracks(track, torch.zeros(6)) is None
+    assert linking.energy_in_tracks(torch.zeros(0, dtype=torch.int64), torch.zeros(0)) is None

@@ -540,6 +540,25 @@ def test_a_known_mixture_is_recovered() -> None:
         expected = 2 * math.pi * f * table["time_s"][near] + p
         error = torch.remainder(table["phase_rad"][near] - expected + math.pi, 2 * math.pi) - math.pi
         assert float(error.abs().max()) < 0.05
+        assert table["track"][near].unique().numel() == 1, "a steady tone is one track"
+
+
+def test_tracks_are_in_tables_but_in_no_file_and_change_no_bit() -> None:
+    target = tones([437.3, 1250.0], [0.5, 0.25], [0.3, -2.0], 0.5) + noise(0.5)
+    grid = TimeGrid.uniform(8000, 1, target.shape[1], 0.064)
+    network = SineNetwork(grid)
+    network.initialise(target, Budget(60), "peaks", torch.Generator())
+    with torch.no_grad():
+        before, stored = network.estimate(), network.to_tensors()
+        table, facts = network.describe(), network.facts()
+        after = network.estimate()
+    assert torch.equal(before, after)
+    again = network.to_tensors()
+    assert all(torch.equal(stored[name], again[name]) for name in stored)
+    assert sorted(stored) == ["cosine", "frequency_hz", "partials_in_cell", "sine"]
+    assert facts["tracks"] == int(table["track"].max()) + 1
+    cell = torch.argsort(grid.order[network.layout.frame_of_partial], stable=True)
+    assert torch.equal(network.tracks()[cell], table["track"])
 
 
 def test_amplitudes_are_those_of_least_squares() -> None:

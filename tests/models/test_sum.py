@@ -254,7 +254,7 @@ def test_exported_there_is_null_or_an_empty_cell() -> None:
     for place, (row, cell) in enumerate(zip(rows, cells, strict=True)):
         assert list(row) == list(cell) == list(table)
         assert [name for name, value in row.items() if value is None] == (
-            ["phase_rad"] if row["network"] else ["level", "address"]
+            ["track", "phase_rad"] if row["network"] else ["level", "address"]
         )
         for name, value in row.items():
             assert cell[name] == ("" if value is None else str(value))

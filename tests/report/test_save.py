@@ -101,11 +101,14 @@ def test_the_report_says_what_happened(result: FitResult, folder: Path) -> None:
     assert looks[-1]["error_by_time"] == pytest.approx(errors[-1], rel=6e-4)
     cells = result.network.grid.cells
     sizes, lengths = cells.size.tolist(), cells.length.tolist()
+    counts, energy = result.network.tracks().bincount(), result.network.component_energies()
+    tracked = float(energy[counts[result.network.tracks()] >= 3].sum() / energy.sum())
     assert contents["model"]["terms"] == [
         {"name": "sine", "n_components": result.network.n_prunable(), "n_parameters": result.n_parameters}
         | {"frames": len(sizes), "shortest_frame_s": min(lengths) / RATE, "longest_frame_s": max(lengths) / RATE}
         | {"window": "hann"}
         | {"cell_samples": {str(size): sizes.count(size) for size in sorted(set(sizes))}}
+        | {"tracks": int(result.network.describe()["track"].max()) + 1, "energy_in_tracks": pytest.approx(tracked)}
     ]
     assert contents["model"]["n_components"] == result.network.n_prunable()
     assert contents["files"] == list(saving.fit_files())
