@@ -52,11 +52,11 @@ class Points(NamedTuple):
     amplitude: Floats
     """Full scale."""
     phase: Floats
-    """Radians at the middle of the frame."""
-    middle: Floats
-    """Middle of the frame in samples."""
-    spread: Floats
-    """See `TimeGrid.spread`."""
+    """Radians at ``time``."""
+    time: Floats
+    """Centre of the frame under its squared window in samples: where the frequency of a glide is that of the partial."""
+    variance: Floats
+    """Mean squared distance of the frame's samples from there."""
 
     def keep(self, which: NDArray[Any]) -> "Points":
         """Return the partials that a mask or an index selects."""
@@ -86,7 +86,7 @@ def link(partials: Partials, grid: TimeGrid) -> Tensor:
     of signal, beginning, and frequency at their beginning.
 
     Args:
-        partials: partials, in any order. Damped ones are taken as they are at the middle of their frames.
+        partials: partials, in any order. Damped ones are taken as they are at the `TimeGrid.centre`.
         grid: their time grid.
 
     """
@@ -112,16 +112,23 @@ def points_of(partials: Partials, grid: TimeGrid) -> tuple[Points, Integers]:
     columns = partials.frequency, partials.cosine, partials.sine
     frequency, cosine, sine = (column.detach().cpu().double().numpy() for column in columns)
     amplitude, phase = np.hypot(cosine, sine), np.arctan2(-sine, cosine)
-    half = (grid.frames.length.double().numpy()[frame] - 1) / 2
+    origin = grid.start.double()
+    if partials.decay is None:
+        origin = origin + (grid.frames.length.double() - 1) / 2
+    distance = (grid.centre - origin).numpy()[frame]
+    phase = phase + frequency * distance
     if partials.decay is not None:
-        # Damped partials begin at the first sample of their frame.
-        amplitude = amplitude * np.exp(-partials.decay.detach().cpu().double().numpy() * half)
-        phase = phase + frequency * half
+        amplitude = amplitude * np.exp(-partials.decay.detach().cpu().double().numpy() * distance)
     # Of equal frequencies the louder is first, so that the order of the input does not matter.
     order = np.lexsort((phase, -amplitude, frequency, cell))
-    middle = grid.start.double().numpy()[frame] + half
-    points = Points(cell, frequency, amplitude, phase, middle, grid.spread.double().numpy()[frame])
+    points = Points(cell, frequency, amplitude, phase, grid.centre.numpy()[frame], _variance(grid).numpy()[frame])
     return points.keep(order), order
+
+
+def _variance(grid: TimeGrid) -> Tensor:
+    """Return the mean squared distance of the samples of each frame from its `TimeGrid.centre`, ``[F]`` float64."""
+    middle = grid.start + (grid.frames.length.double() - 1) / 2
+    return grid.spread.double() ** 2 - (grid.centre - middle) ** 2
 
 
 def candidates(points: Points, grid: TimeGrid) -> Links:
@@ -150,15 +157,15 @@ CROSSOVER = 1 / (2 - DELTA)
 
 
 def phase_gap(points: Points, left: Integers, right: Integers) -> Floats:
-    """Return the difference of phase between pairs of partials at the boundary of their cells in radians, -pi to pi.
+    """Return the difference of phase between pairs of partials where their cells meet in radians, -pi to pi.
 
-    Frequency is taken to change linearly from the middle of one frame to that of the next, by ``s`` per sample. A partial of
-    constant frequency, fitted to a glide, has the glide's frequency at the middle, and its phase plus ``s spread^2 / 2``.
+    Frequency is taken to change linearly from the centre of one frame to that of the next, by ``s`` per sample. A partial of
+    constant frequency, fitted to a glide, has the glide's frequency at the centre, and its phase plus ``s variance / 2``.
     """
-    w, spread = points.frequency, points.spread
-    distance = np.maximum(points.middle[right] - points.middle[left], 1)
+    w, variance = points.frequency, points.variance
+    distance = np.maximum(points.time[right] - points.time[left], 1)
     slope = (w[right] - w[left]) / distance
-    advance = (w[right] + w[left]) / 2 * distance + slope / 2 * (spread[right] ** 2 - spread[left] ** 2)
+    advance = (w[right] + w[left]) / 2 * distance + slope / 2 * (variance[right] - variance[left])
     gap: Floats = np.remainder(points.phase[right] - points.phase[left] - advance + math.pi, 2 * math.pi) - math.pi
     return gap
 

@@ -204,12 +204,17 @@ class TimeGrid:
         return self._moments[1]
 
     @cached_property
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        """Energy and spread, computed once per shape of frame: there are few shapes, even for long signals."""
+    def centre(self) -> Tensor:
+        """Mean place of a frame's samples, weighted by the squared window, ``[F]`` float64, in samples of the signal."""
+        return self.start + self._moments[2]
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Energy, spread, and centre from the frame's start, computed once per shape of frame: there are few shapes."""
         reach = torch.minimum(self.frames.length, self._ends - self.start)
         shapes = torch.stack([self.n_valid, reach, *self.frames[3:]], 1)
         found, which = torch.unique(shapes, dim=0, return_inverse=True)
-        moments = torch.empty(2, len(found), dtype=torch.float64)
+        moments = torch.empty(3, len(found), dtype=torch.float64)
         like = torch.full((len(found),), len(which)).scatter_reduce(0, which, torch.arange(len(which)), "amin")
         for row, frame in enumerate(like.tolist()):
             length = int(self.frames.length[frame])
@@ -218,8 +223,9 @@ class TimeGrid:
             energy = square.sum()
             moments[0, row] = energy
             moments[1, row] = ((square * (at - (length - 1) / 2) ** 2).sum() / energy).sqrt().clamp(min=0.5)
-        energies, spreads = moments.float()[:, which]
-        return energies, spreads
+            moments[2, row] = (square * at).sum() / energy
+        energies, spreads = moments[:2].float()[:, which]
+        return energies, spreads, moments[2, which]
 
     @cached_property
     def _contributions(self) -> tuple[Tensor, Tensor]:

@@ -94,17 +94,20 @@ def test_the_width_is_half_a_bin_of_the_shorter_cell_at_least() -> None:
 
 
 def test_phases_at_the_boundary_of_a_linear_chirp_agree() -> None:
-    """A partial of constant frequency in each cell, fitted to a chirp in closed form: by its mean phase under the window."""
+    """A partial of constant frequency, fitted to a chirp under a window: its frequency at the centre, its mean phase."""
     slope, hz = 4000.0, 500.0
     grid = TimeGrid.of_sizes(RATE, 1792, [[256, 256, 1024, 256]])
     rows = []
-    cells = grid.order.argsort()
-    middles = (grid.start.double() + (grid.frames.length - 1) / 2)[cells]
-    for cell, (middle, spread) in enumerate(zip(middles.tolist(), grid.spread[cells].tolist(), strict=True)):
-        w, s = 2 * math.pi * (hz + slope * middle / RATE) / RATE, 2 * math.pi * slope / RATE**2
-        rows.append(
-            (cell, w * RATE / (2 * math.pi), 0.1, 2 * math.pi * hz / RATE * middle + s * middle**2 / 2 + s * spread**2 / 2)
-        )
+    for cell, frame in enumerate(grid.order.argsort().tolist()):
+        at = torch.arange(int(grid.frames.length[frame]), dtype=torch.float64)
+        weight = grid.window_at(slice(frame, frame + 1), at + 0.5)[0] ** 2
+        weight /= weight.sum()
+        centre = float((weight * at).sum())
+        variance, centre = float((weight * (at - centre) ** 2).sum()), centre + float(grid.start[frame])
+        w, s = 2 * math.pi * (hz + slope * centre / RATE) / RATE, 2 * math.pi * slope / RATE**2
+        phase = 2 * math.pi * hz / RATE * centre + s * centre**2 / 2 + s * variance / 2
+        middle = float(grid.start[frame] + (grid.frames.length[frame] - 1) / 2)
+        rows.append((cell, w * RATE / (2 * math.pi), 0.1, phase + w * (middle - centre)))
     points, _ = linking.points_of(partials_of(rows, grid), grid)
     gaps = linking.phase_gap(points, np.arange(3), np.arange(1, 4))
     np.testing.assert_allclose(gaps, 0, atol=1e-4)  # phases up to 1,000 rad in float32
@@ -145,7 +148,7 @@ def test_tones_of_constant_frequency_are_tracks() -> None:
     assert all(a <= b for a, b in pairwise(partials.frame.tolist()))
 
 
-def test_damped_partials_continue_each_other_at_the_middle_of_their_frames() -> None:
+def test_damped_partials_continue_each_other_at_the_centre_of_their_frames() -> None:
     """A decaying sinusoid in cells, each given from the first sample of its frame on."""
     hz, decay, grid = 700.0, 0.002, TimeGrid.uniform(RATE, 1, 1024, 0.032)
     w, start = 2 * math.pi * hz / RATE, grid.start.double()
@@ -154,8 +157,8 @@ def test_damped_partials_continue_each_other_at_the_middle_of_their_frames() -> 
     partials = Partials(torch.arange(grid.n_frames), torch.full_like(start, w), *values)
     assert link(partials, grid).unique().tolist() == [0]  # type: ignore[no-untyped-call]
     points, _ = linking.points_of(partials, grid)
-    np.testing.assert_allclose(points.amplitude, np.exp(-decay * points.middle), rtol=1e-12)
-    np.testing.assert_allclose(np.cos(points.phase - w * points.middle), 1)
+    np.testing.assert_allclose(points.amplitude, np.exp(-decay * points.time), rtol=1e-12)
+    np.testing.assert_allclose(np.cos(points.phase - w * points.time), 1)
 
 
 def test_the_share_of_energy_in_tracks_of_three_cells() -> None:

@@ -82,3 +82,20 @@ def test_no_partials_are_no_tracks() -> None:
     knots, signal = tracks_of(none, link(none, grid), grid)
     check_knots(knots, signal, 1)
     assert len(signal) == len(knots.counts) == len(knots.position) == 0
+
+
+def test_a_linear_chirp_keeps_its_slope_to_both_ends_of_its_track() -> None:
+    slope, grid = 4000.0, TimeGrid.of_sizes(RATE, 1024, [[256] * 4])
+    centre = grid.centre[grid.order.argsort()].tolist()
+    partials = partials_of([(cell, 500.0 + slope * at / RATE, 0.1, 0.0) for cell, at in enumerate(centre)], grid)
+    knots, _ = tracks_of(partials, torch.zeros(4, dtype=torch.int64), grid)
+    assert knots.position[[0, -1]].tolist() == [0, 1023]
+    torch.testing.assert_close(knots.frequency * RATE / (2 * math.pi), 500 + slope * knots.position / RATE, rtol=1e-6, atol=0)
+
+
+def test_frequencies_that_go_up_and_down_have_no_slope_at_the_ends() -> None:
+    grid = TimeGrid.of_sizes(RATE, 768, [[256] * 3])
+    partials = partials_of([(0, 500.0, 0.1, 0.0), (1, 510.0, 0.1, 0.0), (2, 500.0, 0.1, 0.0)], grid)
+    knots, _ = tracks_of(partials, torch.zeros(3, dtype=torch.int64), grid)
+    hz = (knots.frequency * RATE / (2 * math.pi)).round(decimals=3).tolist()
+    assert hz == [500.0] * (len(hz) // 2) + [510.0] + [500.0] * (len(hz) // 2)

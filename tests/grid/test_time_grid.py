@@ -179,15 +179,17 @@ def test_windows_are_those_spelled_out_and_sum_to_one(drawn, longest_fade):
 
 def assert_moments(grid):
     """Compare a grid's energy and spread with sums over its windows."""
-    energy, spread = [], []
+    energy, spread, centre = [], [], []
     for group in grid.groups:
         square = group.windows.double() ** 2
         energy.append(square.sum(1))
         distance = torch.arange(group.length, dtype=torch.float64) - (group.length - 1) / 2
         spread.append(((square * distance**2).sum(1) / square.sum(1)).sqrt().clamp(min=0.5))  # the floor it promises
+        centre.append((square * distance).sum(1) / square.sum(1) + grid.start[group.frames] + (group.length - 1) / 2)
     # Windows rounded to float32 on this side, the sums on the other: a few 1e-7.
     torch.testing.assert_close(grid.energy.double(), torch.cat(energy), rtol=1e-6, atol=0)
     torch.testing.assert_close(grid.spread.double(), torch.cat(spread), rtol=1e-6, atol=0)
+    torch.testing.assert_close(grid.centre, torch.cat(centre), rtol=1e-6, atol=1e-4)
     assert grid.energy.min() > 0
 
 
