@@ -1,4 +1,4 @@
-"""``ddaudio export``: the components of a model as a table."""
+"""``ddaudio export``: a model as a table of its components, or as a file of another program."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from ddaudio.editing.formats import FORMATS
+from ddaudio.errors import OptionError
 from ddaudio.io.output_files import check_made_from
 
 from .console import print_message, print_result
+from .flags import Whole
 
 if TYPE_CHECKING:
     FormatName = str
@@ -22,20 +24,47 @@ def export(
     *,
     table_format: Annotated[FormatName, Parameter(name="--format")] = "csv",
     only: Literal["waves", "noise"] | None = None,
+    channel: Whole | None = None,
     out: Path | None = None,
     force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> None:
-    """Print the components of a model as a table: signal, time (s), frequency (Hz), amplitude and further columns.
+    """Write a model as a table of its components, or as a file of another program.
 
-    The columns, and the formula that rebuilds the sound from them, are in docs/export.md.
+    The columns of tables, and the formula that rebuilds the sound from them, are in docs/export.md; the other formats are
+    described in docs/formats.md.
 
     Args:
         model: The folder of a fit, or its model.safetensors.
-        table_format: Format of the table.
-        only: Part of the model to export: its waves, or the levels of its noise (default: the waves, if it has any).
-        out: File to write (default: standard output).
+        table_format: Format of the file: csv and json are tables.
+        only: Part of the model in a table: its waves, or the levels of its noise (default: the waves, if it has any).
+        channel: The only channel to write, from 0, in formats of tracks (default: all).
+        out: File to write (default: standard output, for tables).
         force: Overwrite the file if it exists.
     """
+    if FORMATS[table_format].content != "components":
+        _export_file(model, table_format, only, channel, out, force=force)
+    elif channel is not None:
+        raise OptionError("but a table has all channels", setting="channel", value=channel, others={"format": table_format})
+    else:
+        _export_table(model, table_format, only, out, force=force)
+
+
+def _export_file(model: Path, file_format: str, only: str | None, channel: int | None, out: Path | None, *, force: bool) -> None:
+    """Write a file of another program."""
+    if only is not None:
+        problem = "but it is for tables only"
+        raise OptionError(problem, setting="only", value=only, others={"format": file_format})
+    if out is None:
+        raise OptionError("which is written to files only", setting="format", value=file_format, hint="give {out} as well")
+    check_made_from(out, model, force=force)
+    from ddaudio.editing.exchange.exporting import export_file  # noqa: PLC0415 - imports torch, which takes its time
+
+    for note in export_file(model, out, file_format, channel=channel, force=force):
+        print_message("note", note)
+
+
+def _export_table(model: Path, table_format: str, only: str | None, out: Path | None, *, force: bool) -> None:
+    """Write or print a table of components."""
     if out is not None:
         check_made_from(out, model, force=force)
     from ddaudio.editing import tables  # noqa: PLC0415 - imports torch, which takes its time

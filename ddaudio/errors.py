@@ -126,6 +126,10 @@ class ReportError(DdaudioError):
     """A report or a sound in the folder of a fit is missing, damaged, or of another version."""
 
 
+class ExchangeError(DdaudioError):
+    """A file of another program is damaged or of no known format, or a format cannot hold a model."""
+
+
 class OutputError(DdaudioError):
     """A result cannot be written."""
 

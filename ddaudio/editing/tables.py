@@ -30,6 +30,16 @@ def as_json(columns: Mapping[str, list[Any]]) -> str:
     return json.dumps(rows, indent=1) + "\n"
 
 
+def _writer(table_format: str) -> Callable[[Mapping[str, list[Any]]], str]:
+    """Return the function of a format of tables; raises `OptionError` for another format, `PluginError` for a broken one."""
+    spec = FORMATS.look_up(table_format, "format", verb="is")
+    if spec.content != "components":
+        allowed = ", ".join(name for name, row in FORMATS.items() if row.content == "components")
+        raise OptionError("not a table of components", setting="format", value=table_format, allowed=allowed)
+    writer: Callable[[Mapping[str, list[Any]]], str] = load(spec)
+    return writer
+
+
 def partials_table(network: Network, table_format: str) -> str:
     """Return the network's parameters in natural units, one row per component, in one of the `FORMATS`.
 
@@ -39,7 +49,7 @@ def partials_table(network: Network, table_format: str) -> str:
 
     Raises `OptionError` for another format, and `PluginError` for a broken one.
     """
-    write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
+    write = _writer(table_format)
     columns = table_columns(network)
     terms = columns.get("network", [0] * len(columns["signal"]))
     windows = [term.facts().get("window") for term in network.terms]
@@ -56,7 +66,7 @@ def noise_table(network: Network, table_format: str) -> str:
 
     Raises `OptionError` for another format or a model without noise, and `PluginError` for a broken format.
     """
-    write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
+    write = _writer(table_format)
     layers = [term for term in network.terms if isinstance(term, NoiseNetwork)]
     if not layers:
         raise OptionError(f"but the model {network.title!r} has no noise", setting="only", value="noise")

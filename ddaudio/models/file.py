@@ -29,8 +29,8 @@ DRIFT = "drift"
 """Name of the tensor with the coefficients of the drift, if there is one."""
 
 
-def model_bytes(network: Network) -> bytes:
-    """Return the network as a safetensors file: its tensors, with only settings in the metadata."""
+def model_parts(network: Network) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the settings of a network, and its tensors by name."""
     terms: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     for place, term in enumerate(network.terms):
@@ -41,6 +41,12 @@ def model_bytes(network: Network) -> bytes:
         tensors[DRIFT] = network.drift.coefficients
     signals, samples = network.shape
     settings = {"signals": signals, "samples": samples, "sample_rate": network.sample_rate, "terms": terms}
+    return settings, tensors
+
+
+def model_bytes(network: Network) -> bytes:
+    """Return the network as a safetensors file: its tensors, with only settings in the metadata."""
+    settings, tensors = model_parts(network)
     return checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, json.dumps(settings), tensors)
 
 
@@ -49,9 +55,18 @@ def load_model(path: str | os.PathLike[str]) -> Network:
 
     Raises `ModelError` if the file is missing, is not a ddaudio model, is of another format, or was changed.
     """
+    return build_model(quoted(model_file(path)), *read_parts(path))
+
+
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """Return the path of the model in a fit's folder, or the given one."""
     path = Path(path)
-    if os.path.isfile(path / MODEL):  # noqa: PTH113 - no error where it cannot be looked at
-        path = path / MODEL
+    return path / MODEL if os.path.isfile(path / MODEL) else path  # noqa: PTH113 - no error where it cannot be looked at
+
+
+def read_parts(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the settings and the tensors of a model file, as `model_parts` does of its network; raises as `load_model` does."""
+    path = model_file(path)
     if not os.path.isfile(path):  # noqa: PTH113 - no error where it cannot be looked at
         raise ModelError(f"there is no model file {quoted(path)}", hint="give the folder of a fit, or its model.safetensors")
     try:
@@ -68,12 +83,23 @@ def load_model(path: str | os.PathLike[str]) -> Network:
     text = metadata.get("settings", "")
     if metadata.get("sha256") != checksum(text, tensors):
         raise ModelError(f"{quoted(path)} was changed after it was written: its checksum differs", hint="fit the recording again")
-    return _build(path, text, tensors)
-
-
-def _build(path: Path, text: str, tensors: dict[str, Tensor]) -> Network:
     try:
-        settings = read_settings(text)
+        return read_settings(text), tensors
+    except ValueError as error:
+        raise _unfit(quoted(path), error) from None
+
+
+def _unfit(name: str, error: Exception) -> ModelError:
+    return ModelError(f"{name} contains no model that fits its settings: {error}", hint="fit the recording again")
+
+
+def build_model(name: str, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Network:
+    """Return the network of `model_parts`; ``name`` is that of the file in errors.
+
+    Raises `ModelError` if they do not fit each other.
+    """
+    tensors = dict(tensors)
+    try:
         _check_shape(settings)
         drift = _drift(settings, tensors.pop(DRIFT, None))
         terms = [_build_term(settings, place, tensors) for place in range(len(settings["terms"]))]
@@ -82,8 +108,7 @@ def _build(path: Path, text: str, tensors: dict[str, Tensor]) -> Network:
         network = SumNetwork(terms) if len(terms) > 1 else terms[0]
         network.drift = drift
     except _UNFIT as error:
-        problem = f"{quoted(path)} contains no model that fits its settings: {error}"
-        raise ModelError(problem, hint="fit the recording again") from None
+        raise _unfit(name, error) from None
     return network
 
 

@@ -1,0 +1,1 @@
+"""Exchange of tracks with other programs: one module for each file format."""

@@ -1,0 +1,141 @@
+"""Export of models: their tracks, and the noise beside them, in the formats of other programs."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ddaudio.analysis.linking import link
+from ddaudio.analysis.track_knots import tracks_of
+from ddaudio.editing.exchange.noise_bands import noise_bands
+from ddaudio.editing.exchange.track_data import TrackData, from_knots
+from ddaudio.editing.formats import FORMATS, FormatSpec
+from ddaudio.errors import ExchangeError, OptionError
+from ddaudio.io.atomic import whole_file
+from ddaudio.io.output_files import check_made_from
+from ddaudio.models import Network, Term
+from ddaudio.models.file import load_model, model_parts, read_parts
+from ddaudio.models.noise.network import NoiseNetwork
+from ddaudio.models.sine import SineNetwork
+from ddaudio.options.registry import load
+
+
+class Exported(NamedTuple):
+    """Contents of a file, and what they lack."""
+
+    data: bytes
+    notes: tuple[str, ...]
+
+
+def tracks_of_model(network: Network) -> TrackData:
+    """Return the tracks of a network; its partials in cells are linked first.
+
+    Raises:
+        ExchangeError: a term has no tracks, such as a tree.
+
+    """
+    terms = [term for term in network.terms if not isinstance(term, NoiseNetwork)]
+    if not terms:
+        raise ExchangeError(f"the model {network.title} has no tracks", hint="give a model with waves")
+    with torch.no_grad():
+        parts = [_tracks_of_term(term) for term in terms]
+    data = parts[0] if len(parts) == 1 else _joined(parts)
+    lost = "what the model has below 20 Hz is no track and was left out"
+    return data if network.drift is None else replace(data, notes=(*data.notes, lost))
+
+
+def _tracks_of_term(term: Term) -> TrackData:
+    """Return the tracks of one term of a sum."""
+    if not isinstance(term, SineNetwork):
+        raise ExchangeError(f"the network {term.name} has no tracks", hint="fit the recording with sine or tracks")
+    tracks = tracks_of(term.partials, link(term.partials, term.grid), term.grid)
+    return from_knots(tracks.knots, tracks.signal, term.sample_rate, term.shape)
+
+
+def _joined(parts: list[TrackData]) -> TrackData:
+    """Return the tracks of all parts, in the order of the parts."""
+    names = ("counts", "signal", "time_s", "frequency_hz", "amplitude", "phase_rad", "bandwidth")
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **columns)
+
+
+def export_model(network: Network, file_format: str, *, channel: int | None = None) -> Exported:
+    """Return a model as a file of another program.
+
+    Args:
+        network: the model.
+        file_format: name of one of the `FORMATS` of tracks, or of whole models.
+        channel: the only channel to export, from 0; needed by formats with a single channel for models with more.
+
+    Raises:
+        OptionError: there is no such format or channel.
+        ExchangeError: the format cannot hold the model.
+        PluginError: the format is another package's, and broken.
+
+    """
+    spec = FORMATS.look_up(file_format, "format", verb="is")
+    write: Callable[..., bytes] = load(spec)
+    if spec.content == "model":
+        return Exported(write(*model_parts(network)), ())
+    if spec.content != "tracks":
+        allowed = ", ".join(name for name, row in FORMATS.items() if row.content != "components")
+        raise OptionError("a table of components", setting="format", value=file_format, allowed=allowed)
+    data = _of_channel(tracks_of_model(network), spec, channel)
+    layers = [term for term in network.terms if isinstance(term, NoiseNetwork)]
+    if layers and spec.noise:
+        data = replace(data, noise=noise_bands(layers[0], channel or 0))
+    notes = (*data.notes, *(("the format has no noise: that of the model was left out",) if layers and not spec.noise else ()))
+    return Exported(write(data), notes)
+
+
+def _of_channel(data: TrackData, spec: FormatSpec, channel: int | None) -> TrackData:
+    """Return the tracks of one channel as those of a sound with one channel, or all."""
+    if channel is not None and not 0 <= channel < data.n_signals:
+        raise OptionError(setting="channel", value=channel, allowed=f"0 to {data.n_signals - 1}")
+    if channel is None and spec.mono and data.n_signals > 1:
+        problem = f"the format {spec.name} has one channel, the model {data.n_signals}"
+        raise ExchangeError(problem, hint="choose one with {channel}")
+    if channel is None:
+        return data
+    kept = data.keep(data.signal == channel)
+    return replace(kept, signal=np.zeros_like(kept.signal), n_signals=1)
+
+
+def export_file(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    file_format: str,
+    *,
+    channel: int | None = None,
+    force: bool = False,
+) -> tuple[str, ...]:
+    """Export a saved model to a file and return notes about what the file lacks.
+
+    Args:
+        model: folder of a fit, or its ``model.safetensors``.
+        out: file to write.
+        file_format: as `export_model` takes it.
+        channel: as `export_model` takes it.
+        force: overwrite the file if it exists.
+
+    Raises:
+        OutputError: the file exists, is that of the model, or cannot be written.
+        ModelError: the model cannot be read.
+        OptionError, ExchangeError, PluginError: as `export_model` does.
+
+    """
+    check_made_from(Path(out), Path(model), force=force)
+    spec = FORMATS.look_up(file_format, "format", verb="is")
+    network = load_model(model)
+    if spec.content == "model":
+        # From the file, since the values of a network that was read may be rounded once more.
+        exported = Exported(load(spec)(*read_parts(model)), ())
+    else:
+        exported = export_model(network, file_format, channel=channel)
+    with whole_file(out) as stream:
+        stream.write(exported.data)
+    return exported.notes
