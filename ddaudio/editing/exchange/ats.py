@@ -1,6 +1,6 @@
 """ATS (analysis, transformation, synthesis): partials and noise in frames at equal intervals, of type 4.
 
-All values are float64. The header is 123 (which tells the byte order), sample rate, samples from one frame to the next, samples
+All values are float64. The header is 123 (which shows the byte order), sample rate, samples from one frame to the next, samples
 of the window of the analysis, number of partials, number of frames, largest amplitude, largest frequency in Hz, duration in
 seconds, and type. A frame is its time in seconds; amplitude, frequency in Hz and phase in radians of each partial; and 25
 energies of noise in critical bands: half of their mean square, times the samples of the window, since the analysis adds up the
