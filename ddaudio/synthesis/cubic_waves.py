@@ -3,116 +3,116 @@
 A segment has the time ``t = (n - start) / length``, between 0 and 1 in it, and the wave ``z(t) = exp(r t + i p(t))`` with a real
 growth ``r`` and a cubic ``p``. Its samples are ``Re(c(t) z(t))``, with a complex polynomial ``c``; the adjoint gives the
 moments ``sum_n g(n) t^s z(t)`` of signals ``g``.
+
+They are computed sample by sample, or in blocks for all waves at once (`ddaudio.synthesis.cubic_blocks`) where that is faster and
+exact to 1e-6: in float32, and where frequencies change little within a block.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-ELEMENTS_AT_ONCE = 1 << 18
-"""Largest number of samples of all segments that are computed at once."""
+from ddaudio.synthesis.cubic_blocks import LARGEST_TURN, OVERSAMPLING, BlockWaves, Grid, cuts_of
+from ddaudio.synthesis.cubic_samples import SampleWaves
+from ddaudio.synthesis.cubic_segments import Segments
+
+FEWEST_SAMPLES = 1 << 15
+"""Number of samples of all segments below which blocks are not worth their preparation."""
+BLOCK_LENGTHS = (256, 192, 128, 96, 64, 48, 32, 24, 16)
+"""Lengths of blocks to choose from, in samples."""
+SAMPLE_COST, WAVE_COST, PRODUCT_COST = 45.0, 110.0, 1.6
+"""Nanoseconds for a sample of a wave, for a wave in a block, and for the matrix product of a block over the square of its length
+(sum and moments on one core)."""
+LARGEST_HALF = 0.6
+"""Largest half of a block, in segments: polynomials grow fast outside of their segment."""
+FEWEST_IN_BLOCKS = 0.9
+"""Smallest share of the samples that is computed in blocks, if shorter blocks can have that."""
 
 
-@dataclass(frozen=True)
-class Segments:
-    """Which samples of which signals belong to which segment; all tensors are ``[S]``."""
+class _Share(NamedTuple):
+    """Segments that are computed in the same way."""
 
-    signal: Tensor
-    """Number of the signal, int64."""
-    begin: Tensor
-    """First sample, int64, relative to the first one of the signals."""
-    count: Tensor
-    """Number of samples, int64, 0 or more."""
-    start: Tensor
-    """Position at which ``t`` is 0, in samples relative to the first one, float64."""
-    length: Tensor
-    """Distance in samples to the position at which ``t`` is 1, float64."""
-    shape: tuple[int, int]
-    """Number of signals and samples of each."""
-
-    @cached_property
-    def ends(self) -> Tensor:
-        """Number of samples of all segments up to and including each, ``[S]``."""
-        return self.count.cumsum(0)
-
-
-class _Part(NamedTuple):
-    """Some consecutive samples of the segments, ``[E]`` each."""
-
-    segment: Tensor
-    time: Tensor
-    """``t``, float64."""
-    place: Tensor
-    """Flat index in the signals."""
+    rows: Tensor | None
+    """Which ones; None for all."""
+    waves: SampleWaves | BlockWaves
 
 
 class CubicWaves:
-    """The waves of segments, computed sample by sample.
+    """The waves of segments.
 
     Args:
         segments: where they are.
         phase: coefficients of ``1, t, t^2, t^3``, in radians, ``[4, S]`` float64.
         growth: ``r``, ``[S]`` float64; None for 0.
-        dtype: of the samples.
+        dtype: of the samples; float64 is exact to 1e-11, float32 to 1e-6 of an amplitude.
 
     """
 
     def __init__(self, segments: Segments, phase: Tensor, growth: Tensor | None, dtype: torch.dtype) -> None:
         self.segments, self.phase, self.growth, self.dtype = segments, phase, growth, dtype
+        self._shares = self._divided()
 
-    def _parts(self) -> Iterator[_Part]:
-        """Yield all samples of all segments, part by part."""
-        segments, ends = self.segments, self.segments.ends
-        for first in range(0, int(ends[-1]) if len(ends) else 0, ELEMENTS_AT_ONCE):
-            number = torch.arange(first, min(first + ELEMENTS_AT_ONCE, int(ends[-1])), device=ends.device)
-            segment = torch.searchsorted(ends, number, right=True)
-            sample = number.sub_((ends - segments.count)[segment]).add_(segments.begin[segment])
-            time = (sample - segments.start[segment]).div_(segments.length[segment])
-            yield _Part(segment, time, sample + segments.signal[segment] * segments.shape[1])
+    def _divided(self) -> list[_Share]:
+        """Choose how to compute each segment."""
+        joined, phase, growth, dtype = self.segments.joined, self.phase, self.growth, self.dtype
+        total = int(joined.count.sum())
+        if dtype != torch.float32 or total < FEWEST_SAMPLES:
+            return [_Share(None, SampleWaves(joined, phase, growth, dtype))]
+        lengths = self._lengths(joined, total)
+        smooth = torch.zeros_like(joined.count, dtype=torch.bool)
+        for length in lengths:
+            smooth = self._is_smooth(length)
+            if int(joined.count[smooth].sum()) >= FEWEST_IN_BLOCKS * total:
+                break
+        shares = []
+        for rows, make in ((smooth.nonzero().squeeze(1), BlockWaves), ((~smooth).nonzero().squeeze(1), SampleWaves)):
+            if len(rows):
+                own = joined.chosen(rows)
+                extra = (Grid.between(cuts_of(own), length),) if make is BlockWaves else ()
+                shares.append(_Share(rows, make(own, phase[:, rows], None if growth is None else growth[rows], dtype, *extra)))
+        return shares
 
-    def _wave(self, part: _Part) -> tuple[Tensor, Tensor]:
-        """Return the real and the imaginary part of ``z``."""
-        turns = evaluate(self.phase[:, part.segment] / (2 * math.pi), part.time)
-        angle = turns.sub_(turns.round()).mul_(2 * math.pi).to(self.dtype)
-        cosine, sine = angle.cos(), angle.sin()
-        if self.growth is not None:
-            envelope = (self.growth[part.segment] * part.time).exp_().to(self.dtype)
-            cosine, sine = cosine * envelope, sine * envelope
-        return cosine, sine
+    def _lengths(self, joined: Segments, total: int) -> list[int]:
+        """Return the lengths of blocks from the fastest one on, all shorter; none if blocks are slower than samples."""
+        sizes = cuts_of(joined).diff()
+        waves = total / int(sizes.sum())
+        costs = [int((-(-sizes // length)).sum()) * (PRODUCT_COST * length**2 + WAVE_COST * waves) for length in BLOCK_LENGTHS]
+        least = min(costs)
+        return list(BLOCK_LENGTHS[costs.index(least) :]) if least < SAMPLE_COST * total else []
+
+    def _is_smooth(self, length: int) -> Tensor:
+        """Return which segments are exact in blocks of a length, ``[S]``."""
+        _, p1, p2, p3 = self.phase
+        half = length / 2 / self.segments.length
+        # Blocks of short segments extend beyond them, on both sides.
+        bend = torch.maximum(p2.abs(), (p2 + 3 * p3).abs()) * half**2 + 4 * p3.abs() * half**3
+        turn = math.pi / (2 * OVERSAMPLING) + bend + (0 if self.growth is None else (self.growth * half).abs())
+        # Frequencies at both ends and at the extremum between them.
+        place = torch.nan_to_num(-p2 / (3 * p3)).clamp(0, 1)
+        slopes = torch.stack([p1, p1 + 2 * p2 + 3 * p3, p1 + place * (2 * p2 + 3 * place * p3)]) / self.segments.length
+        margin = math.pi / (2 * OVERSAMPLING) / (length / 2)
+        smooth: Tensor = (
+            (half <= LARGEST_HALF) & (turn <= LARGEST_TURN) & (slopes.amin(0) >= -margin) & (slopes.amax(0) <= math.pi + margin)
+        )
+        return smooth
 
     def forward(self, cosine: Tensor, sine: Tensor | None = None) -> Tensor:
         """Return the signals ``[B, T]`` for coefficients of ``1, t, ...``, real parts and imaginary parts ``[D, S]`` float64."""
-        total = torch.zeros(math.prod(self.segments.shape), dtype=self.dtype, device=cosine.device)
-        for part in self._parts():
-            wave = self._wave(part)
-            made = evaluate(cosine[:, part.segment], part.time).to(self.dtype) * wave[0]
-            if sine is not None:
-                made.sub_(evaluate(sine[:, part.segment], part.time).to(self.dtype) * wave[1])
-            total.index_add_(0, part.place, made)
-        return total.view(self.segments.shape)
+        made = torch.zeros(math.prod(self.segments.shape), dtype=self.dtype, device=cosine.device)
+        for rows, waves in self._shares:
+            parts = [each for each in (cosine, sine) if each is not None]
+            made += waves.forward(*(parts if rows is None else [each.index_select(1, rows) for each in parts]))
+        return made.view(self.segments.shape)
 
-    def moments(self, signals: Tensor, orders: int) -> tuple[Tensor, Tensor]:
-        """Return the real and imaginary parts of the moments of ``t^0 .. t^(orders - 1)``, ``[orders, S]`` float64 each."""
-        flat, phase = signals.reshape(-1), self.phase
-        found = phase.new_zeros(2, orders, phase.shape[1])
-        for part in self._parts():
-            own = flat[part.place]
-            for row, wave in enumerate(self._wave(part)):
-                product = (own * wave).double()
-                for order in range(orders):
-                    found[row, order].index_add_(0, part.segment, product)
-                    product = product.mul_(part.time) if order + 1 < orders else product
-        return found[0], found[1]
-
-
-def evaluate(coefficients: Tensor, time: Tensor) -> Tensor:
-    """Return the values ``[E]`` of polynomials with the coefficients ``[D, E]`` of ``1, t, ...`` at times ``[E]``."""
-    value = coefficients[-1].clone()
-    for each in reversed(coefficients[:-1].unbind()):
-        value = value.mul_(time).add_(each)
-    return value
+    def moments(self, signals: Tensor, orders: int) -> Tensor:
+        """Return the moments of ``t^0 .. t^(orders - 1)`` for signals ``[B, T]``, complex128 ``[orders, S]``."""
+        flat = signals.reshape(-1)
+        found = torch.zeros(orders, self.phase.shape[1], dtype=torch.complex128, device=signals.device)
+        for rows, waves in self._shares:
+            own = waves.moments(flat, orders)
+            if rows is None:
+                return own
+            found.index_copy_(1, rows, own)
+        return found

@@ -18,14 +18,20 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ddaudio.synthesis.cubic_waves import CubicWaves, Segments
+from ddaudio.synthesis.cubic_samples import evaluate
+from ddaudio.synthesis.cubic_segments import Segments
+from ddaudio.synthesis.cubic_waves import CubicWaves
 from ddaudio.synthesis.knots import Knots, check_knots, segment_starts
 
 __all__ = ["Knots", "TrackJacobian", "check_knots", "render_tracks"]
+
+QUADRATURE = 8
+"""Points of a quadrature: exact for polynomials up to degree 15, of which the squares of columns have 8."""
 
 
 class _Geometry(NamedTuple):
@@ -121,8 +127,9 @@ class _Render(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of amplitude, phase and growth."""
         amplitude, phase, growth = ctx.saved_tensors
-        real, imaginary = CubicWaves(ctx.segments, phase, growth, ctx.dtype).moments(gradient, 5)
-        to_phase = -(amplitude[0] * imaginary[:4] + amplitude[1] * imaginary[1:])
+        moments = CubicWaves(ctx.segments, phase, growth, ctx.dtype).moments(gradient, 5)
+        real, turned = moments.real, -moments.imag
+        to_phase = amplitude[0] * turned[:4] + amplitude[1] * turned[1:]
         to_growth = None if growth is None else amplitude[0] * real[1] + amplitude[1] * real[2]
         return real[:2], to_phase, to_growth, None, None
 
@@ -213,30 +220,26 @@ class TrackJacobian:
 
     def adjoint(self, signals: Tensor) -> list[Tensor]:
         """Return the gradients of ``(signals * forward(changes)).sum()`` by amplitude, frequency and phase, ``[K]`` each."""
-        real, imaginary = self._waves.moments(signals.to(self._dtype), 5)
-        turned = -(self._amplitude[0] * imaginary[:4] + self._amplitude[1] * imaginary[1:])
-        ends = [(shape * real[:2]).sum(0) for shape in self._amplitude_shapes()]
+        moments = self._waves.moments(signals.to(self._dtype), 5)
+        turned = -(self._amplitude[0] * moments.imag[:4] + self._amplitude[1] * moments.imag[1:])
+        ends = [(shape * moments.real[:2]).sum(0) for shape in self._amplitude_shapes()]
         ends += [(shape * turned).sum(0) for shape in self._phase_shapes()]
         return [self._to_knots(*ends[place : place + 2]) for place in (0, 2, 4)]
 
     def squares(self) -> list[Tensor]:
         """Return the squared norm of the column of each amplitude, frequency and phase, ``[K]`` each.
 
-        The square of ``Re(c z)`` is ``(|c z|^2 + Re(c^2 z^2)) / 2``: moments of a constant, for twice the growth, and for twice
-        the phase as well.
+        The square of ``c cos(p)`` is ``(c^2 + c^2 cos(2 p)) / 2``, of which the first half is summed over the samples, by Gauss's
+        quadrature. The sum of the other, which changes its sign, is left out: of a segment with ``N`` samples at the frequency
+        ``w``, about ``1 / (N sin w)`` of the result.
         """
-        growth = None if self._waves.growth is None else 2 * self._waves.growth
-        ones = torch.ones(self._segments.shape, dtype=self._dtype, device=self._left.device)
-        phases = (torch.zeros_like(self._waves.phase), 2 * self._waves.phase)
-        level, beat = (CubicWaves(self._segments, phase, growth, self._dtype).moments(ones, 9)[0] for phase in phases)
-        ends = [_weighted_square(shape, (level + beat)[:3]) for shape in self._amplitude_shapes()]
-        ends += [_weighted_square(self._times_amplitude(shape), level - beat) for shape in self._phase_shapes()]
+        segments, waves = self._segments, self._waves
+        nodes, weights = (torch.from_numpy(each).to(self._left.device) for each in np.polynomial.legendre.leggauss(QUADRATURE))
+        sample = segments.begin - 0.5 + segments.count * (1 + nodes[:, None]) / 2
+        time = (sample - segments.start) / segments.length
+        share = weights[:, None] * segments.count / 4
+        if waves.growth is not None:
+            share = share * torch.exp(2 * waves.growth * time)
+        columns = [*self._amplitude_shapes(), *(self._times_amplitude(shape) for shape in self._phase_shapes())]
+        ends = [(share * evaluate(column[:, None].expand(-1, *time.shape), time).square()).sum(0) for column in columns]
         return [self._to_knots(*ends[place : place + 2]) for place in (0, 2, 4)]
-
-
-def _weighted_square(polynomial: Tensor, moments: Tensor) -> Tensor:
-    """Return half the sum of the squares of polynomials ``[D, S]``, given the moments ``[2 D - 1, S]``: ``[S]``, 0 or more."""
-    square = torch.zeros_like(moments)
-    for order, each in enumerate(polynomial):
-        square[order : order + len(polynomial)] += each * polynomial
-    return ((square * moments).sum(0) / 2).clamp(min=0)
