@@ -249,12 +249,16 @@ def test_one_channel_of_two_can_be_heard(stereo_page: Path, browser: Browser) ->
     """Of tones to 0.5 on the left and 0.25 on the right, in the middle of the sound."""
     with opened(browser, stereo_page) as page:
         loudest = """async () => {
-            ddaudio.player.seek(0.2);
             const tap = new AnalyserNode(ddaudio.player.context, { fftSize: 2048 }), samples = new Float32Array(2048);
             ddaudio.player.output.connect(tap);
-            await new Promise((done) => setTimeout(done, 300));
-            tap.getFloatTimeDomainData(samples);
-            return samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+            let most = 0;
+            for (let tries = 0; most < 0.1 && tries < 50; tries++) {  // a busy machine may miss the end of the sound
+                ddaudio.player.seek(0.2);
+                await new Promise((done) => setTimeout(done, 200));
+                tap.getFloatTimeDomainData(samples);
+                most = samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+            }
+            return most;
         }"""
         page.page.keyboard.press("Space")
         page.page.wait_for_function("ddaudio.player.playing")
