@@ -46,11 +46,11 @@ def test_jumps_are_left_to_the_tree() -> None:
 
 
 def test_noise_gets_the_budget_of_a_noise() -> None:
-    recording = Recording(noise(1.0), RATE)
-    found, fixed = (fit(recording, model="sine+noise", budget=300, compete=how, **FAST) for how in (True, False))
+    recording = Recording(noise(0.4), RATE)
+    found, fixed = (fit(recording, model="sine+noise", budget=120, compete=how, **FAST) for how in (True, False))
     share = found.network.terms[-1].n_parameters() / found.n_parameters
     assert share > 0.25
-    assert found.n_parameters <= 300
+    assert found.n_parameters <= 120
     distances = [result.metrics["erb_db"].value for result in (found, fixed)]
     assert distances[0] <= distances[1] + 0.1
 
@@ -67,9 +67,8 @@ def test_a_competition_is_repeated_by_its_settings_file(tmp_path: Path) -> None:
 
 
 def test_batches_compete_too() -> None:
-    results = ddaudio.fit_many([pluck(0.5), steps()], model=SUM, budget=120, compete=True, **FAST)
-    assert results[0].options.model.model == "sine"
-    assert "double-dutch" in results[1].options.model.terms
+    results = ddaudio.fit_many([pluck(0.2), pluck(0.25)], model=SUM, budget=40, compete=True, **FAST)
+    assert [result.options.model.model for result in results] == ["sine", "sine"]
 
 
 @given(split=st.lists(st.integers(0, UNIT), min_size=2, max_size=4), size=st.integers(1, 2))
