@@ -1,7 +1,7 @@
 """``ddaudio export``: a model as a table of its components, or as a file of another program."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -23,7 +23,7 @@ def export(
     /,
     *,
     table_format: Annotated[FormatName, Parameter(name="--format")] = "csv",
-    only: Literal["waves", "noise"] | None = None,
+    only: Literal["waves", "noise", "pitch"] | None = None,
     channel: Whole | None = None,
     out: Path | None = None,
     force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
@@ -36,7 +36,8 @@ def export(
     Args:
         model: The folder of a fit, or its model.safetensors.
         table_format: Format of the file: csv and json are tables.
-        only: Part of the model in a table: its waves, or the levels of its noise (default: the waves, if it has any).
+        only: Part in a table: the waves of the model, the levels of its noise, or the pitch in the report of the fit (default:
+            the waves, if it has any).
         channel: The only channel to write, from 0, in formats of tracks (default: all).
         out: File to write (default: standard output, for tables).
         force: Overwrite the file if it exists.
@@ -68,17 +69,37 @@ def _export_table(model: Path, table_format: str, only: str | None, out: Path | 
     if out is not None:
         check_made_from(out, model, force=force)
     from ddaudio.editing import tables  # noqa: PLC0415 - imports torch, which takes its time
-    from ddaudio.io import audio  # noqa: PLC0415 - imports torch, which takes its time
     from ddaudio.models import file as model_file  # noqa: PLC0415 - imports torch, which takes its time
 
+    if only == "pitch":
+        _write(tables.pitch_table(_pitch(model), table_format), out)
+        return
     network = model_file.load_model(model)
     noise = [term.is_noise for term in network.terms]
     if only is None and any(noise) and not all(noise):
         print_message("note", "the levels of the noise are a table of their own: --only noise")
     as_noise = only == "noise" or (only is None and all(noise))
     text = (tables.noise_table if as_noise else tables.partials_table)(network, table_format)
+    _write(text, out)
+
+
+def _pitch(folder: Path) -> dict[str, Any]:
+    """Return the pitch in the report of a fit; raises `OptionError` if it has none."""
+    from ddaudio.results.read import read_report  # noqa: PLC0415 - imports torch, which takes its time
+
+    f0 = read_report(folder)["f0"]
+    if f0 is None:
+        problem, hint = f"but the report of {str(folder)!r} has no pitch", "fit the recording again with {pitch=pyin}"
+        raise OptionError(problem, setting="only", value="pitch", hint=hint)
+    return dict(f0)
+
+
+def _write(text: str, out: Path | None) -> None:
+    """Print a table, or write it to a file."""
     if out is None:
         print_result(text.removesuffix("\n"))
         return
+    from ddaudio.io import audio  # noqa: PLC0415 - imports torch, which takes its time
+
     with audio.whole_file(out) as stream:
         stream.write(text.encode())

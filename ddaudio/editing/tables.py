@@ -4,14 +4,16 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ddaudio.analysis.pitch import harmonic_numbers, pitch_of_partials
 from ddaudio.editing.formats import FORMATS
 from ddaudio.errors import OptionError
 from ddaudio.models import Network
 from ddaudio.models.noise.network import NoiseNetwork
 from ddaudio.models.noise.table import hat_rows
+from ddaudio.models.partial_bank import PartialBankNetwork
 from ddaudio.options.registry import load
 
 
@@ -54,7 +56,7 @@ def partials_table(network: Network, table_format: str) -> str:
     terms = columns.get("network", [0] * len(columns["signal"]))
     windows = [term.facts().get("window") for term in network.terms]
     columns["window"] = [windows[term] for term in terms]
-    columns = _with_drift(network, columns)
+    columns = _with_drift(network, columns | _harmonics(network, columns, terms))
     return write(columns | _constants(network, len(columns["signal"])))
 
 
@@ -72,6 +74,27 @@ def noise_table(network: Network, table_format: str) -> str:
         raise OptionError(f"but the model {network.title!r} has no noise", setting="only", value="noise")
     columns = hat_rows(layers[0])
     return write(columns | _constants(network, len(columns["height_db"])))
+
+
+def pitch_table(f0: Mapping[str, Any], table_format: str) -> str:
+    """Return the pitch of a report, one row per time, in one of the `FORMATS`: time in seconds, f0 in Hz, voicing.
+
+    Raises `OptionError` for another format, and `PluginError` for a broken one.
+    """
+    write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
+    times_s = [round(place * (f0["hop_s"] or 0.0), 9) for place in range(len(f0["f0_hz"]))]
+    return write({"time_s": times_s, "f0_hz": f0["f0_hz"], "voicing": f0["voicing"]})
+
+
+def _harmonics(network: Network, columns: Mapping[str, list[Any]], terms: Sequence[int]) -> dict[str, list[Any]]:
+    """Return the column ``harmonic`` of a network with partials: numbers from 1, 0 for none, None for other components."""
+    rows = [row for row, term in enumerate(terms) if isinstance(network.terms[term], PartialBankNetwork)]
+    if not rows:
+        return {}
+    table = {name: [column[row] for row in rows] for name, column in columns.items()}
+    curve = pitch_of_partials(table, network.shape[1] / network.sample_rate, network.sample_rate)
+    numbers = dict(zip(rows, harmonic_numbers(table, curve).tolist(), strict=True))
+    return {"harmonic": [numbers.get(row) for row in range(len(terms))]}
 
 
 def _constants(network: Network, rows: int) -> dict[str, list[Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import mean
 
+from ddaudio.analysis.pitch import PitchCurve
 from ddaudio.fitting.stagewise import Stage
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Difference, Samples, Total
@@ -42,6 +43,8 @@ class FitResult:
     """Distances between estimate (or waves) and recording, each defined by its row in `ddaudio.metrics.registry.METRICS`."""
     baseline: MdctBaseline
     """The best-k MDCT at equal size."""
+    pitch: PitchCurve | None
+    """Pitch over time, one curve for all channels; None if it was not looked for, or the model has no partials."""
     seconds: dict[str, float]
     """Wall time of each part of the fit."""
 

@@ -13,6 +13,7 @@ from ddaudio.errors import OptionError, RecordingError
 from ddaudio.fitting.competition import compete
 from ddaudio.fitting.detrending import detrended, plan_detrended
 from ddaudio.fitting.diagnosis import diagnose_status, diagnose_warnings
+from ddaudio.fitting.pitch import find_pitch
 from ddaudio.fitting.plan import FitPlan
 from ddaudio.fitting.result import FitResult
 from ddaudio.fitting.stagewise import StagewiseFit, fit_single_stage_many, fit_stagewise
@@ -159,13 +160,14 @@ def _measured(recording: Recording, drift: Drift | None, plan: FitPlan, fitted: 
     estimate = fitted.waves if noise is None else Total([fitted.waves, noise])
     metrics = measure(estimate, target.samples, recording.sample_rate, fitted.waves, plan.options.output.quality)
     baseline = best_k_snr(target.samples, fitted.network.n_wave_parameters())
+    pitch = find_pitch(fitted.network, target, fitted.waves, plan.options.output.pitch)
     fitted.network.drift = drift
     clock.lap("measuring")
     status, reason = diagnose_status(fitted.stages, metrics, has_noise=noise is not None)
     diagnosed = target, plan.options, status, reason, metrics, baseline, fitted.network
     waves, warnings = added(fitted.waves, drift), tuple(diagnose_warnings(*diagnosed))
     found = fitted.network, waves, noise, status, reason, warnings, fitted.stages
-    return FitResult(recording, plan.options, *found, metrics, baseline, clock.seconds)
+    return FitResult(recording, plan.options, *found, metrics, baseline, pitch, clock.seconds)
 
 
 def plan_fit(

@@ -8,6 +8,7 @@ from ddaudio.options.checks import check_choice, check_range, check_switch, chec
 
 WindowName = Literal["hann", "sine", "triangle", "gate"]
 Encoding = Literal["pcm16", "pcm24", "float32"]
+PitchMethod = Literal["partials", "pyin", "none"]
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 384_000
 MIN_FRAME_S, MAX_FRAME_S = 0.0005, 5.0
 MAX_WHOLE_S = 60.0
@@ -80,6 +81,10 @@ class OutputOptions:
     onsets: bool = False
     """Find the onsets of the recording, list them in the report and mark them in its pictures; takes some seconds to load."""
 
+    pitch: PitchMethod = "partials"
+    """Method that finds the pitch over time, for the report and its pictures: partials of the model (if it has any), pyin (the
+    pYIN of librosa, 40 to 2000 Hz; about a second per second of sound), or none."""
+
     quality: str | None = None
     """Perceptual scores to compute, with those of silence and white noise as controls: zimtohrli (0.2 s per second of sound) or
     visqol (5 s), or both with a comma between them; they need the extra `quality` (default: none)."""
@@ -89,3 +94,4 @@ class OutputOptions:
         check_choice(self, "encoding", get_args(Encoding))
         check_range(self, "checkpoint_every_s", 0, 86400, "s")
         check_switch(self, "onsets")
+        check_choice(self, "pitch", get_args(PitchMethod))

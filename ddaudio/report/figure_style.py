@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"original": "#0072B2", "resynthesis": "#009E73", "residual": "#D55E00"}
 """Colour of each sound of an overview."""
+PITCH_COLOUR = "#56B4E9"
 WAVES_COLOUR = "#CC79A7"
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of named curves."""

@@ -24,6 +24,7 @@ from ddaudio.report.figure_style import (
     DASHES,
     MOST_NAMES,
     NARROW_IN,
+    PITCH_COLOUR,
     RANGE_DB,
     SMALL_PT,
     WAVES_COLOUR,
@@ -61,9 +62,9 @@ def overview(
 ) -> "Figure":
     """Plot waveforms above spectrograms of original, resynthesis and residual.
 
-    Triangles mark onsets, if the report has them. Waveforms share a scale, and so do spectrograms: 0 dB is a sinusoid of full
-    scale, and the darkest colour is `RANGE_DB` below the loudest of the three. Spectrograms are images of at most `COLUMNS` times
-    `ROWS` cells.
+    Triangles mark onsets, and a line over the spectrogram of the original is the pitch, if the report has them. Waveforms share a
+    scale, and so do spectrograms: 0 dB is a sinusoid of full scale, and the darkest colour is `RANGE_DB` below the loudest of the
+    three. Spectrograms are images of at most `COLUMNS` times `ROWS` cells.
 
     Args:
         fit: the fit to draw.
@@ -87,6 +88,8 @@ def overview(
     onsets_s = report["recording"]["onsets_s"] or []
     axes[0, 0].plot(onsets_s, [0.93 * axes[0, 0].get_ylim()[1]] * len(onsets_s), "v", color="black", markersize=3)
     image = _draw_spectrograms(axes[1], parts, rate)
+    pitch = plot_data.pitch_line(report["f0"])
+    axes[1, 0].plot(pitch.time_s, pitch.f0_hz / 1000, color=PITCH_COLOUR, linewidth=0.8)
     snr_db, duration_s = report["metrics"]["snr_db"]["value"], report["recording"]["duration_s"]
     gap, ticks = ("\n", 2) if size[0] < NARROW_IN else (" ", 4)
     for upper, lower, name in zip(*axes, COLOURS, strict=True):

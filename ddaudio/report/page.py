@@ -146,6 +146,7 @@ def drawn(evidence: FitRecord) -> dict[str, Any]:
             "sounds": [array(one.levels_db) for one in spectra],
         },
         "onsets_s": report["recording"]["onsets_s"] or [],
+        "pitch": _pitch(report["f0"]),
         "levels": {"column_s": powers[0][1], "sounds": [array(plot_data.decibels(power)) for power, _ in powers]},
         "average": _average(evidence),
         "noise": _noise(evidence),
@@ -155,6 +156,11 @@ def drawn(evidence: FitRecord) -> dict[str, Any]:
         "training": _training(report["training"]["stages"]),
         "colours": json.loads(asset("colours.json")),
     }
+
+
+def _pitch(f0: dict[str, Any] | None) -> dict[str, Any] | None:
+    line = plot_data.pitch_line(f0)
+    return {name: array(getattr(line, name)) for name in ("time_s", "f0_hz")} if len(line.time_s) else None
 
 
 def _training(passes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Plot data: arrays reduced to the resolution of a figure, with peaks preserved."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ MOST_CHANNELS = 8
 """Largest number of channels drawn; further ones are omitted."""
 MOST_LINES = 6000
 """Largest number of partials drawn; the weakest are omitted."""
+MOST_POINTS = 4000
+"""Largest number of points of a pitch."""
 LEVEL_WINDOW_S = 0.01
 """Shortest window of a level: a period of 100 Hz."""
 _BLOCK_SAMPLES = 1 << 19
@@ -65,6 +68,15 @@ class Lines:
     """Amplitude in dB; full scale has 0 dB."""
     n_partials: int
     """Total number of partials, including those omitted."""
+
+
+@dataclass(frozen=True)
+class PitchLine:
+    """Pitch over time; both arrays have the same length."""
+
+    time_s: NDArray[np.float32]
+    f0_hz: NDArray[np.float32]
+    """Fundamental frequency in Hz, NaN where the sound is unvoiced."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +173,15 @@ def lines(network: Network) -> Lines | None:
     kept = torch.argsort(level)[-MOST_LINES:]
     start_s, end_s, frequency_hz, level_db = (column[kept].float().numpy() for column in (*columns, level))
     return Lines(signal[kept].int().numpy(), start_s, end_s, frequency_hz, level_db, n_partials=len(level))
+
+
+def pitch_line(f0: Mapping[str, Any] | None) -> PitchLine:
+    """Return the pitch of a report as a line, of at most `MOST_POINTS` points; empty without a pitch."""
+    if f0 is None or f0["median_hz"] is None:
+        return PitchLine(np.zeros(0, np.float32), np.zeros(0, np.float32))
+    hz = np.array(f0["f0_hz"], np.float32)  # None becomes NaN
+    step = math.ceil(len(hz) / MOST_POINTS)
+    return PitchLine((np.arange(0, len(hz), step) * (f0["hop_s"] or 0.0)).astype(np.float32), hz[::step])
 
 
 def trees(network: Network) -> list[DoubleDutchNetwork]:

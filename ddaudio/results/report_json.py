@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ddaudio.analysis.onsets import onset_times_s
+from ddaudio.analysis.pitch import PitchCurve
 from ddaudio.fitting.result import FitResult
 from ddaudio.io.audio import Recording
 from ddaudio.io.formats import REPORT_FORMAT
@@ -41,6 +42,7 @@ def build(result: FitResult) -> dict[str, Any]:
         "reason": result.reason,
         "warnings": list(result.warnings),
         "recording": _recording(recording) | {"onsets_s": onset_times_s(recording) if options.output.onsets else None},
+        "f0": None if result.pitch is None else _pitch(result.pitch, options.output.pitch),
         "settings": options.tables(),
         "settings_sha256": settings_hash(options),
         "goal": _goal(result),
@@ -86,6 +88,20 @@ def _recording(recording: Recording) -> dict[str, Any]:
         "truncated": recording.truncated,
         "duration_s": recording.duration_s,
         "clipped_samples": recording.clipped_samples,
+    }
+
+
+def _pitch(curve: PitchCurve, method: str) -> dict[str, Any]:
+    """Return the report of a pitch: its frequencies to a tenth of a cent or so, None for unvoiced times."""
+    stretch = curve.inharmonicity[curve.voiced]
+    return {
+        "method": method,
+        "median_hz": curve.median_hz,
+        "voiced_share": curve.voiced_share,
+        "inharmonicity": float(np.median(stretch)) if len(stretch) else None,
+        "hop_s": float(curve.time_s[1]) if len(curve.time_s) > 1 else None,
+        "f0_hz": [None if math.isnan(hz) else float(f"{hz:.6g}") for hz in curve.f0_hz],
+        "voicing": [round(float(share), 2) for share in curve.voicing],
     }
 
 

@@ -1,5 +1,6 @@
 """Summary of a fit in a few lines of text."""
 
+from ddaudio.analysis.pitch import PitchCurve
 from ddaudio.fitting.diagnosis import as_clause
 from ddaudio.fitting.result import FitResult
 from ddaudio.metrics.measure import Metrics
@@ -24,8 +25,16 @@ def summary(result: FitResult) -> list[str]:
         f"size     {result.n_parameters} parameters ({result.parameters_per_sample:.3g} per sample): "
         + " and ".join(term.size_in_words() for term in result.network.terms),
         f"time     {seconds:.1f} s for {recording.duration_s:.1f} s of sound; {trained}",
+        *_pitch(result.pitch),
         *_scores(metrics),
     ]
+
+
+def _pitch(curve: PitchCurve | None) -> list[str]:
+    """Return a line with the median pitch and the share of voiced time, if any time is voiced."""
+    if curve is None or curve.median_hz is None:
+        return []
+    return [f"pitch    median {curve.median_hz:.1f} Hz; {100 * curve.voiced_share:.0f} % of the time is voiced"]
 
 
 def _scores(metrics: Metrics) -> list[str]:

@@ -91,6 +91,7 @@ NEEDED = {
 """What else has to be given where a setting has no meaning alone."""
 CHOICES = {
     "window": ("hann", "sine", "triangle", "gate"),
+    "pitch": ("partials", "pyin", "none"),
     "model": tuple(options.NETWORKS),
     "initialisation": ("peaks", "random", "equal"),
     "estimator": get_args(options.EstimatorName),

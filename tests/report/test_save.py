@@ -345,9 +345,9 @@ def test_the_table_of_partials(result: FitResult) -> None:
         ddaudio.partials_table(result.network, "cvs")
 
 
-def test_four_lines_sum_it_up(result: FitResult) -> None:
+def test_five_lines_sum_it_up(result: FitResult) -> None:
     lines = report.summary(result)
-    assert [line.split()[0] for line in lines] == ["warnings", "reached", "size", "time"]
+    assert [line.split()[0] for line in lines] == ["warnings", "reached", "size", "time", "pitch"]
     assert f"{result.snr_db:.2f} dB" in lines[1]
     assert f"{result.n_parameters} parameters" in lines[2]
 

@@ -5,6 +5,8 @@ const NAMES = ["original", "resynthesis", "residual"];
 const RANGE_DB = 90, NOISE_RANGE_DB = 70, LEAST_DB = -127, LEAST_HZ = 1, LOG_ROWS = 512, POINTS = 8, NARROW = 720;
 /** Margins around waveforms and spectrograms in pixels. */
 const AROUND = { l: 64, r: 16, t: 28, b: 48 };
+/** Colour of the pitch over a spectrogram, for colour-blind readers as well (Okabe and Ito, 2008). */
+const PITCH = "#56b4e9";
 /** Ticks of logarithmic frequency axes. */
 const HZ = [1, 2, 5].flatMap((one) => [1, 10, 100, 1000, 10000].map((ten) => one * ten)).sort((a, b) => a - b);
 const ticksAt = (tickvals) => ({ tickvals, ticktext: tickvals.map((hz) => (hz < 1000 ? `${hz}` : `${+(hz / 1000).toPrecision(6)}k`)) });
@@ -216,6 +218,8 @@ class Pictures {
     });
     const onsets = this.data.onsets_s, marker = { symbol: "triangle-down", size: 7, color: "#888" };
     if (onsets.length) traces.push({ x: onsets, y: onsets.map(() => 0.93 * this.peak), type: "scatter", mode: "markers", marker, hovertemplate: "onset at %{x:.3f} s<extra></extra>" });
+    const pitch = this.data.pitch, curve = { type: "scatter", mode: "lines", yaxis: "y2", connectgaps: false, line: { width: 1.5, color: PITCH }, hovertemplate: "pitch %{y:.1f} Hz at %{x:.3f} s<extra></extra>" };
+    if (pitch) traces.push({ ...curve, x: Array.from(pitch.time_s), y: Array.from(pitch.f0_hz, (hz) => (hz > 0 ? hz : null)) });
     await this.draw("sight", traces, this.layout(layout), ["x", "x2", "x3"]);
     document.querySelector("#sight .sketch")?.remove();
     document.getElementById("sight").style.minHeight = "";
