@@ -23,7 +23,7 @@ class FormatSpec:
     content: ContentName = "components"
     """What a file contains: the table of a network's components, its tracks, or the whole model."""
     reader: str = ""
-    """Function that returns a `TrackData` or a network for the bytes of a file; none for a format that is not read."""
+    """Function that returns a `TrackData`, or settings and tensors, for the bytes of a file; none if it is not read."""
     begins: tuple[bytes, ...] = ()
     """How the files that are read begin; each is of the format of the first row that fits."""
     mono: bool = False

@@ -81,7 +81,7 @@ def pitch_table(f0: Mapping[str, Any], table_format: str) -> str:
 
     Raises `OptionError` for another format, and `PluginError` for a broken one.
     """
-    write: Callable[[Mapping[str, list[Any]]], str] = load(FORMATS.look_up(table_format, "format", verb="is"))
+    write = _writer(table_format)
     times_s = [round(place * (f0["hop_s"] or 0.0), 9) for place in range(len(f0["f0_hz"]))]
     return write({"time_s": times_s, "f0_hz": f0["f0_hz"], "voicing": f0["voicing"]})
 

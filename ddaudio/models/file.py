@@ -46,7 +46,11 @@ def model_parts(network: Network) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def model_bytes(network: Network) -> bytes:
     """Return the network as a safetensors file: its tensors, with only settings in the metadata."""
-    settings, tensors = model_parts(network)
+    return parts_bytes(*model_parts(network))
+
+
+def parts_bytes(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the settings and tensors of `model_parts` as a safetensors file."""
     return checksummed_safetensors("ddaudio_model", MODEL_FORMAT.text, json.dumps(settings), tensors)
 
 

@@ -23,6 +23,7 @@ from ddaudio.editing.exchange.track_data import (
     Points,
     TrackData,
     curves_at,
+    extents,
     from_points,
     on_frames,
 )
@@ -72,7 +73,7 @@ def _powers(noise: NoiseBands | None, times: Floats) -> Floats:
 
 def _on_frames(data: TrackData, times: Floats) -> _Frames:
     """Return tracks on frames; those that sound at no frame are left out."""
-    frame, track = on_frames(data, times)
+    frame, track = on_frames(*extents(data), times)
     values = curves_at(data, track, times[frame])
     kept, number = np.unique(track, return_inverse=True)
     first, last = (np.full(len(kept), start) for start in (len(times), -1))

@@ -1,5 +1,6 @@
 """Export of models: their tracks, and the noise beside them, in the formats of other programs."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 
 from ddaudio.analysis.linking import link
+from ddaudio.analysis.pitch import pitch_of_partials
 from ddaudio.analysis.track_knots import tracks_of
 from ddaudio.editing.exchange.noise_bands import noise_bands
-from ddaudio.editing.exchange.track_data import TrackData, from_knots
+from ddaudio.editing.exchange.track_data import PitchLine, TrackData, curves_at, extents, from_knots, on_frames
 from ddaudio.editing.formats import FORMATS, FormatSpec
 from ddaudio.errors import ExchangeError, OptionError
 from ddaudio.io.atomic import whole_file
@@ -22,6 +24,10 @@ from ddaudio.models.file import load_model, model_parts, read_parts
 from ddaudio.models.noise.network import NoiseNetwork
 from ddaudio.models.sine import SineNetwork
 from ddaudio.options.registry import load
+
+PITCH_STEP_S = 0.01
+"""Interval at which tracks are taken for their pitch."""
+DEFAULT_RATE = 44_100
 
 
 class Exported(NamedTuple):
@@ -63,6 +69,28 @@ def _joined(parts: list[TrackData]) -> TrackData:
     return replace(parts[0], **columns)
 
 
+def pitch_of_tracks(data: TrackData) -> PitchLine:
+    """Return the pitch of tracks, from their values every `PITCH_STEP_S` as partials that fade from one to the next."""
+    rate = data.sample_rate or DEFAULT_RATE
+    times_s = np.arange(math.ceil(data.duration_s / PITCH_STEP_S) + 1, dtype=np.float64) * PITCH_STEP_S
+    frame, track = on_frames(*extents(data), times_s)
+    values = curves_at(data, track, times_s[frame])
+    fades = np.full(len(frame), PITCH_STEP_S)
+    table = {
+        "signal": data.signal[track],
+        "time_s": times_s[frame],
+        "frequency_hz": values.frequency_hz,
+        "amplitude": values.amplitude,
+        "phase_rad": values.phase_rad,
+        "start_s": times_s[frame] - PITCH_STEP_S / 2,
+        "end_s": times_s[frame] + PITCH_STEP_S / 2,
+        "fade_in_s": fades,
+        "fade_out_s": fades,
+    }
+    curve = pitch_of_partials(table, data.duration_s, rate)
+    return PitchLine(curve.time_s, curve.f0_hz)
+
+
 def export_model(network: Network, file_format: str, *, channel: int | None = None) -> Exported:
     """Return a model as a file of another program.
 
@@ -85,6 +113,8 @@ def export_model(network: Network, file_format: str, *, channel: int | None = No
         allowed = ", ".join(name for name, row in FORMATS.items() if row.content != "components")
         raise OptionError("a table of components", setting="format", value=file_format, allowed=allowed)
     data = _of_channel(tracks_of_model(network), spec, channel)
+    if spec.pitch:
+        data = replace(data, pitch=pitch_of_tracks(data))
     layers = [term for term in network.terms if isinstance(term, NoiseNetwork)]
     if layers and spec.noise:
         data = replace(data, noise=noise_bands(layers[0], channel or 0))

@@ -12,8 +12,6 @@ from torch import Tensor
 from ddaudio.errors import ExchangeError, ModelError
 from ddaudio.io.formats import MODEL_FORMAT
 from ddaudio.io.json_text import parse_json
-from ddaudio.models import Network
-from ddaudio.models.file import build_model
 
 KIND = "ddaudio_model"
 BEGINS = f'{{"{KIND}"'.encode()
@@ -40,12 +38,12 @@ def _tensor(values: Tensor) -> dict[str, Any]:
     return {"type": kind, "shape": list(values.shape), "values": numbers}
 
 
-def read(data: bytes) -> Network:
-    """Return the network of a JSON object.
+def read(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the settings and tensors of a JSON object.
 
     Raises:
         ExchangeError: it is not the JSON of a model, or damaged.
-        ModelError: it is of another format of models, or its settings fit no network.
+        ModelError: it is of another format of models.
 
     """
     try:
@@ -59,7 +57,7 @@ def read(data: bytes) -> Network:
     settings, tensors = contents.get("settings"), contents.get("tensors")
     if not isinstance(settings, dict) or not isinstance(tensors, dict):
         raise ExchangeError("it has no settings or no tensors", hint=DAMAGED)
-    return build_model("the JSON", settings, {str(name): _values(name, one) for name, one in tensors.items()})
+    return settings, {str(name): _values(name, one) for name, one in tensors.items()}
 
 
 def _values(name: str, tensor: Any) -> Tensor:

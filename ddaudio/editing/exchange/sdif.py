@@ -24,7 +24,16 @@ from ddaudio.editing.exchange.sdif_frames import (
     frames_of,
     text_matrix,
 )
-from ddaudio.editing.exchange.track_data import Floats, Integers, Points, TrackData, curves_at, from_points, on_frames
+from ddaudio.editing.exchange.track_data import (
+    Floats,
+    Integers,
+    Points,
+    TrackData,
+    curves_at,
+    extents,
+    from_points,
+    on_frames,
+)
 from ddaudio.errors import ExchangeError
 
 RBEP, SINES, HARMONICS, NAMES = "RBEP", "1TRC", "1HRM", "1NVT"
@@ -49,17 +58,20 @@ def write_rbep(data: TrackData) -> bytes:
 def write_1trc(data: TrackData) -> bytes:
     """Return tracks as 1TRC: frames at the times of the knots, each with a row for every track that sounds there.
 
-    Knots closer than `LEAST_STEP_S` share a frame. There is no other frame in the file, since programs stop at it.
+    Knots closer than `LEAST_STEP_S` share a frame, and tracks begin and end at the frames nearest to their ends; those that then
+    have a single frame are left out. There is no other frame in the file, since programs stop at it.
     """
     frames_s = frame_times(data)
-    data = _snapped(data, frames_s)
-    frame, track = on_frames(data, frames_s)
-    values = curves_at(data, track, frames_s[frame])
-    phase = np.remainder(values.phase_rad, 2 * math.pi)
-    rows = np.stack([track + 1.0, values.frequency_hz, values.amplitude, phase], axis=1)
+    first, last = extents(data)
+    begins, ends = _nearest(frames_s, first), _nearest(frames_s, last)
+    frame, track = on_frames(np.where(ends > begins, begins, math.inf), ends, frames_s)
+    at = frames_s[frame].clip(first[track], last[track])
+    values = curves_at(data, track, at)
+    phase = values.phase_rad + 2 * math.pi * values.frequency_hz * (frames_s[frame] - at)
+    columns = track + 1.0, values.frequency_hz, values.amplitude, np.remainder(phase, 2 * math.pi)
     signal = data.signal[track]
     order = np.lexsort((track, signal, frame))
-    return HEADER + _frames(SINES, FLOAT32, frames_s[frame[order]], signal[order], rows[order])
+    return HEADER + _frames(SINES, FLOAT32, frames_s[frame[order]], signal[order], np.stack(columns, axis=1)[order])
 
 
 def frame_times(data: TrackData) -> Floats:
@@ -71,19 +83,14 @@ def frame_times(data: TrackData) -> Floats:
     return np.array(kept)
 
 
-def _snapped(data: TrackData, frames_s: Floats) -> TrackData:
-    """Return tracks that begin and end at frames, the nearest to their ends, without those that are within one frame."""
-    time_s, ends = data.time_s.copy(), data.starts + data.counts - 1
-    for places in (data.starts, ends):
-        after = np.searchsorted(frames_s, time_s[places]).clip(1, max(len(frames_s) - 1, 1))
-        pairs = np.stack([frames_s[after - 1], frames_s[after.clip(max=len(frames_s) - 1)]])
-        nearest = np.abs(pairs - time_s[places]).argmin(0)
-        time_s[places] = pairs[nearest, np.arange(len(places))]
-    # Ends that moved inwards past other knots take these along.
-    low, high = np.repeat(time_s[data.starts], data.counts), np.repeat(time_s[ends], data.counts)
-    time_s = time_s.clip(low, high)
-    phase = data.phase_rad + 2 * math.pi * data.frequency_hz * (time_s - data.time_s)
-    return replace(data, time_s=time_s, phase_rad=phase).keep(time_s[ends] > time_s[data.starts])
+def _nearest(frames_s: Floats, times_s: Floats) -> Floats:
+    """Return the frame nearest to each time."""
+    if len(frames_s) < 2:
+        return np.zeros_like(times_s)
+    after = np.searchsorted(frames_s, times_s).clip(1, len(frames_s) - 1)
+    low, high = frames_s[after - 1], frames_s[after]
+    nearest: Floats = np.where(times_s - low < high - times_s, low, high)
+    return nearest
 
 
 def _frames(kind: str, elements: int, time_s: Floats, signal: Integers, rows: Floats) -> bytes:

@@ -266,15 +266,20 @@ def _segment(data: TrackData, track: Integers, time_s: Floats) -> Integers:
     return left.clip(first, ends)
 
 
-def on_frames(data: TrackData, times_s: Floats) -> tuple[Integers, Integers]:
+def extents(data: TrackData) -> tuple[Floats, Floats]:
+    """Return the times of the first and of the last knot of each track, ``[N]`` each."""
+    return data.time_s[data.starts], data.time_s[data.starts + data.counts - 1]
+
+
+def on_frames(begins: Floats, ends: Floats, times_s: Floats) -> tuple[Integers, Integers]:
     """Return all pairs of a frame and a track that sounds at its time, by frame, then track: frames and tracks ``[M]``.
 
     Args:
-        data: the tracks.
+        begins: time at which each track begins, ``[N]``.
+        ends: time at which each track ends, ``[N]``.
         times_s: times of the frames, rising, ``[F]``.
 
     """
-    begins, ends = data.time_s[data.starts], data.time_s[data.starts + data.counts - 1]
     first, last = np.searchsorted(times_s, begins), np.searchsorted(times_s, ends, side="right")
     lengths = (last - first).clip(0)
     track = np.repeat(np.arange(len(begins)), lengths)
@@ -285,7 +290,7 @@ def on_frames(data: TrackData, times_s: Floats) -> tuple[Integers, Integers]:
 
 def levels_at(data: TrackData, times_s: Floats) -> Floats:
     """Return the amplitude of all tracks together at rising times, the root of the sum of their squares, ``[F]``."""
-    frame, track = on_frames(data, times_s)
+    frame, track = on_frames(*extents(data), times_s)
     values = curves_at(data, track, times_s[frame])
     levels: Floats = np.sqrt(np.bincount(frame, values.amplitude**2, minlength=len(times_s)))
     return levels
