@@ -22,9 +22,9 @@ FEWEST_SAMPLES = 1 << 15
 """Number of samples of all segments below which blocks are not worth their preparation."""
 BLOCK_LENGTHS = (256, 192, 128, 96, 64, 48, 32, 24, 16)
 """Lengths of blocks to choose from, in samples."""
-SAMPLE_COST, WAVE_COST, PRODUCT_COST = 45.0, 110.0, 1.6
-"""Nanoseconds for a sample of a wave, for a wave in a block, and for the matrix product of a block over the square of its length
-(sum and moments on one core)."""
+SAMPLE_COST, WAVE_COST, PRODUCT_COST, SUMS_COST = 120.0, 200.0, 3.0, 120.0
+"""Nanoseconds for a sample of a wave; in blocks, for a wave in a block, for the product of a block by its length squared, and
+for a sample of the sum (sum and moments on one core, measured)."""
 LARGEST_HALF = 0.6
 """Largest half of a block, in segments: polynomials grow fast outside of their segment."""
 FEWEST_IN_BLOCKS = 0.9
@@ -78,7 +78,11 @@ class CubicWaves:
         """Return the lengths of blocks from the fastest one on, all shorter; none if blocks are slower than samples."""
         sizes = cuts_of(joined).diff()
         waves = total / int(sizes.sum())
-        costs = [int((-(-sizes // length)).sum()) * (PRODUCT_COST * length**2 + WAVE_COST * waves) for length in BLOCK_LENGTHS]
+        blocks = [int((-(-sizes // length)).sum()) for length in BLOCK_LENGTHS]
+        costs = [
+            number * (PRODUCT_COST * length**2 + WAVE_COST * waves + SUMS_COST * length)
+            for number, length in zip(blocks, BLOCK_LENGTHS, strict=True)
+        ]
         least = min(costs)
         return list(BLOCK_LENGTHS[costs.index(least) :]) if least < SAMPLE_COST * total else []
 

@@ -77,8 +77,16 @@ class NoiseFrames:
         """Frequencies of the bins, ``[K]`` float64."""
         return torch.arange(self.hop + 1, dtype=torch.float64) * (self.sample_rate / self.length)
 
-    def render(self, power: Power, first: int, n_samples: int, seed: int = 0, coherence: Tensor | None = None) -> Tensor:
-        """Return the samples from ``first`` on, ``[C, n_samples]`` float32.
+    def render(
+        self,
+        power: Power,
+        first: int,
+        n_samples: int,
+        seed: int = 0,
+        coherence: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Return the samples from ``first`` on, ``[C, n_samples]``; differentiable by what the power depends on.
 
         Args:
             power: density over time and frequency.
@@ -87,28 +95,30 @@ class NoiseFrames:
             seed: 0 to ``2^64 - 1``; the same seed gives the same bits.
             coherence: coherence of each channel with the common phases, -1 to 1, ``[C, K]`` (default: 1; channels then differ
                 only in level).
+            dtype: type of the samples.
 
         """
         runs = range(first // self.hop // RUN, (first + max(n_samples, 1) - 1) // self.hop // RUN + 1)
-        pieces = [self._run(power, run, seed, coherence) for run in (*runs, runs[-1] + 1)]
+        pieces = [self._run(power, run, seed, coherence, dtype) for run in (*runs, runs[-1] + 1)]
         # The second half of a run's last frame overlaps the next run.
         rows = [torch.cat([own[:, :1] + before[:, -1:], own[:, 1:-1]], 1) for before, own in pairwise(pieces)]
         rows = [torch.cat([pieces[0][:, :1], pieces[0][:, 1:-1]], 1), *rows]
         begin = first + self.hop - runs[0] * RUN * self.hop
         return torch.cat(rows, 1).flatten(1)[:, begin : begin + n_samples].clone()
 
-    def _run(self, power: Power, run: int, seed: int, coherence: Tensor | None) -> Tensor:
+    def _run(self, power: Power, run: int, seed: int, coherence: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Return a run's overlapped frames in rows of a hop, ``[C, RUN + 1, hop]``; frame j is centred on sample ``j hop``."""
         number = torch.arange(run * RUN, (run + 1) * RUN)
         density = power(number.double() * (self.hop / self.sample_rate), self.hz)
         # A bin of magnitude m has the mean power 2 m^2 / L^2, half of it in each of the two frames over a sample.
-        magnitude = (density.clamp(min=0) * (self.sample_rate * self.length / 2)).sqrt().float()
-        phases = self._phases(number, len(density), seed, coherence)
+        magnitude = (density.clamp(min=0) * (self.sample_rate * self.length / 2)).sqrt().to(dtype)
+        phases = self._phases(number, len(density), seed, coherence).to(dtype)
         spectra = torch.polar(magnitude, phases)
         # The ends of a real spectrum are real: a cosine of a random phase has half the mean square.
-        ends = torch.tensor([0, self.hop])
-        spectra[..., ends] = torch.complex(spectra[..., ends].real * math.sqrt(2), torch.zeros(*spectra.shape[:2], 2))
-        frames = torch.fft.irfft(spectra, self.length) * self.window.float()
+        ends = spectra[..., :: self.hop].real * math.sqrt(2)
+        ends = torch.complex(ends, torch.zeros_like(ends))
+        spectra = torch.cat([ends[..., :1], spectra[..., 1:-1], ends[..., 1:]], -1)
+        frames = torch.fft.irfft(spectra, self.length) * self.window.to(dtype)
         rows = torch.nn.functional.pad(frames[..., : self.hop], (0, 0, 0, 1))
         rows[:, 1:] += frames[..., self.hop :]
         return rows
