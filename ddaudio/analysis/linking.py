@@ -8,18 +8,18 @@ capability through linear programming", DAFx-18). Both are equal where the sum i
 ``zeta``. The published program multiplies by the logarithm instead.
 
 Between each pair of neighbouring cells, the links are those of least total cost, an assignment problem, solved for each connected
-component of the links that are possible.
+component of the links that are possible. Where tracks cross, `ddaudio.analysis.crossings` compares paths over several cells.
 """
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ddaudio.analysis.crossings import straightened
 from ddaudio.analysis.partials import Partials
+from ddaudio.analysis.points import Floats, Integers, Links, Points, levels_db, near, points_of
 from ddaudio.grid.time_grid import TimeGrid
 
 DELTA = 0.2
@@ -30,60 +30,18 @@ WIDTH_RATIO = 0.03
 """Nominal width in frequency, relative to the frequency: a quarter tone."""
 WIDTH_DB = 20.0
 """Nominal width in level."""
-WIDTH_RAD = 0.75 * math.pi
+WIDTH_RAD = 0.9 * math.pi
 """Nominal width in phase at the boundary of two cells."""
 
 LONG_TRACK = 3
 """Cells from which on a track counts as one that is followed over time."""
-LEAST_AMPLITUDE = 1e-10
-"""Amplitude below which levels are equal."""
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-
-class Points(NamedTuple):
-    """Partials in the order of signal, time and frequency; columns ``[P]``."""
-
-    cell: Integers
-    """Cell of each partial, in the order of signal, then time."""
-    frequency: Floats
-    """Radians per sample."""
-    amplitude: Floats
-    """Full scale."""
-    phase: Floats
-    """Radians at ``time``."""
-    time: Floats
-    """Centre of the frame under its squared window in samples: where the frequency of a glide is that of the partial."""
-    variance: Floats
-    """Mean squared distance of the frame's samples from there."""
-
-    def keep(self, which: NDArray[Any]) -> "Points":
-        """Return the partials that a mask or an index selects."""
-        columns: tuple[NDArray[Any], ...] = self
-        return Points(*(column[which] for column in columns))
-
-
-class Links(NamedTuple):
-    """Pairs of partials of neighbouring cells; columns ``[E]``."""
-
-    left: Integers
-    """Index of the earlier partial."""
-    right: Integers
-    """Index of the later one."""
-    cost: Floats
-    """0 to 1; see `link_cost`."""
-
-    def keep(self, which: NDArray[Any]) -> "Links":
-        """Return the pairs that a mask or an index selects."""
-        return Links(*(column[which] for column in self))
 
 
 def link(partials: Partials, grid: TimeGrid) -> Tensor:
     """Return the track of each partial, ``[P]`` int64.
 
-    Partials of one track are in successive cells of one signal, at most one in each cell. Tracks are numbered from 0 in the order
-    of signal, beginning, and frequency at their beginning.
+    Partials of one track are in successive cells of one signal, at most one in each cell; cells are skipped only where tracks
+    cross. Tracks are numbered from 0 in the order of signal, beginning, and frequency at their beginning.
 
     Args:
         partials: partials, in any order. Damped ones are taken as they are at the `TimeGrid.centre`.
@@ -94,8 +52,10 @@ def link(partials: Partials, grid: TimeGrid) -> Tensor:
         return torch.zeros(0, dtype=torch.int64)
     points, order = points_of(partials, grid)
     chosen = assigned(candidates(points, grid), len(order))
+    following = straightened(points, chosen, _numbered(chosen.left, chosen.right, len(order)), _widths(grid, points), grid)
+    left = np.flatnonzero(following >= 0)
     track = np.empty(len(order), dtype=np.int64)
-    track[order] = _numbered(chosen, len(order))
+    track[order] = _numbered(left, following[left], len(order))
     return torch.from_numpy(track)
 
 
@@ -106,40 +66,15 @@ def energy_in_tracks(track: Tensor, energy: Tensor) -> float | None:
     return float(energy.double()[in_long].sum()) / total if total > 0 else None
 
 
-def points_of(partials: Partials, grid: TimeGrid) -> tuple[Points, Integers]:
-    """Return the partials sorted by cell and frequency, and their original indices ``[P]``."""
-    frame, cell = partials.frame.numpy(), grid.order[partials.frame].numpy()
-    columns = partials.frequency, partials.cosine, partials.sine
-    frequency, cosine, sine = (column.detach().cpu().double().numpy() for column in columns)
-    amplitude, phase = np.hypot(cosine, sine), np.arctan2(-sine, cosine)
-    origin = grid.start.double()
-    if partials.decay is None:
-        origin = origin + (grid.frames.length.double() - 1) / 2
-    distance = (grid.centre - origin).numpy()[frame]
-    phase = phase + frequency * distance
-    if partials.decay is not None:
-        amplitude = amplitude * np.exp(-partials.decay.detach().cpu().double().numpy() * distance)
-    # Of equal frequencies the louder is first, so that the order of the input does not matter.
-    order = np.lexsort((phase, -amplitude, frequency, cell))
-    points = Points(cell, frequency, amplitude, phase, grid.centre.numpy()[frame], _variance(grid).numpy()[frame])
-    return points.keep(order), order
-
-
-def _variance(grid: TimeGrid) -> Tensor:
-    """Return the mean squared distance of the samples of each frame from its `TimeGrid.centre`, ``[F]`` float64."""
-    middle = grid.start + (grid.frames.length.double() - 1) / 2
-    return grid.spread.double() ** 2 - (grid.centre - middle) ** 2
-
-
 def candidates(points: Points, grid: TimeGrid) -> Links:
     """Return all pairs of partials of neighbouring cells for which a link is cheaper than none."""
     cells = grid.cells
     size = cells.size.numpy()
-    left, right = _near(points, _widths(size, points), cells.signal.numpy())
+    left, right = near(points, points.frequency, _widths(grid, points), cells.signal.numpy())
     bin_rad = 2 * math.pi / np.minimum(size[points.cell[left]], size[points.cell[right]])
     width = np.maximum(WIDTH_BINS * bin_rad, WIDTH_RATIO * np.minimum(points.frequency[left], points.frequency[right]))
     squares = ((points.frequency[right] - points.frequency[left]) / width) ** 2
-    level_db = 20 * np.log10(np.maximum(points.amplitude, LEAST_AMPLITUDE))
+    level_db = levels_db(points.amplitude)
     squares += ((level_db[right] - level_db[left]) / WIDTH_DB) ** 2
     squares += (phase_gap(points, left, right) / WIDTH_RAD) ** 2
     links = Links(left, right, link_cost(squares))
@@ -170,26 +105,12 @@ def phase_gap(points: Points, left: Integers, right: Integers) -> Floats:
     return gap
 
 
-def _widths(size: Integers, points: Points) -> Floats:
+def _widths(grid: TimeGrid, points: Points) -> Floats:
     """Return the largest width in frequency for links of each partial to the next cell, ``[P]``."""
+    size = grid.cells.size.numpy()
     shorter = np.minimum(size, np.append(size[1:], size[-1]))
     widths: Floats = np.maximum(WIDTH_BINS * 2 * math.pi / shorter[points.cell], WIDTH_RATIO * points.frequency)
     return widths
-
-
-def _near(points: Points, width: Floats, signal: Integers) -> tuple[Integers, Integers]:
-    """Return all pairs of partials of neighbouring cells of one signal whose frequencies differ by up to ``width [P]``."""
-    step = 2 * math.pi
-    key = points.cell * step + points.frequency
-    follows = np.append(signal[1:] == signal[:-1], False)[points.cell]
-    # Frequencies are 0 to pi, so the limits stay within a cell's own range of keys.
-    low = (points.cell + 1) * step + np.maximum(points.frequency - width, -1)
-    high = (points.cell + 1) * step + np.minimum(points.frequency + width, math.pi + 1)
-    first, last = np.searchsorted(key, low), np.searchsorted(key, high, side="right")
-    count = np.where(follows, last - first, 0)
-    left = np.repeat(np.arange(len(key)), count)
-    begins = np.cumsum(count) - count
-    return left, np.arange(len(left)) - begins[left] + first[left]
 
 
 def assigned(links: Links, n_points: int) -> Links:
@@ -230,9 +151,9 @@ def _components(left: Integers, right: Integers, n_points: int) -> Integers:
     return labels
 
 
-def _numbered(links: Links, n_points: int) -> Integers:
-    """Return the track of each partial, numbered in the order of their first partials."""
-    label = _components(links.left, links.right, n_points)
+def _numbered(left: Integers, right: Integers, n_points: int) -> Integers:
+    """Return the track of each partial from pairs of partials, numbered in the order of their first partials."""
+    label = _components(left, right, n_points)
     _, first, number = np.unique(label, return_index=True, return_inverse=True)
     ranks: Integers = np.argsort(np.argsort(first))
     return ranks[number]

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddaudio.analysis.linking import Floats, Points, points_of
 from ddaudio.analysis.partials import Partials
+from ddaudio.analysis.points import Floats, Points, points_of
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.synthesis.knots import Knots
 
