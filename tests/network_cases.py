@@ -16,8 +16,9 @@ ROWS = [
 ]
 
 
-# Networks as they are made: by name, and in several settings.
-CASES: dict[str, tuple[str, Any]] = {name: (name, kind.options()) for name, kind in NETWORKS.items() if not kind.is_noise}
+# Networks in cells as they are made: by name, and in several settings.
+IN_CELLS = [name for name, kind in NETWORKS.items() if not kind.is_noise and kind.frames != "none"]
+CASES: dict[str, tuple[str, Any]] = {name: (name, NETWORKS[name].options()) for name in IN_CELLS}
 CASES |= {
     f"trees, {value}": ("double-dutch", DoubleDutchOptions(**{setting: value, **more}))
     for setting, value, more in (

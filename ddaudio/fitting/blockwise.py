@@ -8,8 +8,6 @@ block's target. A recording of one block is fitted as a whole.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,9 +15,10 @@ from torch import Tensor
 from ddaudio.fitting import plan
 from ddaudio.fitting.block import Block, division_words, fit_block_many
 from ddaudio.fitting.budget import share_out
-from ddaudio.fitting.plan import StagePlan
+from ddaudio.fitting.fitted import BlockwiseTask, Fitted
+from ddaudio.fitting.tracks import fit_track_blocks
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.io.samples import Samples, collect
+from ddaudio.io.samples import collect
 from ddaudio.models import FramedNetwork
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
@@ -28,34 +27,10 @@ WITHIN_REASON = 0.5, 2.0
 """Bounds on the residual energy of a block that compensates for other blocks, as factors of its own share."""
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """The result of all blocks."""
-
-    network: FramedNetwork
-    estimate: Samples
-    """Signals of the network, ``[C, T]``."""
-    blocks: list[list[TrainingRun]]
-    """Training runs of each block."""
-
-
-class BlockwiseTask(NamedTuple):
-    """Signals to be fitted by one network."""
-
-    samples: Samples
-    """The target, ``[C, T]``."""
-    energy: float
-    """Sum of squares of all samples."""
-    stage: StagePlan
-    """Resolved options and blocks."""
-    tell: ProgressCallback
-    """Called with the progress."""
-    log: TrainingLog | None = None
-    """Log of the training runs; finished runs are loaded from it."""
-
-
 def fit_blocks(task: BlockwiseTask) -> Fitted:
     """Fit one network, block by block."""
+    if task.stage.network.frames == "none":
+        return fit_track_blocks(task)
     if len(task.stage.blocks.ranges) == 1:
         return fit_whole_many([task])[0]
     run = _BlockwiseFit(task)

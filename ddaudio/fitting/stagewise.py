@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
-from ddaudio.fitting.blockwise import BlockwiseTask, fit_blocks, fit_whole_many
+from ddaudio.fitting.blockwise import fit_blocks, fit_whole_many
+from ddaudio.fitting.fitted import BlockwiseTask
 from ddaudio.fitting.noise_descent import NoiseDescent
 from ddaudio.fitting.plan import FitPlan, NoisePlan
 from ddaudio.fitting.refinement import refine
 from ddaudio.fitting.teacher import part_of
 from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Difference, Samples, Scaled, blocks, collect
-from ddaudio.models import Budget, FramedNetwork, Network, SumNetwork
+from ddaudio.models import Budget, Network, SumNetwork, Term
 from ddaudio.models.noise.fit import fit_noise
 from ddaudio.models.noise.network import NoiseNetwork
 from ddaudio.training.checkpoints import TrainingLog
@@ -100,7 +101,7 @@ def _descend(
 
 def _fit_waves(recording: Recording, plan: FitPlan, tell: ProgressCallback, log: TrainingLog | None) -> StagewiseFit:
     """Fit all networks of waves as planned."""
-    fitted: list[FramedNetwork] = []
+    fitted: list[Term] = []
     done: list[Stage] = []
     left: Samples = recording.samples
     for index, planned in enumerate(plan.stages):
@@ -151,7 +152,7 @@ def fit_single_stage_many(
 
 
 def _fit_together(
-    fitted: Sequence[FramedNetwork],
+    fitted: Sequence[Term],
     recording: Recording,
     size: Budget,
     plan: FitPlan,

@@ -66,17 +66,50 @@ class Segments:
         return torch.argsort(self.index, stable=True), torch.bincount(self.index, minlength=self.count).tolist()
 
 
-class BatchedGrid:
+class BatchedSignals:
+    """Signals of several members of a batch as one tensor."""
+
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """Create a batch of signals of some shapes ``(B, T)``."""
+        self.shapes = tuple(shapes)
+        counts = torch.tensor([n_signals for n_signals, _ in shapes])
+        self.rows = Segments(len(shapes), None if len(shapes) == 1 else torch.arange(len(shapes)).repeat_interleave(counts))
+        """Member of each signal."""
+
+    def signals(self, each: Sequence[Tensor]) -> Tensor:
+        """Return the signals ``[B, T]`` of all members as one tensor."""
+        if len(each) == 1:
+            return each[0]
+        total = each[0].new_zeros(sum(n_signals for n_signals, _ in self.shapes), max(length for _, length in self.shapes))
+        for own, signals in zip(self.own(total), each, strict=True):
+            own.copy_(signals)
+        return total
+
+    def own(self, signals: Tensor) -> Iterator[Tensor]:
+        """Yield the signals of each member, ``[B, T]``."""
+        first = 0
+        for n_signals, n_samples in self.shapes:
+            yield signals[first : first + n_signals, :n_samples]
+            first += n_signals
+
+    def row_spread(self, scalars: Scalars, like: Tensor) -> Tensor | float:
+        """Return the scalar of the member of each signal, ``[B, 1]``; a float for a batch of one."""
+        spread = self.rows.broadcast(scalars, like)
+        return spread[:, None] if isinstance(spread, Tensor) else spread
+
+    def energies(self, signals: Tensor) -> Scalars:
+        """Return the sum of squares of the ``signals [B, T]`` of each member."""
+        return self.rows.segment_sum(signals.double().square().sum(1))
+
+
+class BatchedGrid(BatchedSignals):
     """Several time grids as one; use `batched` to make one."""
 
     def __init__(self, grids: Sequence[TimeGrid]) -> None:
+        super().__init__([(grid.n_signals, grid.n_samples) for grid in grids])
         self.grids = tuple(grids)
-        alone = len(grids) == 1
-        self.grid = grids[0] if alone else TimeGrid.beside(grids)
+        self.grid = grids[0] if len(grids) == 1 else TimeGrid.beside(grids)
         """The grid of all signals."""
-        counts = torch.tensor([grid.n_signals for grid in grids])
-        self.rows = Segments(len(grids), None if alone else torch.arange(len(grids)).repeat_interleave(counts))
-        """Member of each signal."""
 
     @cached_property
     def member_of_frame(self) -> Tensor:
@@ -101,31 +134,6 @@ class BatchedGrid:
         for frames in self.own_frames:
             numbers[frames] = torch.arange(frames.numel())
         return numbers
-
-    def signals(self, each: Sequence[Tensor]) -> Tensor:
-        """Return the signals ``[B, T]`` of all members as one tensor."""
-        if len(each) == 1:
-            return each[0]
-        total = each[0].new_zeros(self.grid.n_signals, self.grid.n_samples)
-        for own, signals in zip(self.own(total), each, strict=True):
-            own.copy_(signals)
-        return total
-
-    def own(self, signals: Tensor) -> Iterator[Tensor]:
-        """Yield the signals of each member, ``[B, T]``."""
-        first = 0
-        for grid in self.grids:
-            yield signals[first : first + grid.n_signals, : grid.n_samples]
-            first += grid.n_signals
-
-    def row_spread(self, scalars: Scalars, like: Tensor) -> Tensor | float:
-        """Return the scalar of the member of each signal, ``[B, 1]``; a float for a batch of one."""
-        spread = self.rows.broadcast(scalars, like)
-        return spread[:, None] if isinstance(spread, Tensor) else spread
-
-    def energies(self, signals: Tensor) -> Scalars:
-        """Return the sum of squares of the ``signals [B, T]`` of each member."""
-        return self.rows.segment_sum(signals.double().square().sum(1))
 
 
 @lru_cache(maxsize=2)

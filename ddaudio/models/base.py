@@ -41,6 +41,16 @@ class AtBounds(NamedTuple):
     """Share of them, 0 to 1, that may be at a bound in a good fit."""
 
 
+class SampleRanges(NamedTuple):
+    """Ranges of samples, ``[N]`` int64 each."""
+
+    signal: Tensor
+    """Which signal; -1 for all of all signals."""
+    first: Tensor
+    """First sample, possibly before the signal."""
+    length: Tensor
+
+
 class Signals(NamedTuple):
     """What a network models: the shape and the rate of its signals."""
 
@@ -252,6 +262,10 @@ class Term(Network):
     @abstractmethod
     def at_bounds(self) -> AtBounds:
         """Return how many values are at their bounds, to the precision of float32."""
+
+    @abstractmethod
+    def ranges_of_rows(self) -> list["SampleRanges"]:
+        """Return the samples that each row of each of ``parameters()`` acts on."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

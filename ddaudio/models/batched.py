@@ -14,7 +14,7 @@ from torch import Tensor
 from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import Pursuit, pursue_many
 from ddaudio.analysis.partials import Partials
-from ddaudio.grid.batched import BatchedGrid, Segments, batched
+from ddaudio.grid.batched import BatchedGrid, BatchedSignals, Segments, batched
 from ddaudio.models.base import Network
 from ddaudio.models.framed import FramedNetwork
 from ddaudio.options import NETWORKS, StartingPoint
@@ -46,14 +46,16 @@ class BatchedNetwork:
     """A batch of networks as one network; raises `TypeError` for several that cannot be computed as a batch."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
-        self.grids = batched([_framed(network).grid for network in networks])
         self.network, segments = networks[0], Segments(1)
+        """The network of all signals."""
+        self.signals = BatchedSignals([networks[0].shape])
+        """The signals of all networks."""
         if len(networks) > 1:
             if not can_batch(networks):
                 raise TypeError("only networks of one kind, whose row has is_batched, can be computed as a batch")
-            self.network = _batchable(networks)[0].beside(networks, self.grids)
-            segments = self.grids.owners(_framed(self.network).frames_of_rows()[0])
-        """The network of all signals."""
+            self.signals = grids = batched([_framed(network).grid for network in networks])
+            self.network = _batchable(networks)[0].beside(networks, grids)
+            segments = grids.owners(_framed(self.network).frames_of_rows()[0])
         self.owners = [segments] * len(list(self.network.parameters()))
         """Network that each value of each of ``parameters()`` belongs to."""
 
@@ -76,7 +78,7 @@ def estimates(networks: Sequence[Network]) -> list[Tensor]:
     if not networks or not can_batch(networks):
         return [network.estimate() for network in networks]
     batch = BatchedNetwork(networks)
-    return list(batch.grids.own(batch.network.estimate()))
+    return list(batch.signals.own(batch.network.estimate()))
 
 
 def initialise_many(

@@ -12,7 +12,7 @@ from ddaudio.analysis.budget import Budget
 from ddaudio.grid.coding import WORD, decode, encode
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses.curvature import Differences
-from ddaudio.models.base import Signals, Term
+from ddaudio.models.base import SampleRanges, Signals, Term
 from ddaudio.options import NETWORKS, NetworkOptions, StartingPoint
 
 PIECE_SAMPLES = 1 << 21
@@ -115,6 +115,14 @@ class FramedNetwork(Term):
     @abstractmethod
     def frames_of_rows(self) -> list[Tensor]:
         """Return the frame that each row of each of ``parameters()`` belongs to, ``[N]`` int64; -1 for the whole network."""
+
+    def ranges_of_rows(self) -> list[SampleRanges]:
+        """Return the frame of each row of each of ``parameters()``, in samples."""
+        grid, found = self.grid, []
+        for frame in self.frames_of_rows():
+            signal = torch.where(frame < 0, -1, grid.frames.signal[frame])
+            found.append(SampleRanges(signal, grid.start[frame].long(), grid.frames.length[frame]))
+        return found
 
     @abstractmethod
     def pruned(self, keep: int) -> "FramedNetwork":

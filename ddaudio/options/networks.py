@@ -14,9 +14,10 @@ from ddaudio.options.sine import SineOptions
 from ddaudio.options.siren import SirenOptions
 from ddaudio.options.stack import StackOptions
 from ddaudio.options.surrogate import SurrogateOptions
+from ddaudio.options.tracks import TracksOptions
 
-FramesName = Literal["adaptive", "halving", "equal"]
-"""Frames of adaptive lengths, of equal lengths that are a power of two samples, or of any equal lengths."""
+FramesName = Literal["adaptive", "halving", "equal", "none"]
+"""Frames of adaptive lengths, of equal lengths that are a power of two samples, or of any equal lengths; or none, for tracks."""
 
 
 DrawingName = Literal["lines", "tree", "noise"]
@@ -185,6 +186,18 @@ NETWORKS = Registry(
             kinds=("weight", "bias", "level"),
             options=SirenOptions,
             first_order_steps=150,
+        ),
+        NetworkSpec(
+            "tracks",
+            "partials followed over time, with knots where the sound asks for them",
+            "ddaudio.models.tracks.network:TracksNetwork",
+            component_name="knots",
+            parameters_per_frame=0,
+            parameters_per_component=3,
+            kinds=("amplitude", "frequency", "phase"),
+            options=TracksOptions,
+            frames="none",
+            drawing="lines",
         ),
         NetworkSpec(
             "noise",

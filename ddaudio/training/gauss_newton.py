@@ -125,18 +125,18 @@ class _Batch:
     def __init__(self, descents: Sequence[GaussNewton]) -> None:
         batch = BatchedNetwork([descent.network for descent in descents])
         self._descents, self._owners = descents, batch.owners
-        self.network, self.grids = batch.network, batch.grids
+        self.network, self.signals = batch.network, batch.signals
         self._parameters = list(self.network.parameters())
         self._all = Segments.beside(self._owners)
-        self._target = self.grids.signals([descent.target for descent in descents])
+        self._target = self.signals.signals([descent.target for descent in descents])
         self._objectives = [descent.objective for descent in descents if descent.objective is not None]
         if self._objectives:
             pairs = zip(self._objectives, descents, strict=True)
             expansions = [objective.expand(descent.estimate) for objective, descent in pairs]
             self._curvatures = [one.curvature for one in expansions]
-            self._residual = -self.grids.signals([one.gradient for one in expansions])
+            self._residual = -self.signals.signals([one.gradient for one in expansions])
         else:
-            self._residual = self._target - self.grids.signals([descent.estimate for descent in descents])
+            self._residual = self._target - self.signals.signals([descent.estimate for descent in descents])
         self._energy = np.array([descent.energy for descent in descents])
         self._damping = np.array([descent.damping for descent in descents])
         self.waiting = np.ones(len(descents), dtype=bool)
@@ -163,7 +163,7 @@ class _Batch:
         better = self.waiting & (energy < self._energy)
         self._kept = self._all.where(better, self.row(), self._kept)
         self._terms = [new if helped else old for old, new, helped in zip(self._terms, terms, better.tolist(), strict=True)]
-        tried = zip(self._estimates, self.grids.own(estimate), better.tolist(), strict=True)
+        tried = zip(self._estimates, self.signals.own(estimate), better.tolist(), strict=True)
         self._estimates = [new if helped else old for old, new, helped in tried]
         self._energy = np.where(better, energy, self._energy)
         self.waiting = self.waiting & ~better
@@ -173,8 +173,8 @@ class _Batch:
     def _evaluate(self, estimate: Tensor) -> tuple[Scalars, Sequence[Mapping[str, float]]]:
         """Return what each descent reduces, ``[M]``, for all signals, and the terms of its objective."""
         if not self._objectives:
-            return self.grids.energies(self._target - estimate), self._terms
-        pairs = zip(self._objectives, self.grids.own(estimate), strict=True)
+            return self.signals.energies(self._target - estimate), self._terms
+        pairs = zip(self._objectives, self.signals.own(estimate), strict=True)
         terms = [objective.evaluate(own) for objective, own in pairs]
         return np.array([sum(own.values()) for own in terms]), list[Mapping[str, float]](terms)
 
@@ -182,8 +182,8 @@ class _Batch:
         """Return the product of the curvature with a change of all signals."""
         if not self._objectives:
             return signals
-        pairs = zip(self._curvatures, self.grids.own(signals), strict=True)
-        return self.grids.signals([curvature.product(own) for curvature, own in pairs])
+        pairs = zip(self._curvatures, self.signals.own(signals), strict=True)
+        return self.signals.signals([curvature.product(own) for curvature, own in pairs])
 
     def hand_out(self, slope: Tensor) -> None:
         """Set each descent to its accepted parameters, and to its part of the slope."""

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.losses.curvature import BINS, HOP
-from ddaudio.models import FramedNetwork, Network
+from ddaudio.models import Network
+from ddaudio.models.base import SampleRanges
 
 
 def stacked_levels(each: Sequence[Tensor]) -> Tensor:
@@ -28,34 +28,32 @@ def stacked_levels(each: Sequence[Tensor]) -> Tensor:
 
 
 def curvature_levels(network: Network, levels: Tensor) -> list[Tensor]:
-    """Return the mean level over the frame of each value, at its frequency, in the shape of each of ``parameters()``.
+    """Return the mean level over the samples of each value, at its frequency, in the shape of each of ``parameters()``.
 
     Args:
-        network: framed network, or a sum of them.
+        network: network of waves, or a sum of them.
         levels: of its signals, ``[B, F, N]``; axes of length 1 are constant.
 
     For parameters without frequency it is the mean over frequencies, for those of the whole network also over signals.
     """
     found, frequencies = [], iter(network.frequencies())
     for term in network.terms:
-        assert isinstance(term, FramedNetwork)
-        for frame, parameter in zip(term.frames_of_rows(), term.parameters(), strict=True):
-            width = parameter.numel() // max(1, frame.numel())
+        for ranges, parameter in zip(term.ranges_of_rows(), term.parameters(), strict=True):
+            width = parameter.numel() // max(1, ranges.signal.numel())
+            each = SampleRanges(*(column.repeat_interleave(width) for column in ranges))
             frequency = next(frequencies, None)
-            own = _levels_at(
-                levels, term.grid, frame.repeat_interleave(width), None if frequency is None else frequency.flatten()
-            )
+            own = _levels_at(levels, each, None if frequency is None else frequency.flatten())
             found.append(own.view(parameter.shape).to(parameter))
     return found
 
 
-def _levels_at(levels: Tensor, grid: TimeGrid, frame: Tensor, frequency: Tensor | None) -> Tensor:
-    """Return the mean levels ``[N]`` in frames at frequencies in radians per sample."""
+def _levels_at(levels: Tensor, ranges: SampleRanges, frequency: Tensor | None) -> Tensor:
+    """Return the mean levels ``[N]`` over ranges of samples at frequencies in radians per sample."""
     if frequency is None:
         levels = levels.mean(1, keepdim=True)
-    signal, begin, length = grid.frames.signal[frame], grid.start[frame], grid.frames.length[frame]
-    row = torch.where(frame < 0, 0, signal) if levels.shape[0] > 1 else torch.zeros_like(frame)
-    column = torch.zeros_like(frame)
+    signal, begin, length = ranges
+    row = signal.clamp(min=0) if levels.shape[0] > 1 else torch.zeros_like(signal)
+    column = torch.zeros_like(signal)
     if frequency is not None and levels.shape[1] > 1:
         column = (frequency * ((BINS - 1) / math.pi)).round().long().clamp(0, BINS - 1)
     n_cells = levels.shape[2]
@@ -63,4 +61,4 @@ def _levels_at(levels: Tensor, grid: TimeGrid, frame: Tensor, frequency: Tensor 
     last = torch.maximum(first + 1, torch.div(begin + length + HOP - 1, HOP, rounding_mode="floor").clamp(max=n_cells))
     sums = pad(levels.double().cumsum(2), (1, 0))
     inside = (sums[row, column, last] - sums[row, column, first]) / (last - first)
-    return torch.where(frame < 0, levels.double().mean((0, 2))[column], inside)
+    return torch.where(signal < 0, levels.double().mean((0, 2))[column], inside)

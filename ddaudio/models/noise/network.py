@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ddaudio.analysis.budget import Budget
 from ddaudio.errors import ModelError
-from ddaudio.models.base import AtBounds, Jacobian, Signals, Term
+from ddaudio.models.base import AtBounds, Jacobian, SampleRanges, Signals, Term
 from ddaudio.models.framed import ceil_at
 from ddaudio.models.noise.expectation import ExpectedDensity
 from ddaudio.models.noise.grid import STEP_S, NoiseGrid
@@ -206,6 +206,11 @@ class NoiseNetwork(Term):
         network = cls(NoiseGrid(signals.sample_rate, signals.n_samples), signals.n_signals, empty.long(), empty, SILENCE_DB)
         network.from_tensors(tensors)
         return network
+
+    def ranges_of_rows(self) -> list[SampleRanges]:
+        """Return everything for each height: it acts on no samples of its own."""
+        none = torch.zeros_like(self.places)
+        return [SampleRanges(none - 1, none, none)]
 
     def settings(self) -> dict[str, Any]:
         """Return nothing: there are none."""

@@ -1,0 +1,1 @@
+"""The network ``tracks``: partials followed over time."""
