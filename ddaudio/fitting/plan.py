@@ -8,7 +8,7 @@ from itertools import pairwise
 from ddaudio.errors import OptionError
 from ddaudio.fitting.budget import allowance, check_budget, check_most, goal_energy, highest_snr_db
 from ddaudio.fitting.plan_checks import check_options
-from ddaudio.fitting.resolved_options import resolved_term
+from ddaudio.fitting.resolved_options import has_rival, resolved_term
 from ddaudio.fitting.segmentation import cell_sizes
 from ddaudio.fitting.starting_model import check_division, starting_terms
 from ddaudio.fitting.teacher import lesson_of
@@ -75,6 +75,8 @@ class StagePlan:
     """See `FitPlan`."""
     start: FramedNetwork | None = field(default=None, compare=False)
     """Trained network that the fit starts from; None for none."""
+    has_rival: bool = False
+    """Whether a network of cells follows: tracks are then only kept where they are cheaper."""
 
     @property
     def network(self) -> NetworkSpec:
@@ -188,7 +190,7 @@ def make_plan(recording: Recording, options: FitOptions) -> FitPlan:
         second_order = all(map(options.second_order, terms))
         joint = options.training.resolved(second_order=second_order)
         options = replace(options, training=joint) if second_order else options
-    stages = tuple(_plan_stage(resolved_term(options, recording, index, BLOCK_SAMPLES), recording) for index in range(len(terms)))
+    stages = tuple(_plan_stage(options, recording, index) for index in range(len(terms)))
     if len(terms) == 1:
         alone = stages[0].options
         own = {name: options.network(name) for name in options.model.terms} | dict(alone.networks)
@@ -248,11 +250,13 @@ def _check_room(options: FitOptions, stages: Sequence[StagePlan]) -> None:
             check_budget(options.model, sum(stage.blocks.fewest), stage.network.parameters_per_component, share)
 
 
-def _plan_stage(options: FitOptions, recording: Recording) -> StagePlan:
-    """Return the plan of a stage from its resolved options."""
+def _plan_stage(options: FitOptions, recording: Recording, place: int) -> StagePlan:
+    """Return the plan of a stage, given the resolved options of the whole fit."""
+    rival = has_rival(options.model.wave_terms, place)
+    options = resolved_term(options, recording, place, BLOCK_SAMPLES)
     shape = recording.n_channels, recording.n_samples
     blocks = _plan_blocks(shape, recording.sample_rate, options)
-    return StagePlan(options.model.model, options, blocks, recording.sample_rate, shape)
+    return StagePlan(options.model.model, options, blocks, recording.sample_rate, shape, has_rival=rival)
 
 
 def _plan_blocks(shape: tuple[int, int], sample_rate: int, options: FitOptions) -> BlockPlan:

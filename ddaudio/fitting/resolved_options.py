@@ -1,6 +1,7 @@
 """Options of a fit with all defaults filled in, for each network of a sum."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ddaudio.fitting import layer_widths
@@ -33,7 +34,8 @@ def resolved_term(options: FitOptions, recording: Recording, place: int, block_s
     grid = replace(options.grid, whole=options.grid.whole and kind.takes_whole)
     if len(model.terms) > 1:
         split = model.parsed_budget_split
-        share = sum(split[: place + 1])
+        # Tracks are offered all of it, and take what they are cheaper for.
+        share = sum(split[: len(model.wave_terms)] if has_rival(model.wave_terms, place) else split[: place + 1])
         numbers = None if model.budget is None else math.floor(model.budget * share)
         # A target SNR, and the limit that comes with it, are those of the waves.
         share /= sum(split[: len(model.wave_terms)])
@@ -54,6 +56,8 @@ def resolved_term(options: FitOptions, recording: Recording, place: int, block_s
         own = sizing.resolved(own, n_samples, min(windows, math.ceil(block_samples / n_samples)), numbers_each)
         # A single frame has no neighbour to overlap with.
         frame_s, overlap = n_samples / recording.sample_rate, (overlap or 0.0) if recording.n_samples > n_samples else 0.0
+    elif kind.frames == "none":
+        frame_s, overlap = None, None
     elif kind.frames == "equal" and not grid.whole:
         frame_s, overlap = frame_s or UNITS_FRAME_S, UNITS_OVERLAP if overlap is None else overlap
     elif frame_s is None and model.partials is not None and not grid.whole:
@@ -66,6 +70,11 @@ def resolved_term(options: FitOptions, recording: Recording, place: int, block_s
     resolved = replace(options, model=model, grid=grid, networks={name: own})
     most = EXCHANGES_BY_EAR if options.model.is_sized_by_ear else kind.exchanges
     return replace(resolved, training=_resolved_training(resolved, name, most))
+
+
+def has_rival(names: Sequence[str], place: int) -> bool:
+    """Return whether a network of tracks has networks of cells after it, of all networks of waves in a sum."""
+    return NETWORKS[names[place]].frames == "none" and any(NETWORKS[name].frames != "none" for name in names[place + 1 :])
 
 
 def _resolved_training(options: FitOptions, name: str, most_exchanges: int) -> TrainingOptions:

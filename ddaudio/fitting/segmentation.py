@@ -84,6 +84,20 @@ def divide(
     return divide_many([Division(target, sample_rate, size, window, begun)])[0]
 
 
+def price_of(division: Division) -> float:
+    """Return the price of a parameter, as energy, for a target and its size; 0 for silence."""
+    return _prices([division])[0]
+
+
+def root_costs(division: Division, price: float) -> Tensor:
+    """Return the cost of each root cell, divided in the cheapest way, ``[B, N]``: energy of the residual and parameters."""
+    costs = [_costs([division], level, [price])[0] for level in range(len(division.sizes))]
+    best = costs[0]
+    for whole in costs[1:]:
+        best = torch.minimum(_halves(best, whole), whole)
+    return best
+
+
 def divide_many(divisions: Sequence[Division]) -> list[list[list[int]]]:
     """Return the sizes of the cells of each signal of several divisions, computed as one batch."""
     prices = _prices(divisions)
@@ -135,10 +149,15 @@ def _cheapest(costs: Sequence[Tensor]) -> list[Tensor]:
     """Return a mask ``[B, N]`` per level of the cells that are better divided, smallest cells first."""
     best, divided = costs[0], [torch.zeros_like(costs[0], dtype=torch.bool)]
     for whole in costs[1:]:
-        halves = pad(best, (0, 2 * whole.shape[1] - best.shape[1])).reshape(*whole.shape, 2).sum(2)
+        halves = _halves(best, whole)
         divided.append(halves < whole)
         best = torch.minimum(halves, whole)
     return divided
+
+
+def _halves(cells: Tensor, whole: Tensor) -> Tensor:
+    """Return the cost of both halves of each cell of ``whole [B, N]``."""
+    return pad(cells, (0, 2 * whole.shape[1] - cells.shape[1])).reshape(*whole.shape, 2).sum(2)
 
 
 def _leaves(divided: Sequence[Tensor], sizes: Sequence[int], signal: int, level: int, index: int, n_samples: int) -> list[int]:

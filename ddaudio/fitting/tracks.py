@@ -1,10 +1,10 @@
 """Fitting tracks, block by block.
 
-Tracks end at the end of a block, and begin at its beginning: a sound that goes on costs two more knots there.
+Each block has tracks of its own; those that go on from one to the next are joined.
 """
 
 import math
-from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,26 +14,33 @@ from ddaudio.fitting.fitted import BlockwiseTask, Fitted
 from ddaudio.fitting.plan import StagePlan
 from ddaudio.fitting.refinement import refine, residual_energies
 from ddaudio.fitting.teacher import part_of
+from ddaudio.fitting.track_choice import Rival, cheaper
 from ddaudio.io.samples import collect
 from ddaudio.models import Budget
 from ddaudio.models.base import Signals
+from ddaudio.models.tracks.growing import PER_KNOT
 from ddaudio.models.tracks.knots import Tracks
 from ddaudio.models.tracks.network import TracksNetwork
 from ddaudio.models.tracks.pursuit import pursue_tracks
+from ddaudio.models.tracks.seams import joined_at
+from ddaudio.models.tracks.thinning import thinned_at
+from ddaudio.options import TrainingOptions
 from ddaudio.training.checkpoints import TrainingLog
 from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
 
 FINE = 3
 """Knots of the first fit, relative to those that are kept: they follow the sound closely, so that the best ones can be chosen."""
-PURSUITS = 4
+PURSUITS = 3
 """Largest number of pursuits, each of what the tracks so far leave."""
 
 
 def fit_track_blocks(task: BlockwiseTask) -> Fitted:
     """Fit tracks to all blocks, one after the other."""
     run = _Blocks(task)
-    estimate = collect(run.pieces())
-    return Fitted(run.network(), estimate, run.blocks)
+    run.fit()
+    network = run.network()
+    # Tracks that are joined differ a little from those of the blocks.
+    return Fitted(network, collect(network.pieces(task.stage.sample_rate)), run.blocks)
 
 
 class _Blocks:
@@ -49,8 +56,8 @@ class _Blocks:
         self._tracks: list[Tracks] = []
         self._spent, self._left = 0, 0.0
 
-    def pieces(self) -> Iterator[Tensor]:
-        """Fit all blocks in order; yield the estimate of each, ``[C, n]``."""
+    def fit(self) -> None:
+        """Fit all blocks in order; `KeyboardInterrupt` after the first one leaves the others silent."""
         n_signals = self.samples.shape[0]
         for index, (first, last) in enumerate(self.stage.blocks.ranges):
             target = torch.zeros(n_signals, last - first) + self.samples[:, first:last]
@@ -60,21 +67,13 @@ class _Blocks:
                 if not index:
                     raise
                 self.blocks[-1][-1].status = "stopped"
-            else:
-                self.blocks.append(runs)
-                self._tracks.append(network.tracks.shifted(first))
-                self._spent += network.n_parameters()
-                with torch.no_grad():
-                    estimate = network.estimate()
-                self._left += float((target - estimate).double().square().sum())
-                yield estimate
-            if self.blocks[-1][-1].status == "stopped":
-                yield from self._silence(len(self._tracks))
                 return
-
-    def _silence(self, index: int) -> Iterator[Tensor]:
-        for first, last in self.stage.blocks.ranges[index:]:
-            yield torch.zeros(self.samples.shape[0], last - first)
+            self.blocks.append(runs)
+            self._tracks.append(network.tracks.shifted(first))
+            self._spent += network.n_parameters()
+            self._left += residual_energies([network], [target])[0]
+            if runs[-1].status == "stopped":
+                return
 
     def _fit(self, index: int, target: Tensor) -> tuple[TracksNetwork, list[TrainingRun]]:
         """Fit one block; what earlier blocks have left of their shares is added to its own."""
@@ -93,9 +92,9 @@ class _Blocks:
 
     def network(self) -> TracksNetwork:
         """Return the tracks of all blocks as one network."""
-        tracks = Tracks.none()
-        for own in self._tracks:
-            tracks = tracks.joined(own)
+        tracks, *later = self._tracks
+        for own, (first, _) in zip(later, self.stage.blocks.ranges[1:], strict=False):
+            tracks = joined_at(tracks, own, first)
         return TracksNetwork(signals_of(self.stage), self.stage.options.network(self.stage.name), tracks)
 
 
@@ -109,24 +108,58 @@ def fit_tracks(
 ) -> tuple[TracksNetwork, list[TrainingRun]]:
     """Fit tracks to ``target [C, n]`` within a size; return them and the training runs.
 
-    Tracks with many knots are fitted first; those knots are kept that follow them best, and trained again.
+    Tracks with many knots are fitted first; those knots are kept that follow them best, and trained again. Where a network of
+    cells follows, only those tracks are kept that are cheaper than cells.
     """
-    training, room = stage.options.training, size.n_parameters or 0
-    signals = Signals(stage.sample_rate, target.shape[0], target.shape[1])
-    network, runs = TracksNetwork(signals, stage.options.network(stage.name)), list[TrainingRun]()
-    fine = Budget(FINE * size.most)
+    training = stage.options.training
+    fit = _BlockFit(TracksNetwork(Signals(stage.sample_rate, *target.shape), stage.options.network(stage.name)), target)
     for _ in range(PURSUITS):
         tell(Progress("finding tracks", 0, 0, math.nan, math.nan))
+        if not fit.pursue(FINE * size.most, size.goal_energy / 2):
+            break
+        brief = replace(training, steps=math.ceil((training.steps or 0) / 3))
+        fit.train(Budget(FINE * size.most), brief, 0, tell, log, lesson)
+        reached = residual_energies([fit.network], [target])[0] <= size.goal_energy
+        if reached or fit.network.n_components() >= FINE * size.most or fit.runs[-1].status == "stopped":
+            break
+    room = size.n_parameters or 0
+    if stage.has_rival:
+        rival = Rival.of(target, stage.sample_rate, size, stage.options.grid.window or "hann")
+        fit.network.replace_tracks(thinned_at(fit.network.tracks, PER_KNOT * rival.price))
+        fit.network = fit.network.fitted_to(room)
+        fit.train(Budget(size.most), training, 0, tell, log, lesson)
+        return cheaper(fit.network, rival), fit.runs
+    fit.network = fit.network.fitted_to(room)
+    fit.train(size, training, training.exchanges or 0, tell, log, lesson)
+    return fit.network.fitted_to(room), fit.runs
+
+
+class _BlockFit:
+    """Tracks during their fit, and their training runs."""
+
+    def __init__(self, network: TracksNetwork, target: Tensor) -> None:
+        self.network, self.target = network, target
+        self.runs: list[TrainingRun] = []
+
+    def pursue(self, most: int, goal_energy: float) -> bool:
+        """Add tracks for what is left of the target, up to ``most`` knots in all; return whether there are any."""
         with torch.no_grad():
-            left = target - network.estimate()
-        found = pursue_tracks(left, stage.sample_rate, network.step, fine.most - network.n_components(), size.goal_energy / 2)
-        if not found.n_knots:
-            break
-        network.replace_tracks(network.tracks.joined(found))
-        network, more = refine(network, target, fine, training, 0, tell, log, lesson)
-        runs += more
-        reached = residual_energies([network], [target])[0] <= size.goal_energy
-        if reached or network.n_components() >= fine.most or more[-1].status == "stopped":
-            break
-    network, more = refine(network.fitted_to(room), target, size, training, training.exchanges or 0, tell, log, lesson)
-    return network.fitted_to(room), [*runs, *more]
+            left = self.target - self.network.estimate()
+        room = most - self.network.n_components()
+        found = pursue_tracks(left, self.network.sample_rate, self.network.step, room, goal_energy)
+        if found.n_knots:
+            self.network.replace_tracks(self.network.tracks.joined(found))
+        return found.n_knots > 0
+
+    def train(
+        self,
+        size: Budget,
+        training: TrainingOptions,
+        exchanges: int,
+        tell: ProgressCallback,
+        log: TrainingLog,
+        lesson: Tensor | None,
+    ) -> None:
+        """Train the tracks; see `ddaudio.fitting.refinement.refine`."""
+        self.network, runs = refine(self.network, self.target, size, training, exchanges, tell, log, lesson)
+        self.runs += runs

@@ -41,7 +41,7 @@ def _insertions(tracks: Tracks, residual: Tensor, step: int) -> tuple[Tensor, Te
     halved, is_new = tracks.halved(left, step)
     knots = halved.knots._replace(amplitude=halved.knots.amplitude.to(residual))
     n_signals, n_samples = residual.shape
-    jacobian = TrackJacobian(knots, halved.signal, (n_signals, n_samples))
+    jacobian = TrackJacobian(knots, halved.signal, (n_signals, n_samples), log_amplitude=tracks.is_log)
     gains = torch.zeros(int(is_new.sum()), dtype=torch.float64)
     for slope, square in zip(jacobian.adjoint(residual), jacobian.squares(), strict=True):
         own, norm = slope[is_new].double(), square[is_new].double()

@@ -19,6 +19,8 @@ class Tracks(NamedTuple):
     """Positions are in samples, on a lattice; of float64 all but the counts."""
     signal: Tensor
     """Signal of each track, ``[N]`` int64."""
+    is_log: bool = False
+    """Whether amplitudes are linear in level between knots that are both above 0."""
 
     @classmethod
     def none(cls) -> "Tracks":
@@ -49,7 +51,7 @@ class Tracks(NamedTuple):
         counts = torch.bincount(owner[which], minlength=len(self.signal))
         kept = counts > 1
         which = which & kept[owner]
-        return Tracks(Knots(counts[kept], *(column[which] for column in self.knots[1:])), self.signal[kept])
+        return Tracks(Knots(counts[kept], *(column[which] for column in self.knots[1:])), self.signal[kept], self.is_log)
 
     def split(self, which: Tensor) -> "Tracks":
         """Return the knots of a mask ``[K]``, as a track for each run of two or more of them."""
@@ -59,7 +61,7 @@ class Tracks(NamedTuple):
         )
         signal = self.signal[self.owner[which]]
         starts = counts.cumsum(0) - counts
-        parts = Tracks(Knots(counts, *(column[which] for column in self.knots[1:])), signal[starts])
+        parts = Tracks(Knots(counts, *(column[which] for column in self.knots[1:])), signal[starts], self.is_log)
         return parts.keep((counts > 1)[run])
 
     def within(self, first: float, end: float) -> "Tracks":
@@ -71,7 +73,7 @@ class Tracks(NamedTuple):
     def joined(self, other: "Tracks") -> "Tracks":
         """Return these tracks and others, in order."""
         columns = (torch.cat(pair) for pair in zip(self.knots, other.knots, strict=True))
-        return Tracks(Knots(*columns), torch.cat([self.signal, other.signal])).in_order()
+        return Tracks(Knots(*columns), torch.cat([self.signal, other.signal]), self.is_log).in_order()
 
     def in_order(self) -> "Tracks":
         """Return the tracks in the order of signal, beginning, and frequency there."""
@@ -85,7 +87,7 @@ class Tracks(NamedTuple):
         taken = counts[order]
         within = torch.arange(self.n_knots) - (taken.cumsum(0) - taken).repeat_interleave(taken)
         index = starts[order].repeat_interleave(taken) + within
-        return Tracks(Knots(taken, *(column[index] for column in self.knots[1:])), self.signal[order])
+        return Tracks(Knots(taken, *(column[index] for column in self.knots[1:])), self.signal[order], self.is_log)
 
     def shifted(self, samples: int) -> "Tracks":
         """Return the tracks that many samples later."""
@@ -100,12 +102,12 @@ class Tracks(NamedTuple):
         begin, end = knots.position[which], knots.position[which + 1]
         middle = torch.floor((begin + end) / (2 * step)) * step
         x = ((middle - begin) / (end - begin))[:, None]
-        amplitude, phase, frequency = (value[:, 0] for value in curve(knots, which, which + 1, x))
+        amplitude, phase, frequency = (value[:, 0] for value in self.curve(which, which + 1, x))
         new = middle, amplitude, frequency, torch.remainder(phase, 2 * math.pi)
         order = torch.argsort(torch.cat([torch.arange(self.n_knots) + 0.0, which + 0.5]))
         columns = [torch.cat(pair)[order] for pair in zip(knots[1:], new, strict=True)]
         counts = knots.counts + torch.bincount(self.owner[which], minlength=len(knots.counts))
-        return Tracks(Knots(counts, *columns), self.signal), order >= self.n_knots
+        return Tracks(Knots(counts, *columns), self.signal, self.is_log), order >= self.n_knots
 
     def energies(self) -> Tensor:
         """Return the energy of each segment, ``[K - N]``, apart from that of beats between tracks."""
@@ -143,30 +145,37 @@ class Tracks(NamedTuple):
         before, after = knots.position[inner - 1], knots.position[inner + 1]
         for left in (inner - 1, inner):
             length = (knots.position[left + 1] - knots.position[left])[:, None]
-            amplitude, phase, _ = curve(knots, left, left + 1, x)
+            amplitude, phase, _ = self.curve(left, left + 1, x)
             place = (knots.position[left][:, None] + x * length - before[:, None]) / (after - before)[:, None]
-            other, merged, _ = curve(knots, inner - 1, inner + 1, place)
+            other, merged, _ = self.curve(inner - 1, inner + 1, place)
             square = amplitude.square() + other.square() - 2 * amplitude * other * torch.cos(phase - merged)
             total += (square * length).sum(1) / (2 * POINTS)
         return total
 
+    def curve(self, left: Tensor, right: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return amplitude, phase and frequency between pairs of knots, at shares ``x`` of the time between them.
 
-def curve(knots: Knots, left: Tensor, right: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return amplitude, phase and frequency between pairs of knots, at shares ``x [S, Q]`` of the time between them.
+        Args:
+            left: index of the knot at the beginning, ``[S]``.
+            right: index of the knot at the end, ``[S]``.
+            x: 0 to 1, which broadcasts to ``[S, Q]``.
 
-    Args:
-        knots: the knots.
-        left: index of the knot at the beginning, ``[S]``.
-        right: index of the knot at the end, ``[S]``.
-        x: 0 to 1, which broadcasts to ``[S, Q]``.
+        Returns:
+            ``[S, Q]`` each.
 
-    """
-    length = (knots.position[right] - knots.position[left])[:, None]
-    a, b, w, v, p, q = (
-        column[index][:, None] for column in (knots.amplitude, knots.frequency, knots.phase) for index in (left, right)
-    )
-    turns = torch.round((p + w * length - q + (v - w) * length / 2) / (2 * math.pi))
-    rest, bend = q - p - w * length + 2 * math.pi * turns, (v - w) * length
-    phase = p + w * length * x + (3 * rest - bend) * x**2 + (bend - 2 * rest) * x**3
-    frequency = w + (2 * (3 * rest - bend) * x + 3 * (bend - 2 * rest) * x**2) / length
-    return a + (b - a) * x, phase, frequency
+        """
+        knots = self.knots
+        length = (knots.position[right] - knots.position[left])[:, None]
+        a, b, w, v, p, q = (
+            column[index][:, None] for column in (knots.amplitude, knots.frequency, knots.phase) for index in (left, right)
+        )
+        turns = torch.round((p + w * length - q + (v - w) * length / 2) / (2 * math.pi))
+        rest, bend = q - p - w * length + 2 * math.pi * turns, (v - w) * length
+        phase = p + w * length * x + (3 * rest - bend) * x**2 + (bend - 2 * rest) * x**3
+        frequency = w + (2 * (3 * rest - bend) * x + 3 * (bend - 2 * rest) * x**2) / length
+        amplitude = a + (b - a) * x
+        if self.is_log:
+            both = (a > 0) & (b > 0)
+            ratio = torch.where(both, b, 1.0) / torch.where(both, a, 1.0)
+            amplitude = torch.where(both, a * ratio**x, amplitude)
+        return amplitude, phase, frequency

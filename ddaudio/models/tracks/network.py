@@ -21,7 +21,7 @@ from ddaudio.options.tracks import TracksOptions
 from ddaudio.synthesis.tracks import Knots, TrackJacobian, check_knots, render_tracks
 
 STEP_S = 0.0015
-"""Distance of the places at which knots can be."""
+"""Distance of the places at which knots can be: half of the shortest cells, so that blocks begin at such places."""
 LEAST_RAD = 1e-6
 """Distance of frequencies from 0 and from the Nyquist frequency, in radians per sample: 0.007 Hz at 44.1 kHz."""
 AMPLITUDE = Parameter("amplitude", "full scale", scale="level", bounds=(0, math.inf), linear=True)
@@ -99,7 +99,7 @@ class TracksNetwork(Term):
     @torch.no_grad()
     def tracks(self) -> Tracks:
         """The tracks in natural units, without gradients."""
-        return Tracks(self.knots, self._signal)
+        return Tracks(self.knots, self._signal, self.is_log)
 
     def estimate(self) -> Tensor:
         """Return the signals ``[B, T]``."""
@@ -121,7 +121,7 @@ class TracksNetwork(Term):
             tracks = tracks.split(tracks.knots.frequency / ratio < math.pi)
         knots = tracks.knots._replace(position=tracks.knots.position * ratio, frequency=tracks.knots.frequency / ratio)
         n_samples, length = ceil_at(self.shape[1], sample_rate, self.sample_rate), max(1, PIECE_SAMPLES // self.shape[0])
-        tracks = Tracks(knots, tracks.signal)
+        tracks = Tracks(knots, tracks.signal, self.is_log)
         for first in range(0, n_samples, length):
             part = tracks.within(first, first + length)
             own = part.knots._replace(amplitude=part.knots.amplitude.float())
@@ -314,7 +314,7 @@ class TracksJacobian(Jacobian):
 
 def lattice_step(sample_rate: int) -> int:
     """Return the distance of the places at which knots can be, in samples."""
-    return max(1, round(STEP_S * sample_rate))
+    return max(4, round(STEP_S * sample_rate))
 
 
 def _scales(tracks: Tracks) -> list[Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ddaudio.analysis.budget import Budget
 from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.grid.time_grid import TimeGrid
-from ddaudio.models.tracks.knots import Tracks, curve
+from ddaudio.models.tracks.knots import Tracks
 from ddaudio.models.tracks.starting import tracks_from
 from ddaudio.synthesis.tracks import TrackJacobian
 
@@ -86,7 +86,7 @@ def _places(pool: Tracks, sample_rate: int) -> list[Tensor]:
     points = (length / width).ceil().long().clamp(min=1)
     which = torch.arange(len(left)).repeat_interleave(points)
     x = (torch.arange(len(which)) - (points.cumsum(0) - points)[which] + 0.5) / points[which]
-    _, _, frequency = curve(knots, left[which], left[which] + 1, x[:, None])
+    _, _, frequency = pool.curve(left[which], left[which] + 1, x[:, None])
     column = ((knots.position[left[which]] + x * length[which]) / width).long()
     row = (frequency[:, 0] / height).round().long().clamp(min=0)
     signal = pool.signal[pool.owner[left[which]]]

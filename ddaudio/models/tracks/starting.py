@@ -70,9 +70,10 @@ def _with_ends(middles: tuple[Tensor, ...], partials: Partials, grid: TimeGrid, 
     begin = torch.floor(cells.first[starts].double() / step) * step
     end = torch.ceil((cells.first + grid.n_valid[partials.frame])[last].double() / step) * step
     rows = torch.arange(len(position))
+    furthest = math.ceil(grid.n_samples / step) * step
     ends = [
         (starts, torch.minimum(begin, position[starts] - step).clamp(min=0), cells.half_fade_in[starts], starts - 0.25),
-        (last, torch.maximum(end, position[last] + step), cells.half_fade_out[last], last + 0.25),
+        (last, torch.maximum(end, position[last] + step).clamp(max=furthest), cells.half_fade_out[last], last + 0.25),
     ]
     columns, keys = [[position, amplitude, frequency, phase]], [rows.double()]
     for place, at, fade, key in ends:

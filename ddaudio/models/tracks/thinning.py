@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddaudio.models.tracks.knots import Tracks, curve
+from ddaudio.models.tracks.knots import Tracks
 
 LONGEST = 32
 """Largest number of segments that are replaced by one at a time."""
@@ -81,20 +81,19 @@ def _spans(tracks: Tracks) -> _Spans:
 
 def _merged(tracks: Tracks, left: Tensor, span: int) -> Tensor:
     """Return the energy of the change if ``span`` segments from each knot ``left`` on are replaced by one."""
-    knots = tracks.knots
-    total = torch.zeros(len(left), dtype=torch.float64)
-    begin, end = knots.position[left], knots.position[left + span]
+    position = tracks.knots.position
+    begin, end = position[left][:, None], position[left + span][:, None]
+    one = (left[:, None] + torch.arange(span)).flatten()
+    length = position[one + 1] - position[one]
     # The middles and the ends of the segments, as in Simpson's rule.
-    for step in range(span):
-        one, other = left + step, left + step + 1
-        length = knots.position[other] - knots.position[one]
-        x = torch.tensor([[0.5, 1.0]], dtype=torch.float64)
-        place = (knots.position[one][:, None] + x * length[:, None] - begin[:, None]) / (end - begin)[:, None]
-        amplitude, phase, _ = curve(knots, one, other, x)
-        level, merged, _ = curve(knots, left, left + span, place)
-        square = amplitude.square() + level.square() - 2 * amplitude * level * torch.cos(phase - merged)
-        total += (square * square.new_tensor([2 / 3, 1 / 3])).sum(1) * length / 2
-    return total
+    x = torch.tensor([[0.5, 1.0]], dtype=torch.float64)
+    amplitude, phase, _ = tracks.curve(one, one + 1, x)
+    place = (position[one][:, None] + x * length[:, None]).reshape(len(left), 2 * span)
+    level, merged, _ = tracks.curve(left, left + span, (place - begin) / (end - begin))
+    level, merged = level.reshape(-1, 2), merged.reshape(-1, 2)
+    square = amplitude.square() + level.square() - 2 * amplitude * level * torch.cos(phase - merged)
+    energy = (square * square.new_tensor([2 / 3, 1 / 3])).sum(1) * length / 2
+    return energy.reshape(len(left), span).sum(1)
 
 
 def _cheapest(spans: _Spans, price: float) -> Tensor:
