@@ -30,6 +30,8 @@ from ddaudio.training.history import Progress, ProgressCallback, TrainingRun
 
 FINE = 3
 """Knots of the first fit, relative to those that are kept: they follow the sound closely, so that the best ones can be chosen."""
+FEWEST = 400
+"""Least number of these knots: of a long track there must be room for all."""
 PURSUITS = 3
 """Largest number of pursuits, each of what the tracks so far leave."""
 
@@ -111,20 +113,19 @@ def fit_tracks(
     Tracks with many knots are fitted first; those knots are kept that follow them best, and trained again. Where a network of
     cells follows, only those tracks are kept that are cheaper than cells.
     """
-    training = stage.options.training
+    training, room = stage.options.training, size.n_parameters or 0
+    rival = Rival.of(target, stage.sample_rate, size, stage.options.grid.window or "hann") if stage.has_rival else None
     fit = _BlockFit(TracksNetwork(Signals(stage.sample_rate, *target.shape), stage.options.network(stage.name)), target)
+    brief, fine = replace(training, steps=math.ceil((training.steps or 0) / 2)), max(FINE * size.most, FEWEST)
     for _ in range(PURSUITS):
         tell(Progress("finding tracks", 0, 0, math.nan, math.nan))
-        if not fit.pursue(FINE * size.most, size.goal_energy / 2):
+        if not fit.pursue(fine, size.goal_energy / 2, 0.0 if rival is None else rival.price):
             break
-        brief = replace(training, steps=math.ceil((training.steps or 0) / 3))
-        fit.train(Budget(FINE * size.most), brief, 0, tell, log, lesson)
+        fit.train(Budget(fine), brief, 0, tell, log, lesson)
         reached = residual_energies([fit.network], [target])[0] <= size.goal_energy
-        if reached or fit.network.n_components() >= FINE * size.most or fit.runs[-1].status == "stopped":
+        if reached or fit.network.n_components() >= fine or fit.runs[-1].status == "stopped":
             break
-    room = size.n_parameters or 0
-    if stage.has_rival:
-        rival = Rival.of(target, stage.sample_rate, size, stage.options.grid.window or "hann")
+    if rival is not None:
         fit.network.replace_tracks(thinned_at(fit.network.tracks, PER_KNOT * rival.price))
         fit.network = fit.network.fitted_to(room)
         fit.train(Budget(size.most), training, 0, tell, log, lesson)
@@ -141,12 +142,12 @@ class _BlockFit:
         self.network, self.target = network, target
         self.runs: list[TrainingRun] = []
 
-    def pursue(self, most: int, goal_energy: float) -> bool:
+    def pursue(self, most: int, goal_energy: float, price: float) -> bool:
         """Add tracks for what is left of the target, up to ``most`` knots in all; return whether there are any."""
         with torch.no_grad():
             left = self.target - self.network.estimate()
         room = most - self.network.n_components()
-        found = pursue_tracks(left, self.network.sample_rate, self.network.step, room, goal_energy)
+        found = pursue_tracks(left, self.network.sample_rate, self.network.step, room, goal_energy, price)
         if found.n_knots:
             self.network.replace_tracks(self.network.tracks.joined(found))
         return found.n_knots > 0

@@ -31,7 +31,7 @@ LEAST_GAIN = 1e-7
 """Smallest gain of a candidate, relative to the energy of the target."""
 
 
-def pursue_tracks(target: Tensor, sample_rate: int, step: int, most: int, goal_energy: float = 0.0) -> Tracks:
+def pursue_tracks(target: Tensor, sample_rate: int, step: int, most: int, goal_energy: float = 0.0, price: float = 0.0) -> Tracks:
     """Return the tracks that take away most of ``target [B, T]``, and that are apart from each other.
 
     Weaker ones than `RANGE` below the best are left to another pursuit, of the residual: they may be no more than its errors.
@@ -42,6 +42,7 @@ def pursue_tracks(target: Tensor, sample_rate: int, step: int, most: int, goal_e
         step: distance of the places at which knots can be, in samples.
         most: number of knots at which the pursuit ends.
         goal_energy: energy of the residual at which it ends.
+        price: energy that a track must take away for each of its cells.
 
     """
     pool = _candidates(target, sample_rate, step, Budget(most, goal_energy))
@@ -49,6 +50,7 @@ def pursue_tracks(target: Tensor, sample_rate: int, step: int, most: int, goal_e
         return pool
     gains = _gains(pool, target)
     least = max(float(gains.max()) * RANGE, LEAST_GAIN * float(target.double().square().sum()))
+    gains = torch.where(gains > price * pool.knots.counts, gains, 0)
     return pool.keep(_chosen(gains, _places(pool, sample_rate), least, most, pool)[pool.owner])
 
 

@@ -119,7 +119,8 @@ def test_the_jacobian_is_the_derivative_by_the_trained_values(levels: LevelsName
     for kind, square in enumerate(jacobian.squares()):
         unit = [torch.zeros_like(value) for value in made.parameters()]
         unit[kind][4] = 1
-        assert float(square[4]) == pytest.approx(float(jacobian.forward(unit).square().sum()), rel=1e-3)
+        # Squares of sines are taken as their mean, 1/2, over some tens of periods.
+        assert float(square[4]) == pytest.approx(float(jacobian.forward(unit).square().sum()), rel=0.05)
 
 
 def test_new_knots_change_nothing() -> None:
