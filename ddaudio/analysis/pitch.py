@@ -74,7 +74,7 @@ def pitch_of_partials(
     harmonics count against a candidate. The path through the candidates, or none, with the highest similarity and the
     smallest jumps is found by dynamic programming. Its frequencies are then refined by weighted least squares on the
     instantaneous frequencies of its harmonics: those of the partials, then those of the recording, if it is given. f0 is
-    at least 20 Hz and has no upper bound.
+    at least 25 Hz and has no upper bound.
 
     Args:
         table: partials in natural units, named columns ``[P]`` as of `ddaudio.models.base.Network.describe`.

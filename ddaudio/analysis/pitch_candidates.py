@@ -9,30 +9,30 @@ from ddaudio.analysis.sounding_partials import Floats, PartialRows, Sounding
 
 WINDOW_S = 0.04
 """Length of the Hann window within which partials are compared with a candidate."""
-LOWEST_HZ = 20.0
-"""Lowest pitch: the lower end of hearing."""
-MOST_PARTIALS, STRONGEST, MOST_DIVISOR = 32, 7, 10
+LOWEST_HZ = 25.0
+"""Lowest pitch: below the lowest note of a piano, 27.5 Hz."""
+MOST_PARTIALS, STRONGEST, MOST_DIVISOR = 32, 6, 9
 """Partials at a time that are compared with a candidate; those that yield candidates; and the harmonics that these may be."""
 MOST_CANDIDATES = 24
 """Candidates at a time that the path may go through."""
-MOST_SLOTS = 48
+MOST_SLOTS = 24
 """Harmonics of a candidate that are distinguished; partials above count as the last."""
 MOST_WIDTH, WIDTH_SHARE, WIDTH_HZ = 0.2, 0.03, 12.0
 """Width of a harmonic: a share of its frequency plus some Hz, for glides and short cells, but at most this share of f0."""
-COMPRESSION = 0.4
-"""Exponent of amplitudes: loud and soft harmonics count almost alike."""
-UNMATCHED = 0.3
+UNMATCHED = 0.32
 """Weight of partials between harmonics."""
 EXPECTED_DB = -30.0
 """Level, relative to the strongest partial, of the highest one up to which all harmonics are expected."""
-ENOUGH = 0.42
+ENOUGH = 0.4
 """Pitch strength from which on a time is voiced."""
 STEP_S = 0.01
-OCTAVE_COST, SWITCH_COST = 6.0, 0.6
+OCTAVE_COST, SWITCH_COST = 10.0, 0.6
 """Costs of a jump by an octave, and of a change between voiced and unvoiced, in pitch strength times `STEP_S`."""
-LOW_DB, HIGH_DB = -60.0, -45.0
+FREE_OCTAVES = 0.03
+"""Change between two times that costs nothing: a third of a semitone, as in glides, and where one cell follows another."""
+LOW_DB, HIGH_DB = -50.0, -35.0
 """Level, relative to the loudest time, up to which a time is unvoiced, and from which on its pitch strength counts in full."""
-_AT_ONCE = 256
+_AT_ONCE = 64
 
 
 class Spectra(NamedTuple):
@@ -100,22 +100,23 @@ def pitch_strength(candidate: Floats, spectra: Spectra) -> Floats:
     """Return the similarity between partials and the harmonic series of candidates ``[N, K]``, ``[N, K]``, up to about 1.
 
     Each harmonic collects the tonal energy near it, and each place between two harmonics the energy that is far from both. With
-    roots of these (exponent `COMPRESSION` of the amplitude) ``m_n`` and ``u_n``, and ``a_n`` those of all energy around a
+    the fourth roots of these (square roots of amplitudes) ``m_n`` and ``u_n``, and ``a_n`` those of all energy around a
     harmonic, the strength is ``sum_n (m_n / sqrt(n) - UNMATCHED u_n / sqrt(n - 1/2))``, divided by the norms of ``a`` and of
     ``1 / sqrt(n)`` over the harmonics that are expected: the cosine of the angle between the two. Missing harmonics, as
     those of a subharmonic, make the second norm larger; partials between harmonics, as with a multiple of f0, make the
     sum smaller.
     """
-    hz, energy, tonal = spectra.frequency_hz[:, None], spectra.level[:, None] ** 2, spectra.tonal[:, None] ** 2
+    hz, energy, tonal = (part.astype(np.float32)[:, None] for part in (spectra.frequency_hz, spectra.level**2, spectra.tonal**2))
+    candidate = candidate.astype(np.float32)
     ratio = hz / candidate[:, :, None]
     number = np.clip(np.round(ratio), 1, MOST_SLOTS)
     width = np.minimum(MOST_WIDTH, WIDTH_SHARE * ratio + WIDTH_HZ / candidate[:, :, None])
     near = np.exp(-(((ratio - number) / width) ** 2))
     at, between = number.astype(np.int64) - 1, np.minimum(ratio, MOST_SLOTS - 1).astype(np.int64)
     sums = _by_harmonic(at, tonal * near), _by_harmonic(between, energy * (1 - near)), _by_harmonic(at, energy)
-    matched, unmatched, every = (part ** (COMPRESSION / 2) for part in sums)
+    matched, unmatched, every = (np.sqrt(np.sqrt(part)) for part in sums)
     place = np.arange(1, MOST_SLOTS + 1)
-    found = (matched / np.sqrt(place) - UNMATCHED * unmatched / np.sqrt(place - 0.5)).sum(2)
+    found = matched @ (1 / np.sqrt(place)) - unmatched @ (UNMATCHED / np.sqrt(place - 0.5))
     heard = spectra.level > spectra.level[:, :1] * 10 ** (EXPECTED_DB / 20)
     highest = np.where(heard, spectra.frequency_hz, 0).max(1)
     expected = np.maximum(1, np.floor(highest[:, None] / candidate + 0.25))
@@ -124,7 +125,7 @@ def pitch_strength(candidate: Floats, spectra: Spectra) -> Floats:
     return strength
 
 
-def _by_harmonic(place: NDArray[np.int64], values: Floats) -> Floats:
+def _by_harmonic(place: NDArray[np.int64], values: NDArray[np.float32]) -> Floats:
     """Return sums of values ``[N, K, M]`` by their places, ``[N, K, MOST_SLOTS]``."""
     rows = place.shape[0] * place.shape[1]
     key = (place + np.arange(rows).reshape(*place.shape[:2], 1) * MOST_SLOTS).ravel()
@@ -152,7 +153,7 @@ def best_path(candidate: Floats, strength: Floats, hop: float) -> NDArray[np.int
     cost[-1, -1] = 0
     total = reward[0]
     for at in range(1, count):
-        cost[:-1, :-1] = OCTAVE_COST * np.abs(octave[at] - octave[at - 1][:, None])
+        cost[:-1, :-1] = OCTAVE_COST * np.maximum(np.abs(octave[at] - octave[at - 1][:, None]) - FREE_OCTAVES, 0)
         arrived = total[:, None] - cost
         back[at] = arrived.argmax(0)
         total = arrived.max(0) + reward[at]

@@ -29,7 +29,7 @@ PAYS, LEAST_INHARMONICITY, MOST_INHARMONICITY = 0.3, 1e-5, 0.01
 """Share of the deviations from a harmonic series that an inharmonicity must explain, and the range of its values."""
 FEWEST, FAINT = 3, 0.003
 """Harmonics that an inharmonicity takes, and the share of all weights from which on they count."""
-_SAMPLES_AT_ONCE = 1 << 20
+_SAMPLES_AT_ONCE = 1 << 17
 
 Instants = tuple[Floats, Floats]
 """Frequency in Hz and power of each harmonic at each time, ``[N, MOST_HARMONICS]`` each."""
@@ -156,18 +156,20 @@ def _reassigned(recording: Samples, sample_rate: int, f0: Floats, times_s: Float
     """Return `instants_of_recording` for frames of one size."""
     begin = torch.from_numpy(np.round(times_s * sample_rate).astype(np.int64)) - size // 2
     low, high = max(0, int(begin.min())), min(recording.shape[1], int(begin.max()) + size)
-    inside = torch.nn.functional.pad(on_cpu(recording[:, low:high]).double(), (max(0, -int(begin.min())), size))
+    inside = torch.nn.functional.pad(on_cpu(recording[:, low:high]).float(), (max(0, -int(begin.min())), size))
     frames = inside[:, begin[:, None] - int(begin.min()) + torch.arange(size)]
     place = (torch.arange(size, dtype=torch.float64) + 0.5) * (2 * math.pi / size)
-    window = sum(level * torch.cos(order * place) for order, level in enumerate(BLACKMAN_HARRIS))
-    slope = sum(-level * order * torch.sin(order * place) for order, level in enumerate(BLACKMAN_HARRIS)) * (2 * math.pi / size)
+    levels, order = torch.tensor(BLACKMAN_HARRIS, dtype=torch.float64), torch.arange(len(BLACKMAN_HARRIS))
+    window = torch.cos(place[:, None] * order) @ levels
+    slope = torch.sin(place[:, None] * order) @ (levels * order) * (-2 * math.pi / size)
     speed = torch.from_numpy(f0) * (2 * math.pi / sample_rate)
-    turn = torch.polar(torch.ones(1, dtype=torch.float64), -speed[:, None] * torch.arange(size))
+    turn = torch.polar(torch.ones(1, dtype=torch.float64), -speed[:, None] * torch.arange(size)).to(torch.complex64)
+    shapes = torch.stack([window, slope], 1).to(torch.complex64)
     wave, turned, powers = torch.ones_like(turn), [], []
     for number in range(1, MOST_HARMONICS + 1):
         wave = wave * turn
         known = torch.from_numpy(np.asarray(f0 * number < sample_rate / 2))
-        x, dx = ((frames * (wave * shape)).sum(2) for shape in (window, slope))
+        x, dx = ((frames * wave) @ shapes).to(torch.complex128).unbind(-1)
         power = (x.abs() ** 2).sum(0) * known
         # The derivative of a window that slides over the sound has the opposite sign.
         turned.append((number * speed - (dx * x.conj()).imag.sum(0) / power.clamp(min=1e-300)) * known)
