@@ -46,7 +46,7 @@ def synthesise_noise(
 
     Example:
         >>> noise = synthesise_noise(torch.full((1, 32, 2), -43.4), sample_rate=44100, n_samples=44100)
-        >>> round(float(noise.var()), 2)  # -43.4 dB per Hz over 22,050 Hz is 1
+        >>> round(float(noise.var()), 1)  # -43.4 dB per Hz over 22,050 Hz is 1
         1.0
 
     """

@@ -20,7 +20,7 @@ without curvature. Segments with more are computed sample by sample.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -35,6 +35,8 @@ LARGEST_TURN = 0.7
 """Largest turn in half a block, in radians, beyond which segments are computed sample by sample."""
 SUMS_AT_ONCE = 1 << 19
 """Number of sums of several blocks that are in memory at once, complex."""
+KEEP_VALUES = 1 << 25
+"""Largest number of complex values of waves at nodes that are kept for another use."""
 PAIRS_AT_ONCE = 1 << 14
 """Number of waves in blocks that are computed at once."""
 
@@ -59,19 +61,13 @@ class Grid(NamedTuple):
 
     @classmethod
     def between(cls, cuts: Tensor, longest: int) -> "Grid":
-        """Return blocks of at most ``longest`` samples that begin and end wherever segments do: at ``cuts``, see `cuts_of`."""
+        """Return blocks of at most ``longest`` samples, cut wherever segments begin and end, see `Segments.cuts`."""
         sizes = cuts.diff()
         numbers = -(-sizes // longest)
         owner = torch.repeat_interleave(numbers)
         place = torch.arange(len(owner), device=cuts.device) - (numbers.cumsum(0) - numbers)[owner]
         begin = torch.cat([cuts[:-1][owner] + place * sizes[owner] // numbers[owner], cuts[-1:]])
         return cls(begin, max(2, int(begin.diff().max())))
-
-
-def cuts_of(segments: Segments) -> Tensor:
-    """Return where segments begin and end, rising, int64."""
-    cuts: Tensor = torch.unique(torch.cat([segments.begin, segments.begin + segments.count]))
-    return cuts
 
 
 @lru_cache(maxsize=64)
@@ -122,15 +118,31 @@ class _Pairs(NamedTuple):
     """Index of block and frequency in the first plane of the sums, ``[E]``."""
     middle: Tensor
     """Position of the middle from the start of the segment, in half blocks, ``[E]`` in the type of the samples."""
-    angle: Tensor
-    """Angle of ``f`` at the nodes, ``[NODES, E]``."""
+    waves: Tensor
+    """``f`` for an amplitude of 1 at the nodes, complex ``[NODES, E]``."""
+
+
+class _Visit(NamedTuple):
+    """A range of blocks, its segments, and these in the blocks."""
+
+    low: int
+    high: int
+    window: _Window
+    pairs: Iterable[_Pairs]
 
 
 class BlockWaves:
-    """The waves of segments, computed in blocks; see `ddaudio.synthesis.cubic_samples.SampleWaves` for arguments and methods."""
+    """The waves of segments, computed in blocks.
 
-    def __init__(self, segments: Segments, phase: Tensor, growth: Tensor | None, dtype: torch.dtype, grid: Grid) -> None:
-        self.segments, self.dtype, self.grid = segments, dtype, grid
+    For arguments and methods see `ddaudio.synthesis.cubic_samples.SampleWaves`. If they are used more than once (``keep``), they
+    are computed once, unless there are too many.
+    """
+
+    def __init__(
+        self, segments: Segments, phase: Tensor, growth: Tensor | None, dtype: torch.dtype, grid: Grid, *, keep: bool = False
+    ) -> None:
+        self.segments, self.dtype, self.grid, self._keep = segments, dtype, grid, keep
+        self._kept: list[_Visit] | None = None
         self._table = _table(grid.length, dtype, phase.device)
         self._n_bins = len(self._table) // (2 * NODES)
         half = grid.length / 2
@@ -147,16 +159,26 @@ class BlockWaves:
         """Segments in order of time, their first block, the block behind their last, and the largest of the latter up to each."""
         first = torch.searchsorted(self.grid.begin, self.segments.begin)
         end = torch.searchsorted(self.grid.begin, self.segments.begin + self.segments.count)
-        first, order = torch.sort(first, stable=True)
-        end = end[order]
+        first, order = torch.sort(first.int(), stable=True)
+        first, end = first.long(), end[order]
         return order, first, end, end.cummax(0).values
 
-    def _ranges(self) -> Iterator[tuple[int, int]]:
-        """Yield ranges of blocks."""
-        n_blocks = len(self.grid.begin) - 1
+    def _visits(self) -> Iterator[_Visit]:
+        """Yield all blocks, range by range."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        _, first, end, _ = self._spans
+        keep = self._keep and int((end - first).sum()) * NODES <= KEEP_VALUES
+        kept, n_blocks = [], len(self.grid.begin) - 1
         step = max(1, SUMS_AT_ONCE // (NODES * self._n_bins))
         for low in range(0, n_blocks, step):
-            yield low, min(low + step, n_blocks)
+            window = self._window(low, min(low + step, n_blocks))
+            pairs: Iterable[_Pairs] = self._pairs(low, window)
+            visit = _Visit(low, min(low + step, n_blocks), window, list(pairs) if keep else pairs)
+            yield visit
+            kept += [visit] * keep
+        self._kept = kept if keep else None
 
     def _window(self, low: int, high: int) -> _Window:
         """Return the segments in a range of blocks."""
@@ -164,7 +186,9 @@ class BlockWaves:
         left, right = int(torch.searchsorted(latest, low, right=True)), int(torch.searchsorted(first, high))
         begins = first[left:right].clamp(min=low) - low
         counts = (end[left:right].clamp(max=high) - low).sub_(begins).clamp_(min=0)
-        counts, rank = torch.sort(counts, descending=True, stable=True)
+        rank = torch.arange(len(counts), device=counts.device)
+        if len(counts) and int(counts.min()) < int(counts.max()):
+            counts, rank = torch.sort(counts, descending=True, stable=True)
         sizes, numbers = (part.tolist() for part in torch.unique_consecutive(counts, return_counts=True))
         groups, total = [], 0
         for size, number, less in zip(sizes, numbers, [*sizes[1:], 0], strict=True):
@@ -178,12 +202,14 @@ class BlockWaves:
     def _pairs(self, low: int, window: _Window) -> Iterator[_Pairs]:
         """Yield all segments in the blocks of a window that begins with block ``low``."""
         phase, start = self._phase.index_select(1, window.segment), self._start[window.segment]
+        growth = None if self._growth is None else self._growth.index_select(1, window.segment)
         middle = self._middle[low:]
         for column, offset in window.groups:
             block = window.first[column] + offset
-            yield self._pair(column, block, middle[block] - start[column], phase[:, column])
+            own = None if growth is None else growth[:, column]
+            yield self._pair(column, block, middle[block] - start[column], phase[:, column], own)
 
-    def _pair(self, column: slice, block: Tensor, middle: Tensor, phase: Tensor) -> _Pairs:
+    def _pair(self, column: slice, block: Tensor, middle: Tensor, phase: Tensor, growth: Tensor | None) -> _Pairs:
         """Return the values of segments in blocks ``[I, W]``, from the polynomials of their phases in turns and half blocks."""
         p0, p1, p2, p3 = phase
         turns = torch.addcmul(p2, p3, middle).mul_(middle).add_(p1).mul_(middle).add_(p0)
@@ -196,20 +222,16 @@ class BlockWaves:
             row.copy_(value)
         angle = (2 * math.pi * self._powers[:4]).T @ values.flatten(1)
         entry = nearest.long().add_(block, alpha=NODES * self._n_bins)
-        return _Pairs(column, entry.flatten(), middle.to(self.dtype), angle)
-
-    def _waves(self, pairs: _Pairs, window: _Window) -> tuple[Tensor, Tensor]:
-        """Return real and imaginary parts at the nodes, ``[NODES, E]``."""
-        cosine, sine = pairs.angle.cos(), pairs.angle.sin_()
-        if self._growth is not None:
-            envelope = self._at_nodes(self._growth[:, window.segment], pairs).exp_()
+        cosine, sine, middle = angle.cos(), angle.sin_(), middle.to(self.dtype)
+        if growth is not None:
+            envelope = self._at_nodes(growth, middle).exp_()
             cosine, sine = cosine.mul_(envelope), sine.mul_(envelope)
-        return cosine, sine
+        return _Pairs(column, entry.flatten(), middle, torch.complex(cosine, sine))
 
-    def _at_nodes(self, coefficients: Tensor, pairs: _Pairs) -> Tensor:
+    def _at_nodes(self, coefficients: Tensor, middle: Tensor) -> Tensor:
         """Return the values at the nodes, ``[NODES, E]``, of polynomials of the positions in half blocks, ``[D, W]``."""
-        *lower, value = coefficients[:, pairs.column]
-        position = pairs.middle + self._nodes[:, None, None]
+        *lower, value = coefficients
+        position = middle + self._nodes[:, None, None]
         values: Tensor = value.expand_as(position)
         for each in reversed(lower):
             values = torch.addcmul(each, position, values)
@@ -217,51 +239,46 @@ class BlockWaves:
 
     def forward(self, cosine: Tensor, sine: Tensor | None = None) -> Tensor:
         """Return the signal ``[T]`` for coefficients of ``1, t, ...``, real parts and imaginary parts ``[D, S]``."""
-        grid = self.grid
         parts = [_scaled(each, self._scale).to(self.dtype) for each in (cosine, sine) if each is not None]
         total = torch.zeros(self.segments.shape[1], dtype=self.dtype, device=cosine.device)
-        for low, high in self._ranges():
-            window = self._window(low, high)
+        for low, high, window, all_pairs in self._visits():
             own = [each.index_select(1, window.segment) for each in parts]
             sums = torch.zeros((high - low) * NODES * self._n_bins, dtype=self.dtype.to_complex(), device=cosine.device)
-            for pairs in self._pairs(low, window):
-                for node, values in enumerate(self._values(pairs, window, *own)):
-                    sums[node * self._n_bins :].scatter_add_(0, pairs.entry, values)
+            for pairs in all_pairs:
+                factors = [self._at_nodes(each[:, pairs.column], pairs.middle) for each in own]
+                values = pairs.waves * (factors[0] if len(factors) == 1 else torch.complex(*factors))
+                for node, row in enumerate(values):
+                    sums[node * self._n_bins :].scatter_add_(0, pairs.entry, row)
             made = torch.view_as_real(sums).view(high - low, -1) @ self._table
-            total[int(grid.begin[low]) : int(grid.begin[high])] = made[grid.samples(low, high)[1]]
+            inside = self.grid.samples(low, high)[1]
+            total[int(self.grid.begin[low]) : int(self.grid.begin[high])] = made.masked_select(inside)
         return total
 
-    def _values(self, pairs: _Pairs, window: _Window, cosine: Tensor, sine: Tensor | None = None) -> Tensor:
-        """Return the values of ``f`` at the nodes, complex ``[NODES, E]``."""
-        real, imaginary = self._waves(pairs, window)
-        factor = self._at_nodes(cosine, pairs)
-        if sine is None:
-            return torch.complex(real.mul_(factor), imaginary.mul_(factor))
-        return torch.complex(real, imaginary).mul_(torch.complex(factor, self._at_nodes(sine, pairs)))
-
     def moments(self, signal: Tensor, orders: int) -> Tensor:
-        """Return the moments of ``t^0 .. t^(orders - 1)``, complex ``[orders, S]``."""
-        total = torch.zeros(orders, self._phase.shape[1], 2, dtype=torch.float64, device=signal.device)
-        for low, high in self._ranges():
+        """Return the moments of ``t^0 .. t^(orders - 1)``, real and imaginary parts, ``[orders, 2, S]``."""
+        total = signal.new_zeros(orders, 2, self._phase.shape[1])
+        conjugate = (self._table.view(-1, 2, self.grid.length) * self._table.new_tensor([[1.0], [-1.0]])).flatten(0, 1)
+        for low, high, window, all_pairs in self._visits():
             number, inside = self.grid.samples(low, high)
             taken = signal[number.clamp_(0, len(signal) - 1)] * inside
-            found = torch.view_as_complex((taken @ self._table.T).view(-1, 2))
-            window = self._window(low, high)
+            found = torch.view_as_complex((taken @ conjugate.T).view(-1, 2))
             sums = total.new_zeros(orders, len(window.segment), 2)
-            for pairs in self._pairs(low, window):
-                sums[:, pairs.column] += self._taken(found, pairs, window, orders)
-            for row, own in zip(total, sums, strict=True):
-                for side in range(2):
-                    row[:, side].index_add_(0, window.segment, own[:, side])
-        return _scaled(torch.view_as_complex(total), self._scale)
+            for pairs in all_pairs:
+                sums[:, pairs.column] += self._taken(found, pairs, orders)
+            for row, own in zip(total.flatten(0, 1), sums.permute(0, 2, 1).flatten(0, 1), strict=True):
+                row.index_add_(0, window.segment, own)
+        scale = self._scale.to(self.dtype)
+        for order in range(1, orders):
+            total[order:].mul_(scale)
+        return total
 
-    def _taken(self, found: Tensor, pairs: _Pairs, window: _Window, orders: int) -> Tensor:
+    def _taken(self, found: Tensor, pairs: _Pairs, orders: int) -> Tensor:
         """Return the moments of positions in half blocks, summed over the blocks, ``[orders, W, 2]``."""
-        waves = torch.complex(*self._waves(pairs, window))
-        for node, row in enumerate(waves):
-            # The product of the wave with the conjugate of the entry's.
-            row.mul_(found[node * self._n_bins :].index_select(0, pairs.entry).conj())
-        rows = list((self._powers[:orders] @ torch.view_as_real(waves).flatten(1)).view(orders, *pairs.middle.shape, 2))
+        taken = torch.empty_like(pairs.waves)
+        for node, row in enumerate(taken):
+            torch.index_select(found[node * self._n_bins :], 0, pairs.entry, out=row)
+        taken.mul_(pairs.waves)
+        rows = list((self._powers[:orders] @ torch.view_as_real(taken).flatten(1)).view(orders, *pairs.middle.shape, 2))
         middle, done = pairs.middle[..., None], []
         while rows:
             done.append(rows[0].sum(0))
@@ -271,4 +288,8 @@ class BlockWaves:
 
 def _scaled(coefficients: Tensor, scale: Tensor) -> Tensor:
     """Return coefficients ``[D, S]`` times powers of ``scale``."""
-    return torch.stack([each * scale**order for order, each in enumerate(coefficients)])
+    rows, power = [coefficients[0]], scale
+    for each in coefficients[1:]:
+        rows.append(each * power)
+        power = power * scale
+    return torch.stack(rows)

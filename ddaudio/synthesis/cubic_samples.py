@@ -68,16 +68,16 @@ class SampleWaves:
         return total
 
     def moments(self, signal: Tensor, orders: int) -> Tensor:
-        """Return the moments of ``t^0 .. t^(orders - 1)`` for a signal ``[T]``, complex128 ``[orders, S]``."""
-        found = self.phase.new_zeros(2, orders, self.phase.shape[1])
+        """Return the moments of ``t^0 .. t^(orders - 1)``, real and imaginary parts, for a signal ``[T]``: ``[orders, 2, S]``."""
+        found = self.phase.new_zeros(orders, 2, self.phase.shape[1])
         for part in self._parts():
             own = signal[part.sample]
             for row, wave in enumerate(self._wave(part)):
                 product = (own * wave).double()
                 for order in range(orders):
-                    found[row, order].index_add_(0, part.segment, product)
+                    found[order, row].index_add_(0, part.segment, product)
                     product = product.mul_(part.time) if order + 1 < orders else product
-        return torch.complex(found[0], found[1])
+        return found
 
 
 def evaluate(coefficients: Tensor, time: Tensor) -> Tensor:

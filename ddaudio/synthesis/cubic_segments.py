@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 
@@ -27,6 +28,14 @@ class Segments:
     def ends(self) -> Tensor:
         """Number of samples of all segments up to and including each, ``[S]``."""
         return self.count.cumsum(0)
+
+    @cached_property
+    def cuts(self) -> Tensor:
+        """Where segments begin and end, rising, int64; for segments of one signal."""
+        flags = torch.zeros(self.shape[1] + 1, dtype=torch.bool, device=self.begin.device)
+        flags[self.begin] = True
+        flags[self.begin + self.count] = True
+        return flags.nonzero().squeeze(1)
 
     @cached_property
     def joined(self) -> "Segments":

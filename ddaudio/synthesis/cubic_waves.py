@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddaudio.synthesis.cubic_blocks import LARGEST_TURN, OVERSAMPLING, BlockWaves, Grid, cuts_of
+from ddaudio.synthesis.cubic_blocks import LARGEST_TURN, OVERSAMPLING, BlockWaves, Grid
 from ddaudio.synthesis.cubic_samples import SampleWaves
 from ddaudio.synthesis.cubic_segments import Segments
 
@@ -22,7 +22,7 @@ FEWEST_SAMPLES = 1 << 15
 """Number of samples of all segments below which blocks are not worth their preparation."""
 BLOCK_LENGTHS = (256, 192, 128, 96, 64, 48, 32, 24, 16)
 """Lengths of blocks to choose from, in samples."""
-SAMPLE_COST, WAVE_COST, PRODUCT_COST, SUMS_COST = 120.0, 200.0, 3.0, 120.0
+SAMPLE_COST, WAVE_COST, PRODUCT_COST, SUMS_COST = 120.0, 150.0, 3.0, 120.0
 """Nanoseconds for a sample of a wave; in blocks, for a wave in a block, for the product of a block by its length squared, and
 for a sample of the sum (sum and moments on one core, measured)."""
 LARGEST_HALF = 0.6
@@ -47,11 +47,14 @@ class CubicWaves:
         phase: coefficients of ``1, t, t^2, t^3``, in radians, ``[4, S]`` float64.
         growth: ``r``, ``[S]`` float64; None for 0.
         dtype: of the samples; float64 is exact to 1e-11, float32 to 1e-6 of an amplitude.
+        keep: whether they are used more than once.
 
     """
 
-    def __init__(self, segments: Segments, phase: Tensor, growth: Tensor | None, dtype: torch.dtype) -> None:
-        self.segments, self.phase, self.growth, self.dtype = segments, phase, growth, dtype
+    def __init__(
+        self, segments: Segments, phase: Tensor, growth: Tensor | None, dtype: torch.dtype, *, keep: bool = False
+    ) -> None:
+        self.segments, self.phase, self.growth, self.dtype, self._keep = segments, phase, growth, dtype, keep
         self._shares = self._divided()
 
     def _divided(self) -> list[_Share]:
@@ -66,17 +69,21 @@ class CubicWaves:
             smooth = self._is_smooth(length)
             if int(joined.count[smooth].sum()) >= FEWEST_IN_BLOCKS * total:
                 break
+        if lengths and bool(smooth.all()):
+            return [_Share(None, BlockWaves(joined, phase, growth, dtype, Grid.between(joined.cuts, length), keep=self._keep))]
         shares = []
-        for rows, make in ((smooth.nonzero().squeeze(1), BlockWaves), ((~smooth).nonzero().squeeze(1), SampleWaves)):
-            if len(rows):
-                own = joined.chosen(rows)
-                extra = (Grid.between(cuts_of(own), length),) if make is BlockWaves else ()
-                shares.append(_Share(rows, make(own, phase[:, rows], None if growth is None else growth[rows], dtype, *extra)))
+        for kind in (smooth, ~smooth):
+            rows = kind.nonzero().squeeze(1)
+            own = joined.chosen(rows), phase[:, rows], None if growth is None else growth[rows], dtype
+            if len(rows) and kind is smooth:
+                shares.append(_Share(rows, BlockWaves(*own, Grid.between(own[0].cuts, length), keep=self._keep)))
+            elif len(rows):
+                shares.append(_Share(rows, SampleWaves(*own)))
         return shares
 
     def _lengths(self, joined: Segments, total: int) -> list[int]:
         """Return the lengths of blocks from the fastest one on, all shorter; none if blocks are slower than samples."""
-        sizes = cuts_of(joined).diff()
+        sizes = joined.cuts.diff()
         waves = total / int(sizes.sum())
         blocks = [int((-(-sizes // length)).sum()) for length in BLOCK_LENGTHS]
         costs = [
@@ -97,9 +104,8 @@ class CubicWaves:
         place = torch.nan_to_num(-p2 / (3 * p3)).clamp(0, 1)
         slopes = torch.stack([p1, p1 + 2 * p2 + 3 * p3, p1 + place * (2 * p2 + 3 * place * p3)]) / self.segments.length
         margin = math.pi / (2 * OVERSAMPLING) / (length / 2)
-        smooth: Tensor = (
-            (half <= LARGEST_HALF) & (turn <= LARGEST_TURN) & (slopes.amin(0) >= -margin) & (slopes.amax(0) <= math.pi + margin)
-        )
+        within = (slopes.amin(0) >= -margin) & (slopes.amax(0) <= math.pi + margin)
+        smooth: Tensor = (self.segments.count == 0) | (within & (half <= LARGEST_HALF) & (turn <= LARGEST_TURN))
         return smooth
 
     def forward(self, cosine: Tensor, sine: Tensor | None = None) -> Tensor:
@@ -111,12 +117,12 @@ class CubicWaves:
         return made.view(self.segments.shape)
 
     def moments(self, signals: Tensor, orders: int) -> Tensor:
-        """Return the moments of ``t^0 .. t^(orders - 1)`` for signals ``[B, T]``, complex128 ``[orders, S]``."""
+        """Return the moments of ``t^0 .. t^(orders - 1)`` for signals ``[B, T]``, real and imaginary, ``[orders, 2, S]``."""
         flat = signals.reshape(-1)
-        found = torch.zeros(orders, self.phase.shape[1], dtype=torch.complex128, device=signals.device)
+        found = torch.zeros(orders, 2, self.phase.shape[1], dtype=self.dtype, device=signals.device)
         for rows, waves in self._shares:
             own = waves.moments(flat, orders)
             if rows is None:
                 return own
-            found.index_copy_(1, rows, own)
+            found.index_copy_(2, rows, own.to(self.dtype))
         return found

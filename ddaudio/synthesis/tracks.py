@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from ddaudio.synthesis.cubic_samples import evaluate
 from ddaudio.synthesis.cubic_segments import Segments
 from ddaudio.synthesis.cubic_waves import CubicWaves
-from ddaudio.synthesis.knots import Knots, check_knots, segment_starts
+from ddaudio.synthesis.knots import Knots, check_knots
 
 __all__ = ["Knots", "TrackJacobian", "check_knots", "render_tracks"]
 
@@ -34,27 +34,26 @@ QUADRATURE = 8
 """Points of a quadrature: exact for polynomials up to degree 15, of which the squares of columns have 8."""
 
 
-class _Geometry(NamedTuple):
-    """Left knots of the segments, and the segments."""
-
-    left: Tensor
-    segments: Segments
-
-
-def _geometry(knots: Knots, signal: Tensor, shape: tuple[int, int], first: int) -> _Geometry:
-    """Return the segments in a window of samples.
+def _segments(knots: Knots, signal: Tensor, shape: tuple[int, int], first: int) -> Segments:
+    """Return the segments between all neighbours of the knots, in a window of samples; that between two tracks has no samples.
 
     A sample ``n`` belongs to the segment with ``position[k] <= n < position[k + 1]``, and the last knot to its track.
     """
-    left = segment_starts(knots.counts)
-    position = knots.position.detach() - first
-    start, stop = position[left], position[left + 1]
-    is_last = torch.zeros(len(position), dtype=torch.bool, device=left.device)
-    is_last[knots.counts.cumsum(0) - 1] = True
-    end = torch.where(is_last[left + 1], stop.floor() + 1, stop.ceil())
+    position, last = knots.position.detach() - first, knots.counts.cumsum(0) - 1
+    is_gap, ends_track = (torch.zeros(max(0, len(position) - 1), dtype=torch.bool, device=last.device) for _ in range(2))
+    is_gap[last[:-1]], ends_track[last - 1] = True, True
+    start, stop = position[:-1], position[1:]
+    end = torch.where(ends_track, stop.floor() + 1, stop.ceil())
     begin, end = (each.clamp(0, shape[1]).long() for each in (start.ceil(), end))
-    owner = torch.repeat_interleave(signal, knots.counts - 1)
-    return _Geometry(left, Segments(owner, begin, end - begin, start, stop - start, shape))
+    owner = torch.repeat_interleave(signal, knots.counts)[:-1]
+    count, length = (end - begin).masked_fill_(is_gap, 0), (stop - start).masked_fill_(is_gap, 1)
+    return Segments(owner, begin, count, start, length, shape)
+
+
+def _ends(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the values at the left and at the right knot of each segment, float64."""
+    values = values.double()
+    return values[:-1], values[1:]
 
 
 class _Coefficients(NamedTuple):
@@ -68,11 +67,14 @@ class _Coefficients(NamedTuple):
     """Logarithm of the ratio of the amplitudes at both ends, ``[S]``; 0 where one of them is 0, None if all are linear."""
 
 
-def _coefficients(knots: Knots, left: Tensor, *, log_amplitude: bool) -> _Coefficients:
+def _coefficients(knots: Knots, segments: Segments, *, log_amplitude: bool) -> _Coefficients:
     """Return the polynomials of all segments, differentiable by all values of the knots."""
-    values = (knots.position, knots.amplitude, knots.frequency, knots.phase)
-    (t0, a0, w0, phi0), (t1, a1, w1, phi1) = ([value.double()[left + side] for value in values] for side in (0, 1))
-    length = t1 - t0
+    (a0, a1), (w0, w1), (phi0, phi1) = (_ends(value) for value in (knots.amplitude, knots.frequency, knots.phase))
+    length = segments.length
+    if knots.position.requires_grad:
+        # The same values, with a gradient.
+        start, stop = _ends(knots.position)
+        length = length + (stop - start) - (stop - start).detach()
     turns = ((phi0 - phi1 + (w0 + w1) * length / 2) / (2 * math.pi)).detach().round()
     rest, bend = phi1 - phi0 - w0 * length + 2 * math.pi * turns, (w1 - w0) * length
     phase = torch.stack([phi0, w0 * length, 3 * rest - bend, bend - 2 * rest])
@@ -83,7 +85,7 @@ def _coefficients(knots: Knots, left: Tensor, *, log_amplitude: bool) -> _Coeffi
         growth = torch.log(torch.where(both, a1, one) / torch.where(both, a0, one))
         amplitude = torch.stack([a0, torch.where(both, 0, a1 - a0)])
     if knots.position.requires_grad:
-        phase, amplitude, growth = _moved(t0, length, phase, amplitude, growth)
+        phase, amplitude, growth = _moved(start, length, phase, amplitude, growth)
     return _Coefficients(amplitude, phase, growth)
 
 
@@ -112,26 +114,26 @@ class _Render(torch.autograd.Function):
     """Samples of segments, with gradients from moments."""
 
     @staticmethod
-    def forward(amplitude: Tensor, phase: Tensor, growth: Tensor | None, segments: Segments, dtype: torch.dtype) -> Tensor:
+    def forward(amplitude: Tensor, phase: Tensor, growth: Tensor | None, waves: CubicWaves) -> Tensor:  # noqa: ARG004 - in waves
         """Return the signals ``[B, T]``."""
-        return CubicWaves(segments, phase, growth, dtype).forward(amplitude)
+        return waves.forward(amplitude)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004 - as torch calls it
-        """Keep the polynomials."""
-        amplitude, phase, growth, ctx.segments, ctx.dtype = inputs
-        ctx.save_for_backward(amplitude, phase, growth)
+        """Keep the amplitudes and the waves."""
+        amplitude, _, _, ctx.waves = inputs
+        ctx.save_for_backward(amplitude)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of amplitude, phase and growth."""
-        amplitude, phase, growth = ctx.saved_tensors
-        moments = CubicWaves(ctx.segments, phase, growth, ctx.dtype).moments(gradient, 5)
-        real, turned = moments.real, -moments.imag
+        (amplitude,) = ctx.saved_tensors
+        moments = ctx.waves.moments(gradient, 5)
+        real, turned = moments[:, 0].double(), -moments[:, 1]
         to_phase = amplitude[0] * turned[:4] + amplitude[1] * turned[1:]
-        to_growth = None if growth is None else amplitude[0] * real[1] + amplitude[1] * real[2]
-        return real[:2], to_phase, to_growth, None, None
+        to_growth = None if ctx.waves.growth is None else amplitude[0] * real[1] + amplitude[1] * real[2]
+        return real[:2], to_phase, to_growth, None
 
 
 def render_tracks(knots: Knots, signal: Tensor, shape: tuple[int, int], first: int = 0, *, log_amplitude: bool = False) -> Tensor:
@@ -151,9 +153,11 @@ def render_tracks(knots: Knots, signal: Tensor, shape: tuple[int, int], first: i
         Samples, differentiable once in all values of the knots; of the rounding ``M``, the derivative is 0.
 
     """
-    left, segments = _geometry(knots, signal, shape, first)
-    amplitude, phase, growth = _coefficients(knots, left, log_amplitude=log_amplitude)
-    made: Tensor = _Render.apply(amplitude, phase, growth, segments, knots.amplitude.dtype)  # type: ignore[no-untyped-call]
+    segments = _segments(knots, signal, shape, first)
+    amplitude, phase, growth = _coefficients(knots, segments, log_amplitude=log_amplitude)
+    own = phase.detach(), None if growth is None else growth.detach(), knots.amplitude.dtype
+    waves = CubicWaves(segments, *own, keep=amplitude.requires_grad or phase.requires_grad)
+    made: Tensor = _Render.apply(amplitude, phase, growth, waves)  # type: ignore[no-untyped-call]
     return made
 
 
@@ -167,19 +171,17 @@ class TrackJacobian:
         self, knots: Knots, signal: Tensor, shape: tuple[int, int], first: int = 0, *, log_amplitude: bool = False
     ) -> None:
         self._knots = Knots(*(part.detach() for part in knots))
-        self._left, self._segments = _geometry(knots, signal, shape, first)
-        self._amplitude, phase, growth = _coefficients(self._knots, self._left, log_amplitude=log_amplitude)
+        self._segments = _segments(knots, signal, shape, first)
+        self._amplitude, phase, growth = _coefficients(self._knots, self._segments, log_amplitude=log_amplitude)
         self._dtype = knots.amplitude.dtype
-        self._waves = CubicWaves(self._segments, phase, growth, self._dtype)
-
-    def _at_ends(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the values at the left and at the right knot of each segment, float64."""
-        return values.double()[self._left], values.double()[self._left + 1]
+        self._waves = CubicWaves(self._segments, phase, growth, self._dtype, keep=True)
 
     def _to_knots(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the adjoint of `_at_ends`, in the type of the samples."""
+        """Return the adjoint of `_ends`, in the type of the samples."""
         total = left.new_zeros(len(self._knots.position))
-        return total.index_add_(0, self._left, left).index_add_(0, self._left + 1, right).to(self._dtype)
+        total[:-1] += left
+        total[1:] += right
+        return total.to(self._dtype)
 
     def _amplitude_shapes(self) -> tuple[Tensor, Tensor]:
         """Return the change of the amplitude for a change at the left and at the right knot, ``[2, S]`` each, over the growth."""
@@ -188,7 +190,7 @@ class TrackJacobian:
         if self._waves.growth is None:
             return shapes
         linear = (self._amplitude[1] != 0) | (self._amplitude[0] == 0)
-        ends = (torch.where(linear, 1, each) for each in self._at_ends(self._knots.amplitude))
+        ends = (torch.where(linear, 1, each) for each in _ends(self._knots.amplitude))
         first = torch.where(linear, 1, self._amplitude[0])
         left, right = (shape * first / end for shape, end in zip(shapes, ends, strict=True))
         return left, right
@@ -209,7 +211,7 @@ class TrackJacobian:
 
     def forward(self, changes: Sequence[Tensor]) -> Tensor:
         """Return the change of the signals ``[B, T]`` for changes of amplitude, frequency and phase, ``[K]`` each."""
-        amplitude, *others = (self._at_ends(change) for change in changes)
+        amplitude, *others = (_ends(change) for change in changes)
         louder = sum(shape * end for shape, end in zip(self._amplitude_shapes(), amplitude, strict=True))
         ends = [end for pair in others for end in pair]
         bent = sum(shape * end for shape, end in zip(self._phase_shapes(), ends, strict=True))
@@ -221,8 +223,8 @@ class TrackJacobian:
     def adjoint(self, signals: Tensor) -> list[Tensor]:
         """Return the gradients of ``(signals * forward(changes)).sum()`` by amplitude, frequency and phase, ``[K]`` each."""
         moments = self._waves.moments(signals.to(self._dtype), 5)
-        turned = -(self._amplitude[0] * moments.imag[:4] + self._amplitude[1] * moments.imag[1:])
-        ends = [(shape * moments.real[:2]).sum(0) for shape in self._amplitude_shapes()]
+        turned = -(self._amplitude[0] * moments[:4, 1] + self._amplitude[1] * moments[1:, 1])
+        ends = [(shape * moments[:2, 0]).sum(0) for shape in self._amplitude_shapes()]
         ends += [(shape * turned).sum(0) for shape in self._phase_shapes()]
         return [self._to_knots(*ends[place : place + 2]) for place in (0, 2, 4)]
 
@@ -234,7 +236,9 @@ class TrackJacobian:
         ``w``, about ``1 / (N sin w)`` of the result.
         """
         segments, waves = self._segments, self._waves
-        nodes, weights = (torch.from_numpy(each).to(self._left.device) for each in np.polynomial.legendre.leggauss(QUADRATURE))
+        nodes, weights = (
+            torch.from_numpy(each).to(segments.start.device) for each in np.polynomial.legendre.leggauss(QUADRATURE)
+        )
         sample = segments.begin - 0.5 + segments.count * (1 + nodes[:, None]) / 2
         time = (sample - segments.start) / segments.length
         share = weights[:, None] * segments.count / 4

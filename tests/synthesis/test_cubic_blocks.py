@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ddaudio.synthesis.cubic_blocks import BlockWaves, Grid, cuts_of
+from ddaudio.synthesis.cubic_blocks import BlockWaves, Grid
 from ddaudio.synthesis.cubic_samples import SampleWaves
 from ddaudio.synthesis.cubic_segments import Segments
 from ddaudio.synthesis.cubic_waves import CubicWaves
@@ -55,7 +55,7 @@ CASES = [(3, False, 64), (40, True, 96), (40, False, 48), (12, True, 16)]
 def test_blocks_are_as_exact_as_promised(n_tracks, shared, longest, dtype, tolerance, growing):
     """In float64 the error is that of interpolation, 3e-7 of each amplitude; float32 adds that of rounding, 2.4e-7 a phase."""
     own, phase, growth = smooth_segments(n_tracks, longest, shared=shared, growing=growing)
-    blocks = BlockWaves(own, phase, growth, dtype, Grid.between(cuts_of(own), longest))
+    blocks = BlockWaves(own, phase, growth, dtype, Grid.between(own.cuts, longest))
     exact = SampleWaves(own, phase, growth, F)
     cosine, sine = coefficients(2, phase), coefficients(5, phase, 2)
     for given in ((cosine,), (cosine, sine)):
@@ -69,19 +69,19 @@ def test_blocks_are_as_exact_as_promised(n_tracks, shared, longest, dtype, toler
 def test_moments_are_the_adjoint_and_exact(n_tracks, shared, longest, growing):
     """The adjoint to rounding; the moments to 2e-5, since ``u^4 f``, which is interpolated, is of higher degree than ``f``."""
     own, phase, growth = smooth_segments(n_tracks, longest, shared=shared, growing=growing)
-    blocks = BlockWaves(own, phase, growth, F, Grid.between(cuts_of(own), longest))
+    blocks = BlockWaves(own, phase, growth, F, Grid.between(own.cuts, longest))
     signal = torch.randn(N_SAMPLES, generator=torch.Generator().manual_seed(3), dtype=F)
     moments = blocks.moments(signal, 5)
     cosine, sine = coefficients(5, phase), coefficients(5, phase, 2)
     product = float(signal @ blocks.forward(cosine, sine))
-    assert float((cosine * moments.real - sine * moments.imag).sum()) == pytest.approx(product, rel=1e-10)
+    assert float((cosine * moments[:, 0] - sine * moments[:, 1]).sum()) == pytest.approx(product, rel=1e-10)
     wanted = SampleWaves(own, phase, growth, F).moments(signal, 5)
     assert float((moments - wanted).norm() / wanted.norm()) < 2e-5
 
 
 def test_many_windows_make_the_same_as_one(monkeypatch):
     own, phase = segments(30)
-    grid, given, signal = Grid.between(cuts_of(own), 64), coefficients(2, phase), torch.randn(N_SAMPLES)
+    grid, given, signal = Grid.between(own.cuts, 64), coefficients(2, phase), torch.randn(N_SAMPLES)
     whole = BlockWaves(own, phase, None, torch.float32, grid)
     wanted = whole.forward(given), whole.moments(signal, 5)
     monkeypatch.setattr("ddaudio.synthesis.cubic_blocks.SUMS_AT_ONCE", 9000)
