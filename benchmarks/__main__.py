@@ -22,6 +22,7 @@ from benchmarks import (
     questions,
     report,
     size,
+    track_speed,
     training,
     weak,
 )
@@ -51,6 +52,7 @@ COMMANDS = {
     "size": size.run,
     "speed": process.speed,
     "surrogate": frequency.surrogate,
+    "tracks-speed": track_speed.run,
     "training": training.run,
     "memory": process.memory,
     "weak": weak.run,

@@ -9,6 +9,7 @@ exact to 1e-6: in float32, and where frequencies change little within a block.
 """
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -35,7 +36,7 @@ class _Share(NamedTuple):
     """Segments that are computed in the same way."""
 
     rows: Tensor | None
-    """Which ones; None for all."""
+    """Which ones; None for all, of which those in other shares have no samples."""
     waves: SampleWaves | BlockWaves
 
 
@@ -63,22 +64,20 @@ class CubicWaves:
         total = int(joined.count.sum())
         if dtype != torch.float32 or total < FEWEST_SAMPLES:
             return [_Share(None, SampleWaves(joined, phase, growth, dtype))]
-        lengths = self._lengths(joined, total)
         smooth = torch.zeros_like(joined.count, dtype=torch.bool)
-        for length in lengths:
-            smooth = self._is_smooth(length)
+        for length in self._lengths(joined, total):
+            grid = Grid.between(joined.cuts, length)
+            smooth = self._is_smooth(grid.length)
             if int(joined.count[smooth].sum()) >= FEWEST_IN_BLOCKS * total:
                 break
-        if lengths and bool(smooth.all()):
-            return [_Share(None, BlockWaves(joined, phase, growth, dtype, Grid.between(joined.cuts, length), keep=self._keep))]
-        shares = []
-        for kind in (smooth, ~smooth):
-            rows = kind.nonzero().squeeze(1)
-            own = joined.chosen(rows), phase[:, rows], None if growth is None else growth[rows], dtype
-            if len(rows) and kind is smooth:
-                shares.append(_Share(rows, BlockWaves(*own, Grid.between(own[0].cuts, length), keep=self._keep)))
-            elif len(rows):
-                shares.append(_Share(rows, SampleWaves(*own)))
+        if not bool(smooth.any()):
+            return [_Share(None, SampleWaves(joined, phase, growth, dtype))]
+        own = replace(joined, count=joined.count * smooth)
+        shares = [_Share(None, BlockWaves(own, phase, growth, dtype, grid, keep=self._keep))]
+        rows = (~smooth).nonzero().squeeze(1)
+        if len(rows):
+            parts = joined.chosen(rows), phase[:, rows], None if growth is None else growth[rows]
+            shares.append(_Share(rows, SampleWaves(*parts, dtype)))
         return shares
 
     def _lengths(self, joined: Segments, total: int) -> list[int]:
@@ -95,14 +94,15 @@ class CubicWaves:
 
     def _is_smooth(self, length: int) -> Tensor:
         """Return which segments are exact in blocks of a length, ``[S]``."""
-        _, p1, p2, p3 = self.phase
-        half = length / 2 / self.segments.length
+        p1, p2, p3 = self.phase[1:].float()
+        size = self.segments.length.float()
+        half = length / 2 / size
         # Blocks of short segments extend beyond them, on both sides.
         bend = torch.maximum(p2.abs(), (p2 + 3 * p3).abs()) * half**2 + 4 * p3.abs() * half**3
-        turn = math.pi / (2 * OVERSAMPLING) + bend + (0 if self.growth is None else (self.growth * half).abs())
+        turn = math.pi / (2 * OVERSAMPLING) + bend + (0 if self.growth is None else (self.growth.float() * half).abs())
         # Frequencies at both ends and at the extremum between them.
         place = torch.nan_to_num(-p2 / (3 * p3)).clamp(0, 1)
-        slopes = torch.stack([p1, p1 + 2 * p2 + 3 * p3, p1 + place * (2 * p2 + 3 * place * p3)]) / self.segments.length
+        slopes = torch.stack([p1, p1 + 2 * p2 + 3 * p3, p1 + place * (2 * p2 + 3 * place * p3)]) / size
         margin = math.pi / (2 * OVERSAMPLING) / (length / 2)
         within = (slopes.amin(0) >= -margin) & (slopes.amax(0) <= math.pi + margin)
         smooth: Tensor = (self.segments.count == 0) | (within & (half <= LARGEST_HALF) & (turn <= LARGEST_TURN))
@@ -119,10 +119,8 @@ class CubicWaves:
     def moments(self, signals: Tensor, orders: int) -> Tensor:
         """Return the moments of ``t^0 .. t^(orders - 1)`` for signals ``[B, T]``, real and imaginary, ``[orders, 2, S]``."""
         flat = signals.reshape(-1)
-        found = torch.zeros(orders, 2, self.phase.shape[1], dtype=self.dtype, device=signals.device)
+        found = flat.new_zeros(0)
         for rows, waves in self._shares:
             own = waves.moments(flat, orders)
-            if rows is None:
-                return own
-            found.index_copy_(2, rows, own.to(self.dtype))
+            found = own if rows is None else found.index_copy_(2, rows, own.to(found.dtype))
         return found
