@@ -133,10 +133,11 @@ def _draw_spectrograms(axes: "Sequence[Axes]", parts: "Sequence[ChannelOf]", rat
 
 
 def partials(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.2), channel: int = 0) -> "Figure":
-    """Plot the partials of a model as lines over time and logarithmic frequency, coloured by amplitude.
+    """Plot the partials of a model as lines over the spectrogram of the original, coloured by amplitude.
 
-    At most the strongest `ddaudio.report.plot_data.MOST_LINES` of all channels are drawn; the title states if some are omitted.
-    Partials below 1 Hz are drawn at 1 Hz.
+    Partials of a track are one line. At most `ddaudio.report.plot_data.MOST_LINES` partials of all channels are drawn, those of
+    the strongest tracks; the title states if some are omitted. The frequency axis is logarithmic; partials below 1 Hz are drawn
+    at 1 Hz.
 
     Raises `OptionError` if there is no channel ``channel`` (from 0), or the model has no partials.
     """
@@ -146,7 +147,9 @@ def partials(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.
     if lines is None:
         raise OptionError(f"the model {evidence.network.title!r} has no partials to draw", hint="draw its tree with figures.tree")
     here = lines.signal == channel
-    segments = np.stack([lines.start_s, lines.frequency_hz, lines.end_s, lines.frequency_hz], 1)[here].reshape(-1, 2, 2)
+    middle_s = (lines.start_s + lines.end_s) / 2
+    points = lines.start_s, lines.start_hz, middle_s, lines.frequency_hz, lines.end_s, lines.end_hz
+    segments = np.stack(points, 1)[here].reshape(-1, 3, 2)
     hz = segments[:, :, 1] = np.maximum(segments[:, :, 1], LOWEST_HZ)
     figure = blank(size)
     axis = figure.subplots()
@@ -158,11 +161,12 @@ def partials(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.
     dress(axis, x="time (s)", y="frequency (Hz)", title=said if len(hz) else "no partials")
     if len(hz):
         _draw_lines(figure, axis, segments, lines.level_db[here])
+        _draw_backdrop(axis, ChannelOf(evidence.sounds.original, channel), evidence.sounds.sample_rate)
     return figure
 
 
 def _draw_lines(figure: "Figure", axis: "Axes", segments: np.ndarray, level_db: np.ndarray) -> None:
-    """Draw segments ``[n, 2, 2]`` between two points of time and frequency."""
+    """Draw lines ``[n, 3, 2]`` through three points of time and frequency."""
     from matplotlib import colormaps  # noqa: PLC0415 - slow to import
     from matplotlib.collections import LineCollection  # noqa: PLC0415
     from matplotlib.colors import ListedColormap  # noqa: PLC0415
@@ -174,6 +178,24 @@ def _draw_lines(figure: "Figure", axis: "Axes", segments: np.ndarray, level_db: 
     drawn.set_clim(low if low < high else high - 1, high)
     axis.add_collection(drawn, autolim=False)
     colour_bar(figure, drawn, [axis], "amplitude (dB of full scale)")
+
+
+def _draw_backdrop(axis: "Axes", part: "ChannelOf", rate: int) -> None:
+    """Draw a spectrogram in pale grey behind lines, on an axis of logarithmic frequency."""
+    from matplotlib import colormaps  # noqa: PLC0415 - slow to import
+    from matplotlib.colors import ListedColormap  # noqa: PLC0415
+
+    one = plot_data.spectrogram(part, rate, COLUMNS, ROWS)
+    (levels_db,) = one.levels_db
+    rows, columns = levels_db.shape
+    edges_s = np.arange(columns + 1) * one.column_s
+    edges_hz = np.maximum(one.low_hz + np.arange(rows + 1) * one.row_hz, LOWEST_HZ)
+    top_db = max(int(levels_db.max()), plot_data.LEAST_DB + RANGE_DB)
+    greys = ListedColormap(colormaps["Greys"](np.linspace(0, 0.45, 256)))
+    look: dict[str, Any] = {"cmap": greys, "vmin": top_db - RANGE_DB, "vmax": top_db, "zorder": 0, "rasterized": True}
+    limits = axis.get_xlim(), axis.get_ylim()
+    axis.pcolormesh(edges_s, edges_hz, levels_db, **look)
+    axis.set(xlim=limits[0], ylim=limits[1])
 
 
 def tree(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 4.6)) -> "Figure":

@@ -24,7 +24,7 @@ LEAST_DB, MOST_DB = -127, 127
 MOST_CHANNELS = 8
 """Largest number of channels drawn; further ones are omitted."""
 MOST_LINES = 6000
-"""Largest number of partials drawn; the weakest are omitted."""
+"""Largest number of partials drawn; those of the weakest tracks are omitted."""
 MOST_POINTS = 4000
 """Largest number of points of a pitch."""
 LEVEL_WINDOW_S = 0.01
@@ -57,15 +57,23 @@ class Spectrogram:
 
 @dataclass(frozen=True)
 class Lines:
-    """Partials as lines, the strongest last; all arrays have the same length."""
+    """Partials as lines, the strongest last; all arrays have the same length.
+
+    A line has three points: at the beginning of the partial's cell, in its middle and at its end. Lines of one track meet.
+    """
 
     signal: NDArray[np.int32]
     """Channel, from 0."""
     start_s: NDArray[np.float32]
     end_s: NDArray[np.float32]
     frequency_hz: NDArray[np.float32]
+    """Of the partial: in the middle."""
+    start_hz: NDArray[np.float32]
+    end_hz: NDArray[np.float32]
     level_db: NDArray[np.float32]
     """Amplitude in dB; full scale has 0 dB."""
+    track: NDArray[np.int32]
+    """Number of the track in its network; -1 for none."""
     n_partials: int
     """Total number of partials, including those omitted."""
 
@@ -167,12 +175,42 @@ def lines(network: Network) -> Lines | None:
     tables = [term.describe() for term in drawn_as(network, "lines")]
     if not tables:
         return None
-    names = ("signal", "start_s", "end_s", "frequency_hz", "amplitude")
-    signal, *columns, amplitude = (torch.cat([table[name] for table in tables]) for name in names)
-    level = 20 * amplitude.clamp(min=1e-10).log10()
-    kept = torch.argsort(level)[-MOST_LINES:]
-    start_s, end_s, frequency_hz, level_db = (column[kept].float().numpy() for column in (*columns, level))
-    return Lines(signal[kept].int().numpy(), start_s, end_s, frequency_hz, level_db, n_partials=len(level))
+    level = 20 * torch.cat([table["amplitude"] for table in tables]).clamp(min=1e-10).log10()
+    track = torch.cat([table.get("track", torch.full_like(table["signal"], -1)) for table in tables])
+    owner = torch.arange(len(tables)).repeat_interleave(torch.tensor([len(table["signal"]) for table in tables]))
+    kept = _strongest(owner.numpy(), track.numpy(), level.numpy())
+    slopes = [_ends_hz(table) for table in tables]
+    columns = {name: torch.cat([table[name] for table in tables]) for name in ("start_s", "end_s", "frequency_hz")}
+    columns |= {"start_hz": torch.cat([start for start, _ in slopes]), "end_hz": torch.cat([end for _, end in slopes])}
+    found = {name: column[kept].float().numpy() for name, column in (columns | {"level_db": level}).items()}
+    signal = torch.cat([table["signal"] for table in tables])[kept].int().numpy()
+    return Lines(signal=signal, track=track[kept].int().numpy(), n_partials=len(level), **found)
+
+
+def _strongest(owner: NDArray[np.int64], track: NDArray[np.int64], level: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the partials of the tracks with the highest levels, up to `MOST_LINES`, in the order of level."""
+    # A partial without a track is its own.
+    alone = np.where(track < 0, np.arange(len(track)), -1)
+    _, number = np.unique(np.stack([owner, track, alone]), axis=1, return_inverse=True)
+    peak = np.full(len(track), -np.inf)
+    np.maximum.at(peak, number.reshape(-1), level)
+    kept = np.lexsort((level, peak[number.reshape(-1)]))[-MOST_LINES:]
+    return kept[np.argsort(level[kept], kind="stable")]
+
+
+def _ends_hz(table: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the frequency of each partial's track at the beginning and at the end of its cell, linear between the middles."""
+    hz, start, end = table["frequency_hz"], table["start_s"], table["end_s"]
+    start_hz, end_hz, middle = hz.clone(), hz.clone(), (start + end) / 2
+    if "track" not in table or not len(hz):
+        return start_hz, end_hz
+    order = torch.from_numpy(np.lexsort((start.numpy(), table["track"].numpy())))
+    before, after = order[:-1], order[1:]
+    meet = (table["track"][before] == table["track"][after]) & (end[before] == start[after])
+    before, after = before[meet], after[meet]
+    share = (start[after] - middle[before]) / (middle[after] - middle[before])
+    end_hz[before] = start_hz[after] = hz[before] + share * (hz[after] - hz[before])
+    return start_hz, end_hz
 
 
 def pitch_line(f0: Mapping[str, Any] | None) -> PitchLine:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from sounds import RATE, noise, pluck, tones
@@ -134,7 +135,7 @@ def test_the_channel_asked_for_is_drawn(stereo: FitRecord, channel: int, khz: fl
     assert figure.get_suptitle().startswith(f"channel {channel + 1} of 2")
     lines = figures.partials(stereo, channel=channel).axes[0].collections[0]
     strongest = lines.get_segments()[int(np.argmax(lines.get_array()))]
-    assert strongest[0][1] == pytest.approx(1000 * khz, rel=0.01)
+    assert strongest[1][1] == pytest.approx(1000 * khz, rel=0.01)
 
 
 def test_the_frequency_axis_ends_where_asked(tone: FitResult) -> None:
@@ -144,13 +145,15 @@ def test_the_frequency_axis_ends_where_asked(tone: FitResult) -> None:
 
 def test_each_partial_is_a_line_in_its_cell(tone: FitResult, plucked: FitRecord, stereo: FitRecord) -> None:
     axis = figures.partials(tone).axes[0]
-    (lines,) = axis.collections
+    lines, backdrop = axis.collections
+    assert isinstance(backdrop, QuadMesh)
     assert len(lines.get_segments()) == tone.network.n_prunable()
     assert axis.get_yscale() == "log"
     strongest = int(np.argmax(lines.get_array()))
-    (start_s, start_hz), (end_s, end_hz) = lines.get_segments()[strongest]
+    (start_s, start_hz), (middle_s, middle_hz), (end_s, end_hz) = lines.get_segments()[strongest]
     # The fit is good to 25 dB, and the window hides where in a cell a phase turns: a tenth of a period of a 0.1-s cell.
-    assert start_hz == end_hz == pytest.approx(1000, abs=2)
+    assert [start_hz, middle_hz, end_hz] == pytest.approx([1000] * 3, abs=2)
+    assert middle_s == pytest.approx((start_s + end_s) / 2)
     assert lines.get_array()[strongest] == pytest.approx(20 * math.log10(0.5), abs=0.5)
     assert 0 <= start_s < end_s <= 0.5
     assert len(figures.partials(plucked).axes[0].collections[0].get_segments()) == plucked.network.n_prunable()
@@ -158,9 +161,21 @@ def test_each_partial_is_a_line_in_its_cell(tone: FitResult, plucked: FitRecord,
     assert sum(counts) == stereo.network.n_prunable()
 
 
+def test_behind_the_lines_is_the_spectrogram_of_the_original(tone: FitResult) -> None:
+    axis = figures.partials(tone).axes[0]
+    _, backdrop = axis.collections
+    levels = np.asarray(backdrop.get_array())
+    edges_hz = backdrop.get_coordinates()[:, 0, 1]
+    row = int(levels.max(1).argmax())
+    assert edges_hz[row] <= 1000 <= edges_hz[row + 1]
+    assert backdrop.get_zorder() < axis.collections[0].get_zorder()
+    # Pale, so that lines stand out: no darker than a third of the way to black.
+    assert backdrop.get_cmap()(1.0)[0] > 0.6
+
+
 def test_the_strongest_partials_are_the_darkest(plucked: FitRecord) -> None:
     figure = figures.partials(plucked)
-    (lines,) = figure.axes[0].collections
+    lines = figure.axes[0].collections[0]
     figure.draw_without_rendering()
     light = lines.get_colors()[:, :3] @ (0.2126, 0.7152, 0.0722)
     assert (np.diff(light[np.argsort(lines.get_array())]) <= 0.02).all()
@@ -180,7 +195,7 @@ def test_partials_that_are_left_out_are_told_of(plucked: FitRecord, monkeypatch:
 
 def test_a_partial_of_no_frequency_is_on_the_axis() -> None:
     axis = figures.partials(fit(Recording(torch.full((1, 1), 0.5), RATE))).axes[0]
-    ((_, first_hz), (_, last_hz)) = axis.collections[0].get_segments()[0]
+    ((_, first_hz), _, (_, last_hz)) = axis.collections[0].get_segments()[0]
     low, high = axis.get_ylim()
     assert low < first_hz == last_hz == figures.LOWEST_HZ < high
 

@@ -169,7 +169,8 @@ def test_hovering_anywhere_on_a_partial_reads_it(stereo_page: Path, browser: Bro
     with opened(browser, stereo_page) as page:
         page.page.locator("#lines").scroll_into_view_if_needed()
         points = page.run("lines.data.at(-2).customdata")
-        hz, level_db = max(points, key=lambda point: point[1])
+        hz, level_db, label = max(points, key=lambda point: point[1])
+        assert label.startswith("track ")
         assert hz == pytest.approx(1000, abs=1)
         assert level_db == pytest.approx(20 * math.log10(0.5), abs=0.2)
         place = """(hz) => {
@@ -180,7 +181,7 @@ def test_hovering_anywhere_on_a_partial_reads_it(stereo_page: Path, browser: Bro
         }"""
         page.page.mouse.move(*page.run(place, hz))
         page.page.wait_for_timeout(300)
-        assert f"{hz:.1f} Hz, {level_db:.1f} dB" in page.page.locator("#lines .hoverlayer").text_content()
+        assert f"{label}{hz:.1f} Hz, {level_db:.1f} dB" in page.page.locator("#lines .hoverlayer").text_content()
 
 
 def test_a_name_is_text_wherever_it_stands(stereo_page: Path, browser: Browser) -> None:

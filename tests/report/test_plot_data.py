@@ -349,8 +349,24 @@ def test_the_strongest_partials_are_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lines is not None
     assert lines.n_partials == 5
     assert lines.frequency_hz.tolist() == pytest.approx([500, 200, 400])
+    # A weak partial of a strong track is kept before a track that is stronger than it alone.
+    in_track = bank([0, 1, 2], [100, 100, 900], [0.5, 0.1, 0.3], [0.0] * 3, SIZES)
+    monkeypatch.setattr(plot_data, "MOST_LINES", 2)
+    lines = plot_data.lines(in_track)
+    assert lines is not None
+    assert lines.frequency_hz.tolist() == pytest.approx([100, 100])
     monkeypatch.setattr(plot_data, "MOST_LINES", 5)
     assert [row[3] for row in drawn_lines(plot_data.lines(network))] == pytest.approx([100, 300, 500, 200, 400])
+
+
+def test_lines_of_a_track_meet_where_their_cells_do() -> None:
+    # The middles of the cells are at 200 and 500 samples, their boundary at 400: two thirds of the way.
+    lines = plot_data.lines(bank([0, 1], [100, 103], [0.5, 0.25], [0.0, 0.0], SIZES))
+    assert lines is not None
+    late, early = 0, 1  # the weaker first
+    assert lines.track.tolist() == [0, 0]
+    assert lines.end_hz[early] == lines.start_hz[late] == pytest.approx(102)
+    assert (lines.start_hz[early], lines.end_hz[late]) == pytest.approx((100, 103))
 
 
 def test_a_network_of_no_partials_has_no_lines() -> None:

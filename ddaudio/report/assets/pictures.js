@@ -296,12 +296,14 @@ class Pictures {
     found.level_db.forEach((level, i) => {
       if (this.channel >= 0 && found.signal[i] !== this.channel) return;
       const shade = shades[Math.min(classes - 1, Math.max(0, Math.floor((classes * (level - low)) / (high - low || 1))))];
-      shade.x.push(found.start_s[i], found.end_s[i], null);
+      const [from, to, hz] = [found.start_s[i], found.end_s[i], found.frequency_hz[i]], label = found.track[i] < 0 ? "" : `track ${found.track[i]}: `;
       // A logarithmic axis cannot show 0 Hz; the hover text has the true frequency.
-      const hz = found.frequency_hz[i], height = Math.max(hz, LEAST_HZ);
-      shade.y.push(height, height, null);
+      const heights = [found.start_hz[i], hz, found.end_hz[i]].map((one) => Math.max(one, LEAST_HZ));
+      shade.x.push(from, (from + to) / 2, to, null);
+      shade.y.push(...heights, null);
       for (let part = 0; part <= POINTS; part++) {
-        points.x.push(found.start_s[i] + ((found.end_s[i] - found.start_s[i]) * part) / POINTS); points.y.push(height); points.customdata.push([hz, level]);
+        const [half, share] = part < POINTS / 2 ? [0, (2 * part) / POINTS] : [1, (2 * part) / POINTS - 1];
+        points.x.push(from + ((to - from) * part) / POINTS); points.y.push(heights[half] + share * (heights[half + 1] - heights[half])); points.customdata.push([hz, level, label]);
       }
     });
     const ink = theme(), dark = matchMedia("(prefers-color-scheme: dark)").matches;
@@ -309,11 +311,22 @@ class Pictures {
     const colour = (i) => { const at = 3 * Math.round((dark ? 40 + (i * 215) / (classes - 1) : 215 - (i * 215) / (classes - 1))); return `rgb(${this.palette.cividis.slice(at, at + 3).join(",")})`; };
     const traces = shades.map((shade, i) => ({ ...shade, type: "scatter", mode: "lines", line: { width: 1 + (2 * i) / classes, color: colour(i), simplify: false }, hoverinfo: "skip", showlegend: false }));
     // Invisible points for hovering: drawing thousands of them takes plotly longer than anything else.
-    traces.push({ ...points, type: "scatter", mode: "none", showlegend: false, hovertemplate: "%{customdata[0]:.1f} Hz, %{customdata[1]:.1f} dB<br>at %{x:.3f} s<extra></extra>" });
+    traces.push({ ...points, type: "scatter", mode: "none", showlegend: false, hovertemplate: "%{customdata[2]}%{customdata[0]:.1f} Hz, %{customdata[1]:.1f} dB<br>at %{x:.3f} s<extra></extra>" });
     traces.push(scaleOf([...Array(6).keys()].map((i) => [i / 5, colour((i * (classes - 1)) / 5)]), low, high, "dB"));
-    await this.draw("lines", traces, this.layout({ height: 380, xaxis: { title: "time (s)", range: this.view }, yaxis: { title: "frequency (Hz)", ...LOGARITHMIC } }, ink), ["x"]);
-    const drawn = found.level_db.length, all = found.n_partials;
-    document.getElementById("lines-note").textContent = drawn < all ? `The ${drawn.toLocaleString("en")} strongest of ${all.toLocaleString("en")} partials. A line is a partial in its cell of time.` : "A line is a partial in its cell of time.";
+    const axes = { xaxis: { title: "time (s)", range: this.view, showgrid: false }, yaxis: { title: "frequency (Hz)", showgrid: false, ...LOGARITHMIC } };
+    await this.draw("lines", traces, this.layout({ height: 440, images: [this.backdrop(dark)], ...axes }, ink), ["x"]);
+    const drawn = found.level_db.length, all = found.n_partials, what = "A line is a track: a partial followed over time, over the spectrogram of the original in grey.";
+    document.getElementById("lines-note").textContent = drawn < all ? `The ${drawn.toLocaleString("en")} partials of the strongest tracks, of ${all.toLocaleString("en")}. ${what}` : what;
+  }
+
+  /** The spectrogram of the original in grey, near the colour of the page, for a logarithmic axis of frequency. */
+  backdrop(dark) {
+    const { sounds, column_s, row_hz, low_hz: bottom_hz } = this.data.spectrogram, [, rows, columns] = sounds[0].shape;
+    const low_hz = Math.max(row_hz, 20), top_hz = bottom_hz + rows * row_hz, [from, to] = dark ? [24, 110] : [255, 165];
+    const grey = Uint8Array.from({ length: 768 }, (_, i) => from + ((to - from) * Math.floor(i / 3)) / 255);
+    const values = stretched(channelOf(sounds[0], this.channel, Math.max), rows, columns, (at) => (low_hz * (top_hz / low_hz) ** at - bottom_hz) / row_hz);
+    const source = this.image(values, values.length / columns, columns, this.top - RANGE_DB, this.top, grey), [low, high] = [low_hz, top_hz].map(Math.log10);
+    return { source, xref: "x", yref: "y", x: 0, y: high, sizex: columns * column_s, sizey: high - low, sizing: "stretch", layer: "below" };
   }
 
   async trees() {
