@@ -23,6 +23,7 @@ from benchmarks import (
     report,
     size,
     track_speed,
+    tracks_linking,
     training,
     weak,
 )
@@ -53,6 +54,7 @@ COMMANDS = {
     "speed": process.speed,
     "surrogate": frequency.surrogate,
     "tracks-speed": track_speed.run,
+    "tracks-linking": tracks_linking.run,
     "training": training.run,
     "memory": process.memory,
     "weak": weak.run,

@@ -30,7 +30,7 @@ MARGIN = 1.0
 """By how much a join must be cheaper than the paths that it replaces."""
 
 
-class _Lines(NamedTuple):
+class Lines(NamedTuple):
     """Lines through the partials of a track up to each partial, or from it on; columns ``[P]``."""
 
     frequency: Floats
@@ -56,11 +56,10 @@ def straightened(points: Points, links: Links, track: Integers, width: Floats, g
         grid: their time grid.
 
     """
-    following, preceding = (np.full(len(track), -1) for _ in range(2))
-    following[links.left], preceding[links.right] = links.right, links.left
+    following, preceding = chains(links, len(track))
     strain = np.ones((2, len(track)))
     strain[0, links.left], strain[1, links.right] = links.cost, links.cost
-    before, after = _lines(points, preceding), _lines(points, following)
+    before, after = lines(points, preceding), lines(points, following)
     times, signal = grid.centre[np.argsort(grid.order.numpy())].numpy(), grid.cells.signal.numpy()
     kept, ends, worst = [], [np.arange(len(track))] * 2, np.zeros((2, len(track)))
     for ahead in range(1, MOST_CELLS + 1):
@@ -80,12 +79,19 @@ def straightened(points: Points, links: Links, track: Integers, width: Floats, g
     return _joined(following, preceding, points.cell, track, joins)
 
 
+def chains(links: Links, n_points: int) -> tuple[Integers, Integers]:
+    """Return the partial that follows each in its track and the one before, ``[P]`` each, -1 for none."""
+    following, preceding = (np.full(n_points, -1) for _ in range(2))
+    following[links.left], preceding[links.right] = links.right, links.left
+    return following, preceding
+
+
 def _step(chain: Integers, place: Integers) -> Integers:
     """Return the next partial of a chain from each place; -1 stays."""
     return np.where(place >= 0, chain[place], -1)
 
 
-def _lines(points: Points, chain: Integers) -> _Lines:
+def lines(points: Points, chain: Integers) -> Lines:
     """Return the lines through each partial and those that follow it in a chain."""
     places = [np.arange(len(chain))]
     for _ in range(MOST_POINTS - 1):
@@ -104,10 +110,10 @@ def _lines(points: Points, chain: Integers) -> _Lines:
     known = counts >= LEAST_POINTS
     at = mean(frequency) + slope * (points.time - mean(time))
     columns = at, slope, middle_db, mean(rest**2), mean((level_db - middle_db) ** 2)
-    return _Lines(*(np.where(known, column, np.nan) for column in columns))
+    return Lines(*(np.where(known, column, np.nan) for column in columns))
 
 
-def _joins(points: Points, before: _Lines, after: _Lines, width: Floats, times: Floats, signal: Integers, ahead: int) -> Links:
+def _joins(points: Points, before: Lines, after: Lines, width: Floats, times: Floats, signal: Integers, ahead: int) -> Links:
     """Return the joins over a number of cells that are straight, with a partial near the path in one of the cells between."""
     cell = np.minimum(points.cell + ahead, len(times) - 1)
     expected = before.frequency + before.slope * (times[cell] - points.time)
@@ -125,7 +131,7 @@ def _joins(points: Points, before: _Lines, after: _Lines, width: Floats, times: 
     return Links(left, right, cost)
 
 
-def _cost(points: Points, before: _Lines, after: _Lines, width: Floats, left: Integers, right: Integers) -> Floats:
+def _cost(points: Points, before: Lines, after: Lines, width: Floats, left: Integers, right: Integers) -> Floats:
     """Return the cost of paths from one partial to another, in squared nominal widths; infinite without lines on both sides.
 
     It has the gap between the lines in frequency, the change of frequency by the difference of their slopes, the gap in level,

@@ -8,7 +8,8 @@ capability through linear programming", DAFx-18). Both are equal where the sum i
 ``zeta``. The published program multiplies by the logarithm instead.
 
 Between each pair of neighbouring cells, the links are those of least total cost, an assignment problem, solved for each connected
-component of the links that are possible. Where tracks cross, `ddaudio.analysis.crossings` compares paths over several cells.
+component of the links that are possible; then once more, with the slopes of the tracks found. Where tracks cross,
+`ddaudio.analysis.crossings` compares paths over several cells.
 """
 
 import math
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddaudio.analysis.crossings import straightened
+from ddaudio.analysis.crossings import chains, lines, straightened
 from ddaudio.analysis.partials import Partials
 from ddaudio.analysis.points import Floats, Integers, Links, Points, levels_db, near, points_of
 from ddaudio.grid.time_grid import TimeGrid
@@ -33,6 +34,8 @@ WIDTH_DB = 20.0
 WIDTH_RAD = 0.9 * math.pi
 """Nominal width in phase at the boundary of two cells."""
 
+STRAIGHTNESS = 10.0
+"""How much the slope of a track counts less for the variance of its partials around a line, in squared nominal widths."""
 LONG_TRACK = 3
 """Cells from which on a track counts as one that is followed over time."""
 
@@ -51,11 +54,14 @@ def link(partials: Partials, grid: TimeGrid) -> Tensor:
     if not len(partials):
         return torch.zeros(0, dtype=torch.int64)
     points, order = points_of(partials, grid)
-    chosen = assigned(candidates(points, grid), len(order))
-    following = straightened(points, chosen, _numbered(chosen.left, chosen.right, len(order)), _widths(grid, points), grid)
+    n_points, widths = len(order), _widths(grid, points)
+    level = np.full((2, n_points), np.nan)
+    chosen = assigned(candidates(points, grid, level), n_points)
+    chosen = assigned(candidates(points, grid, _slopes(points, chosen, widths)), n_points)
+    following = straightened(points, chosen, _numbered(chosen.left, chosen.right, n_points), widths, grid)
     left = np.flatnonzero(following >= 0)
-    track = np.empty(len(order), dtype=np.int64)
-    track[order] = _numbered(left, following[left], len(order))
+    track = np.empty(n_points, dtype=np.int64)
+    track[order] = _numbered(left, following[left], n_points)
     return torch.from_numpy(track)
 
 
@@ -66,15 +72,34 @@ def energy_in_tracks(track: Tensor, energy: Tensor) -> float | None:
     return float(energy.double()[in_long].sum()) / total if total > 0 else None
 
 
-def candidates(points: Points, grid: TimeGrid) -> Links:
-    """Return all pairs of partials of neighbouring cells for which a link is cheaper than none."""
-    cells = grid.cells
-    size = cells.size.numpy()
-    left, right = near(points, points.frequency, _widths(grid, points), cells.signal.numpy())
+def _slopes(points: Points, links: Links, widths: Floats) -> Floats:
+    """Return the slope of each partial's track up to it and from it on, ``[2, P]``; NaN for none, less where it is crooked."""
+    following, preceding = chains(links, len(widths))
+    before, after = lines(points, preceding), lines(points, following)
+    return np.stack([one.slope / (1 + STRAIGHTNESS * one.variance / widths**2) for one in (before, after)])
+
+
+def candidates(points: Points, grid: TimeGrid, slopes: Floats) -> Links:
+    """Return all pairs of partials of neighbouring cells for which a link is cheaper than none.
+
+    Args:
+        points: partials, sorted by cell and frequency.
+        grid: their time grid.
+        slopes: slope of the track up to each partial, and from each on, ``[2, P]``; NaN for none. The gap in frequency is that
+            between the partials or that from what their slopes lead to expect, whichever is less.
+
+    """
+    size, widths = grid.cells.size.numpy(), _widths(grid, points)
+    reach = widths + np.abs(np.nan_to_num(slopes[0])) * size[points.cell]
+    left, right = near(points, points.frequency, 2 * reach, grid.cells.signal.numpy())
     bin_rad = 2 * math.pi / np.minimum(size[points.cell[left]], size[points.cell[right]])
     width = np.maximum(WIDTH_BINS * bin_rad, WIDTH_RATIO * np.minimum(points.frequency[left], points.frequency[right]))
-    squares = ((points.frequency[right] - points.frequency[left]) / width) ** 2
+    both = np.stack([slopes[0, left], slopes[1, right]])
+    slope = np.nan_to_num(both).sum(0) / np.maximum((~np.isnan(both)).sum(0), 1)
+    gap = points.frequency[right] - points.frequency[left]
+    bend = gap - slope * (points.time[right] - points.time[left])
     level_db = levels_db(points.amplitude)
+    squares = (np.minimum(np.abs(gap), np.abs(bend)) / width) ** 2
     squares += ((level_db[right] - level_db[left]) / WIDTH_DB) ** 2
     squares += (phase_gap(points, left, right) / WIDTH_RAD) ** 2
     links = Links(left, right, link_cost(squares))
