@@ -14,12 +14,14 @@ from ddaudio.metrics.registry import METRICS
 from .batch import batch
 from .compare import compare
 from .console import print_message
+from .edit import edit
 from .export import export
 from .fit import fit
 from .flags import LABORATORY_HINT
 from .help import COMPLETE, HELP_FLAGS, LABORATORY
 from .info import info
 from .landscape import landscape
+from .morph import morph
 from .play import play
 from .refusals import in_flags, usage_problem
 from .render import render
@@ -44,11 +46,13 @@ app.command(batch, sort_key=2, help_epilogue=LABORATORY_HINT)
 app.command(compare, sort_key=3, help_epilogue=f"Metrics in the table: {COMPARED}. {LABORATORY_HINT}")
 app.command(search, sort_key=4, help_epilogue=LABORATORY_HINT)
 app.command(render, sort_key=5)
-app.command(info, sort_key=6)
-app.command(export, sort_key=7)
-app.command(play, sort_key=8)
-app.command(report, sort_key=9)
-app.command(landscape, sort_key=10)
+app.command(edit, sort_key=6)
+app.command(morph, sort_key=7)
+app.command(info, sort_key=8)
+app.command(export, sort_key=9)
+app.command(play, sort_key=10)
+app.command(report, sort_key=11)
+app.command(landscape, sort_key=12)
 app.register_install_completion_command(help="Install completion for your shell (bash, zsh, fish, PowerShell).")
 
 

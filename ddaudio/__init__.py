@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ddaudio.batching import BatchOptions, BatchResult, batch
     from ddaudio.comparing import CompareOptions, Comparison, Search, SearchOptions, compare, search
+    from ddaudio.editing.edit import edit
+    from ddaudio.editing.morph import morph
     from ddaudio.editing.render import render
     from ddaudio.editing.tables import partials_table
     from ddaudio.errors import (
@@ -37,13 +39,17 @@ if TYPE_CHECKING:
     from ddaudio.models.file import load_model
     from ddaudio.options import FitOptions, read_settings
     from ddaudio.report import summary
+    from ddaudio.report.edit_files import edit_to_folder, morph_to_folder
     from ddaudio.report.save import fit_to_folder, save_fit
+    from ddaudio.report.save_model import save_model
 
 __version__ = version("ddaudio")
 
 _HOMES = {
     "batching": ("BatchOptions", "BatchResult", "batch"),
     "comparing": ("CompareOptions", "Comparison", "Search", "SearchOptions", "compare", "search"),
+    "editing.edit": ("edit",),
+    "editing.morph": ("morph",),
     "editing.render": ("render",),
     "editing.tables": ("partials_table",),
     "errors": (
@@ -64,7 +70,9 @@ _HOMES = {
     "io.wav": ("write_wav",),
     "models.file": ("load_model",),
     "options": ("FitOptions", "read_settings"),
+    "report.edit_files": ("edit_to_folder", "morph_to_folder"),
     "report.save": ("fit_to_folder", "save_fit"),
+    "report.save_model": ("save_model",),
     "results.summary": ("summary",),
 }
 
@@ -92,16 +100,21 @@ __all__ = [
     "TimeGrid",
     "batch",
     "compare",
+    "edit",
+    "edit_to_folder",
     "fit",
     "fit_many",
     "fit_to_folder",
     "load_model",
+    "morph",
+    "morph_to_folder",
     "partials_table",
     "plan_fit",
     "read",
     "read_settings",
     "render",
     "save_fit",
+    "save_model",
     "search",
     "summary",
     "write_wav",

@@ -73,6 +73,15 @@ def clips(sounds: FitAudio, longest: int | None = None) -> Clips:
     return Clips(made, start / sounds.sample_rate, (start + length) / sounds.sample_rate, rate, heard)
 
 
+def excerpt_clip(sound: Samples, sample_rate: int, name: str, longest: int) -> Clip:
+    """Return the first ``longest`` samples of a sound, of as many channels as a page can play."""
+    taken_as, rate = _rates(sample_rate)
+    excerpt = on_cpu(sound[: min(sound.shape[0], MOST_CHANNELS), :longest])
+    if rate != sample_rate:
+        excerpt = on_cpu(audio.resample(Recording(excerpt, taken_as), rate).samples[:, :])
+    return _clip(name, excerpt, rate, float(torch.stack(excerpt.aminmax()).abs().amax()))
+
+
 def _rates(sample_rate: int) -> tuple[int, int]:
     """Return the assumed rate of a recording, and the rate of its clips; one is a multiple of the other.
 

@@ -14,9 +14,11 @@ from ddaudio.io.atomic import whole_file
 from ddaudio.io.fit_files import PAGE, REPORT, RESIDUAL, RESYNTHESIS
 from ddaudio.metrics.registry import requested
 from ddaudio.report import plot_data, text
+from ddaudio.report.model_page import write_model_page
 from ddaudio.report.page import array, asset, environment, plotly_script, write_page
 from ddaudio.report.scores import add_scores
-from ddaudio.results.read import original_file
+from ddaudio.results.model_report import is_model
+from ddaudio.results.read import original_file, read_report
 from ddaudio.results.record import FitRecord
 
 SMALL_COLUMNS, SMALL_ROWS = 96, 40
@@ -67,6 +69,10 @@ def write_pages(
     outcomes, rows = [], []
     for folder in fits:
         try:
+            if is_model(read_report(folder)):
+                # Without a recording there is nothing to list in a gallery.
+                outcomes.append(Outcome(folder, write_model_page(folder), None))
+                continue
             evidence = FitRecord.read(folder)
             if quality is not None:
                 evidence = add_scores(folder, evidence, quality)

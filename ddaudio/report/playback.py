@@ -27,6 +27,7 @@ from ddaudio.io.samples import Samples, on_cpu
 from ddaudio.io.statistics import sample_statistics
 from ddaudio.models.file import load_model
 from ddaudio.results import read as results_reader
+from ddaudio.results.model_report import is_model
 
 FADE_S = 0.005
 """Duration of crossfades in seconds: too short to be perceived as a fade, long enough to avoid clicks."""
@@ -63,6 +64,9 @@ def read_sources(path: str | os.PathLike[str]) -> Sources:
         recording = audio.read(path)
         return Sources({path.name: recording.samples}, recording.sample_rate, (path,))
     report = results_reader.read_report(path)
+    if is_model(report):
+        heard = results_reader.read_model_audio(path, report)
+        return Sources(heard, report["sound"]["sample_rate"], tuple(path / name for name in report["wav"]["gains"]))
     sounds = results_reader.read_audio(path, report)
     source = results_reader.original_file(report)
     written = [name for name in report["files"] if name.endswith(".wav")]

@@ -86,3 +86,25 @@ def read_audio(folder: str | os.PathLike[str], report: dict[str, Any]) -> FitAud
         parts.append(Scaled(found.samples, 1 / report["wav"]["gains"][name]))
     resynthesis, residual, *rest = parts
     return FitAudio(Total([rest[0] if rest else resynthesis, residual]), resynthesis, residual, recording["sample_rate"], *rest)
+
+
+def read_model_audio(folder: str | os.PathLike[str], report: dict[str, Any]) -> dict[str, Samples]:
+    """Read the sounds of a model that was not fitted, by name: resynthesis, and waves and noise of a model with noise.
+
+    Raises `ReportError` if a WAV file is missing, cannot be read, or does not have the length given in the report.
+    """
+    sound = report["sound"]
+    names = {"resynthesis": RESYNTHESIS, "waves": WAVES, "noise": NOISE}
+    sounds: dict[str, Samples] = {}
+    for name, file in names.items():
+        if file not in report["files"]:
+            continue
+        try:
+            found = audio.read(Path(folder) / file)
+        except RecordingError as error:
+            problem = str(error).rsplit(";", 1)[0]
+            raise ReportError(f"the model in {str(folder)!r} is incomplete: {problem}", hint="make it again") from None
+        if (found.n_channels, found.n_samples, found.sample_rate) != (sound["channels"], sound["samples"], sound["sample_rate"]):
+            raise ReportError(f"{file} in {str(folder)!r} does not match {REPORT}", hint="make it again")
+        sounds[name] = Scaled(found.samples, 1 / report["wav"]["gains"][file])
+    return sounds

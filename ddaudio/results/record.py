@@ -8,6 +8,7 @@ from ddaudio.errors import ReportError
 from ddaudio.fitting.result import FitResult
 from ddaudio.models import Network
 from ddaudio.models.file import load_model
+from ddaudio.results.model_report import is_model
 from ddaudio.results.read import FitAudio, read_audio, read_report
 from ddaudio.results.report_json import build
 
@@ -32,6 +33,9 @@ class FitRecord:
     def read(cls, folder: str | os.PathLike[str]) -> "FitRecord":
         """Read a fit's folder; raises `ReportError` or `ModelError` if it is incomplete."""
         report = read_report(folder)
+        if is_model(report):
+            problem = f"{os.fspath(folder)!r} is a model that was not fitted: it has no recording to be compared with"
+            raise ReportError(problem, hint="give the folder of a fit")
         sounds, network = read_audio(folder, report), load_model(folder)
         model, found = report["model"], (network.title, network.n_parameters(), network.shape, network.sample_rate)
         if found != (model["name"], model["n_parameters"], sounds.original.shape, sounds.sample_rate):

@@ -28,7 +28,9 @@ def parse_report(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     if type(found) is int and found != REPORT_FORMAT.number:
         raise ReportError(**REPORT_FORMAT.mismatch(path, found))
     try:
-        problem = next(iter(sorted(_validator().iter_errors(contents), key=lambda error: error.json_path)), None)
+        is_model = isinstance(contents, dict) and contents.get("kind") == "model"
+        validator = _validator("model.schema.json" if is_model else "report.schema.json")
+        problem = next(iter(sorted(validator.iter_errors(contents), key=lambda error: error.json_path)), None)
     except RecursionError as error:
         raise ReportError(f"{quoted(path)} is damaged: {error}", hint="fit the recording again") from None
     if problem is not None:
@@ -39,7 +41,7 @@ def parse_report(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 @cache
-def _validator() -> "Validator":
+def _validator(name: str) -> "Validator":
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - slow to import
 
-    return Draft202012Validator(json.loads((files("ddaudio.results") / "report.schema.json").read_text(encoding="utf-8")))
+    return Draft202012Validator(json.loads((files("ddaudio.results") / name).read_text(encoding="utf-8")))

@@ -191,7 +191,7 @@ class BlockWaves:
             counts, rank = torch.sort(counts, descending=True, stable=True)
         sizes, numbers = (part.tolist() for part in torch.unique_consecutive(counts, return_counts=True))
         groups, total = [], 0
-        for size, number, less in zip(sizes, numbers, [*sizes[1:], 0], strict=True):
+        for size, number, less in zip(sizes, numbers, [*sizes, 0][1:], strict=True):
             total += number
             step = max(1, PAIRS_AT_ONCE // total)
             for offset in range(less, size, step):

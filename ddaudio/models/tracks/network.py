@@ -44,6 +44,7 @@ class TracksNetwork(Term):
         signals: rate and shape of its signals.
         options: settings (default: those of `TracksOptions`).
         tracks: the tracks, with positions on the lattice (default: none).
+        step: distance of the places of the lattice in samples (default: that of `lattice_step`).
 
     """
 
@@ -52,15 +53,18 @@ class TracksNetwork(Term):
     frequency: nn.Parameter
     phase: nn.Parameter
 
-    def __init__(self, signals: Signals, options: TracksOptions | None = None, tracks: Tracks | None = None) -> None:
+    def __init__(
+        self,
+        signals: Signals,
+        options: TracksOptions | None = None,
+        tracks: Tracks | None = None,
+        step: int | None = None,
+    ) -> None:
         super().__init__()
         self.signals, self.options = signals, options or TracksOptions()
-        self.replace_tracks(Tracks.none() if tracks is None else tracks)
-
-    @property
-    def step(self) -> int:
+        self.step = lattice_step(signals.sample_rate) if step is None else step
         """Distance of the places of the lattice in samples."""
-        return lattice_step(self.sample_rate)
+        self.replace_tracks(Tracks.none() if tracks is None else tracks)
 
     @property
     def sample_rate(self) -> int:
@@ -138,7 +142,7 @@ class TracksNetwork(Term):
 
     def pruned(self, keep: int) -> "TracksNetwork":
         """Return a copy with ``keep`` knots at most, in which those are left out without which the signal changes least."""
-        return TracksNetwork(self.signals, self.options, thinned(self.tracks, keep))
+        return TracksNetwork(self.signals, self.options, thinned(self.tracks, keep), self.step)
 
     def fitted_to(self, n_parameters: int) -> "TracksNetwork":
         """Return the network, pruned as far as it has more than ``n_parameters``."""
@@ -188,21 +192,24 @@ class TracksNetwork(Term):
         self.replace_tracks(Tracks(knots, signal))
 
     def division(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return nothing: knots have their own places."""
-        return {}, {}
+        """Return the distance of the places of knots."""
+        return {"step": self.step}, {}
 
     @classmethod
     def restored(
         cls,
         signals: Signals,
-        division: Mapping[str, Any],  # noqa: ARG003 - there is none
+        division: Mapping[str, Any],
         options: NetworkOptions,
         tensors: dict[str, Tensor],
     ) -> Self:
         """Return the network of a file; see `Term.restored`."""
         if not isinstance(options, TracksOptions):
             raise TypeError("these are not the settings of tracks")
-        network = cls(signals, options)
+        step = division["step"]
+        if type(step) is not int or step < 1:
+            raise ValueError(f"step is {step!r:.50}; allowed: 1 or more")
+        network = cls(signals, options, step=step)
         network.from_tensors(tensors)
         return network
 
