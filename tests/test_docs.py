@@ -19,7 +19,7 @@ from ddaudio.options.search import SearchOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "recordings" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = ("fit", "batch", "compare", "search", "render", "info", "export", "report", "play", "landscape")
+COMMANDS = ("fit", "batch", "compare", "search", "edit", "morph", "render", "info", "export", "report", "play", "landscape")
 FOREIGN = {"log-cosh", "tsv"}
 """Names that the examples of docs/extending.md register."""
 
@@ -136,6 +136,8 @@ def accepting(span: str) -> bool:
         "render m --out a.wav",
         "report a",
         "export m",
+        "edit m --out out",
+        "morph m n --out out",
         "landscape a.wav",
     ):
         try:
