@@ -128,7 +128,7 @@ def run() -> tuple[str, list[str]]:
     errors = [_errors(hop, 20) for hop in HOPS]
     lines = [
         f"{TRACKS:,} tracks of {SECONDS} s at {RATE:,} Hz in float32: their sum and its gradients by all amplitudes, frequencies "
-        f"and phases; medians of {REPEATS} interleaved runs on {torch.get_num_threads()} threads. Direct torch evaluates every "
+        f"and phases; medians of {REPEATS} interleaved runs, threads: {torch.get_num_threads()}. Direct torch evaluates every "
         "sample of every track under autograd, as many tracks at once as fit into 3 GB, or, tuned, into caches.",
         "",
         *table(("between knots", "way", "seconds", "time / `render_tracks`"), speed),
