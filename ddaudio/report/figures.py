@@ -147,8 +147,7 @@ def partials(fit: FitResult | FitRecord, *, size: tuple[float, float] = (7.2, 3.
     if lines is None:
         raise OptionError(f"the model {evidence.network.title!r} has no partials to draw", hint="draw its tree with figures.tree")
     here = lines.signal == channel
-    middle_s = (lines.start_s + lines.end_s) / 2
-    points = lines.start_s, lines.start_hz, middle_s, lines.frequency_hz, lines.end_s, lines.end_hz
+    points = lines.start_s, lines.start_hz, lines.middle_s, lines.frequency_hz, lines.end_s, lines.end_hz
     segments = np.stack(points, 1)[here].reshape(-1, 3, 2)
     hz = segments[:, :, 1] = np.maximum(segments[:, :, 1], LOWEST_HZ)
     figure = blank(size)

@@ -202,7 +202,7 @@ def _lines(evidence: FitRecord) -> dict[str, Any] | None:
     lines = plot_data.lines(evidence.network)
     if lines is None:
         return None
-    columns = ("signal", "track", "start_s", "end_s", "start_hz", "frequency_hz", "end_hz", "level_db")
+    columns = ("signal", "track", "start_s", "middle_s", "end_s", "start_hz", "frequency_hz", "end_hz", "level_db")
     return {"n_partials": lines.n_partials} | {name: array(getattr(lines, name)) for name in columns}
 
 

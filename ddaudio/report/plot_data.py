@@ -59,12 +59,14 @@ class Spectrogram:
 class Lines:
     """Partials as lines, the strongest last; all arrays have the same length.
 
-    A line has three points: at the beginning of the partial's cell, in its middle and at its end. Lines of one track meet.
+    A line has three points: at the beginning of the partial's cell, in its middle and at its end. Lines of one track meet. That of
+    a knot has its middle there, and its ends half-way to the knots before and after.
     """
 
     signal: NDArray[np.int32]
     """Channel, from 0."""
     start_s: NDArray[np.float32]
+    middle_s: NDArray[np.float32]
     end_s: NDArray[np.float32]
     frequency_hz: NDArray[np.float32]
     """Of the partial: in the middle."""
@@ -179,9 +181,8 @@ def lines(network: Network) -> Lines | None:
     track = torch.cat([table.get("track", torch.full_like(table["signal"], -1)) for table in tables])
     owner = torch.arange(len(tables)).repeat_interleave(torch.tensor([len(table["signal"]) for table in tables]))
     kept = _strongest(owner.numpy(), track.numpy(), level.numpy())
-    slopes = [_ends_hz(table) for table in tables]
-    columns = {name: torch.cat([table[name] for table in tables]) for name in ("start_s", "end_s", "frequency_hz")}
-    columns |= {"start_hz": torch.cat([start for start, _ in slopes]), "end_hz": torch.cat([end for _, end in slopes])}
+    pieces = [_pieces(table) for table in tables]
+    columns = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
     found = {name: column[kept].float().numpy() for name, column in (columns | {"level_db": level}).items()}
     signal = torch.cat([table["signal"] for table in tables])[kept].int().numpy()
     return Lines(signal=signal, track=track[kept].int().numpy(), n_partials=len(level), **found)
@@ -198,19 +199,26 @@ def _strongest(owner: NDArray[np.int64], track: NDArray[np.int64], level: NDArra
     return kept[np.argsort(level[kept], kind="stable")]
 
 
-def _ends_hz(table: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the frequency of each partial's track at the beginning and at the end of its cell, linear between the middles."""
-    hz, start, end = table["frequency_hz"], table["start_s"], table["end_s"]
+def _pieces(table: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return times and frequencies of the three points of each row's line, linear between the middles of a track's rows."""
+    hz, start, end = table["frequency_hz"], table["start_s"].clone(), table["end_s"].clone()
     start_hz, end_hz, middle = hz.clone(), hz.clone(), (start + end) / 2
-    if "track" not in table or not len(hz):
-        return start_hz, end_hz
-    order = torch.from_numpy(np.lexsort((start.numpy(), table["track"].numpy())))
-    before, after = order[:-1], order[1:]
-    meet = (table["track"][before] == table["track"][after]) & (end[before] == start[after])
-    before, after = before[meet], after[meet]
-    share = (start[after] - middle[before]) / (middle[after] - middle[before])
-    end_hz[before] = start_hz[after] = hz[before] + share * (hz[after] - hz[before])
-    return start_hz, end_hz
+    if "track" in table and len(hz):
+        order = torch.from_numpy(np.lexsort((table["time_s"].numpy(), table["track"].numpy())))
+        before, after = order[:-1], order[1:]
+        same = table["track"][before] == table["track"][after]
+        # Rows of one track that extend over the same time are knots.
+        knots = same & (start[before] == start[after])
+        both = torch.cat([before[knots], after[knots]])
+        middle[both] = table["time_s"][both]
+        halfway = (middle[before[knots]] + middle[after[knots]]) / 2
+        end[before[knots]], start[after[knots]] = halfway, halfway
+        meet = same & (end[before] == start[after])
+        before, after = before[meet], after[meet]
+        share = (start[after] - middle[before]) / (middle[after] - middle[before]).clamp(min=1e-9)
+        end_hz[before] = start_hz[after] = hz[before] + share * (hz[after] - hz[before])
+    times = {"start_s": start, "middle_s": middle, "end_s": end}
+    return times | {"start_hz": start_hz, "frequency_hz": hz, "end_hz": end_hz}
 
 
 def pitch_line(f0: Mapping[str, Any] | None) -> PitchLine:

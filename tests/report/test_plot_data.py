@@ -369,6 +369,20 @@ def test_lines_of_a_track_meet_where_their_cells_do() -> None:
     assert (lines.start_hz[early], lines.end_hz[late]) == pytest.approx((100, 103))
 
 
+def test_lines_of_knots_go_from_knot_to_knot() -> None:
+    """A table of two tracks of knots, as that of the network `tracks`: extents are those of the whole track."""
+    knots = {"track": [0, 0, 0, 1, 1], "time_s": [0.0, 0.1, 0.4, 0.2, 0.4], "frequency_hz": [100.0, 200.0, 260.0, 500.0, 500.0]}
+    table = {name: torch.tensor(column, dtype=torch.float64) for name, column in knots.items()}
+    table |= {"track": table["track"].long(), "start_s": torch.tensor([0.0] * 3 + [0.2] * 2), "end_s": torch.tensor([0.4] * 5)}
+    table = {name: column if name == "track" else column.double() for name, column in table.items()}
+    pieces = {name: column.tolist() for name, column in plot_data._pieces(table).items()}
+    assert pieces["start_s"] == pytest.approx([0, 0.05, 0.25, 0.2, 0.3])
+    assert pieces["middle_s"] == pytest.approx(knots["time_s"])
+    assert pieces["end_s"] == pytest.approx([0.05, 0.25, 0.4, 0.3, 0.4])
+    assert pieces["start_hz"] == pytest.approx([100, 150, 230, 500, 500])
+    assert pieces["end_hz"] == pytest.approx([150, 230, 260, 500, 500])
+
+
 def test_a_network_of_no_partials_has_no_lines() -> None:
     lines = plot_data.lines(SineNetwork(TimeGrid.of_sizes(RATE, 900, SIZES)))
     assert drawn_lines(lines) == []

@@ -296,14 +296,14 @@ class Pictures {
     found.level_db.forEach((level, i) => {
       if (this.channel >= 0 && found.signal[i] !== this.channel) return;
       const shade = shades[Math.min(classes - 1, Math.max(0, Math.floor((classes * (level - low)) / (high - low || 1))))];
-      const [from, to, hz] = [found.start_s[i], found.end_s[i], found.frequency_hz[i]], label = found.track[i] < 0 ? "" : `track ${found.track[i]}: `;
+      const [from, middle, to, hz] = [found.start_s[i], found.middle_s[i], found.end_s[i], found.frequency_hz[i]], label = found.track[i] < 0 ? "" : `track ${found.track[i]}: `;
       // A logarithmic axis cannot show 0 Hz; the hover text has the true frequency.
       const heights = [found.start_hz[i], hz, found.end_hz[i]].map((one) => Math.max(one, LEAST_HZ));
-      shade.x.push(from, (from + to) / 2, to, null);
+      shade.x.push(from, middle, to, null);
       shade.y.push(...heights, null);
       for (let part = 0; part <= POINTS; part++) {
         const [half, share] = part < POINTS / 2 ? [0, (2 * part) / POINTS] : [1, (2 * part) / POINTS - 1];
-        points.x.push(from + ((to - from) * part) / POINTS); points.y.push(heights[half] + share * (heights[half + 1] - heights[half])); points.customdata.push([hz, level, label]);
+        points.x.push(half ? middle + share * (to - middle) : from + share * (middle - from)); points.y.push(heights[half] + share * (heights[half + 1] - heights[half])); points.customdata.push([hz, level, label]);
       }
     });
     const ink = theme(), dark = matchMedia("(prefers-color-scheme: dark)").matches;
