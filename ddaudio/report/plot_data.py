@@ -59,8 +59,8 @@ class Spectrogram:
 class Lines:
     """Partials as lines, the strongest last; all arrays have the same length.
 
-    A line has three points: at the beginning of the partial's cell, in its middle and at its end. Lines of one track meet. That of
-    a knot has its middle there, and its ends half-way to the knots before and after.
+    A line has three points: at the beginning of the partial's cell, in its middle and at its end. Lines of one track meet. Those
+    of knots have their middle there, and their ends half-way to the knots before and after.
     """
 
     signal: NDArray[np.int32]
