@@ -24,6 +24,7 @@ from benchmarks import (
     size,
     track_speed,
     tracks_linking,
+    tracks,
     training,
     weak,
 )
@@ -55,6 +56,7 @@ COMMANDS = {
     "surrogate": frequency.surrogate,
     "tracks-speed": track_speed.run,
     "tracks-linking": tracks_linking.run,
+    "tracks": tracks.run,
     "training": training.run,
     "memory": process.memory,
     "weak": weak.run,

@@ -39,6 +39,8 @@ def starting_terms(
     names, found = "+".join(name for name, _ in networks), "+".join(term.name for term in terms)
     if names != found:
         raise _unfit(path, f"which is a model of {found or 'noise alone'}", f"models of {names}")
+    if not all(isinstance(term, FramedNetwork) for term in terms):
+        raise _unfit(path, "which has tracks", "models of networks in cells")
     starts: list[FramedNetwork | None] = [term for term in terms if isinstance(term, FramedNetwork)]
     for term, (name, own) in zip(starts, networks, strict=True):
         if term is not None and make_network(name, term.grid, own).settings() != term.settings():

@@ -53,6 +53,10 @@ class FitOptions:
         if self.grid.whole and self.grid.frame_s is not None and len(self.model.wave_terms) == 1:
             other: dict[str, object] = {"frame_s": self.grid.frame_s}
             raise OptionError(setting="whole", value=True, others=other, hint="give only one of the two")
+        waves = self.model.wave_terms
+        if self.grid.frame_s is not None and waves and all(NETWORKS[name].frames == "none" for name in waves):
+            others = {"model": self.model.model}
+            raise OptionError("but tracks have no frames", setting="frame_s", value=self.grid.frame_s, others=others)
         self._check_rateless()
 
     def _check_rateless(self) -> None:

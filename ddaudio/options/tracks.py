@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ddaudio.errors import OptionError
 from ddaudio.options.checks import check_choice
 from ddaudio.options.network import NetworkOptions
 
@@ -18,3 +19,9 @@ class TracksOptions(NetworkOptions):
 
     def __post_init__(self) -> None:
         check_choice(self, "levels", get_args(LevelsName))
+
+    def check_start(self, initialisation: str) -> None:
+        """Raise `OptionError` for another initialisation than from spectral peaks, which are linked to tracks."""
+        if initialisation != "peaks":
+            problem, others = "but tracks are linked from spectral peaks", {"model": "tracks"}
+            raise OptionError(problem, setting="initialisation", value=initialisation, others=others)

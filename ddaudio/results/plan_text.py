@@ -39,7 +39,9 @@ def _stage_facts(stage: StagePlan) -> dict[str, Any]:
         "network": stage.name,
         "goal": goal_facts(stage.options.model),
         "max_parameters": None if stage.options.model.partials is not None else stage.n_parameters,
-        "frames": {
+        "frames": None
+        if stage.network.frames == "none"
+        else {
             "adaptive": stage.blocks.adaptive,
             "shortest_s": shortest,
             "longest_s": longest,
@@ -66,7 +68,7 @@ def plan_summary(plan: FitPlan) -> list[str]:
     for index, stage in enumerate(plan.stages, 1):
         blocks = f"{_count(len(stage.blocks.ranges), 'block')}"
         lines += [
-            f"stage {index}  {stage.name} in {_frames(stage)}, {stage.options.grid.window} window; {blocks}",
+            f"stage {index}  {stage.name} {_frames(stage)}; {blocks}",
             f"         {_size(stage, index)}",
             f"         {_training(stage.options.training)}",
         ]
@@ -80,12 +82,16 @@ def plan_summary(plan: FitPlan) -> list[str]:
 
 
 def _frames(stage: StagePlan) -> str:
+    if stage.network.frames == "none":
+        return "with knots where the sound asks for them"
     low_ms, high_ms = (1000 * length for length in stage.frame_lengths_s)
     if stage.options.grid.whole:
-        return f"one frame of {low_ms:.4g} ms"
-    if stage.blocks.adaptive:
-        return f"frames of {low_ms:.3g} to {high_ms:.3g} ms, chosen by trial"
-    return f"frames of {low_ms:.4g} ms that overlap by {stage.options.grid.overlap or 0:.0%}"
+        frames = f"one frame of {low_ms:.4g} ms"
+    elif stage.blocks.adaptive:
+        frames = f"frames of {low_ms:.3g} to {high_ms:.3g} ms, chosen by trial"
+    else:
+        frames = f"frames of {low_ms:.4g} ms that overlap by {stage.options.grid.overlap or 0:.0%}"
+    return f"in {frames}, {stage.options.grid.window} window"
 
 
 def _size(stage: StagePlan, index: int) -> str:

@@ -150,6 +150,10 @@ def test_what_cannot_be_is_refused_before_any_work() -> None:
         make_plan(recording, FitOptions().with_settings({"model": "tracks", "levels": "cubic"}))
     with pytest.raises(OptionError, match="partials"):
         make_plan(recording, FitOptions().with_settings({"model": "tracks", "partials": 3}))
+    with pytest.raises(OptionError, match="tracks have no frames"):
+        make_plan(recording, FitOptions().with_settings({"model": "tracks", "frame_s": 0.05}))
+    with pytest.raises(OptionError, match="linked from spectral peaks"):
+        make_plan(recording, FitOptions().with_settings({"model": "tracks", "initialisation": "random"}))
     with pytest.raises(OptionError, match="whole"):
         make_plan(recording, FitOptions().with_settings({"model": "tracks", "whole": True}))
 

@@ -23,6 +23,7 @@ from ddaudio.models import Network, Term
 from ddaudio.models.file import load_model, model_parts, read_parts
 from ddaudio.models.noise.network import NoiseNetwork
 from ddaudio.models.sine import SineNetwork
+from ddaudio.models.tracks.network import TracksNetwork
 from ddaudio.options.registry import load
 
 PITCH_STEP_S = 0.01
@@ -56,6 +57,8 @@ def tracks_of_model(network: Network) -> TrackData:
 
 def _tracks_of_term(term: Term) -> TrackData:
     """Return the tracks of one term of a sum."""
+    if isinstance(term, TracksNetwork):
+        return from_knots(term.tracks.knots, term.tracks.signal, term.sample_rate, term.shape)
     if not isinstance(term, SineNetwork):
         raise ExchangeError(f"the network {term.name} has no tracks", hint="fit the recording with sine or tracks")
     tracks = tracks_of(term.partials, link(term.partials, term.grid), term.grid)

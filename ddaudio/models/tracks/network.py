@@ -238,25 +238,28 @@ class TracksNetwork(Term):
     def describe(self) -> dict[str, Tensor]:
         """Return the knots: signal, time, frequency in Hz, amplitude, phase and number of their track.
 
-        From one knot of a track to the next, the amplitude is linear in time, and the phase is a cubic polynomial; the last
-        columns are the times between which the track sounds, and its fades, of which it has none.
+        From one knot of a track to the next, the amplitude is linear in time (or in level), and the phase is a cubic polynomial.
+        The last columns are the part of the track that a knot stands for, as a cell of time: it fades in from the knot before,
+        and out to the next one. In the order of signal, track, and time.
         """
         tracks, rate = self.tracks, self.sample_rate
-        knots, owner = tracks.knots, tracks.owner
-        ends = knots.counts.cumsum(0)
-        start, end = knots.position[ends - knots.counts][owner], (knots.position[ends - 1] + 1)[owner].clamp(max=self.shape[1])
-        none = torch.zeros(tracks.n_knots, dtype=torch.float64)
+        knots, left, position = tracks.knots, tracks.lefts, tracks.knots.position / rate
+        start, end = position.clone(), position.clone()
+        fades = torch.zeros(2, tracks.n_knots, dtype=torch.float64)
+        fades[0, left + 1] = fades[1, left] = position[left + 1] - position[left]
+        start -= fades[0] / 2
+        end += fades[1] / 2
         return {
-            "signal": tracks.signal[owner],
-            "time_s": knots.position / rate,
+            "signal": tracks.signal[tracks.owner],
+            "time_s": position,
             "frequency_hz": knots.frequency * (rate / (2 * math.pi)),
             "amplitude": knots.amplitude,
             "phase_rad": torch.remainder(knots.phase + math.pi, 2 * math.pi) - math.pi,
-            "track": owner,
-            "start_s": start / rate,
-            "end_s": end / rate,
-            "fade_in_s": none,
-            "fade_out_s": none,
+            "track": tracks.owner,
+            "start_s": start,
+            "end_s": end.clamp(max=self.shape[1] / rate),
+            "fade_in_s": fades[0],
+            "fade_out_s": fades[1],
         }
 
     @torch.no_grad()

@@ -196,4 +196,8 @@ def test_the_table_has_a_row_for_each_knot() -> None:
     assert {len(column) for column in table.values()} == {N_KNOTS}
     assert table["track"].tolist() == sorted(table["track"].tolist())
     assert bool((table["start_s"] <= table["time_s"]).all())
-    assert bool((table["time_s"] < table["end_s"]).all())
+    assert bool((table["time_s"] <= table["end_s"]).all())
+    inner = torch.cat([table["track"][1:] == table["track"][:-1], torch.tensor([False])]).nonzero().flatten()
+    # What one knot stands for ends where the next begins, and fades there.
+    torch.testing.assert_close(table["end_s"][inner], table["start_s"][inner + 1])
+    torch.testing.assert_close(table["fade_out_s"][inner], table["time_s"][inner + 1] - table["time_s"][inner])
