@@ -23,8 +23,8 @@ from benchmarks import (
     report,
     size,
     track_speed,
-    tracks_linking,
     tracks,
+    tracks_linking,
     training,
     weak,
 )

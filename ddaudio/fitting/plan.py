@@ -77,6 +77,8 @@ class StagePlan:
     """Trained network that the fit starts from; None for none."""
     has_rival: bool = False
     """Whether a network of cells follows: tracks are then only kept where they are cheaper."""
+    is_silent: bool = False
+    """Whether its network is left without any components."""
 
     @property
     def network(self) -> NetworkSpec:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -100,7 +100,28 @@ def _descend(
 
 
 def _fit_waves(recording: Recording, plan: FitPlan, tell: ProgressCallback, log: TrainingLog | None) -> StagewiseFit:
-    """Fit all networks of waves as planned."""
+    """Fit all networks of waves as planned; where tracks replace cells, also without them, and return the better fit."""
+    fitted = _fit_stages(recording, plan, tell, log)
+    rivals = [place for place, stage in enumerate(plan.stages) if stage.has_rival]
+    if not any(fitted.network.terms[place].n_components() for place in rivals) or any(map(_stopped, fitted.stages)):
+        return fitted
+    stages = [replace(stage, is_silent=stage.has_rival) for stage in plan.stages]
+    try:
+        other = _fit_stages(recording, replace(plan, stages=tuple(stages)), tell, log)
+    except KeyboardInterrupt:
+        _stop(fitted.stages)
+        return fitted
+    return min(fitted, other, key=lambda fit: _rank(fit, recording, plan))
+
+
+def _rank(fit: StagewiseFit, recording: Recording, plan: FitPlan) -> tuple[float, int]:
+    """Return what is to be small: the energy of the residual, down to the goal, and the number of parameters."""
+    energy = _energy(Difference(recording.samples, fit.waves))
+    return max(energy, plan.goal_energy(recording.energy)), fit.network.n_parameters()
+
+
+def _fit_stages(recording: Recording, plan: FitPlan, tell: ProgressCallback, log: TrainingLog | None) -> StagewiseFit:
+    """Fit all networks of waves, one after the other, and then together."""
     fitted: list[Term] = []
     done: list[Stage] = []
     left: Samples = recording.samples

@@ -94,9 +94,13 @@ class _Blocks:
 
     def network(self) -> TracksNetwork:
         """Return the tracks of all blocks as one network."""
-        tracks, *later = self._tracks
+        last, *later = self._tracks
+        done = []
         for own, (first, _) in zip(later, self.stage.blocks.ranges[1:], strict=False):
-            tracks = joined_at(tracks, own, first)
+            reaches = last.knots.position[last.knots.counts.cumsum(0) - 1] >= first
+            done.append(last.keep(~reaches[last.owner]))
+            last = joined_at(last.keep(reaches[last.owner]), own, first)
+        tracks = Tracks.beside([*done, last])
         return TracksNetwork(signals_of(self.stage), self.stage.options.network(self.stage.name), tracks)
 
 
@@ -114,10 +118,11 @@ def fit_tracks(
     cells follows, only those tracks are kept that are cheaper than cells.
     """
     training, room = stage.options.training, size.n_parameters or 0
-    rival = Rival.of(target, stage.sample_rate, size, stage.options.grid.window or "hann") if stage.has_rival else None
+    is_chosen = stage.has_rival and not stage.is_silent
+    rival = Rival.of(target, stage.sample_rate, size, stage.options.grid.window or "hann") if is_chosen else None
     fit = _BlockFit(TracksNetwork(Signals(stage.sample_rate, *target.shape), stage.options.network(stage.name)), target)
     brief, fine = replace(training, steps=math.ceil((training.steps or 0) / 2)), max(FINE * size.most, FEWEST)
-    for _ in range(PURSUITS):
+    for _ in range(0 if stage.is_silent else PURSUITS if rival is None else 1):
         tell(Progress("finding tracks", 0, 0, math.nan, math.nan))
         if not fit.pursue(fine, size.goal_energy / 2, 0.0 if rival is None else rival.price):
             break
@@ -131,6 +136,7 @@ def fit_tracks(
         fit.train(Budget(size.most), training, 0, tell, log, lesson)
         return cheaper(fit.network, rival), fit.runs
     fit.network = fit.network.fitted_to(room)
+    size = Budget(0) if stage.is_silent else size
     fit.train(size, training, training.exchanges or 0, tell, log, lesson)
     return fit.network.fitted_to(room), fit.runs
 

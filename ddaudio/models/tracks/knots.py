@@ -1,6 +1,7 @@
 """Tracks as lists of knots: choosing, joining, dividing and rating them."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -70,10 +71,15 @@ class Tracks(NamedTuple):
         begins, last = self.knots.position[ends - self.knots.counts], self.knots.position[ends - 1]
         return self.keep(((begins < end) & (last >= first))[self.owner])
 
+    @staticmethod
+    def beside(each: Sequence["Tracks"]) -> "Tracks":
+        """Return the tracks of several lists, at least one, in order."""
+        columns = (torch.cat(column) for column in zip(*(one.knots for one in each), strict=True))
+        return Tracks(Knots(*columns), torch.cat([one.signal for one in each]), each[0].is_log).in_order()
+
     def joined(self, other: "Tracks") -> "Tracks":
         """Return these tracks and others, in order."""
-        columns = (torch.cat(pair) for pair in zip(self.knots, other.knots, strict=True))
-        return Tracks(Knots(*columns), torch.cat([self.signal, other.signal]), self.is_log).in_order()
+        return Tracks.beside([self, other])
 
     def in_order(self) -> "Tracks":
         """Return the tracks in the order of signal, beginning, and frequency there."""

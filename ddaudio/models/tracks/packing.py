@@ -16,7 +16,7 @@ def pack_knots(signal: Tensor, counts: Tensor, place: Tensor, n_signals: int) ->
 
     A sequence of whole numbers, each in groups of 7 bits, the lowest first, of which the last has a set highest bit: the number
     of tracks of each signal; the knots of each track, less 2; the first place of each track, less that of the track before it in
-    the same signal; and the gaps between the other places, less 1.
+    the same signal; and the gaps between the other places, less 1. No tracks are no words.
 
     Args:
         signal: signal of each track, rising, ``[N]``.
@@ -26,8 +26,10 @@ def pack_knots(signal: Tensor, counts: Tensor, place: Tensor, n_signals: int) ->
         n_signals: number of signals.
 
     """
+    if not len(counts):
+        return torch.zeros(0, dtype=torch.int32)
     starts = counts.cumsum(0) - counts
-    first = place[starts] if len(counts) else place
+    first = place[starts]
     new_signal = torch.diff(signal, prepend=signal.new_full((1,), -1)) != 0
     leads = torch.where(new_signal, first, torch.diff(first, prepend=first.new_zeros(1)))
     inside = torch.ones(len(place), dtype=torch.bool)
@@ -42,6 +44,8 @@ def unpack_knots(words: Tensor, n_signals: int, n_knots: int) -> tuple[Tensor, T
     """Return signal, counts and places from the result of `pack_knots`; raises `ModelError` if they are not of ``n_knots``."""
     if words.dtype != torch.int32 or words.ndim != 1:
         raise ModelError("place must be int32 [W]")
+    if not len(words) and not n_knots:
+        return (torch.zeros(0, dtype=torch.int64),) * 3
     numbers = _numbers(words.contiguous().view(torch.uint8).numpy())
     per_signal = numbers[:n_signals]
     n_tracks = int(per_signal.sum()) if len(per_signal) == n_signals and int(per_signal.max()) <= n_knots else -1

@@ -90,10 +90,10 @@ def test_knots_beyond_the_sound_are_refused() -> None:
         TracksNetwork(Signals(RATE, 2, 200)).from_tensors(network().to_tensors())
 
 
-def test_an_empty_network_is_silent_and_takes_a_word() -> None:
+def test_an_empty_network_is_silent_and_takes_nothing() -> None:
     empty, again = network(Tracks.none()), network()
     assert not bool(empty.estimate().any())
-    assert empty.n_parameters() == 1
+    assert empty.n_parameters() == 0
     again.from_tensors(empty.to_tensors())
     assert again.n_components() == 0
     assert empty.describe()["signal"].numel() == 0
