@@ -71,6 +71,8 @@ def _with_ends(middles: tuple[Tensor, ...], partials: Partials, grid: TimeGrid, 
     end = torch.ceil((cells.first + grid.n_valid[partials.frame])[last].double() / step) * step
     rows = torch.arange(len(position))
     furthest = math.ceil(grid.n_samples / step) * step
+    # The last cell of a signal may be too short for a partial.
+    end = torch.where(end + cells.size[last] > grid.n_samples, float(furthest), end)
     ends = [
         (starts, torch.minimum(begin, position[starts] - step).clamp(min=0), cells.half_fade_in[starts], starts - 0.25),
         (last, torch.maximum(end, position[last] + step).clamp(max=furthest), cells.half_fade_out[last], last + 0.25),

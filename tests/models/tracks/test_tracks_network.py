@@ -16,6 +16,7 @@ from ddaudio.models.base import Signals
 from ddaudio.models.tracks.knots import Tracks
 from ddaudio.models.tracks.network import TracksNetwork
 from ddaudio.models.tracks.packing import pack_knots, unpack_knots
+from ddaudio.models.tracks.pursuit import pursue_tracks
 from ddaudio.models.tracks.thinning import thinned, thinned_at
 from ddaudio.options.tracks import LevelsName, TracksOptions
 from ddaudio.synthesis.tracks import Knots
@@ -189,6 +190,14 @@ def test_parts_below_a_lower_nyquist_frequency_are_tracks_of_their_own() -> None
     parts = Tracks(knots, torch.tensor([0])).split(frequency < 1)
     assert parts.knots.counts.tolist() == [2, 2]
     assert parts.knots.position.tolist() == [0, 12, 48, 60]
+
+
+def test_tracks_reach_the_end_of_the_sound_though_the_last_cell_is_short() -> None:
+    # Of cells of 48, 96, 192 and 384 samples, the last one has 4.
+    sound = (0.5 * torch.cos(0.5 * torch.arange(1156.0)))[None]
+    tracks = pursue_tracks(sound, RATE, STEP, 100)
+    assert tracks.knots.position.min() == 0
+    assert tracks.knots.position.max() >= 1155
 
 
 def test_the_table_has_a_row_for_each_knot() -> None:
