@@ -11,7 +11,7 @@ from ddaudio.analysis.matching_pursuit import pursue
 from ddaudio.grid.time_grid import TimeGrid
 from ddaudio.models.tracks.knots import Tracks
 from ddaudio.models.tracks.starting import tracks_from
-from ddaudio.synthesis.tracks import TrackJacobian
+from ddaudio.synthesis.tracks import TrackJacobian, render_tracks
 
 CELLS_S = (0.006, 0.012, 0.024, 0.048)
 """Lengths of the cells of the candidates: fast glides need short ones, neighbouring partials long ones."""
@@ -21,6 +21,8 @@ CELL_ROUNDS = 4
 """Number of rounds of the pursuit of partials in cells."""
 FEWEST_CELLS = 3
 """Cells of the shortest tracks, of signals that have as many."""
+SURE_SHARE = 0.5
+"""Smallest product of a track with what the others leave, relative to its energy."""
 RANGE = 0.003
 """Smallest gain of a track, relative to that of the best one."""
 RASTER_S, RASTER_HZ = 0.006, 40.0
@@ -51,7 +53,21 @@ def pursue_tracks(target: Tensor, sample_rate: int, step: int, most: int, goal_e
     gains = _gains(pool, target)
     least = max(float(gains.max()) * RANGE, LEAST_GAIN * float(target.double().square().sum()))
     gains = torch.where(gains > price * pool.knots.counts, gains, 0)
-    return pool.keep(_chosen(gains, _places(pool, sample_rate), least, most, pool)[pool.owner])
+    found = pool.keep(_chosen(gains, _places(pool, sample_rate), least, most, pool)[pool.owner])
+    return found.keep(_stands_alone(found, target)[found.owner]) if found.n_knots else found
+
+
+def _stands_alone(found: Tracks, target: Tensor) -> Tensor:
+    """Return a mask ``[N]`` of the tracks that still take away `SURE_SHARE` of their energy where all others are.
+
+    Others are images of louder tracks, in cells too short to resolve them.
+    """
+    knots = found.knots._replace(amplitude=found.knots.amplitude.to(target))
+    shape, energy = (target.shape[0], target.shape[1]), found.track_energies()
+    left = target - render_tracks(knots, found.signal, shape)
+    slope = TrackJacobian(knots, found.signal, shape).adjoint(left)[0].double()
+    product = torch.zeros(len(found.signal), dtype=torch.float64).index_add(0, found.owner, slope * found.knots.amplitude)
+    return product + energy > SURE_SHARE * energy
 
 
 def _candidates(target: Tensor, sample_rate: int, step: int, size: Budget) -> Tracks:
