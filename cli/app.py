@@ -19,6 +19,7 @@ from .export import export
 from .fit import fit
 from .flags import LABORATORY_HINT
 from .help import COMPLETE, HELP_FLAGS, LABORATORY
+from .import_file import import_file
 from .info import info
 from .landscape import landscape
 from .morph import morph
@@ -50,6 +51,7 @@ app.command(edit, sort_key=6)
 app.command(morph, sort_key=7)
 app.command(info, sort_key=8)
 app.command(export, sort_key=9)
+app.command(import_file, name="import", sort_key=9)
 app.command(play, sort_key=10)
 app.command(report, sort_key=11)
 app.command(landscape, sort_key=12)

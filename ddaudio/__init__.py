@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ddaudio.batching import BatchOptions, BatchResult, batch
     from ddaudio.comparing import CompareOptions, Comparison, Search, SearchOptions, compare, search
     from ddaudio.editing.edit import edit
+    from ddaudio.editing.exchange.exporting import export_file, export_model
+    from ddaudio.editing.exchange.importing import import_file, import_model
     from ddaudio.editing.morph import morph
     from ddaudio.editing.render import render
     from ddaudio.editing.tables import partials_table
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ddaudio.options import FitOptions, read_settings
     from ddaudio.report import summary
     from ddaudio.report.edit_files import edit_to_folder, morph_to_folder
+    from ddaudio.report.import_files import import_to_folder
     from ddaudio.report.save import fit_to_folder, save_fit
     from ddaudio.report.save_model import save_model
 
@@ -50,6 +53,8 @@ _HOMES = {
     "comparing": ("CompareOptions", "Comparison", "Search", "SearchOptions", "compare", "search"),
     "editing.edit": ("edit",),
     "editing.morph": ("morph",),
+    "editing.exchange.exporting": ("export_file", "export_model"),
+    "editing.exchange.importing": ("import_file", "import_model"),
     "editing.render": ("render",),
     "editing.tables": ("partials_table",),
     "errors": (
@@ -71,6 +76,7 @@ _HOMES = {
     "models.file": ("load_model",),
     "options": ("FitOptions", "read_settings"),
     "report.edit_files": ("edit_to_folder", "morph_to_folder"),
+    "report.import_files": ("import_to_folder",),
     "report.save": ("fit_to_folder", "save_fit"),
     "report.save_model": ("save_model",),
     "results.summary": ("summary",),
@@ -102,9 +108,14 @@ __all__ = [
     "compare",
     "edit",
     "edit_to_folder",
+    "export_file",
+    "export_model",
     "fit",
     "fit_many",
     "fit_to_folder",
+    "import_file",
+    "import_model",
+    "import_to_folder",
     "load_model",
     "morph",
     "morph_to_folder",

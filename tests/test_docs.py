@@ -19,7 +19,21 @@ from ddaudio.options.search import SearchOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "recordings" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = ("fit", "batch", "compare", "search", "edit", "morph", "render", "info", "export", "report", "play", "landscape")
+COMMANDS = (
+    "fit",
+    "batch",
+    "compare",
+    "search",
+    "edit",
+    "morph",
+    "render",
+    "info",
+    "export",
+    "import",
+    "report",
+    "play",
+    "landscape",
+)
 FOREIGN = {"log-cosh", "tsv"}
 """Names that the examples of docs/extending.md register."""
 
@@ -138,6 +152,7 @@ def accepting(span: str) -> bool:
         "export m",
         "edit m --out out",
         "morph m n --out out",
+        "import a.sdif --out out",
         "landscape a.wav",
     ):
         try:

@@ -31,6 +31,7 @@ def save_model(
     force: bool = False,
     html: bool = True,
     encoding: Encoding = "float32",
+    model: bytes | None = None,
 ) -> dict[str, Any]:
     """Write a model that was not fitted to ``folder`` and return its report, the contents of ``report.json``.
 
@@ -44,6 +45,7 @@ def save_model(
         force: overwrite a fit or a model that is there.
         html: write the page.
         encoding: sample format of the sounds.
+        model: contents of ``model.safetensors`` (default: those of the network, whose values may be rounded once more).
 
     Raises:
         OutputError: the folder contains a fit or a model and ``force`` is not given, it is that of a source, or it cannot be
@@ -58,6 +60,7 @@ def save_model(
         # Inside an existing folder, since it may be a mount point or its parent may not be writable.
         folder.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(folder if folder.exists() else folder.parent) as new:
+            (new / MODEL).write_bytes(model_bytes(network) if model is None else model)
             contents = _write(network, new, _history(origin), html=html, encoding=encoding, name=folder.absolute().name)
             install(new, folder, FILES)
     except OSError as error:
@@ -92,12 +95,11 @@ def _history(origin: Origin) -> list[dict[str, Any]]:
 def _write(
     network: Network, folder: Path, history: Sequence[Mapping[str, Any]], *, html: bool, encoding: Encoding, name: str
 ) -> dict[str, Any]:
-    """Write all files into an empty folder and return the report."""
+    """Write all files but the model into a folder and return the report."""
     sounds = model_sounds(network)
     files = {"resynthesis": RESYNTHESIS, "waves": WAVES, "noise": NOISE}
     peak = max((float(block.abs().max()) for block in blocks(sounds["resynthesis"]) if block.numel()), default=0.0)
     gains = {files[part]: write_wav(folder / files[part], sound, network.sample_rate, encoding) for part, sound in sounds.items()}
-    (folder / MODEL).write_bytes(model_bytes(network))
     names = [*gains, MODEL, *([PAGE] if html else []), REPORT]
     contents = build_model(network, history, peak) | {"files": names, "wav": {"encoding": encoding, "gains": gains}}
     (folder / REPORT).write_text(to_text(contents), encoding="utf-8")

@@ -8,27 +8,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from ddaudio.analysis.linking import link
 from ddaudio.analysis.pitch import pitch_of_partials
-from ddaudio.analysis.track_knots import tracks_of
+from ddaudio.editing.editable import editable
 from ddaudio.editing.exchange.noise_bands import noise_bands
 from ddaudio.editing.exchange.track_data import PitchLine, TrackData, curves_at, extents, from_knots, on_frames
 from ddaudio.editing.formats import FORMATS, FormatSpec
 from ddaudio.errors import ExchangeError, OptionError
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.output_files import check_made_from
-from ddaudio.models import Network, Term
+from ddaudio.models import Network
 from ddaudio.models.file import load_model, model_parts, read_parts
 from ddaudio.models.noise.network import NoiseNetwork
 from ddaudio.models.sine import SineNetwork
-from ddaudio.models.tracks.network import TracksNetwork
 from ddaudio.options.registry import load
 
 PITCH_STEP_S = 0.01
 """Interval at which tracks are taken for their pitch."""
-DEFAULT_RATE = 44_100
 
 
 class Exported(NamedTuple):
@@ -39,59 +35,51 @@ class Exported(NamedTuple):
 
 
 def tracks_of_model(network: Network) -> TrackData:
-    """Return the tracks of a network; its partials in cells are linked first.
+    """Return the tracks of a network; those of partials in cells differ from them by -50 dB.
 
     Raises:
-        ExchangeError: a term has no tracks, such as a tree.
+        ExchangeError: the model has no waves.
+        OptionError: a network of the model has no tracks, such as a tree.
 
     """
-    terms = [term for term in network.terms if not isinstance(term, NoiseNetwork)]
-    if not terms:
+    if all(term.is_noise for term in network.terms):
         raise ExchangeError(f"the model {network.title} has no tracks", hint="give a model with waves")
-    with torch.no_grad():
-        parts = [_tracks_of_term(term) for term in terms]
-    data = parts[0] if len(parts) == 1 else _joined(parts)
+    sound = editable(network)
+    data = from_knots(sound.knots, sound.signal, sound.sample_rate, sound.shape)
     lost = "what the model has below 20 Hz is no track and was left out"
     return data if network.drift is None else replace(data, notes=(*data.notes, lost))
 
 
-def _tracks_of_term(term: Term) -> TrackData:
-    """Return the tracks of one term of a sum."""
-    if isinstance(term, TracksNetwork):
-        return from_knots(term.tracks.knots, term.tracks.signal, term.sample_rate, term.shape)
-    if not isinstance(term, SineNetwork):
-        raise ExchangeError(f"the network {term.name} has no tracks", hint="fit the recording with sine or tracks")
-    tracks = tracks_of(term.partials, link(term.partials, term.grid), term.grid)
-    return from_knots(tracks.knots, tracks.signal, term.sample_rate, term.shape)
+def pitch_of_model(network: Network, data: TrackData, channel: int | None = None) -> PitchLine:
+    """Return the pitch of a channel, or of all: from its partials, where they are in cells, or else from its tracks ``data``."""
+    terms = [term for term in network.terms if not term.is_noise]
+    in_cells = all(isinstance(term, SineNetwork) for term in terms)
+    tables = [{name: column.numpy() for name, column in term.describe().items()} for term in terms] if in_cells else [_rows(data)]
+    table = {name: np.concatenate([one[name] for one in tables]) for name in tables[0]}
+    if channel is not None and in_cells:
+        own = table["signal"] == channel
+        table = {name: column[own] for name, column in table.items()}
+    curve = pitch_of_partials(table, network.shape[1] / network.sample_rate, network.sample_rate)
+    return PitchLine(curve.time_s, curve.f0_hz)
 
 
-def _joined(parts: list[TrackData]) -> TrackData:
-    """Return the tracks of all parts, in the order of the parts."""
-    names = ("counts", "signal", "time_s", "frequency_hz", "amplitude", "phase_rad", "bandwidth")
-    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return replace(parts[0], **columns)
-
-
-def pitch_of_tracks(data: TrackData) -> PitchLine:
-    """Return the pitch of tracks, from their values every `PITCH_STEP_S` as partials that fade from one to the next."""
-    rate = data.sample_rate or DEFAULT_RATE
+def _rows(data: TrackData) -> dict[str, Any]:
+    """Return a table of the values of tracks every `PITCH_STEP_S`, as partials that fade from one to the next."""
     times_s = np.arange(math.ceil(data.duration_s / PITCH_STEP_S) + 1, dtype=np.float64) * PITCH_STEP_S
     frame, track = on_frames(*extents(data), times_s)
-    values = curves_at(data, track, times_s[frame])
+    values, at = curves_at(data, track, times_s[frame]), times_s[frame]
     fades = np.full(len(frame), PITCH_STEP_S)
-    table = {
+    return {
         "signal": data.signal[track],
-        "time_s": times_s[frame],
+        "time_s": at,
         "frequency_hz": values.frequency_hz,
         "amplitude": values.amplitude,
         "phase_rad": values.phase_rad,
-        "start_s": times_s[frame] - PITCH_STEP_S / 2,
-        "end_s": times_s[frame] + PITCH_STEP_S / 2,
+        "start_s": at - PITCH_STEP_S / 2,
+        "end_s": at + PITCH_STEP_S / 2,
         "fade_in_s": fades,
         "fade_out_s": fades,
     }
-    curve = pitch_of_partials(table, data.duration_s, rate)
-    return PitchLine(curve.time_s, curve.f0_hz)
 
 
 def export_model(network: Network, file_format: str, *, channel: int | None = None) -> Exported:
@@ -117,7 +105,7 @@ def export_model(network: Network, file_format: str, *, channel: int | None = No
         raise OptionError("a table of components", setting="format", value=file_format, allowed=allowed)
     data = _of_channel(tracks_of_model(network), spec, channel)
     if spec.pitch:
-        data = replace(data, pitch=pitch_of_tracks(data))
+        data = replace(data, pitch=pitch_of_model(network, data, channel))
     layers = [term for term in network.terms if isinstance(term, NoiseNetwork)]
     if layers and spec.noise:
         data = replace(data, noise=noise_bands(layers[0], channel or 0))

@@ -29,6 +29,8 @@ LEAST_NOTE_S = 0.03
 RAMP_S = 0.005
 """Fades of notes that are read."""
 A4_HZ, A4 = 440.0, 69
+MOST_BYTES = 1 << 22
+"""Size of the largest file that is read: about a million messages, of some 500 bytes each in memory."""
 
 
 class _Note(NamedTuple):
@@ -137,6 +139,8 @@ def read(data: bytes) -> TrackData:
         ExchangeError: it is no MIDI file, is damaged, or has no notes; there is no package ``mido``.
 
     """
+    if len(data) > MOST_BYTES:
+        raise ExchangeError(f"it has {len(data) / 1e6:.1f} MB of MIDI", allowed=f"up to {MOST_BYTES / 1e6:.1f} MB")
     mido = _mido()
     try:
         messages = list(mido.MidiFile(file=io.BytesIO(data)))
