@@ -56,7 +56,7 @@ def partials_table(network: Network, table_format: str) -> str:
     terms = columns.get("network", [0] * len(columns["signal"]))
     windows = [term.facts().get("window") for term in network.terms]
     columns["window"] = [windows[term] for term in terms]
-    columns = _with_drift(network, columns | _harmonics(network, columns, terms))
+    columns = _with_drift(network, _with_harmonics(network, columns, terms))
     return write(columns | _constants(network, len(columns["signal"])))
 
 
@@ -86,15 +86,17 @@ def pitch_table(f0: Mapping[str, Any], table_format: str) -> str:
     return write({"time_s": times_s, "f0_hz": f0["f0_hz"], "voicing": f0["voicing"]})
 
 
-def _harmonics(network: Network, columns: Mapping[str, list[Any]], terms: Sequence[int]) -> dict[str, list[Any]]:
-    """Return the column ``harmonic`` of a network with partials: numbers from 1, 0 for none, None for other components."""
+def _with_harmonics(network: Network, columns: dict[str, list[Any]], terms: Sequence[int]) -> dict[str, list[Any]]:
+    """Return the columns with ``harmonic`` after ``track``: numbers from 1, 0 for none, None for what is no partial."""
     rows = [row for row, term in enumerate(terms) if isinstance(network.terms[term], PartialBankNetwork)]
     if not rows:
-        return {}
+        return columns
     table = {name: [column[row] for row in rows] for name, column in columns.items()}
     curve = pitch_of_partials(table, network.shape[1] / network.sample_rate, network.sample_rate)
     numbers = dict(zip(rows, harmonic_numbers(table, curve).tolist(), strict=True))
-    return {"harmonic": [numbers.get(row) for row in range(len(terms))]}
+    added = {"harmonic": [numbers.get(row) for row in range(len(terms))]}
+    place = list(columns).index("track") + 1
+    return dict([*list(columns.items())[:place], *added.items(), *list(columns.items())[place:]])
 
 
 def _constants(network: Network, rows: int) -> dict[str, list[Any]]:

@@ -485,7 +485,7 @@ def test_export_agrees_in_csv_and_json(fitted: Path, tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(text)))
     parsed = json.loads(run("export", fitted, "--format", "json")[1])
     assert [{name: value if name == "window" else float(value) for name, value in row.items()} for row in rows] == parsed
-    columns = "signal track time_s frequency_hz amplitude phase_rad start_s end_s fade_in_s fade_out_s"
+    columns = "signal track harmonic time_s frequency_hz amplitude phase_rad start_s end_s fade_in_s fade_out_s"
     assert list(rows[0]) == [*columns.split(), "window", "sample_rate", "n_samples", "n_signals"]
     assert {(row["window"], row["sample_rate"], row["n_samples"], row["n_signals"]) for row in parsed} == {
         ("hann", 8000, 2400, 2)
@@ -502,7 +502,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(sound: Path, tmp_path: Path) 
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.readline().startswith(b"signal,time_s")
+        assert process.stdout.readline().startswith(b"signal,track,harmonic,time_s")
         process.stdout.close()
         err = process.stderr.read()
     assert (process.returncode, err) == (0, b"")
