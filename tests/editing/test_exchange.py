@@ -243,6 +243,15 @@ def test_what_a_format_cannot_hold_is_refused_and_nothing_is_written(fitted: Pat
     assert not out.exists()
 
 
+@pytest.mark.parametrize("levels", ["linear", "log"])
+def test_a_model_of_tracks_is_exported_as_its_knots(levels: str) -> None:
+    fitted = ddaudio.fit(pluck(0.2), model="tracks", levels=levels, budget=60, steps=1).network
+    data = tracks_of_model(fitted)
+    assert data.counts.sum() == fitted.n_components()
+    assert len(data.notes) == (levels == "log")
+    assert equal(sdif.read(sdif.write_rbep(data)), data)
+
+
 @given(data=st.data())
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files_end_in_tracks_or_in_words(name: str, data: st.DataObject) -> None:

@@ -17,10 +17,11 @@ from ddaudio.editing.formats import FORMATS, FormatSpec
 from ddaudio.errors import ExchangeError, OptionError
 from ddaudio.io.atomic import whole_file
 from ddaudio.io.output_files import check_made_from
-from ddaudio.models import Network
+from ddaudio.models import Network, SumNetwork
 from ddaudio.models.file import load_model, model_parts, read_parts
 from ddaudio.models.noise.network import NoiseNetwork
 from ddaudio.models.sine import SineNetwork
+from ddaudio.models.tracks.network import TracksNetwork
 from ddaudio.options.registry import load
 
 PITCH_STEP_S = 0.01
@@ -44,10 +45,22 @@ def tracks_of_model(network: Network) -> TrackData:
     """
     if all(term.is_noise for term in network.terms):
         raise ExchangeError(f"the model {network.title} has no tracks", hint="give a model with waves")
-    sound = editable(network)
-    data = from_knots(sound.knots, sound.signal, sound.sample_rate, sound.shape)
-    lost = "what the model has below 20 Hz is no track and was left out"
-    return data if network.drift is None else replace(data, notes=(*data.notes, lost))
+    sound = editable(_linear(network))
+    data, notes = from_knots(sound.knots, sound.signal, sound.sample_rate, sound.shape), list[str]()
+    if any(isinstance(term, TracksNetwork) and term.is_log for term in network.terms):
+        notes.append("levels that are linear in dB between knots are linear in amplitude in the file")
+    if network.drift is not None:
+        notes.append("what the model has below 20 Hz is no track and was left out")
+    return replace(data, notes=tuple(notes))
+
+
+def _linear(network: Network) -> Network:
+    """Return a network with the same knots, between which all amplitudes are linear."""
+    terms = [
+        TracksNetwork(term.signals, tracks=term.tracks, step=term.step) if isinstance(term, TracksNetwork) else term
+        for term in network.terms
+    ]
+    return terms[0] if len(terms) == 1 else SumNetwork(terms)
 
 
 def pitch_of_model(network: Network, data: TrackData, channel: int | None = None) -> PitchLine:
