@@ -98,6 +98,12 @@ def test_a_report_comes_back_as_it_was_written(result: FitResult, folder: Path) 
     assert written["schema"] == SCHEMA
 
 
+@pytest.mark.parametrize("model", ["tracks", "sine+noise", "double-dutch"])
+def test_reports_of_networks_with_other_facts_can_be_read(model: str, tmp_path: Path) -> None:
+    save_fit(ddaudio.fit(pluck(0.2), model=model, budget=300, steps=2), tmp_path / "fit", html=False)
+    assert read_report(tmp_path / "fit")["model"]["name"] == model
+
+
 def test_a_folder_without_a_report_is_refused(tmp_path: Path) -> None:
     # A fit's WAVs alone do not make a fit: the report is written last.
     (tmp_path / "resynth.wav").touch()
