@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
@@ -19,6 +19,15 @@ FLAGS = (
     "--disable-dev-shm-usage",  # containers have 64 MB of shared memory: a large page kills the browser there
     "--autoplay-policy=no-user-gesture-required",  # a test's call of play() is no gesture of a user
 )
+
+
+def _answers(browser: Browser) -> bool:
+    """Return whether a browser opens a window; that it has crashed is only noticed when it is asked for something."""
+    try:
+        browser.new_context().close()
+    except Error:
+        return False
+    return True
 
 
 @contextmanager
@@ -31,8 +40,9 @@ def running() -> Iterator[Callable[[], Browser]]:
         started: list[Browser] = []
 
         def alive() -> Browser:
-            if not started or not started[-1].is_connected():
-                started.append(playwright.chromium.launch(executable_path=path, args=list(FLAGS)))
+            if started and _answers(started[-1]):
+                return started[-1]
+            started.append(playwright.chromium.launch(executable_path=path, args=list(FLAGS)))
             return started[-1]
 
         yield alive

@@ -69,7 +69,7 @@ def test_entries_are_networks_times_losses_unless_a_variant_says_which(tmp_path:
     [
         (
             {"models": "sine,sien"},
-            "models names 'sien'; allowed: sine, double-dutch, cascade, surrogate, stack, siren, noise; did you mean 'siren'",
+            "models names 'sien'; allowed: sine, double-dutch, cascade, surrogate, stack, siren, tracks, noise; did you mean",
         ),
         ({"losses": "mse,msee"}, "losses names 'msee', which is unknown; did you mean 'mse'"),
         ({"losses": "mse+pdl:neer"}, "unknown variant 'neer'; did you mean 'near'"),

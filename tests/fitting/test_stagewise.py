@@ -303,7 +303,7 @@ def test_the_command_knows_sums(folder: Path, fitted: Fit, tmp_path: Path) -> No
     assert len(json.loads(out)) == result.network.n_prunable()
     code, out, err = run("export", folder)
     assert (code, err) == (0, "")
-    assert out.startswith("network,signal,track,time_s,")
+    assert out.startswith("network,signal,track,harmonic,time_s,")
     code, out, err = run("render", folder, "--out", tmp_path / "a.wav", "--partials", "5")
     assert (code, err) == (0, "")
     assert "5 components" in out
