@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 HOP_S = 0.005
 """Time between two values of a curve, in seconds; more if there would be more than `MOST_TIMES`."""
 MOST_TIMES = 20_000
+STRIDE = 2
+"""Candidates are compared at every second time; what is between them is refined from their mean."""
 PYIN_LOWEST_HZ, PYIN_HIGHEST_HZ = 40.0, 2000.0
 """Range of pYIN, which has states for all frequencies in it."""
 PYIN_FRAME_S = 0.08
@@ -87,7 +89,8 @@ def pitch_of_partials(
     rows = PartialRows.of(table)
     times_s = curve_times_s(duration_s)
     residual = None if recording is None or waves is None else Difference(recording, waves)
-    rough_hz, strength = tracked_pitch(rows, tonal_weights(rows, residual, sample_rate), times_s)
+    found = tracked_pitch(rows, tonal_weights(rows, residual, sample_rate), times_s[::STRIDE])
+    rough_hz, strength = (_between(column, len(times_s)) for column in found)
     instants = instants_of_partials(rows, Sounding.of(rows, times_s), rough_hz, times_s)
     f0_hz = refined_pitch(instants, rough_hz)
     if recording is not None:
@@ -95,6 +98,14 @@ def pitch_of_partials(
         f0_hz = refined_pitch(instants, f0_hz)
     inharmonicity = inharmonicities(instants, f0_hz)
     return PitchCurve(times_s, refined_pitch(instants, f0_hz, inharmonicity), strength, inharmonicity)
+
+
+def _between(values: Floats, count: int) -> Floats:
+    """Return values at each of ``count`` times, given those at every `STRIDE`-th; beside NaN, the value before."""
+    before = np.repeat(values, STRIDE)[:count]
+    places = np.arange(count) / STRIDE
+    found = np.interp(places, np.arange(len(values)), values)
+    return np.where(np.isnan(found), before, found)
 
 
 def pitch_by_pyin(recording: Samples, sample_rate: int) -> PitchCurve:

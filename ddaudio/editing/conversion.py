@@ -100,13 +100,24 @@ def tracks_of_partials(partials: Partials, grid: TimeGrid, tolerance_db: float =
     trajectories = _Trajectories(pieces, grid.window)
     piece, position = _first_positions(pieces, trajectories, grid.n_samples)
     tolerated = _tolerated(pieces, signal, grid, tolerance_db)
+    columns: tuple[Tensor, ...] = (piece, position, *trajectories.knots_at(piece, position))
+    is_new = torch.ones_like(piece, dtype=torch.bool)
     for _ in range(ROUNDS):
-        knots = Knots(torch.bincount(pieces.track[piece]), position, *trajectories.knots_at(piece, position))
-        new = _too_far(knots, piece, trajectories, tolerated)
+        new = _too_far(_knots(pieces, columns), columns[0], is_new, trajectories, tolerated)
         if not len(new[0]):
             break
-        piece, position = _distinct(pieces, torch.cat([piece, new[0]]), torch.cat([position, new[1]]))
-    return in_order(knots, signal)
+        added = (*new, *trajectories.knots_at(*new))
+        columns = tuple(torch.cat(pair) for pair in zip(columns, added, strict=True))
+        index = _distinct(pieces, *columns[:2])
+        is_new = index >= len(is_new)
+        columns = tuple(column[index] for column in columns)
+    return in_order(_knots(pieces, columns), signal)
+
+
+def _knots(pieces: _Pieces, columns: tuple[Tensor, ...]) -> Knots:
+    """Return knots from pieces, positions, amplitudes, frequencies and phases, ``[K]`` each."""
+    piece, *values = columns
+    return Knots(torch.bincount(pieces.track[piece]), *values)
 
 
 def _pieces(partials: Partials, grid: TimeGrid) -> tuple[_Pieces, Tensor]:
@@ -142,17 +153,18 @@ def _first_positions(pieces: _Pieces, trajectories: _Trajectories, n_samples: in
     position = torch.cat([*columns, *(column[alone] for column in last)]).round().clamp(0, n_samples - 1)
     # A cell of one sample: tracks have two knots.
     position = torch.cat([position, begin[alone[pieces.n_valid[alone] == 1]] + 1.5])
-    return _distinct(pieces, piece, position)
+    index = _distinct(pieces, piece, position)
+    return piece[index], position[index]
 
 
-def _distinct(pieces: _Pieces, piece: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    """Return pieces and positions in the order of track and position, each position of a track once."""
+def _distinct(pieces: _Pieces, piece: Tensor, position: Tensor) -> Tensor:
+    """Return an index that puts positions in the order of track and position, each position of a track once, the first of it."""
     order = torch.argsort(position, stable=True)
     order = order[torch.argsort(pieces.track[piece[order]], stable=True)]
     piece, position = piece[order], position[order]
     distinct, track = torch.ones(len(piece), dtype=torch.bool), pieces.track[piece]
     distinct[1:] = (position[1:] > position[:-1]) | (track[1:] != track[:-1])
-    return piece[distinct], position[distinct]
+    return order[distinct]
 
 
 def _tolerated(pieces: _Pieces, signal: Tensor, grid: TimeGrid, tolerance_db: float) -> tuple[Tensor, float]:
@@ -174,9 +186,12 @@ def _tolerated(pieces: _Pieces, signal: Tensor, grid: TimeGrid, tolerance_db: fl
     return around * 10 ** (tolerance_db / 10) / counts.reshape(around.shape).clamp(min=1), step
 
 
-def _too_far(knots: Knots, piece: Tensor, trajectories: _Trajectories, tolerated: tuple[Tensor, float]) -> tuple[Tensor, Tensor]:
-    """Return pieces and positions of the middles of the segments that differ by more than is tolerated."""
+def _too_far(
+    knots: Knots, piece: Tensor, is_new: Tensor, trajectories: _Trajectories, tolerated: tuple[Tensor, float]
+) -> tuple[Tensor, Tensor]:
+    """Return pieces and positions of the middles of the segments with a new knot that differ by more than is tolerated."""
     left = segment_starts(knots.counts)
+    left = left[is_new[left] | is_new[left + 1]]
     begin, end = knots.position[left], knots.position[left + 1]
     x = (torch.arange(POINTS, dtype=torch.float64) + 0.5) / POINTS
     found = values_at(knots, left.repeat_interleave(POINTS), x.repeat(len(left)))

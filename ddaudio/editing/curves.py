@@ -22,7 +22,7 @@ class Curve:
         """Return a curve from a number, a list of pairs (seconds, value), or a text such as ``1.5`` or ``0:1,2.5:1.5``.
 
         Args:
-            given: what is asked for.
+            given: a number, pairs or a text.
             setting: its name in errors.
             low: lowest value that is allowed.
             high: highest value that is allowed.

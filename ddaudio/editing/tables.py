@@ -14,6 +14,7 @@ from ddaudio.models import Network
 from ddaudio.models.noise.network import NoiseNetwork
 from ddaudio.models.noise.table import hat_rows
 from ddaudio.models.partial_bank import PartialBankNetwork
+from ddaudio.models.tracks.network import TracksNetwork
 from ddaudio.options.registry import load
 
 
@@ -88,7 +89,7 @@ def pitch_table(f0: Mapping[str, Any], table_format: str) -> str:
 
 def _with_harmonics(network: Network, columns: dict[str, list[Any]], terms: Sequence[int]) -> dict[str, list[Any]]:
     """Return the columns with ``harmonic`` after ``track``: numbers from 1, 0 for none, None for what is no partial."""
-    rows = [row for row, term in enumerate(terms) if isinstance(network.terms[term], PartialBankNetwork)]
+    rows = [row for row, term in enumerate(terms) if isinstance(network.terms[term], (PartialBankNetwork, TracksNetwork))]
     if not rows:
         return columns
     table = {name: [column[row] for row in rows] for name, column in columns.items()}

@@ -7,11 +7,14 @@ from ddaudio.io.audio import Recording
 from ddaudio.io.samples import Samples
 from ddaudio.models import Network
 from ddaudio.models.partial_bank import PartialBankNetwork
+from ddaudio.models.tracks.network import TracksNetwork
 from ddaudio.options.recording import PitchMethod
 
 
 def find_pitch(network: Network, recording: Recording, waves: Samples, method: PitchMethod) -> PitchCurve | None:
     """Return the pitch of a fit over time; None for method ``none``, and of ``partials`` for a model without partials.
+
+    Knots of tracks count as partials that last from the knot before to the knot after.
 
     Args:
         network: the model.
@@ -24,7 +27,7 @@ def find_pitch(network: Network, recording: Recording, waves: Samples, method: P
         return None
     if method == "pyin":
         return pitch_by_pyin(recording.samples, recording.sample_rate)
-    tables = [term.describe() for term in network.terms if isinstance(term, PartialBankNetwork)]
+    tables = [term.describe() for term in network.terms if isinstance(term, (PartialBankNetwork, TracksNetwork))]
     if not tables:
         return None
     names = dict.fromkeys(name for table in tables for name in table)

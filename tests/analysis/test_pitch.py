@@ -1,5 +1,6 @@
 """Pitch: to a few cents of the truth on made sounds, none in noise, harmonics by their numbers."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sounds import fit_waves, noise, tones
 
 from ddaudio.analysis.pitch import MOST_TIMES, PitchCurve, curve_times_s, harmonic_numbers, harmonics_of_tracks, pitch_of_partials
+from ddaudio.editing.tables import partials_table
 from ddaudio.io import audio
 from ddaudio.io.audio import Recording
 
@@ -147,3 +149,16 @@ def test_a_violin_is_in_tune() -> None:
     assert found is not None
     assert found.median_hz is not None
     assert abs(1200 * math.log2(found.median_hz / 246.94)) < 15
+
+
+@pytest.mark.parametrize("model", ["tracks", "tracks+sine"])
+def test_tracks_have_a_pitch(model: str) -> None:
+    """A tone of three harmonics; a cent is 0.06 %."""
+    sound = tones([220.0, 440.0, 660.0], [0.2, 0.1, 0.1], [0.0, 1.0, 2.0], 0.3)
+    fit = fit_waves(Recording(sound, 8000), model=model, budget=90)
+    assert fit.pitch is not None
+    assert fit.pitch.median_hz == pytest.approx(220, rel=6e-4)
+    assert fit.pitch.voiced_share > 0.9
+    rows = json.loads(partials_table(fit.network, "json"))
+    loud = [row for row in rows if row["amplitude"] > 0.05]
+    assert {round(row["frequency_hz"] / 220) for row in loud} == {row["harmonic"] for row in loud} == {1, 2, 3}
